@@ -1,0 +1,97 @@
+/**
+ * Every error that SceneBus raises on purpose, in one table. A code is never reused for another meaning.
+ * `retryable` says whether the same call can succeed later without a change by the caller.
+ * The native side uses the same names (native/common/status.h; a test compares the two).
+ */
+export const ERROR_CODES = {
+  ERR_ARGUMENT_INVALID: { retryable: false },
+  ERR_CONFIG_INVALID: { retryable: false },
+  ERR_DISPOSED: { retryable: false },
+  ERR_NATIVE_UNAVAILABLE: { retryable: false },
+  ERR_LIMIT_EXCEEDED: { retryable: false },
+  ERR_DISK_FULL: { retryable: true },
+
+  ERR_CAPTURE_ADDRESS_INVALID: { retryable: false },
+  ERR_CAPTURE_NOT_FOUND: { retryable: true },
+  ERR_CAPTURE_REFUSED: { retryable: true },
+  ERR_CAPTURE_UNSUPPORTED: { retryable: false },
+  ERR_CAPTURE_TIMEOUT: { retryable: true },
+  ERR_CAPTURE_ENDED: { retryable: false },
+  ERR_CAPTURE_HOST_DIED: { retryable: true },
+
+  ERR_IMAGE_INVALID: { retryable: false },
+  ERR_IMAGE_TOO_LARGE: { retryable: false },
+
+  ERR_MODEL_NOT_FOUND: { retryable: false },
+  ERR_MODEL_INVALID: { retryable: false },
+  ERR_MODEL_UNSUPPORTED: { retryable: false },
+  ERR_TOKENIZER_INVALID: { retryable: false },
+  ERR_PROMPT_INVALID: { retryable: false },
+  ERR_CONTEXT_OVERFLOW: { retryable: false },
+  ERR_ENGINE_FAILED: { retryable: true },
+  ERR_ENGINE_DIED: { retryable: true },
+  ERR_ENGINE_INCOMPATIBLE: { retryable: false },
+  ERR_ENGINE_OUT_OF_MEMORY: { retryable: true },
+  ERR_PREPARE_LOCKED: { retryable: true },
+  ERR_LICENSE_NOT_ACCEPTED: { retryable: false },
+
+  ERR_BUS_UNREACHABLE: { retryable: true },
+  ERR_BUS_REJECTED: { retryable: false },
+  ERR_BUS_TIMEOUT: { retryable: true },
+  ERR_REQUEST_INVALID: { retryable: false },
+  ERR_REQUEST_TOO_LARGE: { retryable: false },
+  ERR_REQUEST_EXPIRED: { retryable: false },
+  ERR_BUSY: { retryable: true },
+} as const satisfies Record<string, { readonly retryable: boolean }>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface SdkErrorOptions {
+  readonly cause?: unknown;
+  /** Machine-readable facts: what was expected, what came. Never a secret. */
+  readonly details?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/**
+ * The one error class. The message says what was expected, what came and what to do next; callers decide on `code`.
+ *
+ * @example
+ * try { await loadModel(path) } catch (e) { if (isSdkError(e, 'ERR_MODEL_NOT_FOUND')) … }
+ */
+export class SdkError extends Error {
+  override readonly name = 'SdkError';
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: SdkErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = Object.freeze({ ...options.details });
+  }
+
+  /** Whether the same call can succeed later without a change by the caller. */
+  get retryable(): boolean {
+    return ERROR_CODES[this.code].retryable;
+  }
+}
+
+export function isSdkError(value: unknown, code?: ErrorCode): value is SdkError {
+  return value instanceof SdkError && (code === undefined || value.code === code);
+}
+
+/** Form in which an error crosses a process, worker or bus border. */
+export interface SerializedError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** Unknown errors become `fallback`, so that a receiver always has a code from the table. */
+export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_ENGINE_FAILED'): SerializedError {
+  if (error instanceof SdkError) return { code: error.code, message: error.message, details: error.details };
+  return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+}
+
+export function deserializeError(error: SerializedError): SdkError {
+  return new SdkError(error.code, error.message, { details: error.details });
+}

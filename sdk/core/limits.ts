@@ -1,0 +1,21 @@
+/** All ceilings for input that strangers control, together, so that they can be read and tested in one place. */
+export const LIMITS = {
+  /** Encoded image file (JPEG, PNG …). */
+  imageFileBytes: 64 * 2 ** 20,
+  /** Decoded pixels of one image: 64 megapixels. */
+  imagePixels: 64 * 2 ** 20,
+  imageSidePixels: 16_384,
+  /** Longer side to shorter side; beyond it nothing can be seen and the resize target becomes empty. */
+  imageAspect: 200,
+  /** A safetensors header; the 11B checkpoint's largest is about 110 kB. */
+  safetensorsHeaderBytes: 64 * 2 ** 20,
+  tokenizerFileBytes: 128 * 2 ** 20,
+  configFileBytes: 4 * 2 ** 20,
+  /** One message on a request topic. */
+  busRequestBytes: 64 * 1024,
+  questionCharacters: 4_096,
+  /** Questions waiting for the engine; more are answered with ERR_BUSY. */
+  requestQueueLength: 32,
+  /** Messages kept while the broker is away. */
+  busOfflineQueueLength: 256,
+} as const;

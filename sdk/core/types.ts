@@ -1,0 +1,45 @@
+/** Options that every long call takes. Aborting rejects with `signal.reason`, never with an error of ours. */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type PixelFormat = 'rgb8' | 'bgr8';
+
+/**
+ * One picture of a camera or file. `data` is row-major, 3 bytes a pixel, no row padding: `[height, width, 3]`.
+ * The pixels belong to the receiver (frames are copied out of the capture ring once, on read).
+ */
+export interface Frame {
+  /** Unique within a camera's run, for example `cam0-000123`. The key of the image cache. */
+  readonly id: string;
+  /** Unix time of capture, milliseconds. */
+  readonly capturedAtMs: number;
+  /** Count of frames that the source has produced, skipped ones included. */
+  readonly sequence: number;
+  readonly width: number;
+  readonly height: number;
+  readonly format: PixelFormat;
+  readonly data: Uint8Array;
+  /** Position in the clip, milliseconds; only for file sources. */
+  readonly mediaTimeMs?: number | undefined;
+}
+
+/** Axis-aligned box, normalised to the source frame: 0 = left/top, 1 = right/bottom. */
+export interface Box {
+  readonly x1: number;
+  readonly y1: number;
+  readonly x2: number;
+  readonly y2: number;
+}
+
+/** Something that an answer points at, with where the box came from and how sure that source is. */
+export interface GroundedObject {
+  readonly label: string;
+  /** Normalised 0–1 in the source frame. */
+  readonly box: Box;
+  /** Whole pixels in the source frame: `[x1, y1, x2, y2]`, x2/y2 exclusive. */
+  readonly boxPixels: readonly [number, number, number, number];
+  /** 0–1; what it means depends on `source`. */
+  readonly score: number;
+  readonly source: 'text' | 'attention' | 'detector';
+}
