@@ -1,0 +1,37 @@
+/**
+ * SceneBus for programs: cameras, models, the bus. Grouped by hand; what is not exported here is not public.
+ *
+ * @example
+ * import { loadModel, openCamera } from 'scenebus';
+ * await using camera = await openCamera('examples/clips/tabletop.mp4');
+ * await using model = await loadModel('examples/demo-model/checkpoint');
+ * const answer = await model.ask(await camera.read(), 'Where is the red cup?');
+ */
+
+// Errors, limits, logging
+export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
+export { LIMITS } from './core/limits.js';
+export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
+export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
+
+// Engine facts
+export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
+
+// Models
+export type {
+  Answer,
+  ChatMessage,
+  ChatPart,
+  ChatRole,
+  FinishReason,
+  GenerateOptions,
+  GenerateRequest,
+  ModelImage,
+  ModelInfo,
+  Timings,
+  TokenStream,
+  Usage,
+  VisionLanguageModel,
+} from './model/types.js';
+
+export { version } from './version.js';

@@ -1,0 +1,107 @@
+/** What callers of a model see: messages in, token streams and answers out. Plain data, no engine types. */
+import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
+import type { EngineInfo } from '../engine/engine.js';
+
+/** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
+export type ModelImage = Pick<Frame, 'width' | 'height' | 'format' | 'data'> & { readonly id?: string | undefined };
+
+export type ChatRole = 'system' | 'user' | 'assistant';
+
+export type ChatPart =
+  | { readonly type: 'text'; readonly text: string }
+  | { readonly type: 'image'; readonly image: ModelImage };
+
+/** Text never turns into special tokens, whatever it holds: `<|eot_id|>` in it is eleven harmless characters. */
+export interface ChatMessage {
+  readonly role: ChatRole;
+  /** Parts are joined without a separator. The model sees an image from its place on, not before it. */
+  readonly content: string | readonly ChatPart[];
+}
+
+export interface GenerateRequest {
+  readonly messages: readonly ChatMessage[];
+}
+
+export interface GenerateOptions extends CallOptions {
+  /** Upper bound of generated tokens; less when the context ends first. Default 512. */
+  readonly maxNewTokens?: number | undefined;
+  /** 0 is greedy. Default: the checkpoint's generation_config.json. */
+  readonly temperature?: number | undefined;
+  /** Nucleus: 0 < topP ≤ 1. Default: the checkpoint's generation_config.json. */
+  readonly topP?: number | undefined;
+  /** Same seed, same prompt, same engine: same text. Default: random. */
+  readonly seed?: number | undefined;
+  /** Text ends before the first of these strings. At most 16, none empty. */
+  readonly stop?: string | readonly string[] | undefined;
+}
+
+/** `stop`: the model ended or a stop string came. `length`: maxNewTokens or the context ended first. */
+export type FinishReason = 'stop' | 'length';
+
+export interface Usage {
+  readonly promptTokens: number;
+  /** Prompt tokens whose keys and values were still there from the previous call. */
+  readonly reusedTokens: number;
+  /** Tokens that the model produced, the stop token included. */
+  readonly generatedTokens: number;
+  readonly images: number;
+  /** Images whose vision features were still there. */
+  readonly reusedImages: number;
+}
+
+/** All in milliseconds unless named otherwise. */
+export interface Timings {
+  /** Behind other generations of this model. */
+  readonly queueMs: number;
+  /** Resize, tiles and vision tower of the images that were not cached. */
+  readonly imageMs: number;
+  readonly prefillMs: number;
+  /** From the start of the turn (after the queue) to the first token. */
+  readonly timeToFirstTokenMs: number;
+  readonly decodeMs: number;
+  /** Tokens after the first, per second; 0 when there was only one. */
+  readonly tokensPerSecond: number;
+  /** Queue included. */
+  readonly totalMs: number;
+}
+
+export interface Answer {
+  /** What the model wrote, special tokens removed, cut before a stop string. */
+  readonly text: string;
+  /** Boxes in the last image before the answer; empty when the model wrote none or has no box convention. */
+  readonly objects: readonly GroundedObject[];
+  readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  readonly timings: Timings;
+}
+
+/**
+ * Text as it arrives. Nothing runs until it is iterated or collected; then it runs to its end by itself, so a slow
+ * reader never holds up others. Leaving a `for await` loop stops the generation. Iterate once; `collect()` may follow
+ * a finished loop and gives the whole answer.
+ */
+export interface TokenStream extends AsyncIterable<string> {
+  collect(): Promise<Answer>;
+}
+
+export interface ModelInfo {
+  readonly name: string;
+  /** Identifies the weights and configuration. */
+  readonly contentHash: string;
+  readonly engine: EngineInfo;
+  /** The model writes boxes in a convention that its manifest declares. */
+  readonly writesBoxes: boolean;
+}
+
+/** One loaded model. Runs one generation at a time; others wait in order (at most `LIMITS.requestQueueLength`). */
+export interface VisionLanguageModel extends AsyncDisposable {
+  readonly info: ModelInfo;
+  /**
+   * One question about one picture. Asking again about the same pixels reuses the vision features.
+   * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_DISPOSED, ERR_ENGINE_*
+   */
+  ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
+  /** The describe prompt of the model's manifest. */
+  describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
+  generate(request: GenerateRequest, options?: GenerateOptions): TokenStream;
+}
