@@ -1,0 +1,134 @@
+/**
+ * The ONNX messages that our graphs use, with the field numbers of onnx.proto (IR version 10).
+ * Only the writing side: nothing here reads a model.
+ */
+import { MessageWriter } from './protobuf.js';
+
+export const ELEMENT_TYPES = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  bfloat16: 16,
+} as const;
+export type ElementType = keyof typeof ELEMENT_TYPES;
+
+/** A number is a fixed size; a string names a size that is known at run time. */
+export type Dimension = number | string;
+
+export type AttributeValue = number | string | readonly number[] | { readonly float: number };
+
+export interface NodeProto {
+  readonly opType: string;
+  readonly domain: string;
+  readonly name: string;
+  /** An empty string leaves an optional input out. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+}
+
+export interface ValueInfo {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: readonly Dimension[];
+}
+
+/** Bytes either inside the model or in another file, relative to a folder that the session is told. */
+export type TensorData =
+  | { readonly kind: 'inline'; readonly bytes: Uint8Array }
+  | { readonly kind: 'external'; readonly location: string; readonly offsetBytes: number; readonly sizeBytes: number };
+
+export interface Initializer {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+export interface GraphProto {
+  readonly name: string;
+  readonly nodes: readonly NodeProto[];
+  readonly initializers: readonly Initializer[];
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+}
+
+export interface OperatorSet {
+  readonly domain: string;
+  readonly version: number;
+}
+
+const IR_VERSION = 10;
+const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, ints: 7 } as const;
+const DATA_LOCATION_EXTERNAL = 1;
+
+/** The serialised ModelProto. */
+export function encodeModel(graph: GraphProto, operatorSets: readonly OperatorSet[], producer: string): Uint8Array {
+  const model = new MessageWriter();
+  model.varint(1, IR_VERSION).string(2, producer).message(7, encodeGraph(graph));
+  for (const { domain, version } of operatorSets) {
+    model.message(8, new MessageWriter().string(1, domain).varint(2, version));
+  }
+  return model.finish();
+}
+
+function encodeGraph(graph: GraphProto): MessageWriter {
+  const message = new MessageWriter();
+  for (const node of graph.nodes) message.message(1, encodeNode(node));
+  message.string(2, graph.name);
+  for (const initializer of graph.initializers) message.message(5, encodeTensor(initializer));
+  for (const input of graph.inputs) message.message(11, encodeValueInfo(input));
+  for (const output of graph.outputs) message.message(12, encodeValueInfo(output));
+  return message;
+}
+
+function encodeNode(node: NodeProto): MessageWriter {
+  const message = new MessageWriter();
+  for (const input of node.inputs) message.string(1, input);
+  for (const output of node.outputs) message.string(2, output);
+  message.string(3, node.name).string(4, node.opType);
+  for (const [name, value] of Object.entries(node.attributes)) message.message(5, encodeAttribute(name, value));
+  if (node.domain !== '') message.string(7, node.domain);
+  return message;
+}
+
+function encodeAttribute(name: string, value: AttributeValue): MessageWriter {
+  const message = new MessageWriter().string(1, name);
+  if (typeof value === 'number') return message.varint(3, value).varint(20, ATTRIBUTE_TYPE.int);
+  if (typeof value === 'string') return message.string(4, value).varint(20, ATTRIBUTE_TYPE.string);
+  if ('float' in value) return message.float(2, value.float).varint(20, ATTRIBUTE_TYPE.float);
+  for (const item of value) message.varint(8, item);
+  return message.varint(20, ATTRIBUTE_TYPE.ints);
+}
+
+function encodeTensor(tensor: Initializer): MessageWriter {
+  const message = new MessageWriter();
+  for (const dimension of tensor.shape) message.varint(1, dimension);
+  message.varint(2, ELEMENT_TYPES[tensor.type]).string(8, tensor.name);
+  if (tensor.data.kind === 'inline') return message.bytes(9, tensor.data.bytes);
+  const entries = {
+    location: tensor.data.location,
+    offset: String(tensor.data.offsetBytes),
+    length: String(tensor.data.sizeBytes),
+  };
+  for (const [key, value] of Object.entries(entries)) {
+    message.message(13, new MessageWriter().string(1, key).string(2, value));
+  }
+  return message.varint(14, DATA_LOCATION_EXTERNAL);
+}
+
+function encodeValueInfo(info: ValueInfo): MessageWriter {
+  const shape = new MessageWriter();
+  for (const dimension of info.shape) {
+    const item = new MessageWriter();
+    if (typeof dimension === 'number') item.varint(1, dimension);
+    else item.string(2, dimension);
+    shape.message(1, item);
+  }
+  const tensorType = new MessageWriter().varint(1, ELEMENT_TYPES[info.type]).message(2, shape);
+  return new MessageWriter().string(1, info.name).message(2, new MessageWriter().message(1, tensorType));
+}

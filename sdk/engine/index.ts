@@ -1,0 +1,2 @@
+export type * from './engine.js';
+export type * from './options.js';

@@ -1,0 +1,30 @@
+import type { ModelDescription } from '#graph/architecture.js';
+import type { Logger, OnProgress } from '../core/logger.js';
+import type { CallOptions } from '../core/types.js';
+import type { Engine, Numerics } from './engine.js';
+
+/** What an engine needs of a checkpoint; `openCheckpoint` gives more. */
+export interface EngineCheckpoint {
+  readonly directory: string;
+  readonly name: string;
+  readonly model: ModelDescription;
+  /** Changes whenever the weights or the configuration change. The key of prepared caches. */
+  contentHash(): Promise<string>;
+}
+
+/** Options that every backend's open function takes. */
+export interface OpenEngineOptions extends CallOptions {
+  /** Default `meta`. */
+  readonly numerics?: Numerics | undefined;
+  /** Tokens of one sequence. Default: the smaller of 4096 and what the model was made for. */
+  readonly contextLength?: number | undefined;
+  /** Default: the number of physical cores. */
+  readonly threads?: number | undefined;
+  /** Where prepared files are kept. Default `$XDG_CACHE_HOME/scenebus`, `~/.cache/scenebus`. */
+  readonly cacheDirectory?: string | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  readonly logger?: Logger | undefined;
+}
+
+/** `openOnnxEngine` and `openCpuEngine` have this shape. */
+export type OpenEngine = (checkpoint: EngineCheckpoint, options?: OpenEngineOptions) => Promise<Engine>;
