@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   ERR_BUS_UNREACHABLE: { retryable: true },
   ERR_BUS_REJECTED: { retryable: false },
   ERR_BUS_TIMEOUT: { retryable: true },
+  ERR_BUS_PORT_IN_USE: { retryable: true },
   ERR_REQUEST_INVALID: { retryable: false },
   ERR_REQUEST_TOO_LARGE: { retryable: false },
   ERR_REQUEST_EXPIRED: { retryable: false },

@@ -13,6 +13,10 @@ export const LIMITS = {
   configFileBytes: 4 * 2 ** 20,
   /** One message on a request topic. */
   busRequestBytes: 64 * 1024,
+  /** One MQTT packet, asked of the broker (MQTT 5) and enforced by the embedded one. Above busRequestBytes, so that an oversized question still gets its answer. */
+  busPacketBytes: 16 * 2 ** 20,
+  /** Response topic that a caller chose, UTF-8 bytes. */
+  busTopicBytes: 512,
   questionCharacters: 4_096,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
