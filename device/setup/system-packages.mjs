@@ -1,0 +1,181 @@
+/**
+ * Which system packages a purpose needs, which of them are missing, and how to get them. Everything here is a pure
+ * function of a `probe` and a `machine`, so that it is tested without apt. Plain JavaScript without dependencies: this
+ * runs before `npm ci` and before the compiler.
+ */
+
+/** Smallest versions that the build accepts. */
+export const MINIMUM_NODE_MAJOR = 20;
+
+/** @typedef {'demo' | 'test'} Purpose */
+/**
+ * @typedef {object} Probe What can be asked of a machine.
+ * @property {(name: string) => boolean} command a program of this name can be started
+ * @property {(path: string) => boolean} file
+ * @property {Readonly<Record<string, string | undefined>>} environment
+ * @property {string} multiarch Debian's library folder name: x86_64-linux-gnu
+ */
+/**
+ * @typedef {object} Need
+ * @property {string} what in words
+ * @property {string} why
+ * @property {readonly Purpose[]} purposes
+ * @property {readonly string[]} packages Debian names
+ * @property {(probe: Probe) => boolean} isPresent
+ */
+
+const opencvHeader = 'opencv2/core/version.hpp';
+
+/** @type {readonly Need[]} */
+export const NEEDS = [
+  {
+    what: 'a C++17 compiler',
+    why: 'builds the two native addons',
+    purposes: ['demo', 'test'],
+    packages: ['g++'],
+    isPresent: ({ command, environment }) =>
+      environment['CXX'] !== undefined || ['c++', 'g++', 'clang++'].some(command),
+  },
+  {
+    what: 'CMake',
+    why: 'drives the native build',
+    purposes: ['demo', 'test'],
+    packages: ['cmake'],
+    isPresent: ({ command }) => command('cmake'),
+  },
+  {
+    what: 'Ninja or Make',
+    why: 'runs the native build',
+    purposes: ['demo', 'test'],
+    packages: ['ninja-build'],
+    isPresent: ({ command }) => command('ninja') || command('make'),
+  },
+  {
+    what: 'OpenCV 4 with headers',
+    why: 'reads cameras and video files',
+    purposes: ['demo', 'test'],
+    packages: ['libopencv-dev'],
+    isPresent: ({ file, environment, multiarch }) =>
+      environment['OpenCV_DIR'] !== undefined ||
+      // The header alone (libopencv-core-dev) is not enough: CMake finds OpenCV by its package file.
+      ['/usr', '/usr/local'].some(
+        (prefix) =>
+          file(`${prefix}/include/opencv4/${opencvHeader}`) &&
+          ['lib/cmake', `lib/${multiarch}/cmake`, 'lib64/cmake'].some((folder) =>
+            file(`${prefix}/${folder}/opencv4/OpenCVConfig.cmake`),
+          ),
+      ),
+  },
+  {
+    what: 'the Mosquitto broker',
+    why: 'the bus is tested against a real MQTT 5 broker',
+    purposes: ['test'],
+    packages: ['mosquitto'],
+    isPresent: ({ command }) => command('mosquitto'),
+  },
+  {
+    what: 'the Mosquitto clients',
+    why: 'tests listen to the bus with a foreign client',
+    purposes: ['test'],
+    packages: ['mosquitto-clients'],
+    isPresent: ({ command }) => command('mosquitto_sub') && command('mosquitto_rr'),
+  },
+  {
+    what: 'FFmpeg',
+    why: 'tests make clips and network cameras with it',
+    purposes: ['test'],
+    packages: ['ffmpeg'],
+    isPresent: ({ command }) => command('ffmpeg'),
+  },
+  {
+    what: 'GStreamer plugins',
+    why: 'the camera pipelines are tested with a synthetic source',
+    purposes: ['test'],
+    packages: ['gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good'],
+    isPresent: ({ file, multiarch }) =>
+      ['libgstvideotestsrc.so', 'libgstjpeg.so'].every((plugin) =>
+        file(`/usr/lib/${multiarch}/gstreamer-1.0/${plugin}`),
+      ),
+  },
+];
+
+/**
+ * @param {Purpose} purpose
+ * @param {Probe} probe
+ * @returns {Need[]}
+ */
+export function missingNeeds(purpose, probe) {
+  return NEEDS.filter((need) => need.purposes.includes(purpose) && !need.isPresent(probe));
+}
+
+/**
+ * @typedef {object} Machine
+ * @property {boolean} hasApt
+ * @property {boolean} isRoot
+ * @property {boolean} hasSudo
+ * @property {boolean} isInteractive sudo may ask for a password
+ * @property {boolean} hasPackageLists `apt-get update` has been run at some time
+ */
+/**
+ * `apt`: commands to run. `manual`: the machine cannot be set up from here; `reason` says why.
+ * @typedef {{ kind: 'none' }
+ *   | { kind: 'apt', packages: string[], update: string[], install: string[], updateFirst: boolean }
+ *   | { kind: 'manual', packages: string[], reason: string }} Plan
+ */
+
+/**
+ * @param {readonly Need[]} missing
+ * @param {Machine} machine
+ * @returns {Plan}
+ */
+export function planInstallation(missing, machine) {
+  const packages = [...new Set(missing.flatMap((need) => need.packages))];
+  if (packages.length === 0) return { kind: 'none' };
+  if (!machine.hasApt) return { kind: 'manual', packages, reason: 'apt-get was not found on this machine' };
+  if (!machine.isRoot && !machine.hasSudo)
+    return { kind: 'manual', packages, reason: 'installing needs root, and sudo was not found' };
+
+  const privilege = machine.isRoot ? [] : machine.isInteractive ? ['sudo'] : ['sudo', '-n'];
+  // `env` works the same with and without sudo, which drops the caller's environment.
+  const apt = [...privilege, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q', '-o', 'DPkg::Lock::Timeout=300'];
+  return {
+    kind: 'apt',
+    packages,
+    updateFirst: !machine.hasPackageLists,
+    update: [...apt, 'update'],
+    install: [...apt, 'install', '-y', '--no-install-recommends', ...packages],
+  };
+}
+
+/**
+ * Lines for the reader: what is missing, why it is needed, what happens now.
+ * @param {readonly Need[]} missing
+ * @param {Plan} plan
+ * @returns {string[]}
+ */
+export function describePlan(missing, plan) {
+  if (plan.kind === 'none') return [];
+  const width = Math.max(...missing.map((need) => need.what.length));
+  const lines = [
+    'These are missing:',
+    ...missing.map((need) => `  ${need.what.padEnd(width)}  ${need.why}  (${need.packages.join(', ')})`),
+  ];
+  if (plan.kind === 'apt') return [...lines, `Installing with apt-get: ${plan.packages.join(' ')}`];
+  return [
+    ...lines,
+    `Cannot install them: ${plan.reason}.`,
+    'Install them yourself and run the same command again. On Debian and Ubuntu, as root:',
+    `  apt-get install --no-install-recommends ${plan.packages.join(' ')}`,
+    'Elsewhere the names differ; what counts is the list above.',
+  ];
+}
+
+/**
+ * @param {string} version `process.version`
+ * @returns {string | null} what is wrong, in words
+ */
+export function nodeVersionProblem(version) {
+  const major = Number.parseInt(version.replace(/^v/, ''), 10);
+  if (major >= MINIMUM_NODE_MAJOR) return null;
+  return `Expected Node ${MINIMUM_NODE_MAJOR} or newer, but this is ${version}. Install a newer one (https://nodejs.org).`;
+}
