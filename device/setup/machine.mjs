@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 export const repositoryRoot = fileURLToPath(new URL('../../', import.meta.url)).replace(/\/$/, '');
 
-const colour = process.stdout.isTTY && !process.env['NO_COLOR'];
+const colour = process.stdout.isTTY && !process.env.NO_COLOR;
 
 /** @param {string} text */
 export function say(text) {
@@ -16,7 +16,7 @@ export function say(text) {
 /** @param {string} name */
 export function hasCommand(name) {
   // Daemons live in sbin, which is not on the search path of ordinary users.
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
   return folders.some((folder) => {
     if (folder === '') return false;
     try {

@@ -33,8 +33,7 @@ export const NEEDS = [
     why: 'builds the two native addons',
     purposes: ['demo', 'test'],
     packages: ['g++'],
-    isPresent: ({ command, environment }) =>
-      environment['CXX'] !== undefined || ['c++', 'g++', 'clang++'].some(command),
+    isPresent: ({ command, environment }) => environment.CXX !== undefined || ['c++', 'g++', 'clang++'].some(command),
   },
   {
     what: 'CMake',
@@ -56,7 +55,7 @@ export const NEEDS = [
     purposes: ['demo', 'test'],
     packages: ['libopencv-dev'],
     isPresent: ({ file, environment, multiarch }) =>
-      environment['OpenCV_DIR'] !== undefined ||
+      environment.OpenCV_DIR !== undefined ||
       // The header alone (libopencv-core-dev) is not enough: CMake finds OpenCV by its package file.
       ['/usr', '/usr/local'].some(
         (prefix) =>

@@ -1,0 +1,167 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { buildNative, type Machine, npmPackages, type Probe, systemPackages } from './setup-modules.js';
+
+const { missingNeeds, planInstallation, describePlan, nodeVersionProblem } = systemPackages;
+
+function probe(commands: readonly string[] = [], files: readonly string[] = [], environment = {}): Probe {
+  return {
+    command: (name) => commands.includes(name),
+    file: (path) => files.includes(path),
+    environment,
+    multiarch: 'x86_64-linux-gnu',
+  };
+}
+const names = (purpose: 'demo' | 'test', p: Probe) => missingNeeds(purpose, p).flatMap((need) => need.packages);
+
+const opencvFiles = [
+  '/usr/include/opencv4/opencv2/core/version.hpp',
+  '/usr/lib/x86_64-linux-gnu/cmake/opencv4/OpenCVConfig.cmake',
+];
+const root: Machine = { hasApt: true, isRoot: true, hasSudo: false, isInteractive: false, hasPackageLists: true };
+
+describe('what the system lacks', () => {
+  it('finds everything missing on a bare machine, and more for the tests than for the demo', () => {
+    expect(names('demo', probe())).toEqual(['g++', 'cmake', 'ninja-build', 'libopencv-dev']);
+    expect(names('test', probe())).toEqual([
+      ...['g++', 'cmake', 'ninja-build', 'libopencv-dev', 'mosquitto', 'mosquitto-clients', 'ffmpeg'],
+      ...['gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good'],
+    ]);
+  });
+
+  it('accepts any compiler and either build tool', () => {
+    expect(names('demo', probe(['clang++', 'cmake', 'make'], opencvFiles))).toEqual([]);
+    expect(names('demo', probe(['cmake', 'ninja'], opencvFiles, { CXX: '/opt/g++' }))).toEqual([]);
+  });
+
+  it('is not content with OpenCV headers that CMake cannot find', () => {
+    const tools = ['g++', 'cmake', 'make'];
+    expect(names('demo', probe(tools, opencvFiles.slice(0, 1)))).toEqual(['libopencv-dev']);
+    expect(names('demo', probe(tools, [], { OpenCV_DIR: '/opt/opencv' }))).toEqual([]);
+  });
+
+  it('finds an OpenCV built by hand', () => {
+    const files = [
+      '/usr/local/include/opencv4/opencv2/core/version.hpp',
+      '/usr/local/lib/cmake/opencv4/OpenCVConfig.cmake',
+    ];
+    expect(names('demo', probe(['g++', 'cmake', 'make'], files))).toEqual([]);
+  });
+});
+
+describe('the installation plan', () => {
+  const missing = missingNeeds('demo', probe(['g++', 'make'], opencvFiles));
+
+  it('does nothing when nothing is missing', () => {
+    expect(planInstallation([], { ...root, hasApt: false })).toEqual({ kind: 'none' });
+  });
+
+  it('calls apt-get directly as root and never asks questions', () => {
+    const plan = planInstallation(missing, root);
+    expect(plan).toMatchObject({ kind: 'apt', packages: ['cmake'], updateFirst: false });
+    const install = plan.kind === 'apt' ? plan.install : [];
+    expect(install.slice(0, 3)).toEqual(['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get']);
+    expect(install.slice(-4)).toEqual(['install', '-y', '--no-install-recommends', 'cmake']);
+  });
+
+  it('fetches package lists first where there are none', () => {
+    expect(planInstallation(missing, { ...root, hasPackageLists: false })).toMatchObject({ updateFirst: true });
+  });
+
+  it('uses sudo only when it is not root, and does not wait for a password that nobody can type', () => {
+    const user = { ...root, isRoot: false, hasSudo: true };
+    const silent = planInstallation(missing, user);
+    expect(silent.kind === 'apt' && silent.install.slice(0, 3)).toEqual(['sudo', '-n', 'env']);
+    const typed = planInstallation(missing, { ...user, isInteractive: true });
+    expect(typed.kind === 'apt' && typed.install.slice(0, 2)).toEqual(['sudo', 'env']);
+  });
+
+  it.each([
+    ['without apt', { ...root, hasApt: false }, 'apt-get was not found'],
+    ['without the right to install', { ...root, isRoot: false }, 'sudo was not found'],
+  ])('%s says what to install and why it cannot', (_, machine, reason) => {
+    const plan = planInstallation(missing, machine);
+    expect(plan).toMatchObject({ kind: 'manual', packages: ['cmake'] });
+    const text = describePlan(missing, plan).join('\n');
+    expect(text).toContain(reason);
+    expect(text).toContain('apt-get install --no-install-recommends cmake');
+    expect(text).toContain('drives the native build');
+  });
+
+  it('says which packages it installs and why each is needed', () => {
+    const all = missingNeeds('test', probe());
+    const text = describePlan(all, planInstallation(all, root)).join('\n');
+    expect(text).toMatch(/OpenCV 4 with headers +reads cameras and video files +\(libopencv-dev\)/);
+    expect(text).toContain('Installing with apt-get: g++ cmake');
+  });
+});
+
+describe('the Node version', () => {
+  it('is checked before anything is changed', () => {
+    expect(nodeVersionProblem('v20.0.0')).toBeNull();
+    expect(nodeVersionProblem('v24.1.0')).toBeNull();
+    expect(nodeVersionProblem('v18.20.4')).toContain('Expected Node 20 or newer, but this is v18.20.4');
+  });
+});
+
+describe('npm packages', () => {
+  const wanted = {
+    packages: {
+      '': {},
+      'node_modules/mqtt': { version: '5.16.0' },
+      'node_modules/fsevents': { version: '2.0.0', optional: true },
+    },
+  };
+  const mqtt = (version: string) => ({ 'node_modules/mqtt': { version } });
+
+  it('are left alone when the installed tree matches, binaries of other platforms aside', () => {
+    expect(npmPackages.staleReason(wanted, { packages: mqtt('5.16.0') })).toBeNull();
+  });
+
+  it.each([
+    ['nothing is installed', null, 'missing or incomplete'],
+    ['a package is missing', { packages: {} }, 'mqtt is missing'],
+    ['a version differs', { packages: mqtt('5.15.0') }, 'mqtt is 5.15.0, package-lock.json asks for 5.16.0'],
+    ['a package was dropped', { packages: { ...mqtt('5.16.0'), 'node_modules/old': {} } }, 'no longer asked for'],
+  ])('are installed again when %s', (_, installed, reason) => {
+    expect(npmPackages.staleReason(wanted, installed)).toContain(reason);
+  });
+});
+
+describe('the native build', () => {
+  it('never starts more compilers than the memory holds', () => {
+    expect(buildNative.buildJobs(8, 64 * 2 ** 30)).toBe(8);
+    expect(buildNative.buildJobs(8, 4 * 2 ** 30)).toBe(4);
+    expect(buildNative.buildJobs(4, 2 ** 28)).toBe(1);
+  });
+
+  it('configures again when a library comes, an option changes or the checkout moves', () => {
+    const bare = probe(['g++', 'cmake', 'ninja']);
+    const key = buildNative.configureKey([], bare, '/a');
+    expect(buildNative.configureKey([], { ...bare }, '/a')).toBe(key);
+    expect(buildNative.configureKey([], probe(['g++', 'cmake', 'ninja'], opencvFiles), '/a')).not.toBe(key);
+    expect(buildNative.configureKey(['-DSCENEBUS_CAPTURE=OFF'], bare, '/a')).not.toBe(key);
+    expect(buildNative.configureKey([], bare, '/b')).not.toBe(key);
+  });
+});
+
+describe('prepare.mjs on a machine without tools and without apt', () => {
+  const prepare = fileURLToPath(new URL('../../../device/setup/prepare.mjs', import.meta.url));
+  const start = (...args: string[]) =>
+    spawnSync(process.execPath, [prepare, ...args], { env: { PATH: '/nonexistent' }, encoding: 'utf8' });
+
+  it('prints what to install, changes nothing and exits with 1', () => {
+    const { status, stdout } = start('--for', 'demo');
+    expect(stdout).toContain('a C++17 compiler');
+    expect(stdout).toContain('Cannot install them: apt-get was not found on this machine.');
+    expect(stdout).toContain('Nothing was changed.');
+    expect(status).toBe(1);
+  });
+
+  it('refuses a purpose that it does not know', () => {
+    const { status, stdout } = start('--for', 'fun');
+    expect(stdout).toContain('Expected [--for demo|test]');
+    expect(status).toBe(1);
+  });
+});
