@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   ERR_CAPTURE_UNSUPPORTED: { retryable: false },
   ERR_CAPTURE_TIMEOUT: { retryable: true },
   ERR_CAPTURE_ENDED: { retryable: false },
+  ERR_CAPTURE_LOST: { retryable: true },
   ERR_CAPTURE_HOST_DIED: { retryable: true },
 
   ERR_IMAGE_INVALID: { retryable: false },

@@ -1,0 +1,68 @@
+import type { SdkError } from '../core/errors.js';
+import type { CallOptions, Frame } from '../core/types.js';
+
+/**
+ * What a camera is doing.
+ * `opening`: no frame yet. `streaming`: frames arrive. `reopening`: lost, the next attempt follows by itself.
+ * `ended`: a file or folder was read to its end. `failed`: given up, see `error`. `closed`: disposed by its owner.
+ */
+export type CameraState = 'opening' | 'streaming' | 'reopening' | 'ended' | 'failed' | 'closed';
+
+export interface CameraStatus {
+  readonly state: CameraState;
+  /** Unix time of the change, milliseconds. */
+  readonly sinceMs: number;
+  /** Why, for `reopening` and `failed`. */
+  readonly error?: SdkError | undefined;
+  /** For `reopening`: 1 for the first try after the loss. */
+  readonly attempt?: number | undefined;
+  /** For `reopening`: when the next try starts, Unix milliseconds. */
+  readonly retryAtMs?: number | undefined;
+}
+
+export type CameraKind = 'v4l2' | 'csi' | 'rtsp' | 'http' | 'file' | 'images' | 'test';
+
+export interface CameraInfo {
+  /** Prefix of every frame's id. */
+  readonly id: string;
+  /** As given, without user name and password. */
+  readonly address: string;
+  readonly kind: CameraKind;
+  /** Pixels of the frames as they are read (after size and rotation); undefined before the first frame. */
+  readonly size: { readonly width: number; readonly height: number } | undefined;
+  /** Frames a second as the source declares or was asked for; undefined when it does not say. */
+  readonly framesPerSecond: number | undefined;
+  /** What opened it, in words: `FFMPEG`, `GSTREAMER`, `V4L2`, `OpenCV imread`, `built in`. */
+  readonly backend: string | undefined;
+}
+
+export interface FramesOptions extends CallOptions {
+  /** Upper bound of frames a second that the loop is given. */
+  readonly maxFps?: number | undefined;
+}
+
+/**
+ * A source of frames. Capturing runs in a process of its own; the newest frame wins, so a slow reader skips frames and
+ * never sees an old one queued. Nothing is copied into this process until someone reads.
+ */
+export interface Camera extends AsyncDisposable, AsyncIterable<Frame> {
+  readonly info: CameraInfo;
+  readonly status: CameraStatus;
+  /** When the newest frame was captured, Unix milliseconds; undefined before the first. Costs nothing to ask. */
+  readonly newestFrameAtMs: number | undefined;
+  /**
+   * The newest frame, waiting until it is newer than the one the last `read()` gave.
+   *
+   * Waits through short outages, but never longer than `timeoutMs` (plus two frame intervals of a slow source).
+   * @throws SdkError ERR_CAPTURE_ENDED after the last frame of a file; ERR_CAPTURE_TIMEOUT or the reason of the outage
+   *   when no frame came in time (retryable: call again, the camera is being reopened meanwhile); ERR_DISPOSED.
+   */
+  read(options?: CallOptions): Promise<Frame>;
+  /**
+   * Frames until the source ends, the signal aborts or the loop is left. Every loop has its own position. Outages are
+   * waited through (see `statusChanges`); throws when the camera has failed for good.
+   */
+  frames(options?: FramesOptions): AsyncIterable<Frame>;
+  /** The present status, then every change, until the camera is closed. A slow reader is given the newest one only. */
+  statusChanges(options?: CallOptions): AsyncIterable<CameraStatus>;
+}

@@ -1,0 +1,8 @@
+export type { Camera, CameraInfo, CameraKind, CameraState, CameraStatus, FramesOptions } from './camera.js';
+export {
+  type CameraOptions,
+  type CameraSettings,
+  cameraOptionsSchema,
+  type ReopenSettings,
+  reopenSchema,
+} from './options.js';
