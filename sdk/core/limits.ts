@@ -18,6 +18,12 @@ export const LIMITS = {
   /** Response topic that a caller chose, UTF-8 bytes. */
   busTopicBytes: 512,
   questionCharacters: 4_096,
+  /** All messages of one request to a model together; far beyond any context, so that tokenizing stays cheap. */
+  promptCharacters: 2 ** 20,
+  promptMessages: 1_024,
+  promptImages: 16,
+  stopStrings: 16,
+  stopStringCharacters: 256,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
   /** Messages kept while the broker is away. */

@@ -1,0 +1,87 @@
+/** Finds and parses a checkpoint's chat template. */
+import { join } from 'node:path';
+import { Template } from '@huggingface/jinja';
+import { SdkError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { parseJsonObject, readTextFile } from './text-file.js';
+import type { Tokenizer } from './tokenizer.js';
+
+/** The Llama 3.2 Vision layout (mllama-spec §3.1) for folders that bring no template of their own. */
+const DEFAULT_TEMPLATE = `{{- bos_token }}
+{%- set seen = namespace(image=false, system=false) %}
+{%- for message in messages %}
+    {%- if message['role'] == 'system' %}{% set seen.system = true %}{% endif %}
+    {%- if message['content'] is not string %}
+        {%- for part in message['content'] %}
+            {%- if part['type'] == 'image' %}{% set seen.image = true %}{% endif %}
+        {%- endfor %}
+    {%- endif %}
+{%- endfor %}
+{%- if seen.image and seen.system %}
+    {{- raise_exception('Prompting with images is incompatible with system messages.') }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {%- if message['content'] is string %}
+        {{- message['content'] }}
+    {%- else %}
+        {%- for part in message['content'] %}
+            {%- if part['type'] == 'image' %}{{- '<|image|>' }}{% else %}{{- part['text'] }}{% endif %}
+        {%- endfor %}
+    {%- endif %}
+    {{- '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}`;
+
+export interface ChatTemplate {
+  /** File it came from, or `default`. */
+  readonly origin: string;
+  /** @throws what the template raises, or the renderer when it fails. */
+  render(variables: Readonly<Record<string, unknown>>): string;
+}
+
+/**
+ * Looks into chat_template.jinja, chat_template.json and tokenizer_config.json, in the order in which newer writers
+ * put it, and falls back to the Llama 3.2 Vision layout.
+ * @throws SdkError ERR_TOKENIZER_INVALID for a template that does not parse, ERR_LIMIT_EXCEEDED
+ */
+export async function loadChatTemplate(directory: string, tokenizer: Pick<Tokenizer, 'config'>): Promise<ChatTemplate> {
+  const jinjaPath = join(directory, 'chat_template.jinja');
+  const source = await readTextFile(jinjaPath, LIMITS.configFileBytes);
+  if (source !== undefined) return parseTemplate(source, jinjaPath);
+
+  const jsonPath = join(directory, 'chat_template.json');
+  const json = await readTextFile(jsonPath, LIMITS.configFileBytes);
+  if (json !== undefined) {
+    const template = templateOf(parseJsonObject(json, jsonPath).chat_template);
+    if (template === undefined) {
+      throw new SdkError('ERR_TOKENIZER_INVALID', `Expected a string "chat_template" in ${jsonPath}.`);
+    }
+    return parseTemplate(template, jsonPath);
+  }
+
+  const configured = templateOf(tokenizer.config.chat_template);
+  if (configured !== undefined) return parseTemplate(configured, join(directory, 'tokenizer_config.json'));
+  return parseTemplate(DEFAULT_TEMPLATE, 'default');
+}
+
+/** A string, or a list of named templates of which `default` is ours. */
+function templateOf(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (!Array.isArray(value)) return undefined;
+  const named = (value as { name?: unknown; template?: unknown }[]).find((entry) => entry?.name === 'default');
+  return typeof named?.template === 'string' ? named.template : undefined;
+}
+
+export function parseTemplate(source: string, origin: string): ChatTemplate {
+  try {
+    const template = new Template(source);
+    return { origin, render: (variables) => template.render(variables) };
+  } catch (error) {
+    throw new SdkError(
+      'ERR_TOKENIZER_INVALID',
+      `Expected a Jinja chat template in ${origin} but it does not parse: ${(error as Error).message}.`,
+      { cause: error, details: { origin } },
+    );
+  }
+}

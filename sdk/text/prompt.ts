@@ -1,0 +1,169 @@
+/**
+ * Messages to token ids. The template is rendered with a mark in the place of every text, so that user text is never
+ * part of what is searched for special tokens; its ids are spliced in afterwards.
+ */
+import { SdkError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import type { ChatTemplate } from './chat-template.js';
+import type { Tokenizer } from './tokenizer.js';
+
+export interface PromptMessage {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly parts: readonly ({ readonly type: 'text'; readonly text: string } | { readonly type: 'image' })[];
+}
+
+export interface Prompt {
+  readonly ids: Int32Array;
+  /** Indices of the image tokens in `ids`, one for each image part, in order. */
+  readonly imagePositions: readonly number[];
+}
+
+export const IMAGE_TOKEN = '<|image|>';
+
+// Private-use characters delimit a mark. The em spaces around it show whether the template trims its texts: they
+// survive or not, and the text is then trimmed likewise.
+const OPEN = '\uE000';
+const CLOSE = '\uE001';
+const EDGE = '\u2003';
+const MARK = /(\u2003?)\uE000(\d+)\uE001(\u2003?)/u;
+
+/**
+ * Ids of the whole prompt, up to where the assistant's answer begins.
+ * @throws SdkError ERR_PROMPT_INVALID for what the template refuses (an image together with a system message) and
+ * for malformed messages, ERR_TOKENIZER_INVALID when template and tokenizer do not fit each other, ERR_LIMIT_EXCEEDED.
+ */
+export function renderPrompt(template: ChatTemplate, tokenizer: Tokenizer, messages: readonly PromptMessage[]): Prompt {
+  checkMessages(messages);
+  const texts: string[] = [];
+  const marked = messages.map((message) => markMessage(message, texts));
+  const bosName = [...tokenizer.specialTokens].find(([, id]) => id === tokenizer.bosTokenId)?.[0] ?? '';
+  let rendered: string;
+  try {
+    rendered = template.render({ messages: marked, add_generation_prompt: true, bos_token: bosName, eos_token: '' });
+  } catch (error) {
+    throw new SdkError('ERR_PROMPT_INVALID', refusal((error as Error).message), {
+      cause: error,
+      details: { template: template.origin },
+    });
+  }
+  const ids = encodeRendered(rendered, texts, template, tokenizer);
+  addBos(ids, template, tokenizer);
+  const imageId = tokenizer.specialTokenId(IMAGE_TOKEN);
+  const imagePositions = ids.flatMap((id, index) => (id === imageId ? [index] : []));
+  const imageCount = messages.reduce((sum, { parts }) => sum + parts.filter(({ type }) => type === 'image').length, 0);
+  if (imagePositions.length !== imageCount) {
+    throw new SdkError(
+      'ERR_TOKENIZER_INVALID',
+      `Expected the chat template of ${template.origin} to write ${imageCount} ${IMAGE_TOKEN} but it wrote ${imagePositions.length}. Use the template of a vision checkpoint.`,
+    );
+  }
+  return { ids: Int32Array.from(ids), imagePositions };
+}
+
+function checkMessages(messages: readonly PromptMessage[]): void {
+  const last = messages.at(-1);
+  if (last?.role !== 'user') {
+    throw new SdkError(
+      'ERR_PROMPT_INVALID',
+      `Expected messages that end with one of role "user" but received ${last ? `role ${JSON.stringify(last.role)} last` : 'none'}.`,
+    );
+  }
+  const unknown = messages.find(({ role }) => role !== 'system' && role !== 'user' && role !== 'assistant');
+  if (unknown) {
+    throw new SdkError(
+      'ERR_PROMPT_INVALID',
+      `Expected role system, user or assistant but received ${JSON.stringify(unknown.role)}.`,
+    );
+  }
+  const images = messages.reduce((sum, { parts }) => sum + parts.filter(({ type }) => type === 'image').length, 0);
+  const characters = messages.reduce(
+    (sum, { parts }) => sum + parts.reduce((inner, part) => inner + (part.type === 'text' ? part.text.length : 0), 0),
+    0,
+  );
+  limit('messages', messages.length, LIMITS.promptMessages);
+  limit('images', images, LIMITS.promptImages);
+  limit('characters', characters, LIMITS.promptCharacters);
+}
+
+function limit(what: string, received: number, maximum: number): void {
+  if (received <= maximum) return;
+  throw new SdkError(
+    'ERR_LIMIT_EXCEEDED',
+    `Expected at most ${maximum} ${what} in a prompt but received ${received}.`,
+    {
+      details: { what, maximum, received },
+    },
+  );
+}
+
+/** Text alone as a string (templates trim and compare it as one), text with images as a list of parts. */
+function markMessage(message: PromptMessage, texts: string[]): Record<string, unknown> {
+  const mark = (text: string) => (text === '' ? '' : `${EDGE}${OPEN}${texts.push(text) - 1}${CLOSE}${EDGE}`);
+  if (message.parts.every((part) => part.type === 'text')) {
+    return { role: message.role, content: mark(message.parts.map((part) => part.text).join('')) };
+  }
+  const content = message.parts.map((part) =>
+    part.type === 'image' ? { type: 'image' } : { type: 'text', text: mark(part.text) },
+  );
+  return { role: message.role, content };
+}
+
+function encodeRendered(
+  rendered: string,
+  texts: readonly string[],
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+): number[] {
+  const ids: number[] = [];
+  const written = new Set<number>();
+  let text = ''; // adjacent texts are encoded as one, as if they had been written together
+  const pieces = rendered.split(new RegExp(MARK, 'gu'));
+  for (let i = 0; i < pieces.length; i += 4) {
+    const fixed = pieces[i]!;
+    if (fixed !== '') {
+      append(ids, tokenizer.encodeText(text));
+      append(ids, tokenizer.encodeTemplate(fixed));
+      text = '';
+    }
+    if (i + 3 >= pieces.length) break;
+    const index = Number(pieces[i + 2]);
+    let inserted = texts[index] ?? '';
+    if (pieces[i + 1] === '') inserted = inserted.trimStart();
+    if (pieces[i + 3] === '') inserted = inserted.trimEnd();
+    text += inserted;
+    written.add(index);
+  }
+  append(ids, tokenizer.encodeText(text));
+  if (written.size !== texts.length) {
+    throw new SdkError(
+      'ERR_PROMPT_INVALID',
+      `Expected the chat template of ${template.origin} to write every message but it left ${texts.length - written.size} out.`,
+    );
+  }
+  return ids;
+}
+
+/** Not push(...more): a long prompt would overflow the stack. */
+function append(ids: number[], more: readonly number[]): void {
+  for (const id of more) ids.push(id);
+}
+
+/** Exactly one BOS: a second one costs quality silently (the template writes it and so do some tokenizers). */
+function addBos(ids: number[], template: ChatTemplate, tokenizer: Tokenizer): void {
+  const bos = tokenizer.bosTokenId;
+  if (bos === undefined) return;
+  if (ids[0] !== bos) ids.unshift(bos);
+  if (ids[1] === bos) {
+    throw new SdkError(
+      'ERR_TOKENIZER_INVALID',
+      `Expected one begin-of-text token but the chat template of ${template.origin} writes two. Remove one from the template.`,
+    );
+  }
+}
+
+function refusal(message: string): string {
+  if (/image/i.test(message) && /system/i.test(message)) {
+    return `The model's chat template refuses these messages: ${message} Put the instructions into the user message, after the image.`;
+  }
+  return `The model's chat template refuses these messages: ${message}`;
+}
