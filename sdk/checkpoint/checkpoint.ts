@@ -1,0 +1,119 @@
+/** A Hugging Face Mllama folder, checked whole before anything is computed with it. */
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import type { ModelDescription } from '#graph/architecture.js';
+import { SdkError } from '../core/errors.js';
+import type { ImageProcessorConfig } from '../core/image.js';
+import type { CallOptions } from '../core/types.js';
+import { architectureOf, configSchema, type MllamaConfig } from './config.js';
+import { type GenerationDefaults, readGenerationDefaults } from './generation-config.js';
+import { readJsonFile } from './json-file.js';
+import { type ModelManifest, readManifest } from './manifest.js';
+import { checkPackedContents } from './packed-contents.js';
+import { readProcessorConfig } from './processor-config.js';
+import { int4SchemeOf } from './quantization.js';
+import type { SafetensorsFile } from './safetensors.js';
+import { readWeights } from './shards.js';
+import { resolveTensors } from './tensors.js';
+
+export interface Checkpoint {
+  /** Absolute. */
+  readonly directory: string;
+  /** From scenebus.json, else the hub name in config.json, else the folder's name. */
+  readonly name: string;
+  readonly model: ModelDescription;
+  readonly processor: ImageProcessorConfig;
+  readonly generation: GenerationDefaults;
+  readonly manifest: ModelManifest;
+  /**
+   * Key of prepared caches, hexadecimal SHA-256 over config, headers, sizes and times of change: it changes when the
+   * weights do, without reading 20 GB.
+   */
+  contentHash(): Promise<string>;
+}
+
+/**
+ * Opens a checkpoint folder: single file or shards; bf16, f16, f32 or int4 (compressed-tensors); both generations of
+ * tensor names. Checks the presence, type and shape of every tensor and reports all that is wrong at once.
+ *
+ * @throws SdkError ERR_MODEL_NOT_FOUND no such folder, no config.json or no weights
+ * @throws SdkError ERR_MODEL_INVALID with `details.problems: string[]`
+ * @throws SdkError ERR_MODEL_UNSUPPORTED another architecture or quantisation scheme
+ *
+ * @example
+ * const checkpoint = await openCheckpoint('models/Llama-3.2-11B-Vision-Instruct');
+ * console.log(checkpoint.name, checkpoint.model.int4 === null ? 'float' : 'int4');
+ */
+export async function openCheckpoint(directory: string, options: CallOptions = {}): Promise<Checkpoint> {
+  options.signal?.throwIfAborted();
+  const root = resolve(directory);
+  const config = await readConfig(root);
+  const problems: string[] = [];
+  const collect = <T extends { problems: readonly string[] }>(part: T): T => {
+    problems.push(...part.problems);
+    return part;
+  };
+
+  const { architecture } = collect(architectureOf(config));
+  const int4 = int4SchemeOf(config.quantization_config);
+  const { processor } = collect(await readProcessorConfig(root, architecture.vision));
+  const { generation } = collect(await readGenerationDefaults(root, config));
+  const manifest = await readManifest(root);
+  const weights = collect(await readWeights(root));
+  options.signal?.throwIfAborted();
+  const { tensors } = collect(resolveTensors(weights, architecture, int4));
+  // What scales hold is looked at only when every place is known to be right.
+  if (problems.length === 0) problems.push(...(await checkPackedContents(tensors, options.signal)));
+  if (problems.length > 0 || processor === null) throw invalid(root, problems);
+
+  return {
+    directory: root,
+    name: manifest.name ?? hubName(config._name_or_path) ?? basename(root),
+    model: { architecture, tensors, int4 },
+    processor,
+    generation,
+    manifest,
+    contentHash: async () => hashOf(config, weights.files),
+  };
+}
+
+async function readConfig(directory: string): Promise<MllamaConfig> {
+  const folder = await stat(directory).catch(() => null);
+  if (folder === null || !folder.isDirectory()) {
+    throw new SdkError('ERR_MODEL_NOT_FOUND', `Expected a checkpoint folder at ${directory}, but there is none.`, {
+      details: { directory },
+    });
+  }
+  const config = await readJsonFile(directory, 'config.json', configSchema);
+  if (config !== undefined) return config;
+  throw new SdkError(
+    'ERR_MODEL_NOT_FOUND',
+    `Expected config.json in ${directory}: give the folder of a Hugging Face checkpoint.`,
+    { details: { directory } },
+  );
+}
+
+/** `org/name`; a path on somebody's machine is no name. */
+function hubName(name: string | undefined): string | undefined {
+  return name !== undefined && /^[\w.-]+\/[\w.-]+$/.test(name) && !name.startsWith('.') ? basename(name) : undefined;
+}
+
+function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): string {
+  const hash = createHash('sha256').update(JSON.stringify(config));
+  for (const file of files) {
+    hash.update(JSON.stringify([basename(file.path), file.sizeBytes, file.modifiedMs, file.headerHash]));
+  }
+  return hash.digest('hex');
+}
+
+function invalid(directory: string, problems: readonly string[]): SdkError {
+  const shown = problems.slice(0, 20).map((problem) => `  - ${problem}`);
+  const more = problems.length > 20 ? [`  … and ${problems.length - 20} more (details.problems has all)`] : [];
+  const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
+  return new SdkError(
+    'ERR_MODEL_INVALID',
+    [`${directory} is not a sound Mllama checkpoint; ${count}:`, ...shown, ...more].join('\n'),
+    { details: { directory, problems } },
+  );
+}

@@ -1,0 +1,46 @@
+/**
+ * `scenebus.json`: what a checkpoint folder cannot say in Hugging Face's files. Optional; every field has a default
+ * that suits a general vision model.
+ */
+import { z } from 'zod';
+import { readJsonFile } from './json-file.js';
+
+/** How a model that was trained to write boxes writes them. */
+export const boxConventionSchema = z.object({
+  /** Objects with a label and a box, as JSON within the answer. */
+  format: z.literal('json').default('json'),
+  labelKey: z.string().min(1).default('label'),
+  boxKey: z.string().min(1).default('box'),
+  order: z.literal('xyxy').default('xyxy'),
+  /** Coordinates are integers 0 … scale − 1 (`centre`) or 0 … scale (`edge`). */
+  scale: z.int().min(2).max(100_000).default(100),
+  /**
+   * `longer-side`: both coordinates are fractions of the longer side of the image, origin top left.
+   * `axis`: x of the width, y of the height.
+   */
+  relativeTo: z.enum(['longer-side', 'axis']).default('longer-side'),
+  /** `centre`: integer q means (q + 0.5) / scale; `edge`: q / scale. */
+  bin: z.enum(['centre', 'edge']).default('centre'),
+});
+
+export const manifestSchema = z.object({
+  /** Name shown to people and on the bus; default: the folder's. */
+  name: z.string().min(1).max(200).optional(),
+  /** Absent: the model writes no boxes. */
+  boxes: boxConventionSchema.optional(),
+  prompts: z
+    .object({
+      describe: z.string().min(1).default('Describe what you see in this image in one or two sentences.'),
+      list: z.string().min(1).default('List the objects that you can see in this image.'),
+      /** `{label}` stands for what is looked for. */
+      locate: z.string().includes('{label}').default('Where in this image is the {label}?'),
+    })
+    .prefault({}),
+});
+
+export type BoxConvention = z.output<typeof boxConventionSchema>;
+export type ModelManifest = z.output<typeof manifestSchema>;
+
+export async function readManifest(directory: string): Promise<ModelManifest> {
+  return (await readJsonFile(directory, 'scenebus.json', manifestSchema)) ?? manifestSchema.parse({});
+}

@@ -1,0 +1,93 @@
+/** Lays the architecture's list of tensors beside what the files hold, and says everything that differs. */
+import type { Int4Scheme, MllamaArchitecture, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import { type ExpectedTensor, expectedTensors } from './expected-tensors.js';
+import type { Weights } from './shards.js';
+import { publishedTensorName } from './tensor-names.js';
+
+const FLOATS: readonly string[] = ['F32', 'F16', 'BF16'];
+
+interface Check {
+  readonly found: Map<string, TensorLocation>;
+  readonly used: Map<string, TensorLocation>;
+  readonly problems: string[];
+}
+
+export function resolveTensors(
+  weights: Weights,
+  architecture: MllamaArchitecture,
+  int4: Int4Scheme | null,
+): { tensors: Map<string, TensorLocation>; problems: string[] } {
+  const check: Check = { found: new Map(), used: new Map(), problems: [] };
+  const rawNames = new Map<string, string>();
+  for (const [raw, { file, entry }] of weights.tensors) {
+    const name = publishedTensorName(raw);
+    if (name === null) continue;
+    const other = rawNames.get(name);
+    if (other !== undefined) {
+      check.problems.push(`tensors ${other} and ${raw} are the same tensor under two names`);
+      continue;
+    }
+    rawNames.set(name, raw);
+    const { dtype, shape, offsetBytes, sizeBytes } = entry;
+    check.found.set(name, { file: file.path, offsetBytes, sizeBytes, dtype: dtype as TensorDtype, shape });
+  }
+  for (const expected of expectedTensors(architecture)) {
+    const packedName = `${expected.name}_packed`;
+    const isPacked = check.found.has(packedName);
+    if (isPacked && check.found.has(expected.name)) {
+      check.problems.push(`${expected.name} comes both packed and unpacked`);
+    } else if (isPacked && !expected.quantizable) {
+      check.problems.push(`${expected.name} is packed as int4; only the linears of the text decoder may be`);
+    } else if (isPacked && int4 === null) {
+      check.problems.push(`${packedName} exists, but config.json has no quantization_config`);
+    } else if (isPacked && int4 !== null) {
+      takePacked(check, expected, int4.groupSize);
+    } else {
+      take(check, expected.name, expected.shape, FLOATS);
+    }
+  }
+  if (
+    int4 !== null &&
+    check.problems.length === 0 &&
+    ![...check.used.keys()].some((n) => n.endsWith('.weight_packed'))
+  ) {
+    check.problems.push('config.json has a quantization_config, but no tensor is packed');
+  }
+  return { tensors: check.used, problems: check.problems };
+}
+
+function take(check: Check, name: string, shape: readonly number[] | null, dtypes: readonly string[]): void {
+  const tensor = check.found.get(name);
+  if (tensor === undefined) {
+    check.problems.push(`tensor ${name}${shape === null ? '' : ` [${shape.join(', ')}]`} is missing`);
+    return;
+  }
+  if (shape !== null && (tensor.shape.length !== shape.length || tensor.shape.some((side, i) => side !== shape[i]))) {
+    check.problems.push(
+      `tensor ${name}: config.json implies [${shape.join(', ')}], the file has [${tensor.shape.join(', ')}]`,
+    );
+    return;
+  }
+  if (!dtypes.includes(tensor.dtype)) {
+    check.problems.push(`tensor ${name}: expected ${dtypes.join(' or ')}, the file has ${tensor.dtype}`);
+    return;
+  }
+  check.used.set(name, tensor);
+}
+
+/** weight_packed I32 [N, K/8], weight_scale [N, K/group], weight_shape [2]. */
+function takePacked(check: Check, { name, shape }: ExpectedTensor, groupSize: number): void {
+  const [outputs, inputs] = shape as [number, number];
+  if (inputs % groupSize !== 0) {
+    check.problems.push(`${name}: ${inputs} inputs do not divide into groups of ${groupSize}`);
+    return;
+  }
+  for (const suffix of ['zero_point', 'g_idx']) {
+    if (check.found.has(`${name}_${suffix}`)) {
+      check.problems.push(`${name}_${suffix} is not supported: only symmetric weights in plain order`);
+    }
+  }
+  take(check, `${name}_packed`, [outputs, inputs / 8], ['I32']);
+  take(check, `${name}_scale`, [outputs, inputs / groupSize], FLOATS);
+  take(check, `${name}_shape`, [2], ['I64', 'I32']);
+}

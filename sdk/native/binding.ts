@@ -1,0 +1,87 @@
+/**
+ * The only door to the addons: finds them, and when it cannot, says every place it looked and what to do.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SdkError } from '../core/errors.js';
+import type { CaptureAddon, EngineAddon } from './addon-types.js';
+
+export type AddonName = 'scenebus_engine' | 'scenebus_capture';
+
+interface AddonByName {
+  readonly scenebus_engine: EngineAddon;
+  readonly scenebus_capture: CaptureAddon;
+}
+
+const require = createRequire(import.meta.url);
+const loaded = new Map<AddonName, unknown>();
+
+/** The folder that holds package.json: from `sdk/native`, `dist/sdk/native`, or an installed package. */
+export function packageRoot(start: string = dirname(fileURLToPath(import.meta.url))): string {
+  for (let folder = start; ; folder = dirname(folder)) {
+    if (existsSync(join(folder, 'package.json'))) return folder;
+    if (dirname(folder) === folder) return start;
+  }
+}
+
+/**
+ * Where an addon may lie, best first: what the environment names, this tree's build, a prebuilt binary shipped
+ * beside the package.
+ */
+export function addonCandidates(name: AddonName, root: string = packageRoot()): string[] {
+  const file = `${name}.node`;
+  const override = process.env.SCENEBUS_NATIVE_DIR;
+  return [
+    ...(override ? [resolve(override, file)] : []),
+    join(root, 'native', 'build', 'native', file),
+    join(root, 'native', 'build', file),
+    join(root, 'prebuilds', `${process.platform}-${process.arch}`, file),
+  ];
+}
+
+/** @throws SdkError ERR_NATIVE_UNAVAILABLE with every attempt in `details.attempts`. */
+export function loadAddonFrom(name: AddonName, candidates: readonly string[]): unknown {
+  const attempts: { path: string; reason: string }[] = [];
+  for (const path of candidates) {
+    if (!existsSync(path)) {
+      attempts.push({ path, reason: 'does not exist' });
+      continue;
+    }
+    try {
+      return require(path);
+    } catch (error) {
+      attempts.push({ path, reason: error instanceof Error ? error.message : String(error) });
+    }
+  }
+  const tried = attempts.map(({ path, reason }) => `  ${path}: ${reason}`).join('\n');
+  const remedy =
+    name === 'scenebus_capture'
+      ? 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package; the camera part also needs OpenCV (Debian: libopencv-dev).'
+      : 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package.';
+  throw new SdkError(
+    'ERR_NATIVE_UNAVAILABLE',
+    `Expected the native addon ${name}.node for ${process.platform}-${process.arch}, but none could be loaded:\n${tried}\n${remedy}`,
+    { details: { addon: name, attempts } },
+  );
+}
+
+function loadAddon<N extends AddonName>(name: N): AddonByName[N] {
+  let addon = loaded.get(name);
+  if (addon === undefined) {
+    addon = loadAddonFrom(name, addonCandidates(name));
+    loaded.set(name, addon);
+  }
+  return addon as AddonByName[N];
+}
+
+/** Images, mapped files, the CPU engine. */
+export function engineAddon(): EngineAddon {
+  return loadAddon('scenebus_engine');
+}
+
+/** Cameras through OpenCV. */
+export function captureAddon(): CaptureAddon {
+  return loadAddon('scenebus_capture');
+}

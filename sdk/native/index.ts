@@ -1,0 +1,3 @@
+export type { CaptureAddon, EngineAddon } from './addon-types.js';
+export { addonCandidates, captureAddon, engineAddon, loadAddonFrom, packageRoot } from './binding.js';
+export { type ByteRange, type MappedFile, openMappedFile } from './mapped-file.js';
