@@ -8,15 +8,15 @@
  * const answer = await model.ask(await camera.read(), 'Where is the red cup?');
  */
 
+// Configuration schemas, for programs that embed them in their own
+export { cameraOptionsSchema } from './capture/index.js';
 // Errors, limits, logging
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
-
 // Engine facts
 export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
-
 // Models
 export type {
   Answer,
@@ -33,5 +33,4 @@ export type {
   Usage,
   VisionLanguageModel,
 } from './model/types.js';
-
 export { version } from './version.js';

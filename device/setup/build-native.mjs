@@ -6,8 +6,9 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { hasCommand, probeMachine, repositoryRoot, run, StepFailed, say } from './machine.mjs';
 import { NEEDS } from './system-packages.mjs';
@@ -47,7 +48,8 @@ export async function buildNative(options = []) {
       // with the same command again is not compiled again.
       rmSync(join(folder, 'CMakeCache.txt'), { force: true });
       const generator = hasCommand('ninja') ? 'Ninja' : 'Unix Makefiles';
-      await run(['cmake', '-S', '.', '-B', folder, '-G', generator, ...options], { quiet: true });
+      const headers = `-DSCENEBUS_NODE_MODULES=${findNodeApiHeaders()}`;
+      await run(['cmake', '-S', '.', '-B', folder, '-G', generator, headers, ...options], { quiet: true });
       writeFileSync(keyFile, key);
     }
     say('native build: compiling what changed');
@@ -57,6 +59,16 @@ export async function buildNative(options = []) {
     if (error instanceof StepFailed)
       throw new StepFailed(`${error.message}\nThe native build failed. Remove native/build and try again.`);
     throw error;
+  }
+}
+
+/** The node_modules folder with the Node-API headers: ours in a checkout, the one around us in an installed package. */
+function findNodeApiHeaders() {
+  const require = createRequire(join(repositoryRoot, 'package.json'));
+  try {
+    return dirname(dirname(require.resolve('node-api-headers/package.json')));
+  } catch {
+    throw new StepFailed('The npm packages are missing: run npm ci first.');
   }
 }
 

@@ -46,7 +46,7 @@ function isLink(path) {
 export async function preparePackages() {
   const folder = join(repositoryRoot, 'node_modules');
   const lock = readJson(join(repositoryRoot, 'package-lock.json'));
-  if (lock === null) throw new StepFailed('package-lock.json is missing or damaged: restore it with git');
+  if (lock === null) throw new StepFailed('package-lock.json is damaged: restore it with git');
   const reason = staleReason(lock, readJson(join(folder, '.package-lock.json')));
   if (reason === null) return say('npm packages: up to date');
   if (isLink(folder)) return say(`npm packages: ${reason}, but node_modules is a link; left as it is`);

@@ -73,9 +73,11 @@ async function main() {
   const startedAt = process.hrtime.bigint();
   await prepareSystem(purpose, dryRun);
   if (dryRun) return;
-  await preparePackages();
+  // An installed package brings its JavaScript and has its dependencies beside it; only the addons are to be built.
+  const isCheckout = existsSync(join(repositoryRoot, 'package-lock.json'));
+  if (isCheckout) await preparePackages();
   await buildNative();
-  await prepareTypeScript();
+  if (isCheckout) await prepareTypeScript();
   const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
   say(`ready in ${seconds.toFixed(1)} s`);
 }

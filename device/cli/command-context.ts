@@ -1,0 +1,16 @@
+import type { Terminal } from './terminal.js';
+
+/** What every command is given besides its own arguments. */
+export interface CommandContext {
+  readonly terminal: Terminal;
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** A command whose work is done but whose verdict is bad (`verify`, `doctor`) sets this. */
+  setExitCode(code: number): void;
+}
+
+/** Text under a command's options: what a reader can copy. */
+export function examples(...lines: readonly string[]): string {
+  return `\n${lines.length === 1 ? 'Example' : 'Examples'}:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`;
+}

@@ -1,0 +1,18 @@
+import type { Command } from 'commander';
+import { loadConfig } from '../../config/load.js';
+import { type CommandContext, examples } from '../command-context.js';
+
+export function addConfigCommand(program: Command, context: CommandContext): void {
+  const config = program.command('config').description('Work with configuration files');
+  config
+    .command('check')
+    .description('Check a configuration file and print it with every default filled in; secrets are not shown')
+    .argument('<file>', 'YAML or JSON file')
+    .addHelpText('after', examples('scenebus config check /etc/scenebus/config.yaml'))
+    .action(async (file: string) => {
+      const { describeConfig } = await import('../../config/describe.js');
+      const loaded = await loadConfig(file, context.environment);
+      context.terminal.out(describeConfig(loaded));
+      context.terminal.note(`${file}: correct`);
+    });
+}

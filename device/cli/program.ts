@@ -1,0 +1,54 @@
+import { Command } from 'commander';
+import { version } from 'scenebus';
+import { type CommandContext, examples } from './command-context.js';
+import { addConfigCommand } from './commands/config.js';
+import { addDoctorCommand } from './commands/doctor.js';
+import { addSetupCommand } from './commands/setup.js';
+import { EXIT_CODES, reportError } from './exit-codes.js';
+import { createTerminal, type Terminal } from './terminal.js';
+
+export interface CliOptions {
+  readonly terminal?: Terminal | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/** Runs one command line (without `node` and the script) and resolves with its exit code; never rejects. */
+export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<number> {
+  const terminal = options.terminal ?? createTerminal();
+  let exitCode: number = EXIT_CODES.ok;
+  const context: CommandContext = {
+    terminal,
+    signal: options.signal ?? new AbortController().signal,
+    environment: options.environment ?? process.env,
+    setExitCode: (code) => {
+      exitCode = code;
+    },
+  };
+  try {
+    await createProgram(context).parseAsync([...args], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    return reportError(error, terminal);
+  }
+}
+
+export function createProgram(context: CommandContext): Command {
+  const { terminal } = context;
+  const program = new Command('scenebus')
+    .description('Camera frames to scene descriptions and grounded answers on an MQTT bus.')
+    .version(version)
+    // Subcommands inherit both, so they are set before any is added.
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.stdout.write(text),
+      writeErr: (text) => terminal.stderr.write(text),
+      getOutHelpWidth: () => terminal.stdout.columns ?? 100,
+    })
+    .showHelpAfterError('(`--help` shows how to use it)')
+    .addHelpText('after', examples('scenebus demo', 'scenebus doctor', 'scenebus ask photo.jpg "Where is the cup?"'));
+  addDoctorCommand(program, context);
+  addConfigCommand(program, context);
+  addSetupCommand(program, context);
+  return program;
+}

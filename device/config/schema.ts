@@ -1,0 +1,148 @@
+/**
+ * The device's configuration: one schema is the source of the types, the defaults, the checks and the documentation.
+ * Secrets have no place in the file: see `environment.ts`.
+ */
+import { hostname } from 'node:os';
+import { cameraOptionsSchema } from 'scenebus';
+import { z } from 'zod';
+
+const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
+const topicLevel = z.string().regex(TOPIC_LEVEL, 'Expected 1 to 64 characters without / + # $ and spaces');
+
+/** The host's name with everything replaced that a topic cannot hold. */
+export function defaultDeviceName(host: string = hostname()): string {
+  return host.replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'device';
+}
+
+const filePath = z.string().min(1);
+
+export const modelSchema = z
+  .strictObject({
+    directory: filePath.meta({ title: 'Model folder', description: 'Relative to this file' }),
+    backend: z.enum(['auto', 'onnx', 'cpu']).default('auto').meta({ title: 'Backend' }),
+    numerics: z.enum(['meta', 'hf-4.45', 'hf-5']).default('meta').meta({
+      title: 'Numerics',
+      description:
+        'meta: as trained by Meta; the others reproduce releases of transformers, for fine-tunes made with them',
+    }),
+    quantize: z
+      .enum(['none', 'int4'])
+      .default('none')
+      .meta({ title: 'Quantise at first start', description: 'int4: into the cache folder, once; the source stays' }),
+    contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
+    threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
+    cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),
+  })
+  .meta({ title: 'Model' });
+
+export const cameraSchema = cameraOptionsSchema
+  .omit({ requireFirstFrame: true })
+  .extend({
+    id: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'Expected letters, digits, _ and -, at most 64 characters')
+      .meta({ title: 'Camera id', description: 'Its name in topics' }),
+    address: z.string().min(1).max(2_048).meta({
+      title: 'Address',
+      description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images',
+    }),
+    describe: z
+      .boolean()
+      .default(true)
+      .meta({ title: 'Describe', description: 'false: this camera only answers questions' }),
+  })
+  .meta({ title: 'Camera' });
+
+export const brokerSchema = z
+  .strictObject({
+    url: z
+      .url({ protocol: /^(mqtts?|wss?)$/, error: 'Expected mqtt://, mqtts://, ws:// or wss:// and a host' })
+      .refine((url) => !/^[a-z]+:\/\/[^/]*:[^/]*@/.test(url), {
+        error: 'Expected no password in the file: put it into the environment variable SCENEBUS_MQTT_PASSWORD',
+      })
+      .meta({ title: 'Broker address' }),
+    username: z.string().min(1).optional().meta({ title: 'User', description: 'SCENEBUS_MQTT_USERNAME wins' }),
+    passwordFile: filePath.optional().meta({ title: 'File with the password', description: 'Relative to this file' }),
+    protocolVersion: z
+      .literal([4, 5])
+      .optional()
+      .meta({ title: 'MQTT version', description: '4 = 3.1.1; default: 5, else 4' }),
+    keepaliveSeconds: z.int().min(5).max(3_600).default(30).meta({ title: 'Keep-alive, seconds' }),
+    tls: z
+      .strictObject({
+        caFile: filePath.optional(),
+        certFile: filePath.optional(),
+        keyFile: filePath.optional(),
+        servername: z.string().min(1).optional(),
+      })
+      .optional()
+      .meta({ title: 'TLS files', description: 'PEM, relative to this file' }),
+  })
+  .meta({ title: 'MQTT broker' });
+
+export const describeSchema = z
+  .strictObject({
+    minIntervalSeconds: z.number().min(0).max(86_400).default(2).meta({ title: 'Shortest pause between descriptions' }),
+    maxSilenceSeconds: z
+      .number()
+      .min(1)
+      .max(86_400)
+      .default(60)
+      .meta({ title: 'Longest silence', description: 'An unchanged scene is described again after it' }),
+    sensitivity: z
+      .number()
+      .min(0)
+      .max(255)
+      .default(6)
+      .meta({ title: 'Change that counts', description: 'Mean grey levels (0–255) by which some part must differ' }),
+    maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest description, tokens' }),
+    expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
+  })
+  .meta({ title: 'Descriptions' });
+
+export const askSchema = z
+  .strictObject({
+    timeoutMs: z.int().min(100).max(600_000).default(120_000).meta({ title: 'Deadline of a question that names none' }),
+    queueLength: z.int().min(1).max(256).default(8).meta({ title: 'Questions that may wait' }),
+    maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
+    frameTimeoutMs: z.int().min(100).max(600_000).default(10_000).meta({ title: 'Longest wait for a frame' }),
+  })
+  .meta({ title: 'Questions' });
+
+export const deviceConfigSchema = z
+  .strictObject({
+    version: z.literal(1).meta({ title: 'Version of this format' }),
+    device: topicLevel
+      .prefault(() => defaultDeviceName())
+      .meta({ title: 'Device name', description: 'Default: the host name' }),
+    root: z
+      .string()
+      .regex(/^[^/+#$\s]{1,64}(\/[^/+#$\s]{1,64})*$/, 'Expected topic levels separated by /')
+      .default('scenebus')
+      .meta({ title: 'Topic root' }),
+    model: modelSchema,
+    cameras: z
+      .array(cameraSchema)
+      .min(1)
+      .max(16)
+      .refine((cameras) => new Set(cameras.map(({ id }) => id)).size === cameras.length, {
+        error: 'Expected every camera to have an id of its own',
+      })
+      .meta({ title: 'Cameras' }),
+    broker: brokerSchema.optional().meta({ description: 'Left out: an embedded broker on loopback' }),
+    describe: describeSchema.prefault({}),
+    ask: askSchema.prefault({}),
+    healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
+    log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
+  })
+  .meta({ title: 'SceneBus device' });
+
+/** What a file may say: defaults left out. */
+export type DeviceConfigInput = z.input<typeof deviceConfigSchema>;
+type ParsedConfig = z.output<typeof deviceConfigSchema>;
+export type CameraConfig = ParsedConfig['cameras'][number];
+
+/** What the service is given: complete and frozen, secrets joined from the environment. */
+export interface DeviceConfig extends Readonly<ParsedConfig> {
+  readonly secrets: { readonly mqttUsername?: string | undefined; readonly mqttPassword?: string | undefined };
+}

@@ -1,0 +1,33 @@
+import type { CallOptions } from 'scenebus';
+import { checkCuda, checkTensorRt } from './accelerator-checks.js';
+import { checkCameraDevices } from './camera-checks.js';
+import type { Finding } from './finding.js';
+import { type Machine, thisMachine } from './machine.js';
+import { checkBroker, checkOnnxRuntime } from './software-checks.js';
+import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from './system-checks.js';
+
+export interface DiagnoseOptions extends CallOptions {
+  /** Model folder to look at; the demo's when left out. */
+  readonly modelDirectory?: string | undefined;
+  readonly machine?: Machine | undefined;
+}
+
+type Check = (machine: Machine, options: DiagnoseOptions) => Finding | Promise<Finding>;
+
+const CHECKS: readonly Check[] = [
+  checkNode,
+  checkProcessor,
+  checkMemory,
+  checkSharedMemory,
+  checkOnnxRuntime,
+  checkCuda,
+  checkTensorRt,
+  checkCameraDevices,
+  checkBroker,
+];
+
+/** Looks at everything that SceneBus needs or can use. Changes nothing. */
+export async function diagnose(options: DiagnoseOptions = {}): Promise<Finding[]> {
+  options.signal?.throwIfAborted();
+  return Promise.all(CHECKS.map((check) => check(options.machine ?? thisMachine, options)));
+}

@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest';
+import { checkCuda, checkTensorRt } from '#device/doctor/accelerator-checks.js';
+import { checkCameraDevices } from '#device/doctor/camera-checks.js';
+import { diagnose } from '#device/doctor/diagnose.js';
+import type { Machine } from '#device/doctor/machine.js';
+import { checkBroker, checkOnnxRuntime } from '#device/doctor/software-checks.js';
+import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from '#device/doctor/system-checks.js';
+
+/** A machine with nothing on it, plus what a test puts there. */
+function machine(parts: Partial<Machine> = {}): Machine {
+  return {
+    nodeVersion: 'v20.11.0',
+    architecture: 'x64',
+    environment: {},
+    processors: { model: 'Test', count: 4 },
+    memory: { totalBytes: 4 * 2 ** 30, availableBytes: 2 ** 30 },
+    readText: async () => null,
+    list: async () => [],
+    isAccessible: async () => true,
+    freeBytes: async () => null,
+    run: async () => null,
+    isListening: async () => false,
+    ...parts,
+  };
+}
+const files =
+  (content: Readonly<Record<string, string>>): Machine['readText'] =>
+  async (path) =>
+    content[path] ?? null;
+
+describe('doctor', () => {
+  it('names every finding once and gives each absence a meaning', async () => {
+    const findings = await diagnose({ machine: machine() });
+    const ids = findings.map((finding) => finding.id);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const finding of findings) if (finding.status === 'absent') expect(finding.meaning, finding.id).toBeTruthy();
+  });
+
+  it('refuses an old Node and an architecture without binaries', () => {
+    expect(checkNode(machine())).toMatchObject({ status: 'ok' });
+    expect(checkNode(machine({ nodeVersion: 'v18.20.0' }))).toMatchObject({ status: 'problem' });
+    expect(checkNode(machine({ architecture: 'riscv64' }))).toMatchObject({ status: 'problem' });
+  });
+
+  it('reads instruction sets of x64 and arm64', async () => {
+    const x64 = { '/proc/cpuinfo': 'flags\t\t: fpu avx2 avx512_vnni\n' };
+    const arm = { '/proc/cpuinfo': 'Features\t: fp asimd asimddp\n' };
+    expect((await checkProcessor(machine({ readText: files(x64) }))).value).toContain('AVX-512 VNNI, AVX2');
+    expect((await checkProcessor(machine({ readText: files(arm) }))).value).toContain('NEON dot product');
+    expect(await checkProcessor(machine())).toMatchObject({ status: 'absent' });
+  });
+
+  it('counts memory that the page cache would give back as available', async () => {
+    const readText = files({ '/proc/meminfo': 'MemTotal: 16777216 kB\nMemAvailable:   12582912 kB\n' });
+    expect(await checkMemory(machine({ readText }))).toMatchObject({ status: 'ok' });
+    expect((await checkMemory(machine())).value).toContain('1.0 GiB available');
+  });
+
+  it('finds shared memory that is missing or too small for frames', async () => {
+    expect(await checkSharedMemory(machine())).toMatchObject({ status: 'problem' });
+    const small = machine({ freeBytes: async () => 2 ** 20 });
+    expect(await checkSharedMemory(small)).toMatchObject({ status: 'problem' });
+    const enough = machine({ freeBytes: async () => 2 ** 28 });
+    expect(await checkSharedMemory(enough)).toMatchObject({ status: 'ok' });
+  });
+
+  it('tells a library that does not load from one that does', async () => {
+    const broken = machine({ run: async () => ({ code: 1, output: 'x\nError: GLIBC_2.99 not found\n' }) });
+    expect(await checkOnnxRuntime(broken)).toMatchObject({
+      status: 'problem',
+      value: 'does not load: Error: GLIBC_2.99 not found',
+    });
+    const good = machine({ run: async () => ({ code: 0, output: '1.30.0\n' }) });
+    expect(await checkOnnxRuntime(good)).toMatchObject({ status: 'ok', value: 'onnxruntime-node 1.30.0' });
+  });
+
+  it('recognises a Jetson, a graphics card and TensorRT', async () => {
+    const release = '# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n';
+    const jetson = machine({ readText: files({ '/etc/nv_tegra_release': release }) });
+    expect((await checkCuda(jetson)).value).toBe('Jetson, L4T 36.4.3');
+    const card = machine({ run: async () => ({ code: 0, output: 'NVIDIA X, 550.1\n' }) });
+    expect((await checkCuda(card)).value).toBe('NVIDIA X, 550.1');
+    const list: Machine['list'] = async (path) => (path.includes('aarch64') ? ['libnvinfer.so.10'] : []);
+    expect((await checkTensorRt(machine({ list }))).value).toContain('libnvinfer.so.10');
+  });
+
+  it('finds cameras, and those that this user may not open', async () => {
+    const cameras = {
+      list: async () => ['video0', 'video1', 'null'],
+      readText: files({ '/sys/class/video4linux/video0/name': 'HD Webcam\n' }),
+    };
+    expect(await checkCameraDevices(machine(cameras))).toMatchObject({
+      status: 'ok',
+      value: '/dev/video0 (HD Webcam), /dev/video1 (unnamed)',
+    });
+    const isAccessible = async (path: string) => path !== '/dev/video1';
+    expect(await checkCameraDevices(machine({ ...cameras, isAccessible }))).toMatchObject({
+      status: 'problem',
+      meaning: 'this user may not open /dev/video1',
+    });
+  });
+
+  it('sees a broker that listens', async () => {
+    expect(await checkBroker(machine({ isListening: async () => true }))).toMatchObject({ status: 'ok' });
+    expect(await checkBroker(machine())).toMatchObject({ status: 'absent' });
+  });
+});

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { createProgressReporter, describeProgress } from '#device/cli/progress.js';
+
+function recorder(isTTY: boolean) {
+  let text = '';
+  const clock = { nowMs: 0 };
+  const stream = { write: (part: string) => (text += part), isTTY, columns: 100 };
+  return { reporter: createProgressReporter(stream, () => clock.nowMs), clock, text: () => text };
+}
+
+describe('progress', () => {
+  it('names amounts in readable units', () => {
+    expect(describeProgress({ phase: 'Packing', done: 12e6, total: 48e6, unit: 'bytes' })).toBe(
+      'Packing: 12.0 of 48.0 MB (25 %)',
+    );
+    expect(describeProgress({ phase: 'Reading', done: 3, total: 0, unit: 'tensors' })).toBe('Reading: 3 tensors');
+  });
+
+  it('rewrites one line on a terminal and ends it', () => {
+    const { reporter, clock, text } = recorder(true);
+    for (let done = 1; done <= 4; done++) {
+      clock.nowMs += 1_000;
+      reporter.onProgress({ phase: 'Packing', done, total: 4, unit: 'tensors' });
+    }
+    reporter[Symbol.dispose]();
+    expect(text().split('\n')).toHaveLength(2);
+    expect(text().split('\r')).toHaveLength(5);
+    expect(text()).toContain('[========================] Packing: 4 of 4 tensors (100 %)');
+  });
+
+  it('writes a few whole lines into a log: start, end, and some between', () => {
+    const { reporter, clock, text } = recorder(false);
+    for (let done = 0; done <= 100; done++) {
+      clock.nowMs += 100;
+      reporter.onProgress({ phase: 'Packing', done, total: 100, unit: 'tensors' });
+    }
+    const lines = text().trimEnd().split('\n');
+    expect(lines[0]).toBe('Packing: 0 of 100 tensors (0 %)');
+    expect(lines.at(-1)).toBe('Packing: 100 of 100 tensors (100 %)');
+    expect(lines).toHaveLength(3);
+  });
+});
