@@ -39,13 +39,10 @@ export const sceneSchema = z
     ...provenance,
     camera: topicSegmentSchema,
     ...answerFields,
-    trigger: z
-      .enum(['first', 'change', 'interval', 'manual'])
-      .optional()
-      .meta({
-        title: 'Trigger',
-        description: 'Why the model looked: the scene changed, the longest silence was over …',
-      }),
+    trigger: z.enum(['first', 'change', 'interval', 'manual']).optional().meta({
+      title: 'Trigger',
+      description: 'Why the model looked: the scene changed, the longest silence was over …',
+    }),
     expiresTs: z.iso
       .datetime({ precision: 3 })
       .meta({ title: 'Expires', description: 'After this the description is stale; MQTT 5 brokers then delete it' }),

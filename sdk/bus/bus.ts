@@ -1,0 +1,374 @@
+/** The device's side: presence, states, scenes, and questions answered. */
+import { SdkError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { type Logger, silentLogger } from '../core/logger.js';
+import { BusConnection } from './connection.js';
+import { type Link, LinkClosedError, type PublishProperties } from './link.js';
+import { Outbox, type OutboxMessage } from './outbox.js';
+import { answerOf, PayloadStamper, provenanceOf } from './payloads.js';
+import { type Reply, RequestServer, type Verb } from './request-server.js';
+import { toInstant } from './schemas/common.js';
+import { type AskRequest, askRequestSchema, SCHEMA_IDS } from './schemas/index.js';
+import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT } from './topics.js';
+import type {
+  AskHandler,
+  AskResult,
+  Bus,
+  BusOptions,
+  BusState,
+  BusStats,
+  CameraStatusInput,
+  HealthInput,
+  InfoInput,
+  ProtocolVersion,
+  PublishedMessage,
+  PublishResult,
+  SceneInput,
+} from './types.js';
+
+const DEFAULTS = { sceneExpirySeconds: 300, willDelaySeconds: 5, requestTimeoutMs: 120_000 } as const;
+/** The broker keeps our session over short breaks, so that a question asked meanwhile still arrives. */
+const SESSION_EXPIRY_SECONDS = 60;
+/** Unacknowledged messages: enough to fill a slow link, too few to flood a broker that has just come back. */
+const SEND_WINDOW = 16;
+const MAX_STATE_TOPICS = 1024;
+/** An answer that waits for the broker longer than that has lost its asker. */
+const ANSWER_LIFE_MS = 5 * 60_000;
+const LOSS_LOG_EVERY_MS = 10_000;
+
+/** One sequence for all answers: one per topic would let callers fill the memory with made-up topics. */
+const RESPONSE_SEQUENCE = 'response';
+
+const RANK = { info: 0, health: 1, cameraStatus: 2, scene: 3, event: 4 } as const;
+
+/**
+ * Connects a device to a broker: MQTT 5, or 3.1.1 where the broker speaks no 5.
+ *
+ * @throws SdkError ERR_ARGUMENT_INVALID (address, root, device name), ERR_BUS_UNREACHABLE (no broker there; with
+ *   `waitForBroker: false` it is tried in the background instead), ERR_BUS_REJECTED (credentials, access rules, TLS).
+ * @example
+ * await using bus = await connectBus({ url: 'mqtt://127.0.0.1:1883', device: 'kitchen' });
+ * bus.onAsk(async ({ question }) => ({ frame, answer: await model.ask(frame, question), model: { id: 'demo' } }));
+ * await bus.publishScene('cam0', { frame, answer, model: { id: 'demo' } });
+ */
+export async function connectBus(options: BusOptions): Promise<Bus> {
+  const bus = new MqttBus(options);
+  await bus.start();
+  return bus;
+}
+
+class MqttBus implements Bus {
+  readonly topics: BusTopics;
+  readonly #options: BusOptions;
+  readonly #logger: Logger;
+  readonly #stamper: PayloadStamper;
+  readonly #outbox: Outbox;
+  readonly #requests: RequestServer;
+  readonly #connection: BusConnection;
+  readonly #ask: Verb<AskRequest, AskResult>;
+  readonly #stateListeners = new Set<(state: BusState) => void>();
+  readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
+  #lastLossLogMs = Number.NEGATIVE_INFINITY;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: BusOptions) {
+    this.#options = options;
+    this.#logger = options.logger ?? silentLogger;
+    this.topics = busTopics(checkRoot(options.root ?? DEFAULT_ROOT), options.device);
+    this.#stamper = new PayloadStamper(options.device, Date.now);
+    this.#outbox = new Outbox({
+      queueLength: options.offlineQueueLength ?? LIMITS.busOfflineQueueLength,
+      maxStates: MAX_STATE_TOPICS,
+      isLost: (error) => error instanceof LinkClosedError,
+      onDelivered: (message) => this.#announce(message.topic, message.value, message.kind === 'state'),
+      onLoss: (message, why, error) => this.#logLoss(message, why, error),
+      now: Date.now,
+    });
+    this.#requests = new RequestServer({
+      topics: this.topics,
+      responseTopics: options.responseTopics ?? [`${this.topics.root}/#`],
+      defaultTimeoutMs: options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
+      maxActive: options.requestQueueLength ?? LIMITS.requestQueueLength,
+      reply: (reply) => this.#reply(reply),
+      logger: this.#logger,
+      now: Date.now,
+    });
+    this.#ask = { schema: askRequestSchema, handler: undefined };
+    this.#requests.register('ask', this.#ask);
+    this.#connection = new BusConnection(
+      options,
+      {
+        // The same after a restart: the broker then ends a half-open old connection instead of keeping two.
+        clientId: options.clientId ?? `${this.topics.root}-${options.device}`.replaceAll('/', '-'),
+        sessionExpirySeconds: Math.max(SESSION_EXPIRY_SECONDS, this.#willDelaySeconds),
+        will: () => ({
+          topic: this.topics.availability,
+          payload: JSON.stringify(
+            this.#stamper.makeUnnumbered('availability', this.topics.availability, { state: 'offline' }),
+          ),
+          delaySeconds: this.#willDelaySeconds,
+        }),
+      },
+      {
+        onUp: (link) => this.#onUp(link),
+        onDown: () => this.#outbox.detach(),
+        onMessage: (_link, message) => {
+          try {
+            this.#requests.handle(message);
+          } catch (error) {
+            // Nothing that a stranger sends may take the service down.
+            this.#logger.log('error', 'A request could not be handled', { topic: message.topic, error: String(error) });
+          }
+        },
+        onState: (state) => {
+          for (const listener of this.#stateListeners) listener(state);
+        },
+      },
+    );
+  }
+
+  get #willDelaySeconds(): number {
+    return this.#options.willDelaySeconds ?? DEFAULTS.willDelaySeconds;
+  }
+
+  start(): Promise<void> {
+    return this.#connection.start();
+  }
+
+  get state(): BusState {
+    return this.#connection.state;
+  }
+  get protocolVersion(): ProtocolVersion | undefined {
+    return this.#connection.link?.version;
+  }
+  get broker(): string {
+    return this.#connection.address.shown;
+  }
+
+  get stats(): BusStats {
+    const out = this.#outbox.counters;
+    const requests = this.#requests.counters;
+    return {
+      connects: this.#connection.connects,
+      disconnects: this.#connection.disconnects,
+      published: out.delivered,
+      publishFailures: out.refused,
+      superseded: out.superseded,
+      droppedQueueFull: out.droppedQueueFull,
+      droppedExpired: out.droppedExpired,
+      queued: this.#outbox.length,
+      requestsReceived: requests.received,
+      requestsAnswered: requests.answered,
+      requestsFailed: requests.failed,
+      requestsRefused: requests.refused,
+      requestsExpired: requests.expired,
+      requestsBusy: requests.busy,
+      requestsDuplicate: requests.duplicate,
+      responseTopicsRefused: requests.responseTopicsRefused,
+      requestsActive: this.#requests.active,
+    };
+  }
+
+  publishInfo(info: InfoInput): Promise<PublishResult> {
+    return this.#publishState('info', this.topics.info, {
+      ...info,
+      schemas: Object.values(SCHEMA_IDS),
+      verbs: this.#requests.verbs,
+      limits: {
+        requestBytes: LIMITS.busRequestBytes,
+        questionCharacters: LIMITS.questionCharacters,
+        requestQueueLength: this.#options.requestQueueLength ?? LIMITS.requestQueueLength,
+        requestTimeoutMs: this.#options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
+        sceneExpirySeconds: this.#sceneExpirySeconds,
+        ...info.limits,
+      },
+    });
+  }
+
+  publishHealth(health: HealthInput): Promise<PublishResult> {
+    return this.#publishState('health', this.topics.health, health);
+  }
+
+  async publishCameraStatus(cameraId: string, status: CameraStatusInput): Promise<PublishResult> {
+    return this.#publishState('cameraStatus', this.topics.cameraStatus(cameraId), { ...status, camera: cameraId });
+  }
+
+  async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
+    const expiresAtMs = Date.now() + this.#sceneExpirySeconds * 1000;
+    const fields = {
+      ...provenanceOf(scene, cameraId),
+      ...answerOf(scene),
+      ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
+      expiresTs: toInstant(expiresAtMs),
+    };
+    return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, expiresAtMs);
+  }
+
+  async removeCamera(cameraId: string): Promise<void> {
+    for (const topic of [this.topics.cameraStatus(cameraId), this.topics.cameraScene(cameraId)]) {
+      this.#outbox.forget(topic);
+      // An empty retained payload deletes the retained message [MQTT-3.3.1-10].
+      await this.#connection.link?.publish(topic, '', { retain: true });
+    }
+  }
+
+  onAsk(handler: AskHandler): () => void {
+    this.#ask.handler = handler;
+    return () => {
+      if (this.#ask.handler === handler) this.#ask.handler = undefined;
+    };
+  }
+
+  onStateChange(listener: (state: BusState) => void): () => void {
+    this.#stateListeners.add(listener);
+    return () => this.#stateListeners.delete(listener);
+  }
+
+  onPublished(listener: (message: PublishedMessage) => void): () => void {
+    this.#publishedListeners.add(listener);
+    return () => this.#publishedListeners.delete(listener);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#requests.stop(new SdkError('ERR_DISPOSED', 'The device is shutting down.'));
+    await this.#connection.close(async (link) => {
+      await this.#outbox.idle();
+      await this.#publishAvailability(link, 'stopped');
+    });
+  }
+
+  /** On connect: requests first, so that whoever sees `online` can ask; then birth, info, states, waiting answers. */
+  async #onUp(link: Link): Promise<void> {
+    await link.subscribe(this.topics.requests);
+    await this.#publishAvailability(link, 'online');
+    if (!link.retainAvailable)
+      this.#logger.log('warn', 'This broker keeps no retained messages: late subscribers see no state');
+    this.#outbox.attach((message) => this.#send(link, message), Math.min(SEND_WINDOW, link.receiveMaximum));
+  }
+
+  async #publishAvailability(link: Link, state: 'online' | 'stopped'): Promise<void> {
+    const topic = this.topics.availability;
+    const payload = this.#stamper.make('availability', topic, { state });
+    await link.publish(topic, JSON.stringify(payload), {
+      retain: true,
+      properties: properties(SCHEMA_IDS.availability),
+    });
+    this.#announce(topic, payload, true);
+  }
+
+  #send(link: Link, message: OutboxMessage): Promise<unknown> {
+    const { schema } = message.value as { readonly schema: string };
+    return link.publish(message.topic, message.payload, {
+      retain: message.kind === 'state',
+      properties: {
+        ...properties(schema),
+        ...(message.correlationData === undefined ? {} : { correlationData: message.correlationData }),
+        ...(message.expiresAtMs === undefined
+          ? {}
+          : { messageExpiryInterval: Math.max(1, Math.ceil((message.expiresAtMs - Date.now()) / 1000)) }),
+      },
+    });
+  }
+
+  async #publishState(
+    name: 'info' | 'health' | 'cameraStatus' | 'scene',
+    topic: string,
+    fields: object,
+    expiresAtMs?: number,
+  ): Promise<PublishResult> {
+    if (this.state === 'closed')
+      throw new SdkError('ERR_DISPOSED', `The bus is closed; nothing was published on ${topic}.`);
+    const value = this.#stamper.make(name, topic, fields);
+    return this.#outbox.push({
+      topic,
+      kind: 'state',
+      rank: RANK[name],
+      payload: JSON.stringify(value),
+      value,
+      expiresAtMs,
+      correlationData: undefined,
+    });
+  }
+
+  #reply(reply: Reply): void {
+    const { route, verb } = reply;
+    const head = { verb, ...(route.transaction === undefined ? {} : { transaction: route.transaction }) };
+    const body =
+      'error' in reply
+        ? {
+            status: 'error',
+            error: { code: reply.error.code, message: reply.error.message, retryable: reply.error.retryable },
+          }
+        : okBody(reply.request as AskRequest, reply.result as AskResult);
+    let value: unknown;
+    try {
+      value = this.#stamper.make('response', RESPONSE_SEQUENCE, { ...head, ...body });
+    } catch (error) {
+      // The handler gave what the contract does not allow: our fault, not the asker's.
+      const why = error instanceof Error ? error.message : String(error);
+      this.#logger.log('error', 'An answer does not fit its schema', { error: why });
+      throw new SdkError(
+        'ERR_ENGINE_FAILED',
+        'The device made an answer that breaks the bus contract; its log has the details.',
+      );
+    }
+    const message: OutboxMessage = {
+      topic: route.topic,
+      kind: 'event',
+      rank: RANK.event,
+      payload: JSON.stringify(value),
+      value,
+      expiresAtMs: Date.now() + ANSWER_LIFE_MS,
+      correlationData: route.correlationData,
+    };
+    this.#outbox.push(message).catch((error: unknown) => {
+      this.#logger.log('error', 'An answer could not be published', {
+        topic: route.topic,
+        error: error instanceof Error ? error.message : String(error),
+      });
+    });
+  }
+
+  get #sceneExpirySeconds(): number {
+    return this.#options.sceneExpirySeconds ?? DEFAULTS.sceneExpirySeconds;
+  }
+
+  #announce(topic: string, payload: unknown, retain: boolean): void {
+    for (const listener of this.#publishedListeners) listener({ topic, payload, retain });
+  }
+
+  #logLoss(message: OutboxMessage, why: 'queue-full' | 'expired' | 'refused', error: unknown): void {
+    const now = Date.now();
+    // Counters have every loss; the log has the first of a burst.
+    if (why !== 'refused' && now - this.#lastLossLogMs < LOSS_LOG_EVERY_MS) return;
+    this.#lastLossLogMs = now;
+    this.#logger.log('warn', 'A message was lost', {
+      topic: message.topic,
+      why,
+      droppedQueueFull: this.#outbox.counters.droppedQueueFull,
+      droppedExpired: this.#outbox.counters.droppedExpired,
+      ...(error === undefined ? {} : { error: error instanceof Error ? error.message : String(error) }),
+    });
+  }
+}
+
+function properties(schema: string): PublishProperties {
+  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties: { schema } };
+}
+
+function okBody(request: AskRequest, result: AskResult): object {
+  return {
+    status: 'ok',
+    ...provenanceOf(result, result.camera ?? request.camera),
+    data: { question: request.question, ...answerOf(result) },
+  };
+}
