@@ -15,12 +15,12 @@ from targets import FIELDS
 from world import COLOURS, MAX_OBJECTS
 
 # Heads on every patch: (name, classes, weight); the last class of each is "nothing".
-PATCH_HEADS = [("class", len(CLASSES) + 1, 1.0), ("colour", len(COLOURS) + 1, 0.7), ("rank", MAX_OBJECTS + 1, 0.5),
+PATCH_HEADS = [("class", len(CLASSES) + 1, 1.5), ("colour", len(COLOURS) + 1, 0.7), ("rank", MAX_OBJECTS + 1, 0.5),
                ("character", len(CHARACTERS) + 1, 0.6)]
 # Heads on the patches of things: (field, classes, weight).
-OBJECT_HEADS = [("sameClass", MAX_OBJECTS, 0.2), ("sameColour", MAX_OBJECTS, 0.2),
-                ("leftClass", len(CLASSES) + 1, 0.12), ("leftColour", len(COLOURS) + 1, 0.12),
-                ("rightClass", len(CLASSES) + 1, 0.12), ("rightColour", len(COLOURS) + 1, 0.12)]
+OBJECT_HEADS = [("sameClass", MAX_OBJECTS, 0.1), ("sameColour", MAX_OBJECTS, 0.1),
+                ("leftClass", len(CLASSES) + 1, 0.06), ("leftColour", len(COLOURS) + 1, 0.06),
+                ("rightClass", len(CLASSES) + 1, 0.06), ("rightColour", len(COLOURS) + 1, 0.06)]
 TEXT_FIELDS = ["text0", "text1", "text2", "text3"]
 BOX_BINS = 100
 
@@ -95,7 +95,7 @@ class DenseHeads(nn.Module):
         if len(sign):
             out = self.text(x[sign]).float().view(len(sign), len(TEXT_FIELDS), -1)
             text = torch.stack([column[f][things][sign] for f in TEXT_FIELDS], 1)
-            losses["text"] = (0.5, F.cross_entropy(out.flatten(0, 1), text.flatten()))
+            losses["text"] = (0.3, F.cross_entropy(out.flatten(0, 1), text.flatten()))
         lamp = (cls == CLASSES.index("lamp")).nonzero().squeeze(1)
         if len(lamp):
             losses["lamp"] = (0.2, F.cross_entropy(self.lamp(x[lamp]).float(), column["lamp"][things][lamp]))

@@ -9,9 +9,11 @@ from model import NEGATIVE
 
 
 class Losses:
-    def __init__(self, numbers, vocab, image_token, guide_layer, guide_weight=0.3, dense_weight=1.0):
+    def __init__(self, numbers, vocab, image_token, guide_layer, guide_weight=0.3, dense_weight=1.0, text_every=1):
+        """`text_every`: only every n-th picture of a batch is asked about. The dense heads see all of them, and
+        at the start it is the picture's features that take the time to learn."""
         self.image_token, self.guide_layer = image_token, guide_layer
-        self.guide_weight, self.dense_weight = guide_weight, dense_weight
+        self.guide_weight, self.dense_weight, self.text_every = guide_weight, dense_weight, text_every
         numbers = torch.tensor(numbers)
         self.is_number = torch.zeros(vocab, dtype=torch.bool)
         self.is_number[numbers] = True
@@ -23,6 +25,10 @@ class Losses:
 
     def __call__(self, model, heads, batch):
         states = model.features(batch["tiles"], batch["aspect"], batch["counts"])
+        dense, dense_stats = heads(states, batch)
+        if self.text_every > 1:
+            states = states[::self.text_every]
+            batch = {name: values[::self.text_every] for name, values in batch.items()}
         picture = model.picture(states)
         segment, length = batch["segment"], batch["ids"].shape[1]
         same = (segment[:, :, None] == segment[:, None, :]) | (segment[:, None, :] == 0)
@@ -32,7 +38,6 @@ class Losses:
         h, queries = model.text(batch["ids"], batch["positions"], mask, sees, picture, batch["counts"])
         loss, stats = self.answers(model, h, batch)
         guide = self.guide(queries[self.guide_layer], picture[self.guide_layer][0], batch, model)
-        dense, dense_stats = heads(states, batch)
         stats |= {"guide": guide.item()} | dense_stats
         return loss + self.guide_weight * guide + self.dense_weight * dense, stats
 

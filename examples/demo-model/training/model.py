@@ -283,12 +283,16 @@ class TextAttention(nn.Module):
         q = self.grouped((self.q_norm(self.q_proj(x).view(b, n, self.heads, self.size)) * self.size ** -0.5).to(x.dtype))
         return self.finish(Attention.apply(q, *picture, mask), b, n), q
 
-    def forward(self, x, cos, sin, mask):
+    def forward(self, x, cos, sin, mask, cache=None):
         b, n, _ = x.shape
         w = torch.cat([self.q_proj.effective() * self.size ** -0.5, self.k_proj.effective(), self.v_proj.effective()]).to(x.dtype)
         q, k, v = F.linear(x, w).view(b, n, -1, self.size).split([self.heads, self.kv_heads, self.kv_heads], 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         k, v = (t.transpose(1, 2).reshape(b * self.kv_heads, n, self.size) for t in (k, v))
+        if cache is not None:
+            if self in cache:
+                k, v = (torch.cat(both, 1) for both in zip(cache[self], (k, v)))
+            cache[self] = k, v
         return self.finish(Attention.apply(self.grouped(q), k, v, mask), b, n)
 
 
@@ -365,10 +369,11 @@ class Mllama(nn.Module):
                 scores[i * kv:(i + 1) * kv, :, used:] = NEGATIVE
         return apply if partial else None
 
-    def text(self, ids, positions, mask, sees, picture, counts):
-        """ids, positions [B, L]; mask additive [B, L, L]; sees [B, L] (1 from the image token on).
+    def text(self, ids, positions, mask, sees, picture, counts, cache=None):
+        """ids, positions [B, L]; mask additive [B, L, L] or None; sees [B, L] (1 from the image token on).
 
-        Returns the normed hidden states and the queries of every cross layer."""
+        `cache` (a dict) keeps keys and values from call to call. Returns the normed hidden states and the
+        queries of every cross layer."""
         c, dtype = self.config["text_config"], self.compute
         group = c["num_attention_heads"] // c["num_key_value_heads"]
         model = self.language_model.model
@@ -376,10 +381,11 @@ class Mllama(nn.Module):
         angle = positions[..., None, None].float() * self.frequencies
         cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
         b, length = ids.shape
-        spread = mask.to(dtype).repeat(1, group, 1).unsqueeze(1)
+        spread = None if mask is None else mask.to(dtype).repeat(1, group, 1).unsqueeze(1)
 
         def causal(scores):
-            scores.view(b, -1, *scores.shape[1:]).add_(spread)
+            if spread is not None:
+                scores.view(b, -1, *scores.shape[1:]).add_(spread)
         hide, full, queries = self.picture_mask(counts), sees.unsqueeze(-1).float(), {}
         for i, layer in enumerate(model.layers):
             u = layer.input_layernorm(h).to(dtype)
@@ -391,7 +397,7 @@ class Mllama(nn.Module):
                 a = layer.mlp(layer.post_attention_layernorm(h).to(dtype))
                 h = h + a * (full * layer.cross_attn_mlp_gate.tanh())
             else:
-                h = h + layer.self_attn(u, cos, sin, causal)
+                h = h + layer.self_attn(u, cos, sin, causal, cache)
                 h = h + layer.mlp(layer.post_attention_layernorm(h).to(dtype))
         return model.norm(h), queries
 
