@@ -1,9 +1,14 @@
+#include "cpu/cpuFeatures.h"
 #include "cpuTest.h"
 
 #include <cstring>
 
 /** Runs all cases, or those whose name contains the argument. Exit status 1 when a check failed. */
 int main(int argc, char** argv) {
+  std::printf("instruction sets:");
+  for (const auto set : scenebus::cpu::availableInstructionSets())
+    std::printf(" %s", scenebus::cpu::instructionSetName(set).data());
+  std::printf("\n");
   int ran = 0;
   for (const auto& testCase : scenebus::test::cases()) {
     if (argc > 1 && std::strstr(testCase.name.c_str(), argv[1]) == nullptr)

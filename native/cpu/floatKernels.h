@@ -1,0 +1,337 @@
+#pragma once
+#include "cpu/kernels.h"
+
+/**
+ * The float loops, written once over a `Simd` type that each instruction set supplies:
+ *   Vector, kWidth (divides 16), zero, set1, load, store, add, sub, mul, div, fma(a, b, c) = a·b + c, max, min, sum,
+ *   maxOf, loadF16, loadBf16, round (to nearest even), scaleByPowerOfTwo(v, n) = v · 2ⁿ for whole n in [−126, 127].
+ * Instantiated only in the kernels<Set>.cpp files. Those are compiled for instructions that other machines lack, so
+ * nothing here may call an inline function that the linker could share with other files (no std:: templates).
+ */
+namespace scenebus::cpu {
+
+template <typename Simd>
+struct FloatKernels {
+  using Vector = typename Simd::Vector;
+  static constexpr int kWidth = Simd::kWidth;
+  /** Registers that make up the 16 positions or dimensions of an attention block. */
+  static constexpr int kParts = kKeyBlock / kWidth;
+
+  template <ScalarType type>
+  static inline __attribute__((always_inline)) Vector loadAs(const void* data, std::ptrdiff_t index) {
+    if constexpr (type == ScalarType::kF32)
+      return Simd::load(static_cast<const float*>(data) + index);
+    else if constexpr (type == ScalarType::kF16)
+      return Simd::loadF16(static_cast<const std::uint16_t*>(data) + index);
+    else
+      return Simd::loadBf16(static_cast<const std::uint16_t*>(data) + index);
+  }
+
+  template <ScalarType type>
+  static inline __attribute__((always_inline)) float loadOne(const void* data, std::ptrdiff_t index) {
+    if constexpr (type == ScalarType::kF32)
+      return Simd::scalarF32(static_cast<const float*>(data) + index);
+    else if constexpr (type == ScalarType::kF16)
+      return Simd::scalarF16(static_cast<const std::uint16_t*>(data) + index);
+    else
+      return Simd::scalarBf16(static_cast<const std::uint16_t*>(data) + index);
+  }
+
+  // --- products with weights as stored ------------------------------------------------------------------------
+
+  /** A tile of outputs: kRows weight rows times kTokens activation rows, all sums in registers. */
+  template <ScalarType type, int kRows, int kTokens>
+  static void productTile(const void* weights, int columns, const float* x, float* y, std::ptrdiff_t stride) {
+    Vector sums[kRows][kTokens];
+    for (int r = 0; r < kRows; ++r)
+      for (int t = 0; t < kTokens; ++t)
+        sums[r][t] = Simd::zero();
+    int k = 0;
+    for (; k + kWidth <= columns; k += kWidth) {
+      Vector xs[kTokens];
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t)
+        xs[t] = Simd::load(x + static_cast<std::ptrdiff_t>(t) * columns + k);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const Vector w = loadAs<type>(weights, static_cast<std::ptrdiff_t>(r) * columns + k);
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; ++t)
+          sums[r][t] = Simd::fma(w, xs[t], sums[r][t]);
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int t = 0; t < kTokens; ++t) {
+        float total = Simd::sum(sums[r][t]);
+        for (int rest = k; rest < columns; ++rest)
+          total += loadOne<type>(weights, static_cast<std::ptrdiff_t>(r) * columns + rest) *
+                   x[static_cast<std::ptrdiff_t>(t) * columns + rest];
+        y[t * stride + r] = total;
+      }
+    }
+  }
+
+  template <ScalarType type, int kRows>
+  static void productRows(const void* weights, int columns, const float* x, int xRows, float* y,
+                          std::ptrdiff_t stride) {
+    int t = 0;
+    for (; t + 4 <= xRows; t += 4)
+      productTile<type, kRows, 4>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
+                                  stride);
+    for (; t + 2 <= xRows; t += 2)
+      productTile<type, kRows, 2>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
+                                  stride);
+    for (; t < xRows; ++t)
+      productTile<type, kRows, 1>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
+                                  stride);
+  }
+
+  template <ScalarType type>
+  static void productOf(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
+                        std::ptrdiff_t stride) {
+    const auto* bytes = static_cast<const std::uint8_t*>(m.data);
+    const std::ptrdiff_t rowBytes = static_cast<std::ptrdiff_t>(m.columns) * (type == ScalarType::kF32 ? 4 : 2);
+    int row = rowBegin;
+    for (; row + 4 <= rowEnd; row += 4)
+      productRows<type, 4>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
+    for (; row < rowEnd; ++row)
+      productRows<type, 1>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
+  }
+
+  static void floatProduct(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
+                           std::ptrdiff_t stride) {
+    switch (m.type) {
+    case ScalarType::kF32:
+      return productOf<ScalarType::kF32>(m, rowBegin, rowEnd, x, xRows, y, stride);
+    case ScalarType::kF16:
+      return productOf<ScalarType::kF16>(m, rowBegin, rowEnd, x, xRows, y, stride);
+    case ScalarType::kBf16:
+      return productOf<ScalarType::kBf16>(m, rowBegin, rowEnd, x, xRows, y, stride);
+    }
+  }
+
+  // --- elementwise --------------------------------------------------------------------------------------------
+
+  /** eˣ with a relative error below 2e-7; arguments below −87 give 0 or nearly so. */
+  static inline __attribute__((always_inline)) Vector exponential(Vector x) {
+    x = Simd::min(Simd::max(x, Simd::set1(-87.3f)), Simd::set1(88.0f));
+    const Vector n = Simd::round(Simd::mul(x, Simd::set1(1.44269504088896341f)));
+    // ln 2 in two parts, so that n · ln 2 loses nothing.
+    Vector r = Simd::fma(n, Simd::set1(-0.693359375f), x);
+    r = Simd::fma(n, Simd::set1(2.12194440e-4f), r);
+    // Taylor polynomial around 0; |r| ≤ ln 2 / 2.
+    Vector p = Simd::set1(1.0f / 5040);
+    p = Simd::fma(p, r, Simd::set1(1.0f / 720));
+    p = Simd::fma(p, r, Simd::set1(1.0f / 120));
+    p = Simd::fma(p, r, Simd::set1(1.0f / 24));
+    p = Simd::fma(p, r, Simd::set1(1.0f / 6));
+    p = Simd::fma(p, r, Simd::set1(0.5f));
+    p = Simd::fma(p, r, Simd::set1(1.0f));
+    p = Simd::fma(p, r, Simd::set1(1.0f));
+    return Simd::scaleByPowerOfTwo(p, n);
+  }
+
+  static void rmsNorm(const float* x, const float* weight, int count, float eps, float* y) {
+    Vector squares = Simd::zero();
+    int i = 0;
+    for (; i + kWidth <= count; i += kWidth) {
+      const Vector v = Simd::load(x + i);
+      squares = Simd::fma(v, v, squares);
+    }
+    float total = Simd::sum(squares);
+    for (; i < count; ++i)
+      total += x[i] * x[i];
+    const float inverse = 1.0f / __builtin_sqrtf(total / static_cast<float>(count) + eps);
+    const Vector factor = Simd::set1(inverse);
+    for (i = 0; i + kWidth <= count; i += kWidth)
+      Simd::store(y + i, Simd::mul(Simd::mul(Simd::load(x + i), factor), Simd::load(weight + i)));
+    for (; i < count; ++i)
+      y[i] = x[i] * inverse * weight[i];
+  }
+
+  static inline __attribute__((always_inline)) Vector silu(Vector gate, Vector up) {
+    const Vector one = Simd::set1(1.0f);
+    const Vector denominator = Simd::add(one, exponential(Simd::sub(Simd::zero(), gate)));
+    return Simd::mul(Simd::div(gate, denominator), up);
+  }
+
+  static void siluMultiply(const float* gate, const float* up, int count, float* y) {
+    int i = 0;
+    for (; i + kWidth <= count; i += kWidth)
+      Simd::store(y + i, silu(Simd::load(gate + i), Simd::load(up + i)));
+    if (i == count)
+      return;
+    float g[kWidth] = {}, u[kWidth] = {}, out[kWidth];
+    for (int rest = i; rest < count; ++rest) {
+      g[rest - i] = gate[rest];
+      u[rest - i] = up[rest];
+    }
+    Simd::store(out, silu(Simd::load(g), Simd::load(u)));
+    for (int rest = i; rest < count; ++rest)
+      y[rest] = out[rest - i];
+  }
+
+  // --- attention ----------------------------------------------------------------------------------------------
+
+  /** Dot products of kQueries queries with 16 positions: `scores[q][0 … 16)`. */
+  template <ScalarType type, int kQueries>
+  static inline void scoreBlock(const void* keys, int headDim, const float* const* queries, float* scores) {
+    Vector sums[kQueries][kParts];
+    for (int q = 0; q < kQueries; ++q)
+      for (int p = 0; p < kParts; ++p)
+        sums[q][p] = Simd::zero();
+    for (int d = 0; d < headDim; ++d) {
+#pragma GCC unroll 16
+      for (int p = 0; p < kParts; ++p) {
+        const Vector k = loadAs<type>(keys, static_cast<std::ptrdiff_t>(d) * kKeyBlock + p * kWidth);
+#pragma GCC unroll 4
+        for (int q = 0; q < kQueries; ++q)
+          sums[q][p] = Simd::fma(k, Simd::set1(queries[q][d]), sums[q][p]);
+      }
+    }
+    for (int q = 0; q < kQueries; ++q)
+      for (int p = 0; p < kParts; ++p)
+        Simd::store(scores + static_cast<std::ptrdiff_t>(q) * kScoreColumns + p * kWidth, sums[q][p]);
+  }
+
+  template <ScalarType type, int kQueries>
+  static void scoreRun(const char* keys, int count, int headDim, const float* const* queries, float* scores) {
+    const std::ptrdiff_t blockBytes = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock * (type == ScalarType::kF32 ? 4 : 2);
+    for (int position = 0; position < count; position += kKeyBlock, keys += blockBytes)
+      scoreBlock<type, kQueries>(keys, headDim, queries, scores + position);
+  }
+
+  /** `outputs[q][d] += Σ_position probabilities[q][position] · values[position][d]`, 16 dimensions at a time. */
+  template <ScalarType type, int kQueries>
+  static void addValues(const void* values, int count, int headDim, const float* probabilities, float* const* outputs) {
+    for (int d = 0; d < headDim; d += kKeyBlock) {
+      Vector sums[kQueries][kParts];
+      for (int q = 0; q < kQueries; ++q)
+        for (int p = 0; p < kParts; ++p)
+          sums[q][p] = Simd::load(outputs[q] + d + p * kWidth);
+      for (int position = 0; position < count; ++position) {
+#pragma GCC unroll 16
+        for (int p = 0; p < kParts; ++p) {
+          const Vector v = loadAs<type>(values, static_cast<std::ptrdiff_t>(position) * headDim + d + p * kWidth);
+#pragma GCC unroll 4
+          for (int q = 0; q < kQueries; ++q)
+            sums[q][p] = Simd::fma(
+                v, Simd::set1(probabilities[static_cast<std::ptrdiff_t>(q) * kScoreColumns + position]), sums[q][p]);
+        }
+      }
+      for (int q = 0; q < kQueries; ++q)
+        for (int p = 0; p < kParts; ++p)
+          Simd::store(outputs[q] + d + p * kWidth, sums[q][p]);
+    }
+  }
+
+  /** State of one query's softmax over the positions seen so far. */
+  struct Softmax {
+    float max;
+    float sum;
+  };
+
+  /**
+   * Turns `visible` scores into unnormalised probabilities and the rest up to `count` into 0, and rescales what the
+   * query has gathered so far when its maximum rises.
+   */
+  static void foldScores(float* scores, int visible, int count, float scale, Softmax& state, float* output,
+                         int headDim) {
+    float max = state.max;
+    int i = 0;
+    if (visible >= kWidth) {
+      Vector wide = Simd::load(scores);
+      for (i = kWidth; i + kWidth <= visible; i += kWidth)
+        wide = Simd::max(wide, Simd::load(scores + i));
+      const float found = Simd::maxOf(wide) * scale;
+      max = found > max ? found : max;
+    }
+    for (; i < visible; ++i)
+      max = scores[i] * scale > max ? scores[i] * scale : max;
+
+    if (state.sum > 0.0f && max > state.max) {
+      float factors[kWidth];
+      Simd::store(factors, exponential(Simd::set1(state.max - max)));
+      state.sum *= factors[0];
+      const Vector factor = Simd::set1(factors[0]);
+      for (int d = 0; d < headDim; d += kWidth)
+        Simd::store(output + d, Simd::mul(Simd::load(output + d), factor));
+    }
+    state.max = max;
+
+    // Whole registers: the scores beyond `visible` are replaced first, so that they count nothing.
+    const int padded = (count + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+    for (int rest = visible; rest < padded; ++rest)
+      scores[rest] = -1e30f;
+    const Vector shift = Simd::set1(-max), factor = Simd::set1(scale);
+    Vector total = Simd::zero();
+    for (i = 0; i < padded; i += kWidth) {
+      const Vector p = exponential(Simd::fma(Simd::load(scores + i), factor, shift));
+      Simd::store(scores + i, p);
+      total = Simd::add(total, p);
+    }
+    for (int rest = visible; rest < padded; ++rest)
+      scores[rest] = 0.0f;
+    state.sum += Simd::sum(total);
+  }
+
+  template <ScalarType type>
+  static void attendAs(const AttentionTask& task) {
+    Softmax states[kMaxQueries];
+    for (int q = 0; q < task.queryCount; ++q) {
+      states[q] = {-1e30f, 0.0f};
+      for (int d = 0; d < task.headDim; ++d)
+        task.outputs[q][d] = 0.0f;
+    }
+    constexpr int kSize = type == ScalarType::kF32 ? 4 : 2;
+    int runStart = 0;
+    for (int r = 0; r < task.runCount; runStart += task.runs[r].count, ++r) {
+      const auto* keys = static_cast<const char*>(task.runs[r].keys);
+      const auto* values = static_cast<const char*>(task.runs[r].values);
+      for (int begin = 0; begin < task.runs[r].count; begin += kScoreColumns) {
+        const int rest = task.runs[r].count - begin;
+        const int count = rest < kScoreColumns ? rest : kScoreColumns;
+        const char* blockKeys = keys + static_cast<std::ptrdiff_t>(begin) * task.headDim * kSize;
+        const char* blockValues = values + static_cast<std::ptrdiff_t>(begin) * task.headDim * kSize;
+        for (int q = 0; q < task.queryCount;) {
+          float* scores = task.scratch + static_cast<std::ptrdiff_t>(q) * kScoreColumns;
+          const int step = task.queryCount - q >= 4 ? 4 : 1;
+          if (step == 4)
+            scoreRun<type, 4>(blockKeys, count, task.headDim, task.queries + q, scores);
+          else
+            scoreRun<type, 1>(blockKeys, count, task.headDim, task.queries + q, scores);
+          for (int i = 0; i < step; ++i) {
+            const int limit = task.limits[q + i] - runStart - begin;
+            const int visible = limit < 0 ? 0 : limit < count ? limit : count;
+            float* row = scores + static_cast<std::ptrdiff_t>(i) * kScoreColumns;
+            if (visible > 0) {
+              foldScores(row, visible, count, task.scale, states[q + i], task.outputs[q + i], task.headDim);
+            } else {
+              for (int position = 0; position < count; ++position)
+                row[position] = 0.0f;
+            }
+          }
+          if (step == 4)
+            addValues<type, 4>(blockValues, count, task.headDim, scores, task.outputs + q);
+          else
+            addValues<type, 1>(blockValues, count, task.headDim, scores, task.outputs + q);
+          q += step;
+        }
+      }
+    }
+    for (int q = 0; q < task.queryCount; ++q) {
+      const Vector inverse = Simd::set1(1.0f / states[q].sum);
+      for (int d = 0; d < task.headDim; d += kWidth)
+        Simd::store(task.outputs[q] + d, Simd::mul(Simd::load(task.outputs[q] + d), inverse));
+    }
+  }
+
+  static void attend(const AttentionTask& task) {
+    if (task.type == ScalarType::kF32)
+      attendAs<ScalarType::kF32>(task);
+    else
+      attendAs<ScalarType::kF16>(task);
+  }
+};
+
+} // namespace scenebus::cpu

@@ -1,0 +1,226 @@
+#include "cpu/floatKernels.h"
+
+#include <immintrin.h>
+
+namespace scenebus::cpu {
+namespace {
+
+#define SCENEBUS_INLINE static inline __attribute__((always_inline))
+
+struct SimdAvx2 {
+  using Vector = __m256;
+  static constexpr int kWidth = 8;
+  SCENEBUS_INLINE Vector zero() { return _mm256_setzero_ps(); }
+  SCENEBUS_INLINE Vector set1(float v) { return _mm256_set1_ps(v); }
+  SCENEBUS_INLINE Vector load(const float* p) { return _mm256_loadu_ps(p); }
+  SCENEBUS_INLINE void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
+  SCENEBUS_INLINE Vector loadF16(const std::uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  SCENEBUS_INLINE Vector loadBf16(const std::uint16_t* p) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  SCENEBUS_INLINE float scalarF32(const float* p) {
+    float v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+  }
+  SCENEBUS_INLINE float scalarF16(const std::uint16_t* p) { return _cvtsh_ss(unaligned(p)); }
+  SCENEBUS_INLINE float scalarBf16(const std::uint16_t* p) {
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(unaligned(p)) << 16)));
+  }
+  SCENEBUS_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+  SCENEBUS_INLINE Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+  SCENEBUS_INLINE Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+  SCENEBUS_INLINE Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+  SCENEBUS_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  SCENEBUS_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+  SCENEBUS_INLINE Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+  SCENEBUS_INLINE float sum(Vector v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+  }
+  SCENEBUS_INLINE float maxOf(Vector v) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+  }
+  SCENEBUS_INLINE Vector round(Vector v) {
+    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+  SCENEBUS_INLINE Vector scaleByPowerOfTwo(Vector v, Vector n) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(v, _mm256_castsi256_ps(exponent));
+  }
+
+ private:
+  SCENEBUS_INLINE std::uint16_t unaligned(const std::uint16_t* p) {
+    std::uint16_t v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+  }
+};
+
+SCENEBUS_INLINE int sumOf(__m256i v) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  s = _mm_add_epi32(s, _mm_unpackhi_epi64(s, s));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
+}
+
+void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += kBlockColumns) {
+    __m256 v[4];
+    __m256 wide = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i) {
+      v[i] = _mm256_loadu_ps(x + i * 8);
+      wide = _mm256_max_ps(wide, _mm256_andnot_ps(sign, v[i]));
+    }
+    const float max = SimdAvx2::maxOf(wide);
+    const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
+    const __m256 factor = _mm256_set1_ps(inverse);
+    __m256i q[4];
+    for (int i = 0; i < 4; ++i)
+      q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], factor));
+    const __m256i sums = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+    // The packs work on halves of the register; `order` puts the four-byte pieces back in sequence.
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), _mm256_permutevar8x32_epi32(bytes, order));
+    scales[block] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    biases[block] = -8 * sumOf(sums);
+  }
+}
+
+SCENEBUS_INLINE __m256i inputs(const std::int8_t* x, int line) {
+  std::int32_t four;
+  __builtin_memcpy(&four, x + line * 4, sizeof(four));
+  return _mm256_set1_epi32(four);
+}
+
+/** Sums of one block for 8 rows (half a line), biases not yet added. */
+template <int kBits>
+SCENEBUS_INLINE __m256i blockSums(const __m256i* weights, const std::int8_t* x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  if constexpr (kBits == 4) {
+    // 8 steps of two products up to 15 · 127 stay below 2^15, so one widening at the end is enough.
+    __m256i sums = _mm256_maddubs_epi16(weights[0], inputs(x, 0));
+#pragma GCC unroll 7
+    for (int line = 1; line < 8; ++line)
+      sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights[line], inputs(x, line)));
+    return _mm256_madd_epi16(sums, ones);
+  } else {
+    // Signed times signed: |w| · (x with the sign of w). |w| ≤ 128, |x| ≤ 127: two products fit into 16 bits.
+    __m256i sums = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int line = 0; line < 8; ++line) {
+      const __m256i products =
+          _mm256_maddubs_epi16(_mm256_abs_epi8(weights[line]), _mm256_sign_epi8(inputs(x, line), weights[line]));
+      sums = _mm256_add_epi32(sums, _mm256_madd_epi16(products, ones));
+    }
+    return sums;
+  }
+}
+
+template <int kBits, int kTokens>
+SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
+                                 std::ptrdiff_t stride) {
+  const int blocks = m.blocks();
+  const int blocksPerScale = m.groupSize / kBlockColumns;
+  constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
+  const std::uint8_t* w = m.values + group * m.groupValueBytes();
+  const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
+  const std::int8_t* xs = x.values + static_cast<std::ptrdiff_t>(row) * x.columns;
+  const float* xScales = x.scales + static_cast<std::ptrdiff_t>(row) * blocks;
+  const std::int32_t* xBiases = x.biases + static_cast<std::ptrdiff_t>(row) * blocks;
+  const __m256i nibble = _mm256_set1_epi8(15);
+
+  __m256 totals[2][kTokens];
+  for (int half = 0; half < 2; ++half)
+    for (int t = 0; t < kTokens; ++t)
+      totals[half][t] = _mm256_setzero_ps();
+  for (int begin = 0; begin < blocks; begin += blocksPerScale, scale += kGroupRows) {
+    __m256 groupTotals[2][kTokens];
+    for (int half = 0; half < 2; ++half)
+      for (int t = 0; t < kTokens; ++t)
+        groupTotals[half][t] = _mm256_setzero_ps();
+    for (int b = begin; b < begin + blocksPerScale; ++b, w += kBlockBytes) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        __m256i weights[8];
+        if constexpr (kBits == 4) {
+#pragma GCC unroll 4
+          for (int line = 0; line < 4; ++line) {
+            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + line * 64 + half * 32));
+            weights[line] = _mm256_and_si256(both, nibble);
+            weights[line + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+          }
+        } else {
+#pragma GCC unroll 8
+          for (int line = 0; line < 8; ++line)
+            weights[line] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + line * 64 + half * 32));
+        }
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; ++t) {
+          const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t) * blocks + b;
+          __m256i sums =
+              blockSums<kBits>(weights, xs + static_cast<std::ptrdiff_t>(t) * x.columns + b * kBlockColumns);
+          if constexpr (kBits == 4)
+            sums = _mm256_add_epi32(sums, _mm256_set1_epi32(xBiases[at]));
+          groupTotals[half][t] =
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(xScales[at]), groupTotals[half][t]);
+        }
+      }
+    }
+    for (int half = 0; half < 2; ++half) {
+      const __m256 scales = SimdAvx2::loadF16(scale + half * 8);
+      for (int t = 0; t < kTokens; ++t)
+        totals[half][t] = _mm256_fmadd_ps(groupTotals[half][t], scales, totals[half][t]);
+    }
+  }
+  const int rows = m.rows - group * kGroupRows < kGroupRows ? m.rows - group * kGroupRows : kGroupRows;
+  for (int t = 0; t < kTokens; ++t) {
+    float out[kGroupRows];
+    for (int half = 0; half < 2; ++half)
+      _mm256_storeu_ps(out + half * 8, _mm256_mul_ps(totals[half][t], _mm256_loadu_ps(m.rowFactors +
+                                                                                       group * kGroupRows + half * 8)));
+    float* to = y + (row + t) * stride + group * kGroupRows;
+    for (int lane = 0; lane < rows; ++lane)
+      to[lane] = out[lane];
+  }
+}
+
+template <int kBits>
+void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+                   std::ptrdiff_t stride) {
+  for (int group = groupBegin; group < groupEnd; ++group) {
+    int row = 0;
+    for (; row + 4 <= x.rows; row += 4)
+      productTile<kBits, 4>(m, group, x, row, y, stride);
+    for (; row + 2 <= x.rows; row += 2)
+      productTile<kBits, 2>(m, group, x, row, y, stride);
+    for (; row < x.rows; ++row)
+      productTile<kBits, 1>(m, group, x, row, y, stride);
+  }
+}
+
+void packedProduct(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+                   std::ptrdiff_t stride) {
+  if (m.bits == 4)
+    productGroups<4>(m, groupBegin, groupEnd, x, y, stride);
+  else
+    productGroups<8>(m, groupBegin, groupEnd, x, y, stride);
+}
+
+} // namespace
+
+const Kernels& avx2Kernels() {
+  using Float = FloatKernels<SimdAvx2>;
+  static const Kernels kernels{InstructionSet::kAvx2, quantizeRow,  packedProduct, Float::floatProduct,
+                               Float::rmsNorm,        Float::siluMultiply, Float::attend};
+  return kernels;
+}
+
+} // namespace scenebus::cpu

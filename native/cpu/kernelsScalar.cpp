@@ -1,0 +1,114 @@
+#include "cpu/floatKernels.h"
+#include "cpu/half.h"
+
+#include <cmath>
+
+/** The reference: plain C++, in the order of operations that every other set follows. */
+namespace scenebus::cpu {
+namespace {
+
+struct SimdScalar {
+  using Vector = float;
+  static constexpr int kWidth = 1;
+  static Vector zero() { return 0.0f; }
+  static Vector set1(float v) { return v; }
+  static Vector load(const float* p) {
+    float v;
+    std::memcpy(&v, p, sizeof(v));
+    return v;
+  }
+  static void store(float* p, Vector v) { *p = v; }
+  static Vector loadF16(const std::uint16_t* p) { return scalarF16(p); }
+  static Vector loadBf16(const std::uint16_t* p) { return scalarBf16(p); }
+  static float scalarF32(const float* p) { return load(p); }
+  static float scalarF16(const std::uint16_t* p) {
+    std::uint16_t v;
+    std::memcpy(&v, p, sizeof(v));
+    return floatFromF16(v);
+  }
+  static float scalarBf16(const std::uint16_t* p) {
+    std::uint16_t v;
+    std::memcpy(&v, p, sizeof(v));
+    return floatFromBf16(v);
+  }
+  static Vector add(Vector a, Vector b) { return a + b; }
+  static Vector sub(Vector a, Vector b) { return a - b; }
+  static Vector mul(Vector a, Vector b) { return a * b; }
+  static Vector div(Vector a, Vector b) { return a / b; }
+  static Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
+  static Vector max(Vector a, Vector b) { return a > b ? a : b; }
+  static Vector min(Vector a, Vector b) { return a < b ? a : b; }
+  static float sum(Vector v) { return v; }
+  static float maxOf(Vector v) { return v; }
+  static Vector round(Vector v) { return std::nearbyintf(v); }
+  static Vector scaleByPowerOfTwo(Vector v, Vector n) {
+    return v * floatFromBits(static_cast<std::uint32_t>(static_cast<int>(n) + 127) << 23);
+  }
+};
+
+void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases) {
+  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += kBlockColumns) {
+    float max = 0.0f;
+    for (int i = 0; i < kBlockColumns; ++i)
+      max = std::fabs(x[i]) > max ? std::fabs(x[i]) : max;
+    // Below the threshold 127 / max overflows; such a block is as good as zero.
+    const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
+    int sum = 0;
+    for (int i = 0; i < kBlockColumns; ++i) {
+      const int q = static_cast<int>(std::nearbyintf(x[i] * inverse));
+      values[i] = static_cast<std::int8_t>(q);
+      sum += q;
+    }
+    scales[block] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    biases[block] = -8 * sum;
+  }
+}
+
+/** The weight of `lane` and input `k` of the block, 4 bits: value + 8. */
+int weightOf(const std::uint8_t* block, int bits, int lane, int k) {
+  if (bits == 8)
+    return static_cast<std::int8_t>(block[k / 4 * 64 + lane * 4 + k % 4]);
+  const int byte = block[k / 4 % 4 * 64 + lane * 4 + k % 4];
+  return k < 16 ? byte & 15 : byte >> 4;
+}
+
+void packedProduct(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+                   std::ptrdiff_t stride) {
+  const int blocks = weights.blocks();
+  const int blocksPerScale = weights.groupSize / kBlockColumns;
+  for (int group = groupBegin; group < groupEnd; ++group) {
+    const std::uint8_t* values = weights.values + group * weights.groupValueBytes();
+    const std::uint16_t* scales = weights.scales + group * weights.groupScaleCount();
+    for (int row = 0; row < x.rows; ++row) {
+      const std::int8_t* xs = x.values + static_cast<std::ptrdiff_t>(row) * x.columns;
+      const float* xScales = x.scales + static_cast<std::ptrdiff_t>(row) * blocks;
+      const std::int32_t* xBiases = x.biases + static_cast<std::ptrdiff_t>(row) * blocks;
+      for (int lane = 0; lane < kGroupRows && group * kGroupRows + lane < weights.rows; ++lane) {
+        float total = 0.0f;
+        for (int begin = 0; begin < blocks; begin += blocksPerScale) {
+          float groupTotal = 0.0f;
+          for (int b = begin; b < begin + blocksPerScale; ++b) {
+            std::int32_t sum = weights.bits == 4 ? xBiases[b] : 0;
+            for (int k = 0; k < kBlockColumns; ++k)
+              sum += weightOf(values + b * weights.blockSizeBytes(), weights.bits, lane, k) * xs[b * kBlockColumns + k];
+            groupTotal = std::fmaf(static_cast<float>(sum), xScales[b], groupTotal);
+          }
+          total = std::fmaf(groupTotal, floatFromF16(scales[begin / blocksPerScale * kGroupRows + lane]), total);
+        }
+        const int output = group * kGroupRows + lane;
+        y[row * stride + output] = total * weights.rowFactors[output];
+      }
+    }
+  }
+}
+
+} // namespace
+
+const Kernels& scalarKernels() {
+  using Float = FloatKernels<SimdScalar>;
+  static const Kernels kernels{InstructionSet::kScalar, quantizeRow,  packedProduct, Float::floatProduct,
+                               Float::rmsNorm,          Float::siluMultiply, Float::attend};
+  return kernels;
+}
+
+} // namespace scenebus::cpu

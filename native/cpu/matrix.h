@@ -1,0 +1,76 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#define SCENEBUS_FORCE_INLINE __attribute__((always_inline)) inline
+
+/**
+ * Views of weights and activations as the kernels read them. Nothing here owns memory.
+ * A linear layer is `y[row] = Σ_k w[row][k] · x[k]`: `rows` outputs, `columns` inputs.
+ */
+namespace scenebus::cpu {
+
+/** Outputs that are interleaved in a packed matrix, and inputs that share an activation scale. */
+constexpr int kGroupRows = 16;
+constexpr int kBlockColumns = 32;
+/** A block whose largest magnitude is not above this quantises to zeros. */
+constexpr float kSmallestBlockMax = 1e-30f;
+
+enum class ScalarType { kF32, kF16, kBf16 };
+
+constexpr std::size_t scalarSizeBytes(ScalarType type) { return type == ScalarType::kF32 ? 4 : 2; }
+
+/** Weights as a checkpoint stores them: row-major `[rows, columns]`; the address may be unaligned. */
+struct FloatMatrix {
+  const void* data = nullptr;
+  ScalarType type = ScalarType::kF32;
+  int rows = 0;
+  int columns = 0;
+};
+
+/**
+ * Integer weights with one scale per row and group of inputs, interleaved so that a vector register holds the same
+ * inputs of 16 rows, whatever its width.
+ *
+ * `values`: for each group of 16 rows, for each block of 32 inputs, lines of 64 bytes; a line holds 4 inputs of each
+ * of the 16 rows: `[row][input]`.
+ *   8 bits: 8 lines; line j holds inputs 4j … 4j+3 as signed bytes.                      512 bytes a block
+ *   4 bits: 4 lines; line j holds inputs 4j … in the low nibbles and 16+4j … in the high
+ *           nibbles, as value + 8.                                                       256 bytes a block
+ * `scales`: float16 `[rowGroup][inputGroup][16]`, in units of the row's `rowFactors` entry (a power of two, so that
+ * scales of any magnitude keep their digits).
+ * Rows beyond `rows` in the last group have scale 0.
+ */
+struct PackedMatrix {
+  int bits = 4;
+  int rows = 0;
+  /** Multiple of `groupSize`. */
+  int columns = 0;
+  /** Inputs that share a scale; multiple of 32. */
+  int groupSize = kBlockColumns;
+  const std::uint8_t* values = nullptr;
+  const std::uint16_t* scales = nullptr;
+  /** `[rows rounded up to 16]`. */
+  const float* rowFactors = nullptr;
+
+  // Forced inline, because files compiled for different instruction sets use them.
+  SCENEBUS_FORCE_INLINE int rowGroups() const { return (rows + kGroupRows - 1) / kGroupRows; }
+  SCENEBUS_FORCE_INLINE int blocks() const { return columns / kBlockColumns; }
+  SCENEBUS_FORCE_INLINE std::size_t blockSizeBytes() const { return bits == 4 ? 256 : 512; }
+  SCENEBUS_FORCE_INLINE std::size_t groupValueBytes() const { return static_cast<std::size_t>(blocks()) * blockSizeBytes(); }
+  SCENEBUS_FORCE_INLINE std::size_t groupScaleCount() const { return static_cast<std::size_t>(columns / groupSize) * kGroupRows; }
+};
+
+/** Activations as signed bytes with one float scale for each block of 32. */
+struct QuantizedRows {
+  int rows = 0;
+  int columns = 0;
+  /** `[rows][columns]`, −127 … 127. */
+  const std::int8_t* values = nullptr;
+  /** `[rows][columns / 32]` */
+  const float* scales = nullptr;
+  /** `[rows][columns / 32]`: −8 × the sum of the block's values, which undoes the + 8 of the weights. */
+  const std::int32_t* biases = nullptr;
+};
+
+} // namespace scenebus::cpu
