@@ -1,0 +1,58 @@
+import { SdkError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import type { GenerateOptions } from './types.js';
+
+export const DEFAULT_MAX_NEW_TOKENS = 512;
+
+/** Sampling as the checkpoint's authors want it (generation_config.json). */
+export interface SamplingDefaults {
+  readonly doSample: boolean;
+  readonly temperature: number;
+  readonly topP: number;
+}
+
+export interface ResolvedOptions {
+  readonly maxNewTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly seed: number;
+  readonly stop: readonly string[];
+}
+
+/** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings */
+export function resolveOptions(options: GenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
+  const maxNewTokens = options.maxNewTokens ?? DEFAULT_MAX_NEW_TOKENS;
+  const temperature = options.temperature ?? (defaults.doSample ? defaults.temperature : 0);
+  const topP = options.topP ?? defaults.topP;
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+  check('maxNewTokens', maxNewTokens, 'a whole number from 1', Number.isInteger(maxNewTokens) && maxNewTokens >= 1);
+  check('temperature', temperature, 'a number from 0 to 100', temperature >= 0 && temperature <= 100);
+  check('topP', topP, 'a number above 0, at most 1', topP > 0 && topP <= 1);
+  check('seed', seed, 'a whole number from 0', Number.isSafeInteger(seed) && seed >= 0);
+  return { maxNewTokens, temperature, topP, seed, stop: stopStrings(options.stop) };
+}
+
+function stopStrings(stop: GenerateOptions['stop']): readonly string[] {
+  const stops = stop === undefined ? [] : typeof stop === 'string' ? [stop] : stop;
+  const valid = Array.isArray(stops) && stops.every((each) => typeof each === 'string' && each !== '');
+  check('stop', stop, 'a string or strings, none of them empty', valid);
+  const longest = Math.max(0, ...stops.map((each) => each.length));
+  if (stops.length > LIMITS.stopStrings || longest > LIMITS.stopStringCharacters) {
+    throw new SdkError(
+      'ERR_LIMIT_EXCEEDED',
+      `Expected at most ${LIMITS.stopStrings} stop strings of at most ${LIMITS.stopStringCharacters} characters but received ${stops.length}, the longest of ${longest}.`,
+    );
+  }
+  return [...stops];
+}
+
+function check(name: string, value: unknown, expected: string, valid: boolean): void {
+  if (valid) return;
+  throw new SdkError(
+    'ERR_ARGUMENT_INVALID',
+    `Expected ${expected} for ${name} but received ${JSON.stringify(value) ?? 'nothing'}.`,
+    {
+      details: { option: name },
+    },
+  );
+}

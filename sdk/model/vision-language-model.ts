@@ -1,0 +1,293 @@
+/** Processor, tokenizer, engine and grounder joined: messages in, grounded answers out. */
+import { SdkError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/logger.js';
+import type { CallOptions } from '../core/types.js';
+import type { Engine, ImageState, ProcessedImage } from '../engine/engine.js';
+import type { Grounder, WrittenToken } from '../grounding/grounder.js';
+import type { ChatTemplate } from '../text/chat-template.js';
+import { type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { type ResolvedOptions, resolveOptions, type SamplingDefaults } from './generate-options.js';
+import { type GenerationOutput, runGeneration, type Sampler } from './generation.js';
+import { ImageCache, imageKey } from './image-cache.js';
+import { type PromptImage, ResidentSequence } from './resident-sequence.js';
+import { createTokenStream } from './token-stream.js';
+import { TurnQueue } from './turn-queue.js';
+import type {
+  Answer,
+  ChatMessage,
+  GenerateOptions,
+  GenerateRequest,
+  ModelImage,
+  ModelInfo,
+  TokenStream,
+  VisionLanguageModel,
+} from './types.js';
+
+/** What `loadModel` assembles; tests put fakes in. The model owns the engine from here on. */
+export interface ModelParts {
+  readonly info: ModelInfo;
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+  readonly processor: { process(image: ModelImage, options?: CallOptions): Promise<ProcessedImage> };
+  readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
+  readonly createSampler: (options: Pick<ResolvedOptions, 'temperature' | 'topP' | 'seed'>) => Sampler;
+  readonly describePrompt: string;
+  readonly grounder: Grounder;
+  readonly imageCache: { readonly maxImages: number; readonly maxBytes: number };
+  readonly logger: Logger;
+}
+
+export function createModel(parts: ModelParts): VisionLanguageModel {
+  return new ComposedModel(parts);
+}
+
+/** A request that has passed every check that needs no engine. */
+interface PreparedRequest {
+  readonly prompt: Prompt;
+  readonly images: readonly ModelImage[];
+  readonly options: ResolvedOptions;
+}
+
+interface EncodedImages {
+  /** Identity of the pixels, one for each image of the prompt. */
+  readonly keys: readonly string[];
+  readonly states: readonly ImageState[];
+  /** How many came from the cache. */
+  readonly reused: number;
+}
+
+class ComposedModel implements VisionLanguageModel {
+  readonly info: ModelInfo;
+  readonly #parts: ModelParts;
+  readonly #queue = new TurnQueue(LIMITS.requestQueueLength);
+  readonly #images: ImageCache;
+  readonly #resident: ResidentSequence;
+  /** Calls that run or wait. */
+  readonly #running = new Set<AbortController>();
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: ModelParts) {
+    this.info = parts.info;
+    this.#parts = parts;
+    this.#images = new ImageCache(parts.imageCache);
+    this.#resident = new ResidentSequence(parts.engine);
+  }
+
+  async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
+    if (typeof question !== 'string' || question.trim() === '') {
+      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
+    }
+    const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
+    return await this.generate({ messages: [{ role: 'user', content }] }, options).collect();
+  }
+
+  async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
+    return await this.ask(image, this.#parts.describePrompt, options);
+  }
+
+  generate(request: GenerateRequest, options: GenerateOptions = {}): TokenStream {
+    return createTokenStream((onText, signal) => this.#run(request, options, onText, signal), options.signal);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const reason = disposed();
+    this.#queue.close(reason);
+    for (const abort of this.#running) abort.abort(reason);
+    await this.#queue.idle();
+    this.#forget();
+    await this.#parts.engine[Symbol.asyncDispose]();
+  }
+
+  async #run(
+    request: GenerateRequest,
+    options: GenerateOptions,
+    onText: (text: string) => void,
+    readerSignal: AbortSignal,
+  ): Promise<Answer> {
+    if (this.#closed) throw disposed();
+    readerSignal.throwIfAborted();
+    const startedMs = performance.now();
+    const prepared = this.#prepare(request, options);
+    // Not AbortSignal.any: on Node 20 a signal that lives long keeps a reference for every call.
+    const abort = new AbortController();
+    const onLeave = () => abort.abort(readerSignal.reason);
+    readerSignal.addEventListener('abort', onLeave, { once: true });
+    this.#running.add(abort);
+    let endTurn: (() => void) | undefined;
+    try {
+      endTurn = await this.#queue.take(abort.signal);
+      return await this.#turn(prepared, onText, abort.signal, startedMs);
+    } finally {
+      endTurn?.();
+      this.#running.delete(abort);
+      readerSignal.removeEventListener('abort', onLeave);
+    }
+  }
+
+  #prepare(request: GenerateRequest, options: GenerateOptions): PreparedRequest {
+    const resolved = resolveOptions(options, this.#parts.sampling);
+    const { messages, images } = splitMessages(request);
+    const prompt = renderPrompt(this.#parts.template, this.#parts.tokenizer, messages);
+    const { contextLength } = this.info.engine;
+    if (prompt.ids.length >= contextLength) {
+      throw new SdkError(
+        'ERR_CONTEXT_OVERFLOW',
+        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, drop earlier turns or load the model with a larger contextLength.`,
+        { details: { contextLength, promptTokens: prompt.ids.length } },
+      );
+    }
+    const room = contextLength - prompt.ids.length;
+    return { prompt, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
+  }
+
+  /** After a failure nobody knows what the backend still holds. */
+  #forget(): void {
+    this.#resident[Symbol.dispose]();
+    this.#images[Symbol.dispose]();
+  }
+
+  /** Has the engine to itself. */
+  async #turn(
+    request: PreparedRequest,
+    onText: (text: string) => void,
+    signal: AbortSignal,
+    startedMs: number,
+  ): Promise<Answer> {
+    const { prompt, images, options } = request;
+    const turnMs = performance.now();
+    let imageMs: number;
+    let encoded: EncodedImages;
+    let output: GenerationOutput;
+    let reusedTokens: number;
+    try {
+      encoded = await this.#encodeImages(images, signal);
+      imageMs = performance.now() - turnMs;
+      const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
+      const sequence = this.#resident.prepare(prompt.ids, promptImages);
+      reusedTokens = sequence.length;
+      output = await runGeneration({
+        sequence,
+        tokens: prompt.ids.slice(reusedTokens),
+        images: encoded.states.map((image, i) => ({ image, tokenIndex: prompt.imagePositions[i]! })),
+        tokenizer: this.#parts.tokenizer,
+        sample: this.#parts.createSampler(options),
+        stopIds: new Set(this.#parts.sampling.eosTokenIds),
+        stopStrings: options.stop,
+        maxNewTokens: options.maxNewTokens,
+        signal,
+        onText,
+        onForward: (tokens) => this.#resident.append(tokens),
+      });
+    } catch (error) {
+      if (!signal.aborted) this.#forget();
+      throw error;
+    }
+    this.#images.trim(new Set());
+    const endMs = performance.now();
+    const objects = await this.#ground(output.text, images.at(-1), output.tokens, signal);
+    const answer: Answer = {
+      text: output.text,
+      objects,
+      finishReason: output.finishReason,
+      usage: {
+        promptTokens: prompt.ids.length,
+        reusedTokens,
+        generatedTokens: output.generatedTokens,
+        images: images.length,
+        reusedImages: encoded.reused,
+      },
+      timings: {
+        queueMs: turnMs - startedMs,
+        imageMs,
+        prefillMs: output.prefillMs,
+        timeToFirstTokenMs: imageMs + output.prefillMs,
+        decodeMs: output.decodeMs,
+        tokensPerSecond:
+          output.generatedTokens > 1 ? ((output.generatedTokens - 1) * 1000) / Math.max(output.decodeMs, 1e-3) : 0,
+        totalMs: endMs - startedMs,
+      },
+    };
+    this.#parts.logger.log('debug', 'generated', {
+      ...answer.usage,
+      ...answer.timings,
+      finishReason: answer.finishReason,
+    });
+    return answer;
+  }
+
+  /** Vision features of every image, from the cache or the engine; the same picture twice is encoded once. */
+  async #encodeImages(images: readonly ModelImage[], signal: AbortSignal): Promise<EncodedImages> {
+    const keys = images.map(imageKey);
+    const wanted = new Set(keys);
+    const states: ImageState[] = [];
+    let reused = 0;
+    for (const [i, image] of images.entries()) {
+      const key = keys[i]!;
+      let state = this.#images.get(key);
+      if (state === undefined) {
+        this.#images.trim(wanted, 1);
+        const processed = await this.#parts.processor.process(image, { signal });
+        signal.throwIfAborted();
+        state = await this.#parts.engine.encodeImage(processed, { signal });
+        this.#images.set(key, state);
+      } else reused++;
+      states.push(state);
+    }
+    return { keys, states, reused };
+  }
+
+  async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
+    return image === undefined ? [] : await this.#parts.grounder.ground({ text, image, tokens }, { signal });
+  }
+}
+
+/** Pictures apart from text: what the template sees, and what the engine sees, in the same order. */
+function splitMessages(request: GenerateRequest): { messages: PromptMessage[]; images: ModelImage[] } {
+  if (!Array.isArray(request?.messages)) {
+    throw new SdkError('ERR_PROMPT_INVALID', 'Expected { messages: [{ role, content }] } but received no messages.');
+  }
+  const images: ModelImage[] = [];
+  const messages = request.messages.map((message: ChatMessage): PromptMessage => {
+    const parts =
+      typeof message?.content === 'string' ? [{ type: 'text', text: message.content } as const] : message?.content;
+    if (!Array.isArray(parts)) {
+      throw new SdkError('ERR_PROMPT_INVALID', 'Expected the content of a message to be a string or a list of parts.');
+    }
+    return {
+      role: message.role,
+      parts: parts.map((part) => {
+        if (part?.type === 'text' && typeof part.text === 'string') return { type: 'text', text: part.text };
+        if (part?.type !== 'image') {
+          throw new SdkError(
+            'ERR_PROMPT_INVALID',
+            `Expected a part of type "text" or "image" but received ${JSON.stringify(part?.type)}.`,
+          );
+        }
+        images.push(checkedImage(part.image));
+        return { type: 'image' };
+      }),
+    };
+  });
+  return { messages, images };
+}
+
+/** Enough to hash and count it; the image processor checks sizes and limits. */
+function checkedImage(image: ModelImage | undefined): ModelImage {
+  if (image?.data instanceof Uint8Array) return image;
+  throw new SdkError(
+    'ERR_IMAGE_INVALID',
+    'Expected an image { width, height, format, data: Uint8Array } but received something else. Read a frame with openCamera or decode a file with decodeImage.',
+  );
+}
+
+function disposed(): SdkError {
+  return new SdkError('ERR_DISPOSED', 'Expected a loaded model but it was disposed. Load it again with loadModel.');
+}
