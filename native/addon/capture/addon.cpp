@@ -1,0 +1,9 @@
+#include "addon/registrar.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  for (auto registerFunction : scenebus::addon::registerFunctions())
+    registerFunction(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(scenebus_capture, init)

@@ -1,0 +1,100 @@
+// new FrameRing(name); typed in sdk/capture/frame-ring.ts. The reader side, without OpenCV.
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "addon/registrar.h"
+#include "capture/frameRing.h"
+
+namespace scenebus::addon {
+
+namespace {
+
+using capture::RingReader;
+
+class FrameRing : public Napi::ObjectWrap<FrameRing> {
+public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "FrameRing",
+                       {InstanceMethod("read", &FrameRing::read), InstanceMethod("newest", &FrameRing::newest),
+                        InstanceMethod("heartbeat", &FrameRing::heartbeat),
+                        InstanceMethod("requestDoorbell", &FrameRing::requestDoorbell),
+                        InstanceMethod("close", &FrameRing::close)});
+  }
+
+  explicit FrameRing(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FrameRing>(info) {
+    if (info.Length() < 1 || !info[0].IsString())
+      throw Napi::TypeError::New(info.Env(), "Expected new FrameRing(name)");
+    try {
+      mReader = std::make_unique<RingReader>(info[0].As<Napi::String>().Utf8Value());
+      // From here on nothing is left behind, however either process ends.
+      mReader->unlinkName();
+    } catch (const std::exception& error) {
+      throw Napi::Error::New(info.Env(), error.what());
+    }
+  }
+
+private:
+  RingReader& reader(Napi::Env env) {
+    if (!mReader)
+      throw Napi::Error::New(env, "the frame ring is closed");
+    return *mReader;
+  }
+
+  /** read(afterSequence) -> null | { sequence, width, height, capturedAtMs, mediaTimeMs, data }: the one copy. */
+  Napi::Value read(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (info.Length() < 1 || !info[0].IsNumber())
+      throw Napi::TypeError::New(env, "Expected read(afterSequence)");
+    const auto after = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    // Room first, then the copy: allocating may run the garbage collector, and a pinned slot is one the writer lacks.
+    uint64_t bytes = 0;
+    {
+      const RingReader::Pin pin = reader(env).pinNewest(after);
+      if (!pin)
+        return env.Null();
+      bytes = capture::frameBytes(pin.meta().width, pin.meta().height);
+    }
+    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+    capture::FrameMeta meta;
+    {
+      const RingReader::Pin pin = reader(env).pinNewest(after);
+      if (!pin)
+        return env.Null();
+      meta = pin.meta();
+      if (capture::frameBytes(meta.width, meta.height) != bytes) { // the size has just changed
+        bytes = capture::frameBytes(meta.width, meta.height);
+        buffer = Napi::ArrayBuffer::New(env, bytes);
+      }
+      std::memcpy(buffer.Data(), pin.pixels(), bytes);
+    }
+    Napi::Object frame = Napi::Object::New(env);
+    frame.Set("sequence", static_cast<double>(meta.sequence));
+    frame.Set("width", meta.width);
+    frame.Set("height", meta.height);
+    frame.Set("capturedAtMs", static_cast<double>(meta.capturedAtUs) / 1000);
+    frame.Set("mediaTimeMs", meta.mediaTimeMs);
+    frame.Set("data", Napi::Uint8Array::New(env, bytes, buffer, 0));
+    return frame;
+  }
+
+  Napi::Value newest(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(reader(info.Env()).newestSequence()));
+  }
+  Napi::Value heartbeat(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(reader(info.Env()).heartbeat()));
+  }
+  void requestDoorbell(const Napi::CallbackInfo& info) { reader(info.Env()).requestDoorbell(); }
+  void close(const Napi::CallbackInfo&) { mReader.reset(); }
+
+  std::unique_ptr<RingReader> mReader;
+};
+
+void registerFrameRing(Napi::Env env, Napi::Object exports) {
+  exports.Set("FrameRing", FrameRing::define(env));
+}
+
+const Registrar kRegistrar{registerFrameRing};
+
+} // namespace
+} // namespace scenebus::addon
