@@ -128,6 +128,11 @@ export class GraphBuilder {
     return this.node('Slice', [x, start, end, this.ints([axis])]);
   }
 
+  /** The size of one dimension, int64 `[1]`. */
+  dimension(x: Value, axis: number): Value {
+    return this.node('Shape', [x], { attributes: { start: axis, end: axis + 1 } });
+  }
+
   encode(): Uint8Array {
     const graph: GraphProto = {
       name: this.#name,

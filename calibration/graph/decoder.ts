@@ -3,7 +3,8 @@
  * too: past keys and values come in at full capacity and only the new rows go out.
  */
 import type { ModelDescription, TextArchitecture } from './architecture.js';
-import { GraphBuilder, MICROSOFT, type Value } from './builder.js';
+import { groupedAttention, type SelfAttentionInputs, selfAttention } from './attention.js';
+import { GraphBuilder, type Value } from './builder.js';
 import { gatedMlp, Residual, rmsNorm } from './decoder-parts.js';
 import { ELEMENT_TYPES } from './onnx.js';
 import type { GraphOptions } from './options.js';
@@ -32,16 +33,6 @@ export function emitDecoder(model: ModelDescription, options: DecoderOptions): U
 export function selfAttentionLayers(text: TextArchitecture): number[] {
   const cross = new Set(text.crossAttentionLayers);
   return Array.from({ length: text.layers }, (_, layer) => layer).filter((layer) => !cross.has(layer));
-}
-
-interface SelfAttentionInputs {
-  readonly seqlens: Value;
-  readonly total: Value;
-  /** First new row and one past the last, int64 [1]. */
-  readonly start: Value;
-  readonly end: Value;
-  readonly cos: Value;
-  readonly sin: Value;
 }
 
 interface CrossInputs {
@@ -96,8 +87,7 @@ class Decoder {
     const seqlens = b.input('seqlens_k', 'int32', [1]);
     const total = b.input('total_sequence_length', 'int32', []);
     const end = b.reshape(b.node('Cast', [total], { attributes: { to: ELEMENT_TYPES.int64 } }), [1]);
-    const rows = b.slice(b.node('Shape', [embeddings]), b.ints([1]), b.ints([2]), 0);
-    const start = b.node('Sub', [end, rows]);
+    const start = b.node('Sub', [end, b.dimension(embeddings, 1)]);
 
     const tables = ropeTables(this.#text, this.#options.contextLength);
     const [cos, sin] = (['cos', 'sin'] as const).map((name) => {
@@ -117,38 +107,21 @@ class Decoder {
 
   #selfLayer(residual: Residual, shared: SelfAttentionInputs, layer: number, prefix: string): void {
     const b = this.#b;
-    const { attentionHeads, keyValueHeads, headDim } = this.#text;
+    const { keyValueHeads, headDim } = this.#text;
     const x = residual.norm(`${prefix}.input_layernorm.weight`);
-    const projected = (name: string, heads: number) =>
-      b.reshape(this.#w.linear(b, x, `${prefix}.self_attn.${name}_proj`), [1, -1, heads * headDim]);
+    const projected = (name: string) => this.#w.linear(b, x, `${prefix}.self_attn.${name}_proj`);
     const cache = [1, keyValueHeads, 'capacity', headDim];
-    const pastKey = b.input(`past_key.${layer}`, 'float32', cache);
-    const pastValue = b.input(`past_value.${layer}`, 'float32', cache);
-    const [attended, presentKey, presentValue] = b.multiNode(
-      'GroupQueryAttention',
-      [
-        projected('q', attentionHeads),
-        projected('k', keyValueHeads),
-        projected('v', keyValueHeads),
-        pastKey,
-        pastValue,
-        shared.seqlens,
-        shared.total,
-        shared.cos,
-        shared.sin,
-      ],
-      ['attention', 'key', 'value'],
-      {
-        domain: MICROSOFT,
-        attributes: { num_heads: attentionHeads, kv_num_heads: keyValueHeads, do_rotary: 1, rotary_interleaved: 0 },
-      },
-    );
+    const { attended, newKey, newValue } = selfAttention(b, this.#text, shared, {
+      query: projected('q'),
+      key: projected('k'),
+      value: projected('v'),
+      pastKey: b.input(`past_key.${layer}`, 'float32', cache),
+      pastValue: b.input(`past_value.${layer}`, 'float32', cache),
+    });
     const added = [1, keyValueHeads, 'R', headDim];
-    b.output(b.slice(presentKey!, shared.start, shared.end, 2), `new_key.${layer}`, 'float32', added);
-    b.output(b.slice(presentValue!, shared.start, shared.end, 2), `new_value.${layer}`, 'float32', added);
-
-    const joined = b.reshape(attended!, [-1, attentionHeads * headDim]);
-    residual.add(this.#w.linear(b, joined, `${prefix}.self_attn.o_proj`));
+    b.output(newKey, `new_key.${layer}`, 'float32', added);
+    b.output(newValue, `new_value.${layer}`, 'float32', added);
+    residual.add(this.#w.linear(b, attended, `${prefix}.self_attn.o_proj`));
     residual.add(gatedMlp(b, this.#w, residual.norm(`${prefix}.post_attention_layernorm.weight`), `${prefix}.mlp`));
   }
 
@@ -166,33 +139,15 @@ class Decoder {
     residual.add(gated(mlp, 'cross_attn_mlp_gate', cross.mlpRows));
   }
 
-  /**
-   * `query [R, heads, headDim]` → `[R, heads·headDim]`. The query heads of one key head are laid one under another,
-   * so that keys and values are used as they are and never repeated.
-   */
+  /** `query [R, heads, headDim]` → `[R, heads·headDim]`. */
   #attendImages(query: Value, bias: Value, layer: number): Value {
     const b = this.#b;
-    const { attentionHeads, keyValueHeads, headDim } = this.#text;
-    const group = attentionHeads / keyValueHeads;
-    const cache = [1, keyValueHeads, 'K', headDim];
-    const key = b.reshape(b.input(`cross_key.${layer}`, 'float32', cache), [keyValueHeads, -1, headDim]);
-    const value = b.reshape(b.input(`cross_value.${layer}`, 'float32', cache), [keyValueHeads, -1, headDim]);
-
-    const byHead = b.transpose(query, [1, 0, 2]); // [heads, R, headDim]
-    const stacked = b.node('Reshape', [byHead, b.ints([keyValueHeads, -1, headDim])]); // [kvHeads, group·R, headDim]
-    const scores = b.node('FusedMatMul', [stacked, key], {
-      domain: MICROSOFT,
-      attributes: { transB: 1, alpha: { float: 1 / Math.sqrt(headDim) } },
-    });
-    const keys = b.slice(b.node('Shape', [bias]), b.ints([2]), b.ints([4]), 0); // R, K
-    const perHead = b.node('Reshape', [scores, b.concat([b.ints([keyValueHeads, group]), keys], 0)]);
-    const weights = b.node('Softmax', [b.add(perHead, bias)], { attributes: { axis: -1 } });
-    const rowsAndKeys = b.concat([b.ints([keyValueHeads, -1]), b.slice(keys, b.ints([1]), b.ints([2]), 0)], 0);
-    const mixed = b.node('MatMul', [b.node('Reshape', [weights, rowsAndKeys]), value]);
-    // [kvHeads, group·R, headDim] → [heads, R, headDim] → [R, heads·headDim]
-    const rows = b.concat([b.ints([attentionHeads]), b.slice(keys, b.ints([0]), b.ints([1]), 0), b.ints([headDim])], 0);
-    const separated = b.transpose(b.node('Reshape', [mixed, rows]), [1, 0, 2]);
-    return b.reshape(separated, [-1, attentionHeads * headDim]);
+    const { keyValueHeads, headDim } = this.#text;
+    const cached = (name: string) => {
+      const input = b.input(`${name}.${layer}`, 'float32', [1, keyValueHeads, 'K', headDim]);
+      return b.reshape(input, [keyValueHeads, -1, headDim]);
+    };
+    return groupedAttention(b, this.#text, query, cached('cross_key'), cached('cross_value'), bias);
   }
 
   #trace(value: () => Value, name: string): void {
