@@ -5,8 +5,6 @@ export const LIMITS = {
   /** Decoded pixels of one image: 64 megapixels. */
   imagePixels: 64 * 2 ** 20,
   imageSidePixels: 16_384,
-  /** Longer side to shorter side; beyond it nothing can be seen and the resize target becomes empty. */
-  imageAspect: 200,
   /** A safetensors header; the 11B checkpoint's largest is about 110 kB. */
   safetensorsHeaderBytes: 64 * 2 ** 20,
   tokenizerFileBytes: 128 * 2 ** 20,

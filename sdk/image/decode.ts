@@ -1,0 +1,149 @@
+/** Still pictures from files and memory. The sole importer of sharp. */
+import { readFile, stat } from 'node:fs/promises';
+import type { Metadata, Sharp, SharpOptions } from 'sharp';
+import { SdkError } from '../core/errors.js';
+import type { PixelImage } from '../core/image.js';
+import { LIMITS } from '../core/limits.js';
+import type { CallOptions } from '../core/types.js';
+import { requireImageSize } from './pixel-image.js';
+
+export interface DecodedImage extends PixelImage {
+  readonly format: 'rgb8';
+}
+
+/** Vector and document formats are left out: they have no pixels of their own and run other people's programs. */
+const FORMATS: readonly string[] = ['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'avif'];
+
+type OpenSharp = (input: Uint8Array, options: SharpOptions) => Sharp;
+let openSharp: Promise<OpenSharp> | undefined;
+
+/** Loaded on first use: programs that only look at cameras never pay for it. */
+function loadSharp(): Promise<OpenSharp> {
+  openSharp ??= import('sharp').then(
+    ({ default: sharp }) => sharp,
+    (cause: unknown) => {
+      openSharp = undefined;
+      throw new SdkError(
+        'ERR_NATIVE_UNAVAILABLE',
+        `The image library sharp cannot be loaded: ${messageOf(cause)}. Install the packages again on this machine (npm ci, without --omit=optional).`,
+        { cause },
+      );
+    },
+  );
+  return openSharp;
+}
+
+/**
+ * Decodes JPEG, PNG, WebP, GIF (first picture), TIFF and AVIF to 8-bit RGB, upright as EXIF says. Transparency is laid
+ * over white with Pillow's arithmetic, 16 bits become 8, CMYK becomes sRGB. Colour profiles of RGB pictures are not
+ * applied, as the model's training did not.
+ *
+ * @param input the file's bytes, or its path
+ * @throws SdkError ERR_IMAGE_INVALID not readable as a picture, or cut short
+ * @throws SdkError ERR_IMAGE_TOO_LARGE before decoding, from the header
+ *
+ * @example
+ * const { width, height, data } = await decodeImage('kitchen.jpg');
+ */
+export async function decodeImage(input: Uint8Array | string, options: CallOptions = {}): Promise<DecodedImage> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const bytes = typeof input === 'string' ? await readImageFile(input, signal) : input;
+  const what = typeof input === 'string' ? input : `${bytes.length} bytes`;
+  if (bytes.length === 0) throw new SdkError('ERR_IMAGE_INVALID', `Expected a picture, but ${what} is empty.`);
+  requireFileSize(bytes.length, what);
+  const sharp = await loadSharp();
+
+  let metadata: Metadata;
+  try {
+    metadata = await sharp(bytes, { limitInputPixels: false }).metadata();
+  } catch (cause) {
+    throw new SdkError(
+      'ERR_IMAGE_INVALID',
+      `Expected a picture (${FORMATS.join(', ')}), but ${what} is none: ${messageOf(cause)}.`,
+      { cause },
+    );
+  }
+  signal?.throwIfAborted();
+  if (!FORMATS.includes(metadata.format)) {
+    throw new SdkError(
+      'ERR_IMAGE_INVALID',
+      `Expected one of ${FORMATS.join(', ')}, but ${what} is ${metadata.format}. Convert it to PNG or JPEG.`,
+      { details: { format: metadata.format } },
+    );
+  }
+  requireImageSize(metadata.width, metadata.height, `image in ${what}`);
+
+  try {
+    const { data, info } = await sharp(bytes, {
+      limitInputPixels: LIMITS.imagePixels,
+      // 'error' lets through what decoders only grumble about, but neither damage nor truncation.
+      failOn: 'error',
+      ignoreIcc: metadata.space !== 'cmyk',
+    })
+      .autoOrient()
+      .toColourspace('srgb')
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
+    signal?.throwIfAborted();
+    return { width: info.width, height: info.height, format: 'rgb8', data: toRgb(data, info.channels) };
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new SdkError(
+      'ERR_IMAGE_INVALID',
+      `The ${metadata.format} picture in ${what} is damaged or cut short: ${messageOf(cause)}.`,
+      { cause, details: { format: metadata.format } },
+    );
+  }
+}
+
+async function readImageFile(path: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const status = await stat(path).catch((cause: unknown) => {
+    throw new SdkError(
+      'ERR_IMAGE_INVALID',
+      `Expected a picture at ${path}, but it cannot be opened: ${messageOf(cause)}.`,
+      {
+        cause,
+        details: { path },
+      },
+    );
+  });
+  if (!status.isFile()) throw new SdkError('ERR_IMAGE_INVALID', `Expected a picture at ${path}, but it is no file.`);
+  requireFileSize(status.size, path);
+  return await readFile(path, { signal });
+}
+
+function requireFileSize(sizeBytes: number, what: string): void {
+  if (sizeBytes <= LIMITS.imageFileBytes) return;
+  throw new SdkError(
+    'ERR_IMAGE_TOO_LARGE',
+    `Expected a picture of at most ${LIMITS.imageFileBytes} bytes, but ${what} has ${sizeBytes}.`,
+    { details: { sizeBytes, limitBytes: LIMITS.imageFileBytes } },
+  );
+}
+
+/** Grey, grey + alpha, RGB or RGBA to RGB. */
+function toRgb(data: Buffer, channels: number): Uint8Array {
+  if (channels === 3) return new Uint8Array(data.buffer, data.byteOffset, data.length);
+  const pixels = data.length / channels;
+  const rgb = new Uint8Array(pixels * 3);
+  const hasAlpha = channels === 2 || channels === 4;
+  const step = channels >= 3 ? 1 : 0; // grey repeats its one channel
+  for (let i = 0; i < pixels; i += 1) {
+    const from = i * channels;
+    const alpha = hasAlpha ? data[from + channels - 1]! : 255;
+    for (let c = 0; c < 3; c += 1) rgb[i * 3 + c] = overWhite(data[from + c * step]!, alpha);
+  }
+  return rgb;
+}
+
+/** Pillow's `alpha_composite` over opaque white: fixed point with 7 extra bits, division by 255 as two shifts. */
+function overWhite(value: number, alpha: number): number {
+  if (alpha === 0) return 255;
+  const sum = (value * alpha + 255 * (255 - alpha)) * 128 + (128 << 7);
+  return (((sum >> 8) + sum) >> 8) >> 7;
+}
+
+function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).trim().split('\n')[0]!.replace(/\.$/, '');
+}
