@@ -109,25 +109,30 @@ def sample_light(rng, kind):
     return rng.uniform(0.75, 1.15), rng.uniform(0.9, 1.1), rng.uniform(0.82, 1.12), rng.uniform(-14, 14), rng.uniform(0, 0.25)
 
 
-def photograph(image, rng, light="plain", noise=7.0, blur=0.2, jpeg=0.35):
-    """What a camera makes of it: blur, light with a slope over the frame, noise, compression."""
-    gain, gamma, contrast, offset, slope = sample_light(rng, light)
-    if rng.random() < blur:
-        image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.0) * max(1.0, math.sqrt(image.width * image.height) / 300)))
+def expose(image, light, angle, strength, numbers):
+    """Light with a slope over the frame in the direction `angle`, and noise of the given strength."""
+    gain, gamma, contrast, offset, slope = light
     levels = np.arange(256, dtype=np.float32)
     table = ((levels / 255) ** gamma * 255 * gain - 128) * contrast + 128 + offset
     pixels = np.take(table, np.asarray(image))
-    numbers = np.random.Generator(np.random.SFC64(rng.randrange(1 << 31)))
     if slope > 0.02:
-        angle = rng.uniform(0, 2 * math.pi)
         ramp_x = np.linspace(-1, 1, image.width, dtype=np.float32) * math.cos(angle)
         ramp_y = np.linspace(-1, 1, image.height, dtype=np.float32) * math.sin(angle)
         pixels *= (1 + slope * 0.5 * (ramp_x[None, :] + ramp_y[:, None]))[..., None]
-    strength = rng.uniform(0, noise)
     if strength > 1:
-        # The coarser the frame, the less noise the processor's resizing averages away.
         pixels += numbers.standard_normal((image.height, image.width, 1), dtype=np.float32) * strength
-    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def photograph(image, rng, light="plain", noise=7.0, blur=0.2, jpeg=0.35):
+    """What a camera makes of it: blur, light, noise, compression."""
+    values = sample_light(rng, light)
+    if rng.random() < blur:
+        size = max(1.0, math.sqrt(image.width * image.height) / 300)
+        image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.0) * size))
+    numbers = np.random.Generator(np.random.SFC64(rng.randrange(1 << 31)))
+    angle = rng.uniform(0, 2 * math.pi)
+    image = expose(image, values, angle, rng.uniform(0, noise), numbers)
     if rng.random() < jpeg:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=rng.randrange(35, 90))
