@@ -1,0 +1,23 @@
+/**
+ * `scenebus/client`: talk to SceneBus devices from a controller. Loads no native code and no model code.
+ *
+ * @example
+ * import { connectClient } from 'scenebus/client';
+ * await using client = await connectClient('mqtt://127.0.0.1:1883');
+ * console.log((await client.ask('kitchen', 'Is the door open?')).text);
+ */
+export { type ErrorCode, isSdkError, SdkError } from '../core/errors.js';
+export type { Logger } from '../core/logger.js';
+export { readTlsFiles, redactUrl } from './broker-url.js';
+export {
+  type AskOptions,
+  type AskReply,
+  type BusClient,
+  type ClientOptions,
+  connectClient,
+  type Question,
+  type WatchOptions,
+} from './client.js';
+export * from './schemas/index.js';
+export * from './topics.js';
+export type { BusState, ConnectionOptions, ProtocolVersion, TlsOptions } from './types.js';
