@@ -33,24 +33,22 @@ void interleaveRows(const uint8_t* source, size_t strideBytes, int rows, int byt
 /** `lanes`: `[width, 3, kLanes]` to `out`: `[newWidth, 3, kLanes]`. */
 SCENEBUS_VECTORIZED void resizeLanes(const uint8_t* lanes, const ResampleSpan* spans, const int32_t* allWeights,
                                      int newWidth, uint8_t* out) {
+  constexpr int kPixelLanes = kChannels * kLanes;
   for (int x = 0; x < newWidth; ++x) {
     const ResampleSpan span = spans[x];
     const int32_t* weights = allWeights + span.weightOffset;
-    for (int c = 0; c < kChannels; ++c) {
-      int32_t sums[kLanes];
-      for (int r = 0; r < kLanes; ++r)
-        sums[r] = kHalf;
-      const uint8_t* samples = lanes + (static_cast<size_t>(span.first) * kChannels + static_cast<size_t>(c)) * kLanes;
-      for (int i = 0; i < span.count; ++i) {
-        const int32_t weight = weights[i];
-        for (int r = 0; r < kLanes; ++r)
-          sums[r] += weight * samples[r];
-        samples += kChannels * kLanes;
-      }
-      uint8_t* target = out + (static_cast<size_t>(x) * kChannels + static_cast<size_t>(c)) * kLanes;
-      for (int r = 0; r < kLanes; ++r)
-        target[r] = toByte(sums[r]);
+    const uint8_t* samples = lanes + static_cast<size_t>(span.first) * kPixelLanes;
+    int32_t sums[kPixelLanes];
+    for (int r = 0; r < kPixelLanes; ++r)
+      sums[r] = kHalf + weights[0] * samples[r];
+    for (int i = 1; i < span.count; ++i) {
+      samples += kPixelLanes;
+      for (int r = 0; r < kPixelLanes; ++r)
+        sums[r] += weights[i] * samples[r];
     }
+    uint8_t* target = out + static_cast<size_t>(x) * kPixelLanes;
+    for (int r = 0; r < kPixelLanes; ++r)
+      target[r] = toByte(sums[r]);
   }
 }
 
