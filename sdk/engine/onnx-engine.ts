@@ -1,0 +1,337 @@
+/**
+ * The `onnx` backend: ONNX Runtime in a worker thread, behind the engine border. Here are checks, lengths and
+ * lifetimes; tensors stay in the worker.
+ */
+import type { AccuracyLevel } from '#graph/index.js';
+import { SdkError } from '../core/errors.js';
+import { silentLogger } from '../core/logger.js';
+import type { CallOptions } from '../core/types.js';
+import { describeCpu, physicalCores } from './cpu-info.js';
+import type {
+  Engine,
+  EngineInfo,
+  ForwardOptions,
+  ForwardResult,
+  ImageState,
+  ProcessedImage,
+  Sequence,
+} from './engine.js';
+import { checkForward, checkProcessedImage } from './engine-checks.js';
+import { prepareGraphs } from './onnx-prepare.js';
+import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
+import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
+import { WorkerChannel } from './worker-channel.js';
+
+const DEFAULT_CONTEXT_LENGTH = 4096;
+/** Decoders below this get a second session for text alone; above it the memory is worth more than the time. */
+const SEPARATE_TEXT_DECODER_BYTES = 512 * 2 ** 20;
+const EMBEDDING = 'language_model.model.embed_tokens.weight';
+
+export interface OnnxEngineOptions extends OpenEngineOptions {
+  /** int4 products: 4 (default) rounds activations to int8, 1 keeps float32, for reference values. */
+  readonly accuracyLevel?: AccuracyLevel | undefined;
+  /** Default: by the size of the decoder. */
+  readonly separateTextDecoder?: boolean | undefined;
+  /**
+   * Receives intermediate tensors under the names of golden cases (`after_layernorm_pre`, `text.after_layer_3`), once
+   * per run of a graph, before the call returns. Slow: for verification.
+   */
+  readonly onTensor?: ((name: string, data: Float32Array, shape: readonly number[]) => void) | undefined;
+}
+
+type Channel = WorkerChannel<OnnxRequests, OnnxNotice>;
+
+/**
+ * @throws SdkError ERR_NATIVE_UNAVAILABLE onnxruntime-node cannot be loaded
+ * @throws SdkError ERR_ENGINE_FAILED the runtime refuses a graph
+ * @throws SdkError ERR_PREPARE_LOCKED another process prepares the same model and does not finish
+ *
+ * @example
+ * await using engine = await openOnnxEngine(await openCheckpoint(directory));
+ * using sequence = engine.createSequence();
+ * const { logits } = await sequence.forward(tokens, { images: [], logits: 'last' });
+ */
+export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: OnnxEngineOptions = {}): Promise<Engine> {
+  options.signal?.throwIfAborted();
+  const { architecture, int4, tensors } = checkpoint.model;
+  const contextLength = checkCount('contextLength', options.contextLength, architecture.text.maxPositionEmbeddings);
+  const threads = checkCount('threads', options.threads, 1024) ?? physicalCores();
+  const numerics = options.numerics ?? 'meta';
+  const resolved = {
+    ...options,
+    numerics,
+    contextLength: contextLength ?? Math.min(DEFAULT_CONTEXT_LENGTH, architecture.text.maxPositionEmbeddings),
+    accuracyLevel: options.accuracyLevel ?? 4,
+    instrument: options.onTensor !== undefined,
+  };
+  options.onProgress?.({ phase: 'prepare graphs', done: 0, total: 1, unit: 'steps' });
+  const prepared = await prepareGraphs(checkpoint, resolved);
+  options.onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
+
+  const request: OpenRequest = {
+    ...prepared,
+    architecture,
+    embedding: tensors.get(EMBEDDING)!,
+    numerics,
+    contextLength: resolved.contextLength,
+    threads,
+    separateTextDecoder: options.separateTextDecoder ?? decoderBytes(checkpoint) < SEPARATE_TEXT_DECODER_BYTES,
+    trace: resolved.instrument,
+  };
+  const info: EngineInfo = {
+    backend: 'onnx',
+    device: describeCpu(threads),
+    numerics,
+    weights: int4 === null ? 'float' : 'int4',
+    contextLength: resolved.contextLength,
+    vocabularySize: architecture.text.vocabularySize,
+  };
+  const engine = new OnnxEngine(info, request, options);
+  try {
+    await engine.start(options);
+  } catch (error) {
+    await engine[Symbol.asyncDispose]();
+    throw error;
+  }
+  (options.logger ?? silentLogger).log('info', `onnx engine open: ${checkpoint.name} on ${info.device}`);
+  return engine;
+}
+
+function decoderBytes({ model }: EngineCheckpoint): number {
+  let sizeBytes = 0;
+  for (const [name, { sizeBytes: bytes }] of model.tensors) {
+    if (name.startsWith('language_model.') && name !== EMBEDDING) sizeBytes += bytes;
+  }
+  return sizeBytes;
+}
+
+function checkCount(name: string, value: number | undefined, most: number): number | undefined {
+  if (value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)) return value;
+  throw new SdkError(
+    'ERR_ARGUMENT_INVALID',
+    `Expected ${name} as a whole number of 1 to ${most} but received ${value}.`,
+  );
+}
+
+/** @internal Exported for the tests of worker death. */
+export class OnnxEngine implements Engine {
+  readonly info: EngineInfo;
+  readonly #open: OpenRequest;
+  readonly #channel: Channel;
+  readonly #cancels = new Set<(reason: unknown) => void>();
+  #opened: Promise<null> | undefined;
+  #openedGeneration = 0;
+  #nextId = 1;
+  #disposed: Promise<void> | undefined;
+
+  constructor(info: EngineInfo, open: OpenRequest, options: OnnxEngineOptions) {
+    this.info = info;
+    this.#open = open;
+    this.#channel = new WorkerChannel(
+      new URL('./onnx-worker.js', import.meta.url),
+      { name: 'scenebus-onnx' },
+      (notice) => {
+        if (notice.kind === 'progress') options.onProgress?.(notice.progress);
+        else options.onTensor?.(notice.name, notice.data, notice.shape);
+      },
+    );
+  }
+
+  /** Opens the sessions in the worker; again when an earlier worker died. */
+  start(options: CallOptions = {}): Promise<null> {
+    if (this.#opened === undefined || !this.#channel.alive || this.#channel.generation !== this.#openedGeneration) {
+      const opened = this.#channel.request('open', this.#open);
+      this.#opened = opened;
+      this.#openedGeneration = this.#channel.generation;
+      opened.catch(() => {
+        if (this.#opened === opened) this.#opened = undefined;
+      });
+    }
+    return this.#cancellable(this.#opened, options);
+  }
+
+  async encodeImage(image: ProcessedImage, options: CallOptions = {}): Promise<ImageState> {
+    this.#checkUsable(options);
+    checkProcessedImage(image, this.#open.architecture.vision);
+    await this.start(options);
+    const id = this.#nextId++;
+    const { pixelValues, aspectRatioId, numTiles } = image;
+    const generation = this.#channel.generation;
+    const encoding = this.#channel.request('encodeImage', { image: id, pixelValues, aspectRatioId, numTiles });
+    try {
+      const { sizeBytes } = await this.#cancellable(encoding, options);
+      return new OnnxImageState(this, id, numTiles, sizeBytes, generation);
+    } catch (error) {
+      this.send('disposeImage', { image: id }, generation); // whoever gave up on it cannot dispose it
+      throw error;
+    }
+  }
+
+  createSequence(): Sequence {
+    this.#checkUsable();
+    return new OnnxSequence(this, this.#nextId++);
+  }
+
+  /** Terminates the worker as a crash would. */
+  async kill(): Promise<void> {
+    await this.#channel.terminate();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#close();
+    return this.#disposed;
+  }
+
+  /** @internal */
+  get generation(): number {
+    return this.#channel.alive ? this.#channel.generation : this.#channel.generation + 1;
+  }
+
+  /** @internal A message whose answer nobody waits for; dropped when its worker is gone. */
+  send(method: 'disposeImage' | 'disposeSequence', request: never | object, generation: number): void {
+    if (this.#disposed !== undefined || generation !== this.generation) return;
+    this.#channel.request(method, request as never).catch(() => {});
+  }
+
+  /** @internal */
+  async forward(
+    sequence: number,
+    position: number,
+    tokens: Int32Array,
+    options: ForwardOptions,
+  ): Promise<ForwardResult> {
+    const cancel = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
+    const request = { sequence, position, tokens, images, logits: options.logits, cancel };
+    return this.#cancellable(this.#channel.request('forward', request), options, () => Atomics.store(cancel, 0, 1));
+  }
+
+  /** @internal */
+  checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
+    this.#checkUsable(options);
+    checkForward({ info: this.info, architecture: this.#open.architecture, length }, tokens, options);
+    for (const { image } of options.images) {
+      if (!(image instanceof OnnxImageState) || image.engine !== this) {
+        throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected image states that this engine encoded, received another.');
+      }
+      image.checkUsable();
+    }
+  }
+
+  #checkUsable(options: CallOptions = {}): void {
+    if (this.#disposed !== undefined) throw new SdkError('ERR_DISPOSED', 'The engine is closed; open another one.');
+    options.signal?.throwIfAborted();
+  }
+
+  /** The caller is released at once when it aborts or the engine closes; the worker stops at its next step. */
+  #cancellable<T>(work: Promise<T>, { signal }: CallOptions, stop: () => void = () => {}): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const cancel = (reason: unknown) => {
+        stop();
+        reject(reason);
+      };
+      const onAbort = () => cancel(signal?.reason);
+      this.#cancels.add(cancel);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      if (signal?.aborted === true) onAbort();
+      work.then(resolve, reject).finally(() => {
+        this.#cancels.delete(cancel);
+        signal?.removeEventListener('abort', onAbort);
+      });
+    });
+  }
+
+  async #close(): Promise<void> {
+    const closed = new SdkError('ERR_DISPOSED', 'The engine was closed during the call.');
+    for (const cancel of this.#cancels) cancel(closed);
+    if (this.#channel.alive) await this.#channel.request('close', null).catch(() => {});
+    await this.#channel.terminate();
+  }
+}
+
+class OnnxImageState implements ImageState {
+  readonly engine: OnnxEngine;
+  readonly id: number;
+  readonly numTiles: number;
+  readonly sizeBytes: number;
+  readonly #generation: number;
+  #disposed = false;
+
+  constructor(engine: OnnxEngine, id: number, numTiles: number, sizeBytes: number, generation: number) {
+    this.engine = engine;
+    this.id = id;
+    this.numTiles = numTiles;
+    this.sizeBytes = sizeBytes;
+    this.#generation = generation;
+  }
+
+  checkUsable(): void {
+    if (this.#disposed) throw new SdkError('ERR_DISPOSED', 'The image state was disposed; encode the image again.');
+    if (this.#generation !== this.engine.generation) throw lostState('image state');
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.engine.send('disposeImage', { image: this.id }, this.#generation);
+  }
+}
+
+class OnnxSequence implements Sequence {
+  readonly #engine: OnnxEngine;
+  readonly #id: number;
+  #generation: number | undefined;
+  #length = 0;
+  #running = false;
+  #disposed = false;
+
+  constructor(engine: OnnxEngine, id: number) {
+    this.#engine = engine;
+    this.#id = id;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  async forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult> {
+    this.#checkUsable();
+    this.#engine.checkForward(this.#length, tokens, options);
+    this.#running = true;
+    try {
+      await this.#engine.start(options);
+      if (this.#length > 0 && this.#generation !== this.#engine.generation) throw lostState('sequence');
+      this.#generation = this.#engine.generation;
+      const result = await this.#engine.forward(this.#id, this.#length, tokens, options);
+      this.#length += tokens.length;
+      return result;
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  truncate(length: number): void {
+    this.#checkUsable();
+    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
+      const expected = `a whole number of 0 to ${this.#length}, the tokens in the sequence`;
+      throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a length as ${expected}, but received ${length}.`);
+    }
+    this.#length = length;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    if (this.#generation !== undefined) this.#engine.send('disposeSequence', { sequence: this.#id }, this.#generation);
+  }
+
+  #checkUsable(): void {
+    if (this.#disposed) throw new SdkError('ERR_DISPOSED', 'The sequence was disposed; create another one.');
+    if (this.#running) throw new SdkError('ERR_BUSY', 'The sequence is computing; await the running call first.');
+  }
+}
+
+function lostState(what: string): SdkError {
+  const message = `The ${what} was lost when the engine's worker thread ended; encode images and begin sequences anew.`;
+  return new SdkError('ERR_ENGINE_DIED', message);
+}

@@ -1,0 +1,59 @@
+/** What crosses between the engine and its worker thread. Everything is structured-cloneable. */
+import type { MllamaArchitecture, TensorLocation } from '#graph/architecture.js';
+import type { Progress } from '../core/logger.js';
+import type { Numerics } from './engine.js';
+
+export const GRAPH_NAMES = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
+export type GraphName = (typeof GRAPH_NAMES)[number];
+
+export interface OpenRequest {
+  /** Serialised ONNX models. */
+  readonly graphs: Readonly<Record<GraphName, Uint8Array>>;
+  /** Folder that the graphs' external data lies under. */
+  readonly weightsRoot: string;
+  readonly architecture: MllamaArchitecture;
+  readonly embedding: TensorLocation;
+  readonly numerics: Numerics;
+  readonly contextLength: number;
+  readonly threads: number;
+  /**
+   * Text without images: a session of its own, which skips the cross layers; or the one decoder with their results
+   * dropped, which computes more and does not hold the weights twice.
+   */
+  readonly separateTextDecoder: boolean;
+  /** Send intermediate tensors, of instrumented graphs. */
+  readonly trace: boolean;
+}
+
+export interface EncodeImageRequest {
+  readonly image: number;
+  readonly pixelValues: Float32Array;
+  readonly aspectRatioId: number;
+  readonly numTiles: number;
+}
+
+export interface ForwardRequest {
+  readonly sequence: number;
+  /** Rows of the cache that count; the new ones are appended there. */
+  readonly position: number;
+  readonly tokens: Int32Array;
+  readonly images: readonly { readonly image: number; readonly tokenIndex: number }[];
+  readonly logits: 'last' | 'all';
+  /** One shared int32; not 0: stop before the next step. */
+  readonly cancel: Int32Array;
+}
+
+/** Requests by name: what is sent, what comes back. */
+export interface OnnxRequests {
+  open: { request: OpenRequest; response: null };
+  encodeImage: { request: EncodeImageRequest; response: { readonly sizeBytes: number } };
+  disposeImage: { request: { readonly image: number }; response: null };
+  forward: { request: ForwardRequest; response: { readonly logits: Float32Array; readonly rows: number } };
+  disposeSequence: { request: { readonly sequence: number }; response: null };
+  close: { request: null; response: null };
+}
+
+/** Sent by the worker between responses. */
+export type OnnxNotice =
+  | { readonly kind: 'progress'; readonly progress: Progress }
+  | { readonly kind: 'tensor'; readonly name: string; readonly data: Float32Array; readonly shape: readonly number[] };

@@ -1,0 +1,170 @@
+/**
+ * Files made from a checkpoint and kept: `<cache>/<kind>/<key>/…` with `prepared.json`, which holds a hash of each.
+ * An entry appears whole (a rename) and is built again when anything about it is damaged. A lock file keeps two
+ * processes from building the same; it only saves work, since the rename alone decides whose entry stays.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { SdkError } from '../core/errors.js';
+import { type Logger, silentLogger } from '../core/logger.js';
+import type { CallOptions } from '../core/types.js';
+
+const INDEX_FILE = 'prepared.json';
+const LOCK_POLL_MS = 50;
+const LOCK_TIMEOUT_MS = 60_000;
+/** A lock that nobody has renewed for this long belongs to nobody. */
+const LOCK_STALE_MS = 10 * 60_000;
+
+const indexSchema = z.object({ key: z.string(), files: z.record(z.string(), z.string()) });
+const lockSchema = z.object({ pid: z.int(), host: z.string() });
+
+export type PreparedFiles = Readonly<Record<string, Uint8Array>>;
+
+export interface PrepareOptions extends CallOptions {
+  readonly cacheDirectory?: string | undefined;
+  /** Folder of this sort of entry: `onnx`. */
+  readonly kind: string;
+  /** Everything that the files depend on, in any form; hashed here. */
+  readonly key: readonly unknown[];
+  /** How long to wait for another process that builds the same. Default 60 s. */
+  readonly lockTimeoutMs?: number | undefined;
+  readonly logger?: Logger | undefined;
+}
+
+/** `$XDG_CACHE_HOME/scenebus`, else `~/.cache/scenebus`. */
+export function defaultCacheDirectory(): string {
+  const base = process.env.XDG_CACHE_HOME;
+  // The XDG specification ignores relative paths.
+  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.cache'), 'scenebus');
+}
+
+/**
+ * The files of an entry, built when missing or damaged. A cache that cannot be written costs time, not function: the
+ * files are then built in memory, with a warning.
+ *
+ * @throws SdkError ERR_PREPARE_LOCKED another process has been building this for longer than `lockTimeoutMs`
+ */
+export async function preparedFiles(options: PrepareOptions, build: () => PreparedFiles): Promise<PreparedFiles> {
+  const key = createHash('sha256').update(JSON.stringify(options.key)).digest('hex').slice(0, 32);
+  const root = path.join(options.cacheDirectory ?? defaultCacheDirectory(), options.kind);
+  const entry = path.join(root, key);
+  const kept = await readEntry(entry, key);
+  if (kept !== undefined) return kept;
+
+  let lock: AsyncDisposable;
+  try {
+    await mkdir(root, { recursive: true });
+    lock = await acquireLock(`${entry}.lock`, options);
+  } catch (error) {
+    if (error instanceof SdkError || options.signal?.aborted === true) throw error;
+    warnUnwritable(options, root, error);
+    return build();
+  }
+  try {
+    const byAnother = await readEntry(entry, key);
+    if (byAnother !== undefined) return byAnother;
+    const files = build();
+    await writeEntry(entry, key, files).catch((error) => warnUnwritable(options, root, error));
+    return files;
+  } finally {
+    await lock[Symbol.asyncDispose]();
+  }
+}
+
+function warnUnwritable(options: PrepareOptions, root: string, error: unknown): void {
+  const reason = error instanceof Error ? error.message : String(error);
+  const message = `Prepared files could not be kept in ${root} (${reason}); they are built at every start until it can be written.`;
+  (options.logger ?? silentLogger).log('warn', message);
+}
+
+/** undefined: not there, or not as it was written. */
+async function readEntry(entry: string, key: string): Promise<PreparedFiles | undefined> {
+  try {
+    const index = indexSchema.parse(JSON.parse(await readFile(path.join(entry, INDEX_FILE), 'utf8')));
+    if (index.key !== key) return undefined;
+    const files: Record<string, Uint8Array> = {};
+    for (const [name, hash] of Object.entries(index.files)) {
+      const bytes = await readFile(path.join(entry, path.basename(name)));
+      if (sha256(bytes) !== hash) return undefined;
+      files[name] = bytes;
+    }
+    return files;
+  } catch {
+    return undefined; // missing, cut or not JSON: all the same, it is built again
+  }
+}
+
+async function writeEntry(entry: string, key: string, files: PreparedFiles): Promise<void> {
+  const draft = `${entry}.${randomUUID()}.tmp`;
+  try {
+    await mkdir(draft, { recursive: true });
+    const hashes: Record<string, string> = {};
+    for (const [name, bytes] of Object.entries(files)) {
+      hashes[name] = sha256(bytes);
+      await writeFile(path.join(draft, name), bytes);
+    }
+    await writeFile(path.join(draft, INDEX_FILE), `${JSON.stringify({ key, files: hashes }, null, 2)}\n`);
+    await rm(entry, { recursive: true, force: true }); // a damaged one
+    await rename(draft, entry);
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+}
+
+async function acquireLock(file: string, options: PrepareOptions): Promise<AsyncDisposable> {
+  const timeoutMs = options.lockTimeoutMs ?? LOCK_TIMEOUT_MS;
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    options.signal?.throwIfAborted();
+    try {
+      const handle = await open(file, 'wx');
+      await handle.writeFile(JSON.stringify({ pid: process.pid, host: os.hostname() }));
+      await handle.close();
+      return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+    if (await isAbandoned(file)) {
+      await rm(file, { force: true });
+      continue;
+    }
+    if (Date.now() >= deadline) {
+      throw new SdkError(
+        'ERR_PREPARE_LOCKED',
+        `Another process has been preparing this model for more than ${timeoutMs} ms. Wait for it, or delete ${file} if there is none.`,
+        { details: { lockFile: file, timeoutMs } },
+      );
+    }
+    await delay(LOCK_POLL_MS, undefined, { signal: options.signal }).catch(() => {});
+  }
+}
+
+/** Its process is gone, or it is far too old. */
+async function isAbandoned(file: string): Promise<boolean> {
+  try {
+    const ageMs = Date.now() - (await stat(file)).mtimeMs;
+    if (ageMs > LOCK_STALE_MS) return true;
+    const owner = lockSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+    if (!owner.success || owner.data.host !== os.hostname()) return false;
+    return !isRunning(owner.data.pid);
+  } catch {
+    return false; // just released, or not written yet
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
