@@ -8,15 +8,44 @@
  * const answer = await model.ask(await camera.read(), 'Where is the red cup?');
  */
 
+// The bus. Controllers that only ask use `scenebus/client`.
+export * from './bus/index.js';
 // Configuration schemas, for programs that embed them in their own
 export { cameraOptionsSchema } from './capture/index.js';
+// Checkpoint folders
+export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
 // Errors, limits, logging
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
+
 // Engine facts
 export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
+// Grounding: boxes of answers
+export {
+  type BoxConvention,
+  boxArea,
+  boxToPixels,
+  clampBox,
+  createTextGrounder,
+  type Grounder,
+  type GroundingRequest,
+  intersectionOverUnion,
+  type WrittenToken,
+} from './grounding/index.js';
+// Pictures
+export {
+  ChangeGate,
+  type ChangeGateOptions,
+  type ChangeMeasure,
+  createImageProcessor,
+  type DecodedImage,
+  decodeImage,
+  type ImageProcessor,
+  type ImageProcessorConfig,
+  type PixelImage,
+} from './image/index.js';
 // Models
 export type {
   Answer,
@@ -33,4 +62,5 @@ export type {
   Usage,
   VisionLanguageModel,
 } from './model/types.js';
+
 export { version } from './version.js';
