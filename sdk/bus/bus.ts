@@ -141,6 +141,9 @@ class MqttBus implements Bus {
   get protocolVersion(): ProtocolVersion | undefined {
     return this.#connection.link?.version;
   }
+  get run(): string {
+    return this.#stamper.run;
+  }
   get broker(): string {
     return this.#connection.address.shown;
   }

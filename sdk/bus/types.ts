@@ -146,6 +146,8 @@ export interface BusStats {
 export interface Bus extends AsyncDisposable {
   readonly state: BusState;
   readonly topics: BusTopics;
+  /** The `run` of every payload: new with each start of the device. */
+  readonly run: string;
   /** The version in use; undefined while there is no connection. */
   readonly protocolVersion: ProtocolVersion | undefined;
   /** Broker address without credentials. */
