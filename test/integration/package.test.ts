@@ -1,0 +1,100 @@
+/** The package as a stranger gets it: packed, installed into an empty folder, imported. Needs the npm registry or its cache. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const run = promisify(execFile);
+const repository = fileURLToPath(new URL('../..', import.meta.url));
+const installTimeoutMs = 300_000;
+
+let folder: string;
+let files: string[];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'scenebus-package-'));
+  const packed = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
+    cwd: repository,
+    maxBuffer: 2 ** 24,
+  });
+  const [{ filename, files: listed }] = JSON.parse(packed.stdout) as [{ filename: string; files: { path: string }[] }];
+  files = listed.map(({ path }) => path);
+  await writeFile(join(folder, 'package.json'), '{ "private": true }');
+  await run(
+    'npm',
+    ['install', join(folder, filename), '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'],
+    {
+      cwd: folder,
+      maxBuffer: 2 ** 24,
+    },
+  );
+}, installTimeoutMs);
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Runs a module in the folder that the package was installed into. */
+async function evaluate(source: string, flags: string[] = []): Promise<string> {
+  const { stdout } = await run(process.execPath, [...flags, '--input-type=module', '--eval', source], { cwd: folder });
+  return stdout.trim();
+}
+
+describe('the installed package', () => {
+  it('has the SDK at `scenebus`', async () => {
+    const { version } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as { version: string };
+    const source = `import * as sdk from 'scenebus';
+      console.log(JSON.stringify([sdk.version, ['loadModel', 'openCamera', 'connectBus'].map((name) => typeof sdk[name])]));`;
+    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function', 'function']]);
+  });
+
+  it('has the client at `scenebus/client`, without native code', async () => {
+    const source = `import { connectClient } from 'scenebus/client'; console.log(typeof connectClient);`;
+    expect(await evaluate(source, ['--no-addons'])).toBe('function');
+  });
+
+  it('has the command', async () => {
+    const { stdout } = await run(join(folder, 'node_modules', '.bin', 'scenebus'), ['--help'], { cwd: folder });
+    expect(stdout).toContain('Usage: scenebus');
+  });
+
+  it('has types for both entries', async () => {
+    const installed = join(folder, 'node_modules', 'scenebus');
+    const { exports } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8')) as {
+      exports: Record<string, { types: string }>;
+    };
+    for (const entry of ['.', './client']) {
+      expect(await readFile(join(installed, exports[entry]!.types), 'utf8')).toContain('export');
+    }
+  });
+
+  it('tells how to get the addons when they are not built', async () => {
+    const source = `import { createImageProcessor } from 'scenebus';
+      const config = { tileSize: 56, maxTiles: 4, supportedAspectRatios: [[1, 1]], rescaleFactor: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] };
+      const image = { width: 8, height: 8, format: 'rgb8', data: new Uint8Array(192) };
+      await createImageProcessor(config).process(image).catch((error) => console.log(error.code, error.message));`;
+    const told = await evaluate(source);
+    expect(told).toMatch(/^ERR_NATIVE_UNAVAILABLE/);
+    expect(told).toContain('npx scenebus setup');
+  });
+
+  it('holds what the addons are built from, and nothing that is only for this repository', async () => {
+    expect(files).toEqual(
+      expect.arrayContaining([
+        'CMakeLists.txt',
+        'native/CMakeLists.txt',
+        'device/setup/build-native.mjs',
+        'LICENSE',
+        'NOTICE',
+      ]),
+    );
+    const strays = files.filter((path) =>
+      /^(test|examples|\.ci)\/|^dist\/(test|examples)\/|^native\/build|\.tsbuildinfo$|\.node$/.test(path),
+    );
+    expect(strays).toEqual([]);
+    expect(await readdir(join(folder, 'node_modules', 'scenebus'))).toContain('dist');
+  });
+});
