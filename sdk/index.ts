@@ -46,6 +46,7 @@ export {
   type ImageProcessorConfig,
   type PixelImage,
 } from './image/index.js';
+export { type LoadModelOptions, loadModel } from './model/load-model.js';
 // Models
 export type {
   Answer,
@@ -62,5 +63,4 @@ export type {
   Usage,
   VisionLanguageModel,
 } from './model/types.js';
-
 export { version } from './version.js';

@@ -65,7 +65,7 @@ export function tinyTokenizerJson() {
     padding: null,
     added_tokens: SPECIAL_TOKENS.map((content, index) => ({
       id: firstSpecial + index,
-      content,
+      content: content as string,
       single_word: false,
       lstrip: false,
       rstrip: false,

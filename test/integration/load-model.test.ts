@@ -1,0 +1,144 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { decodeImage, type LoadModelOptions, loadModel, type Progress } from 'scenebus';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type GoldenCase,
+  goldenImagePath,
+  idsOf,
+  messagesOf,
+  readGoldenCase,
+  writeGoldenModelFolder,
+} from '../fakes/golden-model-folder.js';
+import { tinyTokenizerJson } from '../fakes/tiny-tokenizer.js';
+
+const NAMES = ['img1_first', 'img1_chat', 'img2_interleaved', 'img2_consecutive', 'img_last', 'long', 'text_only'];
+let cases: GoldenCase[];
+let directory: string;
+let cacheDirectory: string;
+
+beforeAll(async () => {
+  cases = await Promise.all(NAMES.map(readGoldenCase));
+  directory = await writeGoldenModelFolder(cases);
+  cacheDirectory = await mkdtemp(join(tmpdir(), 'scenebus-cache-'));
+});
+afterAll(async () => {
+  await rm(directory, { recursive: true, force: true });
+  await rm(cacheDirectory, { recursive: true, force: true });
+});
+
+const load = (options: LoadModelOptions = {}) => loadModel(directory, { cacheDirectory, threads: 1, ...options });
+
+async function generate(model: Awaited<ReturnType<typeof load>>, index: number, maxNewTokens: number) {
+  const images = await Promise.all(cases[index]!.images.map(({ png }) => decodeImage(goldenImagePath(png))));
+  return model.generate({ messages: messagesOf(index, images) }, { temperature: 0, maxNewTokens });
+}
+
+describe.each([
+  ['onnx', 'meta'],
+  ['onnx', 'hf-4.45'],
+] as const)('a golden checkpoint on backend %s with numerics %s', (backend, numerics) => {
+  it('gives the reference tokens for every prompt, one after another through one model', async () => {
+    await using model = await load({ backend, numerics });
+    for (const [index, golden] of cases.entries()) {
+      const expected = (numerics === 'meta' && golden.alt_zeroed_rows?.decode_tokens) || golden.decode_tokens;
+      const answer = await (await generate(model, index, expected.length)).collect();
+      expect(idsOf(answer.text), golden.name).toEqual(expected);
+      expect(answer.usage).toMatchObject({ promptTokens: golden.input_ids.length, images: golden.images.length });
+      expect(answer.finishReason).toBe('length');
+    }
+    // Again, in the other order: cached images and prefixes change nothing.
+    for (const [index, golden] of [...cases.entries()].reverse()) {
+      const expected = (numerics === 'meta' && golden.alt_zeroed_rows?.decode_tokens) || golden.decode_tokens;
+      expect(idsOf((await (await generate(model, index, expected.length)).collect()).text), golden.name).toEqual(
+        expected,
+      );
+    }
+  });
+});
+
+describe('loadModel', () => {
+  it('tells what it loaded, and its progress', async () => {
+    const phases = new Set<string>();
+    const onProgress = ({ phase }: Progress) => void phases.add(phase);
+    await using model = await load({ onProgress, contextLength: 128 });
+    expect(model.info).toMatchObject({
+      engine: { numerics: 'meta', weights: 'float', contextLength: 128, vocabularySize: 512 },
+      writesBoxes: false,
+    });
+    expect(model.info.contentHash).toMatch(/^[0-9a-f]{16,}$/);
+    expect(phases).toContain('open checkpoint');
+    expect(phases.size).toBeGreaterThan(2);
+  });
+
+  it('streams, samples with a seed, and stops where the reader leaves', async () => {
+    await using model = await load();
+    const sampled = async (seed: number) => {
+      const messages = messagesOf(6, []);
+      return (await model.generate({ messages }, { temperature: 1, topP: 0.95, seed, maxNewTokens: 12 }).collect())
+        .text;
+    };
+    const first = await sampled(1);
+    expect(await sampled(1)).toBe(first);
+    expect(new Set(await Promise.all([2, 3, 4, 5].map(sampled))).size).toBeGreaterThan(1);
+
+    let pieces = 0;
+    for await (const _ of await generate(model, 0, 16)) if (++pieces === 2) break;
+    expect(idsOf((await (await generate(model, 0, 16)).collect()).text)).toEqual(cases[0]!.decode_tokens);
+  });
+
+  it('refuses a prompt over the context', async () => {
+    await using model = await load({ contextLength: 32 });
+    const long = await generate(model, 5, 4);
+    await expect(long.collect()).rejects.toMatchObject({ code: 'ERR_CONTEXT_OVERFLOW' });
+  });
+
+  it('aborts while loading with the reason', async () => {
+    const reason = new Error('not any more');
+    await expect(load({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    const abort = new AbortController();
+    const onProgress = ({ phase }: Progress) => {
+      if (phase !== 'open checkpoint') abort.abort(reason);
+    };
+    await expect(load({ signal: abort.signal, onProgress })).rejects.toBe(reason);
+  });
+
+  it('refuses a folder that is none', async () => {
+    await expect(loadModel(join(directory, 'nothing'))).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
+  });
+
+  it('refuses the tokenizer of another model, and says all that does not fit', async () => {
+    const other = await writeGoldenModelFolder(cases);
+    const json = tinyTokenizerJson();
+    json.added_tokens.push({ ...json.added_tokens[0]!, id: 600, content: '<|extra|>' });
+    await writeFile(join(other, 'tokenizer.json'), JSON.stringify(json));
+    const problems = expect.arrayContaining([
+      expect.stringContaining('image_token_index 512'),
+      expect.stringContaining('embeds 520'),
+      expect.stringContaining('configuration says 500'),
+    ]);
+    await expect(loadModel(other, { cacheDirectory })).rejects.toMatchObject({
+      code: 'ERR_MODEL_INVALID',
+      details: { problems },
+    });
+    await rm(other, { recursive: true });
+  });
+
+  it('refuses a damaged tokenizer before it opens an engine', async () => {
+    const damaged = await writeGoldenModelFolder(cases);
+    const text = await readFile(join(damaged, 'tokenizer.json'), 'utf8');
+    await writeFile(join(damaged, 'tokenizer.json'), text.slice(0, text.length / 2));
+    const phases: string[] = [];
+    const onProgress = ({ phase }: Progress) => void phases.push(phase);
+    await expect(loadModel(damaged, { cacheDirectory, onProgress })).rejects.toMatchObject({
+      code: 'ERR_TOKENIZER_INVALID',
+    });
+    expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
+    await rm(damaged, { recursive: true });
+  });
+
+  it('refuses an unknown backend', async () => {
+    await expect(load({ backend: 'tensorrt' as 'onnx' })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+  });
+});
