@@ -10,12 +10,22 @@
 
 // The bus. Controllers that only ask use `scenebus/client`.
 export * from './bus/index.js';
-// Configuration schemas, for programs that embed them in their own
-export { cameraOptionsSchema } from './capture/index.js';
+// Cameras; the schema is for programs that embed it in their own configuration
+export {
+  type Camera,
+  type CameraInfo,
+  type CameraKind,
+  type CameraOptions,
+  type CameraState,
+  type CameraStatus,
+  cameraOptionsSchema,
+  type FramesOptions,
+} from './capture/index.js';
 // Checkpoint folders
 export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
 // Errors, limits, logging
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
+export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';

@@ -89,12 +89,13 @@ export const describeSchema = z
       .max(86_400)
       .default(60)
       .meta({ title: 'Longest silence', description: 'An unchanged scene is described again after it' }),
-    sensitivity: z
-      .number()
-      .min(0)
-      .max(255)
-      .default(6)
-      .meta({ title: 'Change that counts', description: 'Mean grey levels (0–255) by which some part must differ' }),
+    change: z
+      .strictObject({
+        mean: z.number().min(0).max(255).default(4).meta({ title: 'Change of the whole picture' }),
+        block: z.number().min(0).max(255).default(16).meta({ title: 'Change of some part of it' }),
+      })
+      .prefault({})
+      .meta({ title: 'Change that counts', description: 'Mean difference in grey levels, 0–255' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest description, tokens' }),
     expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
   })
@@ -105,7 +106,6 @@ export const askSchema = z
     timeoutMs: z.int().min(100).max(600_000).default(120_000).meta({ title: 'Deadline of a question that names none' }),
     queueLength: z.int().min(1).max(256).default(8).meta({ title: 'Questions that may wait' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
-    frameTimeoutMs: z.int().min(100).max(600_000).default(10_000).meta({ title: 'Longest wait for a frame' }),
   })
   .meta({ title: 'Questions' });
 

@@ -1,0 +1,109 @@
+import { type Camera, type CameraState, type CameraStatusInput, type Frame, isSdkError, type Logger } from 'scenebus';
+import type { CameraConfig } from '../config/schema.js';
+import type { Problems } from './problems.js';
+
+export interface CameraStationOptions {
+  readonly config: CameraConfig;
+  readonly camera: Camera;
+  readonly problems: Problems;
+  readonly logger: Logger;
+  readonly publishStatus: (cameraId: string, status: CameraStatusInput) => Promise<unknown>;
+}
+
+/** The bus speaks of what a camera does for its readers, the SDK of what it does itself. */
+const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
+  opening: 'starting',
+  streaming: 'running',
+  reopening: 'reconnecting',
+  ended: 'ended',
+  failed: 'failed',
+  closed: 'stopped',
+};
+
+/** One camera of the device: its frames for whoever works on the model, and its status on the bus. */
+export class CameraStation implements AsyncDisposable {
+  readonly #options: CameraStationOptions;
+  readonly #stop = new AbortController();
+  #newest: Frame | undefined;
+  #following: Promise<void> | undefined;
+
+  private constructor(options: CameraStationOptions) {
+    this.#options = options;
+  }
+
+  static start(options: CameraStationOptions): CameraStation {
+    const station = new CameraStation(options);
+    station.#following = station.#followStatus();
+    return station;
+  }
+
+  get id(): string {
+    return this.#options.config.id;
+  }
+
+  get config(): CameraConfig {
+    return this.#options.config;
+  }
+
+  /** Frames as they come, skipping what the reader is too slow for. Ends with the source. */
+  async *frames(maxFps: number, signal: AbortSignal): AsyncGenerator<Frame> {
+    for await (const frame of this.#options.camera.frames({ maxFps, signal })) {
+      this.#newest = frame;
+      yield frame;
+    }
+  }
+
+  /** The newest frame there is; after the end of a clip, its last one. @throws SdkError ERR_CAPTURE_* */
+  async newestFrame(signal: AbortSignal): Promise<Frame> {
+    try {
+      this.#newest = await this.#options.camera.read({ signal });
+      return this.#newest;
+    } catch (error) {
+      if (isSdkError(error, 'ERR_CAPTURE_ENDED') && this.#newest !== undefined) return this.#newest;
+      throw error;
+    }
+  }
+
+  async publishStatus(): Promise<void> {
+    const { camera, publishStatus, logger } = this.#options;
+    const { state, error } = camera.status;
+    const { size, framesPerSecond } = camera.info;
+    const frameAtMs = camera.newestFrameAtMs;
+    await publishStatus(this.id, {
+      state: BUS_STATES[state],
+      // Frames that nobody read have no id in this process.
+      frameId: this.#newest !== undefined && this.#newest.capturedAtMs === frameAtMs ? this.#newest.id : null,
+      frameTs: frameAtMs === undefined ? null : new Date(frameAtMs).toISOString(),
+      lastFrameAgeMs: frameAtMs === undefined ? null : Math.max(0, Date.now() - frameAtMs),
+      image: size ?? null,
+      framesPerSecond: framesPerSecond ?? null,
+      reason: error === undefined ? null : { code: error.code, message: error.message },
+    }).catch((reason: unknown) => logger.log('warn', `status of camera ${this.id} was not published`, { reason }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#options.camera[Symbol.asyncDispose]();
+    await this.#following;
+    await this.publishStatus();
+  }
+
+  async #followStatus(): Promise<void> {
+    const { camera, problems, logger } = this.#options;
+    const part = `camera/${this.id}`;
+    try {
+      for await (const { state, error } of camera.statusChanges({ signal: this.#stop.signal })) {
+        logger.log(
+          state === 'failed' ? 'error' : 'info',
+          `camera ${this.id}: ${state}`,
+          error && { reason: error.message },
+        );
+        if (error !== undefined && (state === 'reopening' || state === 'failed')) problems.report(part, error);
+        else if (state === 'streaming' || state === 'ended') problems.clear(part);
+        await this.publishStatus();
+      }
+    } catch (error) {
+      if (!this.#stop.signal.aborted) problems.report(part, error);
+    }
+  }
+}
