@@ -1,0 +1,37 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createDetokenizer } from '#sdk/text/detokenizer.js';
+import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
+
+const path = (relative: string) => fileURLToPath(new URL(`../../../${relative}`, import.meta.url));
+
+describe('the tokenizer of the demo model', () => {
+  let tokenizer: Tokenizer;
+  let cases: { text: string; ids: number[] }[];
+  beforeAll(async () => {
+    tokenizer = await loadTokenizer(path('examples/demo-model/checkpoint'));
+    cases = JSON.parse(await readFile(path('test/fixtures/text/demo-tokenizer.json'), 'utf8'));
+  });
+
+  it('gives the ids that the training code gives', () => {
+    expect(cases.length).toBeGreaterThan(30);
+    for (const { text, ids } of cases) expect(tokenizer.encodeText(text), text).toEqual(ids);
+  });
+
+  it('streams them back to the same text', () => {
+    for (const { text, ids } of cases) {
+      const detokenizer = createDetokenizer(tokenizer);
+      expect(ids.map((id) => detokenizer.push(id)).join('') + detokenizer.flush()).toBe(text);
+    }
+  });
+
+  it('keeps every number of a box one token, and its specials out of text', () => {
+    for (let number = 0; number < 100; number++) expect(tokenizer.encodeText(String(number))).toHaveLength(1);
+    const specials = new Set(tokenizer.specialTokens.values());
+    expect(specials.size).toBe(12);
+    const everySpecial = [...tokenizer.specialTokens.keys()].join(' and ');
+    expect(tokenizer.encodeText(everySpecial).filter((id) => specials.has(id))).toEqual([]);
+    expect(tokenizer.encodeTemplate(everySpecial).filter((id) => specials.has(id))).toHaveLength(12);
+  });
+});
