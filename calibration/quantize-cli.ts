@@ -1,0 +1,34 @@
+/** `scenebus quantize SOURCE OUTPUT …` without the terminal: words to options, a result to words. */
+import { SdkError } from '#sdk/core/errors.js';
+import { QUANTIZE_GROUP_SIZES, type QuantizeOptions, type QuantizeResult } from './quantize.js';
+
+/** As a command line parser delivers them. */
+export interface QuantizeFlags {
+  readonly group?: string | number | undefined;
+  readonly lmHead?: string | undefined;
+  readonly acceptLlamaLicense?: boolean | undefined;
+}
+
+/** @throws SdkError ERR_ARGUMENT_INVALID */
+export function quantizeOptionsFrom(source: string, output: string, flags: QuantizeFlags): QuantizeOptions {
+  const group = Number(flags.group ?? 128);
+  const groupSize = QUANTIZE_GROUP_SIZES.find((size) => size === group);
+  if (groupSize === undefined) {
+    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --group 32, 64 or 128, but received "${flags.group}".`);
+  }
+  const lmHead = flags.lmHead ?? 'bf16';
+  if (lmHead !== 'bf16' && lmHead !== 'int4') {
+    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --lm-head bf16 or int4, but received "${lmHead}".`);
+  }
+  return { source, output, groupSize, lmHead, acceptLlamaLicense: flags.acceptLlamaLicense ?? false };
+}
+
+export function formatQuantizeResult(result: QuantizeResult): string {
+  const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+  return [
+    `${result.directory}`,
+    `  ${result.quantizedLinears} linears in int4, groups of ${result.groupSize}; lm_head in ${result.lmHead}`,
+    `  ${megabytes(result.sourceBytes)} → ${megabytes(result.sizeBytes)}`,
+    `  relative error of the quantised weights ${(result.relativeError * 100).toFixed(2)} %`,
+  ].join('\n');
+}

@@ -1,0 +1,96 @@
+/**
+ * Writes safetensors files tensor by tensor, so that a checkpoint larger than memory can be made. Layout and header
+ * are known before the first byte: same tensors, same bytes.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+
+export interface PlannedTensor {
+  readonly name: string;
+  readonly dtype: 'F32' | 'F16' | 'BF16' | 'I32' | 'I64';
+  readonly shape: readonly number[];
+}
+
+const ELEMENT_BYTES = { F32: 4, F16: 2, BF16: 2, I32: 4, I64: 8 } as const;
+
+export function tensorBytes({ dtype, shape }: PlannedTensor): number {
+  return shape.reduce((product, side) => product * side, ELEMENT_BYTES[dtype]);
+}
+
+/** Widest elements first, then by name: every tensor is aligned to its element, as the reference writer does it. */
+export function layoutOrder<T extends PlannedTensor>(tensors: readonly T[]): T[] {
+  return [...tensors].sort(
+    (a, b) => ELEMENT_BYTES[b.dtype] - ELEMENT_BYTES[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0),
+  );
+}
+
+/** Header with its length prefix, padded with spaces so that the data starts at a multiple of 8. */
+export function encodeHeader(tensors: readonly PlannedTensor[]): Buffer {
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+  let offset = 0;
+  for (const tensor of tensors) {
+    const end = offset + tensorBytes(tensor);
+    header[tensor.name] = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] };
+    offset = end;
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  const padded = Math.ceil(json.length / 8) * 8;
+  const bytes = Buffer.alloc(8 + padded, ' ');
+  bytes.writeBigUInt64LE(BigInt(padded));
+  json.copy(bytes, 8);
+  return bytes;
+}
+
+/** One file being written; tensors come in the planned order, each in any number of pieces. */
+export class SafetensorsWriter implements AsyncDisposable {
+  readonly #handle: FileHandle;
+  #open = true;
+  #expectedBytes: number;
+
+  private constructor(handle: FileHandle, expectedBytes: number) {
+    this.#handle = handle;
+    this.#expectedBytes = expectedBytes;
+  }
+
+  /** `tensors` in the order in which they will be written; see `layoutOrder`. The file must not exist. */
+  static async create(path: string, tensors: readonly PlannedTensor[]): Promise<SafetensorsWriter> {
+    const handle = await open(path, 'wx');
+    const writer = new SafetensorsWriter(
+      handle,
+      tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
+    );
+    try {
+      await writer.#writeAll(encodeHeader(tensors));
+    } catch (error) {
+      await writer[Symbol.asyncDispose]();
+      throw error;
+    }
+    return writer;
+  }
+
+  async write(piece: ArrayBufferView): Promise<void> {
+    this.#expectedBytes -= piece.byteLength;
+    if (this.#expectedBytes < 0) throw new RangeError('more bytes were written than the header promises');
+    await this.#writeAll(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
+  }
+
+  /** To the disk, so that a rename that follows never shows half a file after a power cut. */
+  async finish(): Promise<void> {
+    if (this.#expectedBytes !== 0)
+      throw new RangeError(`${this.#expectedBytes} bytes of the header's promise are missing`);
+    await this.#handle.sync();
+    await this[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#handle.close();
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done);
+      done += bytesWritten;
+    }
+  }
+}
