@@ -119,8 +119,9 @@ export class OnnxEngine implements Engine {
   readonly #open: OpenRequest;
   readonly #channel: Channel;
   readonly #cancels = new Set<(reason: unknown) => void>();
-  #opened: Promise<null> | undefined;
-  #openedGeneration = 0;
+  #opening: Promise<null> | undefined;
+  /** Generation of the worker whose sessions are open. */
+  #openGeneration = 0;
   #nextId = 1;
   #disposed: Promise<void> | undefined;
 
@@ -138,22 +139,28 @@ export class OnnxEngine implements Engine {
   }
 
   /** Opens the sessions in the worker; again when an earlier worker died. */
-  start(options: CallOptions = {}): Promise<null> {
-    if (this.#opened === undefined || !this.#channel.alive || this.#channel.generation !== this.#openedGeneration) {
-      const opened = this.#channel.request('open', this.#open);
-      this.#opened = opened;
-      this.#openedGeneration = this.#channel.generation;
-      opened.catch(() => {
-        if (this.#opened === opened) this.#opened = undefined;
+  async start(options: CallOptions = {}): Promise<void> {
+    if (this.#opening === undefined || !this.#channel.alive) {
+      const opening = this.#channel.request('open', this.#open);
+      this.#opening = opening;
+      opening.catch(() => {
+        if (this.#opening === opening) this.#opening = undefined;
       });
     }
-    return this.#cancellable(this.#opened, options);
+    const opening = this.#opening;
+    await this.#cancellable(opening, options);
+    this.#openGeneration = this.#channel.generation;
+  }
+
+  /** @internal Requests can be sent at once, in the order of the calls. */
+  get isOpen(): boolean {
+    return this.#channel.alive && this.#openGeneration === this.#channel.generation;
   }
 
   async encodeImage(image: ProcessedImage, options: CallOptions = {}): Promise<ImageState> {
     this.#checkUsable(options);
     checkProcessedImage(image, this.#open.architecture.vision);
-    await this.start(options);
+    if (!this.isOpen) await this.start(options);
     const id = this.#nextId++;
     const { pixelValues, aspectRatioId, numTiles } = image;
     const generation = this.#channel.generation;
@@ -299,7 +306,7 @@ class OnnxSequence implements Sequence {
     this.#engine.checkForward(this.#length, tokens, options);
     this.#running = true;
     try {
-      await this.#engine.start(options);
+      if (!this.#engine.isOpen) await this.#engine.start(options);
       if (this.#length > 0 && this.#generation !== this.#engine.generation) throw lostState('sequence');
       this.#generation = this.#engine.generation;
       const result = await this.#engine.forward(this.#id, this.#length, tokens, options);

@@ -1,0 +1,341 @@
+/** What every backend promises at the engine border (sdk/engine/engine.ts). Run it with `describeEngine`. */
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { isSdkError } from '#sdk/core/errors.js';
+import type { Engine, ForwardResult, ImageState, PlacedImage, Sequence } from '#sdk/engine/engine.js';
+import type { OpenEngineOptions } from '#sdk/engine/options.js';
+import { ARRANGEMENTS, maxDifference, syntheticImage } from '../support/tiny-images.js';
+
+/** Opens an engine on a checkpoint of tiny-a's shape (test/fixtures/golden/README.md). */
+export type OpenTinyEngine = (options: Pick<OpenEngineOptions, 'contextLength' | 'numerics'>) => Promise<Engine>;
+
+export interface ContractOptions {
+  /** Largest difference of logits between two ways to compute the same; default 1e-4. */
+  readonly tolerance?: number;
+}
+
+const CONTEXT_LENGTH = 400;
+const IMAGE = 512;
+const BOS = 500;
+
+export function describeEngine(name: string, open: OpenTinyEngine, { tolerance = 1e-4 }: ContractOptions = {}): void {
+  describe(`engine contract: ${name}`, () => {
+    async function openOne(options: Parameters<OpenTinyEngine>[0] = {}): Promise<Engine> {
+      const engine = await open({ contextLength: CONTEXT_LENGTH, ...options });
+      onTestFinished(() => engine[Symbol.asyncDispose]());
+      return engine;
+    }
+    const encode = (engine: Engine, kind: keyof typeof ARRANGEMENTS, seed: number) =>
+      engine.encodeImage(syntheticImage(ARRANGEMENTS[kind], seed));
+    const fresh = (engine: Engine, tokens: readonly number[], images: readonly PlacedImage[], logits: 'all' | 'last') =>
+      engine.createSequence().forward(Int32Array.from(tokens), { images, logits });
+    const same = (a: Float32Array, b: Float32Array) => expect(maxDifference(a, b)).toBeLessThan(tolerance);
+    const row = (result: ForwardResult, index: number) => {
+      const columns = result.logits.length / result.rows;
+      return result.logits.subarray(index * columns, (index + 1) * columns);
+    };
+    async function inPieces(
+      sequence: Sequence,
+      tokens: readonly number[],
+      images: readonly PlacedImage[],
+      size: number,
+    ) {
+      const rows: Float32Array[] = [];
+      for (let start = 0; start < tokens.length; start += size) {
+        const piece = Int32Array.from(tokens.slice(start, start + size));
+        const result = await sequence.forward(piece, { images, logits: 'all' });
+        for (let r = 0; r < result.rows; r++) rows.push(row(result, r));
+      }
+      return rows;
+    }
+    /** Two images with text between them, and text before the first. */
+    const interleaved = [BOS, 81, 235, IMAGE, 470, 44, 7, IMAGE, 46, 190, 456, 78];
+    async function interleavedImages(engine: Engine): Promise<PlacedImage[]> {
+      return [
+        { image: await encode(engine, 'single', 1), tokenIndex: 3 },
+        { image: await encode(engine, 'tall', 2), tokenIndex: 7 },
+      ];
+    }
+
+    test('says what it is', async () => {
+      const { info } = await openOne();
+      expect(info).toMatchObject({ numerics: 'meta', contextLength: CONTEXT_LENGTH, vocabularySize: 512 });
+      expect(info.device).not.toBe('');
+    });
+
+    test.each(['meta', 'hf-4.45', 'hf-5'] as const)('prefill equals token by token (%s)', async (numerics) => {
+      const engine = await openOne({ numerics });
+      expect(engine.info.numerics).toBe(numerics);
+      const images = await interleavedImages(engine);
+      const whole = await fresh(engine, interleaved, images, 'all');
+      expect(whole.rows).toBe(interleaved.length);
+      const single = await inPieces(engine.createSequence(), interleaved, images, 1);
+      single.forEach((logits, index) => {
+        same(logits, row(whole, index));
+      });
+    });
+
+    test('images that are named only once they appear give the same', async () => {
+      const engine = await openOne();
+      const images = await interleavedImages(engine);
+      const whole = await fresh(engine, interleaved, images, 'all');
+      const sequence = engine.createSequence();
+      for (const [index, token] of interleaved.entries()) {
+        const soFar = images.filter(({ tokenIndex }) => tokenIndex <= index);
+        const { logits } = await sequence.forward(Int32Array.of(token), { images: soFar, logits: 'last' });
+        same(logits, row(whole, index));
+      }
+    });
+
+    test('long prompts equal the same in pieces of any size', async () => {
+      const engine = await openOne();
+      const tokens = [BOS, IMAGE, ...Array.from({ length: 318 }, (_, i) => (i * 37 + 11) % 499)];
+      const images = [{ image: await encode(engine, 'wide', 3), tokenIndex: 1 }];
+      const whole = await fresh(engine, tokens, images, 'all');
+      for (const size of [13, 100, 257]) {
+        const pieces = await inPieces(engine.createSequence(), tokens, images, size);
+        pieces.forEach((logits, index) => {
+          same(logits, row(whole, index));
+        });
+      }
+    });
+
+    test("'last' is the last row of 'all'", async () => {
+      const engine = await openOne();
+      const images = await interleavedImages(engine);
+      const all = await fresh(engine, interleaved, images, 'all');
+      const last = await fresh(engine, interleaved, images, 'last');
+      expect(last.rows).toBe(1);
+      expect(last.logits).toHaveLength(engine.info.vocabularySize);
+      same(last.logits, row(all, all.rows - 1));
+    });
+
+    test('a truncated sequence goes on like a fresh one', async () => {
+      const engine = await openOne();
+      const images = await interleavedImages(engine);
+      const sequence = engine.createSequence();
+      await sequence.forward(Int32Array.from([...interleaved, 1, 2, 3]), { images, logits: 'last' });
+      sequence.truncate(9);
+      expect(sequence.length).toBe(9);
+      const rest = interleaved.slice(9);
+      const { logits } = await sequence.forward(Int32Array.from(rest), { images, logits: 'last' });
+      expect(sequence.length).toBe(interleaved.length);
+      same(logits, (await fresh(engine, interleaved, images, 'last')).logits);
+
+      sequence.truncate(0);
+      const again = await sequence.forward(Int32Array.of(BOS, 5), { images: [], logits: 'last' });
+      same(again.logits, (await fresh(engine, [BOS, 5], [], 'last')).logits);
+    });
+
+    test('truncating to what is not there is refused', async () => {
+      const engine = await openOne();
+      const sequence = engine.createSequence();
+      await sequence.forward(Int32Array.of(BOS, 5), { images: [], logits: 'last' });
+      for (const length of [3, -1, 0.5, Number.NaN]) {
+        expect(() => sequence.truncate(length)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }));
+      }
+      expect(sequence.length).toBe(2);
+    });
+
+    test('text alone needs no image, and an image changes what follows it', async () => {
+      const engine = await openOne();
+      const text = await fresh(engine, [BOS, 81, 235, 9], [], 'all');
+      const image = await encode(engine, 'square', 4);
+      const seen = await fresh(engine, [BOS, 81, 235, IMAGE], [{ image, tokenIndex: 3 }], 'all');
+      // Under `meta` rows before the image are those of text alone.
+      for (const r of [0, 1, 2]) same(row(seen, r), row(text, r));
+      const other = await encode(engine, 'square', 5);
+      const seenOther = await fresh(engine, [BOS, 81, 235, IMAGE], [{ image: other, tokenIndex: 3 }], 'all');
+      expect(maxDifference(row(seen, 3), row(seenOther, 3))).toBeGreaterThan(0.01);
+    });
+
+    test('images side by side are both seen by what follows', async () => {
+      const engine = await openOne();
+      const [a, b, c] = [
+        await encode(engine, 'single', 6),
+        await encode(engine, 'wide', 7),
+        await encode(engine, 'wide', 8),
+      ];
+      const tokens = [BOS, IMAGE, IMAGE, 44, 7];
+      const placed = (first: ImageState, second: ImageState) => [
+        { image: first, tokenIndex: 1 },
+        { image: second, tokenIndex: 2 },
+      ];
+      const ab = await fresh(engine, tokens, placed(a, b), 'last');
+      const ac = await fresh(engine, tokens, placed(a, c), 'last');
+      const cb = await fresh(engine, tokens, placed(c, b), 'last');
+      expect(maxDifference(ab.logits, ac.logits)).toBeGreaterThan(0.01);
+      expect(maxDifference(ab.logits, cb.logits)).toBeGreaterThan(0.01);
+      // The same picture twice is one picture twice as heavy: no more than the picture alone.
+      const twice = await fresh(engine, tokens, placed(b, b), 'all');
+      const pieces = await inPieces(engine.createSequence(), tokens, placed(b, b), 2);
+      pieces.forEach((logits, index) => {
+        same(logits, row(twice, index));
+      });
+    });
+
+    test('sequences share images and do not disturb each other', async () => {
+      const engine = await openOne();
+      const image = await encode(engine, 'wide', 9);
+      const images = [{ image, tokenIndex: 1 }];
+      const prompts = [
+        [BOS, IMAGE, 10, 11],
+        [BOS, IMAGE, 20, 21],
+        [BOS, IMAGE, 30, 31],
+      ];
+      const alone: Float32Array[] = [];
+      for (const prompt of prompts) alone.push((await fresh(engine, prompt, images, 'last')).logits);
+      const sequences = prompts.map(() => engine.createSequence());
+      const step = (part: (prompt: number[]) => number[]) =>
+        Promise.all(
+          sequences.map((sequence, i) =>
+            sequence.forward(Int32Array.from(part(prompts[i]!)), { images, logits: 'last' }),
+          ),
+        );
+      await step((prompt) => prompt.slice(0, 3));
+      const ends = await step((prompt) => prompt.slice(3));
+      ends.forEach(({ logits }, i) => {
+        same(logits, alone[i]!);
+      });
+    });
+
+    test('gives the same bits for the same calls', async () => {
+      const engine = await openOne();
+      const images = await interleavedImages(engine);
+      const first = await fresh(engine, interleaved, images, 'all');
+      const second = await fresh(engine, interleaved, images, 'all');
+      expect(maxDifference(first.logits, second.logits)).toBe(0);
+    });
+
+    test('leaves the arrays it is given as they are', async () => {
+      const engine = await openOne();
+      const picture = syntheticImage(ARRANGEMENTS.wide, 10);
+      const pixels = picture.pixelValues.slice();
+      const image = await engine.encodeImage(picture);
+      const tokens = Int32Array.of(BOS, IMAGE, 3);
+      await engine.createSequence().forward(tokens, { images: [{ image, tokenIndex: 1 }], logits: 'last' });
+      expect(tokens).toEqual(Int32Array.of(BOS, IMAGE, 3));
+      expect(maxDifference(picture.pixelValues, pixels)).toBe(0);
+      expect(image.numTiles).toBe(2);
+      expect(image.sizeBytes).toBeGreaterThan(0);
+    });
+
+    test('too many tokens are refused whole', async () => {
+      const engine = await openOne({ contextLength: 8 });
+      const sequence = engine.createSequence();
+      await sequence.forward(Int32Array.of(BOS, 1, 2, 3, 4), { images: [], logits: 'last' });
+      const tooMany = sequence.forward(Int32Array.of(5, 6, 7, 8), { images: [], logits: 'last' });
+      await expect(tooMany).rejects.toMatchObject({ code: 'ERR_CONTEXT_OVERFLOW' });
+      expect(sequence.length).toBe(5);
+      const fits = await sequence.forward(Int32Array.of(5, 6, 7), { images: [], logits: 'last' });
+      expect(sequence.length).toBe(8);
+      same(fits.logits, (await fresh(engine, [BOS, 1, 2, 3, 4, 5, 6, 7], [], 'last')).logits);
+    });
+
+    test('wrong tokens, images and pixels are refused and change nothing', async () => {
+      const engine = await openOne();
+      const image = await encode(engine, 'single', 11);
+      const sequence = engine.createSequence();
+      await sequence.forward(Int32Array.of(BOS), { images: [], logits: 'last' });
+      const at = (...indices: number[]) => indices.map((tokenIndex) => ({ image, tokenIndex }));
+      for (const [tokens, images] of [
+        [[], []],
+        [[520], []],
+        [[-1], []],
+        [[IMAGE, IMAGE], at(2, 1)],
+        [[IMAGE], at(1, 1)],
+        [[IMAGE], at(-1)],
+      ] as const) {
+        const refused = sequence.forward(Int32Array.from(tokens), { images, logits: 'last' });
+        await expect(refused).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+      }
+      expect(sequence.length).toBe(1);
+      const picture = syntheticImage(ARRANGEMENTS.single, 1);
+      for (const wrong of [
+        { ...picture, pixelValues: new Float32Array(5) },
+        { ...picture, aspectRatioId: 9 },
+        { ...picture, numTiles: 0 },
+        { ...picture, numTiles: 5 },
+      ]) {
+        await expect(engine.encodeImage(wrong)).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+      }
+    });
+
+    test('images of another engine are refused', async () => {
+      const [engine, other] = [await openOne(), await openOne()];
+      const images = [{ image: await encode(other, 'single', 12), tokenIndex: 0 }];
+      await expect(fresh(engine, [IMAGE], images, 'last')).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    });
+
+    test('an aborted call rejects with the reason and leaves the length', async () => {
+      const engine = await openOne();
+      const images = await interleavedImages(engine);
+      const sequence = engine.createSequence();
+      await sequence.forward(Int32Array.from(interleaved), { images, logits: 'last' });
+
+      const reason = new Error('no longer wanted');
+      const early = sequence.forward(Int32Array.of(1), { images, logits: 'last', signal: AbortSignal.abort(reason) });
+      await expect(early).rejects.toBe(reason);
+      expect(sequence.length).toBe(interleaved.length);
+
+      const controller = new AbortController();
+      const many = Int32Array.from({ length: 380 }, (_, i) => i % 499);
+      const running = sequence.forward(many, { images, logits: 'all', signal: controller.signal });
+      setImmediate(() => controller.abort(reason));
+      await expect(running).rejects.toBe(reason);
+      expect(sequence.length).toBe(interleaved.length);
+
+      const next = await sequence.forward(Int32Array.of(42), { images, logits: 'last' });
+      same(next.logits, (await fresh(engine, [...interleaved, 42], images, 'last')).logits);
+
+      const encoding = engine.encodeImage(syntheticImage(ARRANGEMENTS.square, 13), {
+        signal: AbortSignal.abort(reason),
+      });
+      await expect(encoding).rejects.toBe(reason);
+    });
+
+    test('an image disposed during a call serves that call, and no later one', async () => {
+      const engine = await openOne();
+      const image = await encode(engine, 'wide', 14);
+      const images = [{ image, tokenIndex: 1 }];
+      const tokens = [BOS, IMAGE, 17, 18];
+      const expected = await fresh(engine, tokens, images, 'last');
+      const sequence = engine.createSequence();
+      const running = sequence.forward(Int32Array.from(tokens), { images, logits: 'last' });
+      image[Symbol.dispose]();
+      image[Symbol.dispose]();
+      same((await running).logits, expected.logits);
+      const later = sequence.forward(Int32Array.of(19), { images, logits: 'last' });
+      await expect(later).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+      expect(sequence.length).toBe(tokens.length);
+    });
+
+    test('disposed sequences and engines say so', async () => {
+      const engine = await openOne();
+      const sequence = engine.createSequence();
+      const other = engine.createSequence();
+      await sequence.forward(Int32Array.of(BOS), { images: [], logits: 'last' });
+      sequence[Symbol.dispose]();
+      sequence[Symbol.dispose]();
+      const disposed = { code: 'ERR_DISPOSED' };
+      await expect(sequence.forward(Int32Array.of(1), { images: [], logits: 'last' })).rejects.toMatchObject(disposed);
+
+      await Promise.all([engine[Symbol.asyncDispose](), engine[Symbol.asyncDispose]()]);
+      await engine[Symbol.asyncDispose]();
+      await expect(other.forward(Int32Array.of(1), { images: [], logits: 'last' })).rejects.toMatchObject(disposed);
+      await expect(engine.encodeImage(syntheticImage(ARRANGEMENTS.single, 1))).rejects.toMatchObject(disposed);
+      expect(() => engine.createSequence()).toThrow(expect.objectContaining(disposed));
+    });
+
+    test('closing during a call settles the call', async () => {
+      const engine = await openOne();
+      const tokens = Int32Array.from({ length: 380 }, (_, i) => i % 499);
+      const running = engine.createSequence().forward(tokens, { images: [], logits: 'last' });
+      const outcome = running.then(
+        ({ rows }) => rows === 1,
+        (error) => isSdkError(error, 'ERR_DISPOSED'),
+      );
+      await engine[Symbol.asyncDispose]();
+      expect(await outcome).toBe(true);
+    });
+  });
+}
