@@ -1,0 +1,419 @@
+// The cpu backend: cpuFeatures(), openCpuDecoder(spec, …) -> Promise, and what works on the handles that they return.
+// Typed in sdk/engine/cpu-binding.ts. Every call that computes runs on a thread of libuv's pool.
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "addon/registrar.h"
+#include "cpu/decoder.h"
+#include "cpu/error.h"
+
+namespace scenebus::addon {
+
+namespace {
+
+using namespace scenebus::cpu;
+
+// --- handles ---------------------------------------------------------------------------------------------------
+// A handle owns a share of its object: JavaScript may drop or release it while a call still works with it.
+
+constexpr napi_type_tag kDecoderTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a01};
+constexpr napi_type_tag kSequenceTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a02};
+constexpr napi_type_tag kImageTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a03};
+
+template <typename T>
+Napi::Value makeHandle(Napi::Env env, std::shared_ptr<T> object, const napi_type_tag& tag) {
+  auto handle = Napi::External<std::shared_ptr<T>>::New(
+      env, new std::shared_ptr<T>(std::move(object)), [](Napi::Env, std::shared_ptr<T>* held) { delete held; });
+  handle.TypeTag(&tag);
+  return handle;
+}
+
+template <typename T>
+std::shared_ptr<T>& heldBy(const Napi::Value& value, const napi_type_tag& tag) {
+  if (!value.IsExternal() || !value.As<Napi::External<std::shared_ptr<T>>>().CheckTypeTag(&tag))
+    throw Napi::TypeError::New(value.Env(), "Expected a handle of the cpu backend");
+  return *value.As<Napi::External<std::shared_ptr<T>>>().Data();
+}
+
+template <typename T>
+std::shared_ptr<T> requireHandle(const Napi::Value& value, const napi_type_tag& tag) {
+  std::shared_ptr<T> object = heldBy<T>(value, tag);
+  if (!object)
+    throw Napi::Error::New(value.Env(), "the handle was released");
+  return object;
+}
+
+// --- arguments -------------------------------------------------------------------------------------------------
+
+template <typename Array>
+Array requireArray(const Napi::Value& value, napi_typedarray_type type, const char* what) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type)
+    throw Napi::TypeError::New(value.Env(), std::string("Expected ") + what);
+  return value.As<Array>();
+}
+
+Napi::Int32Array requireInts(const Napi::Value& value) {
+  return requireArray<Napi::Int32Array>(value, napi_int32_array, "an Int32Array");
+}
+
+Napi::Float32Array requireFloats(const Napi::Value& value) {
+  return requireArray<Napi::Float32Array>(value, napi_float32_array, "a Float32Array");
+}
+
+/** One int32 that JavaScript sets to stop a call. */
+AbortFlag requireFlag(const Napi::Value& value) {
+  const auto flag = requireInts(value);
+  if (flag.ElementLength() != 1)
+    throw Napi::TypeError::New(value.Env(), "Expected an abort flag as an Int32Array of 1");
+  return {flag.Data()};
+}
+
+double numberOf(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsNumber())
+    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+int intOf(const Napi::Object& object, const char* name) { return static_cast<int>(numberOf(object, name)); }
+
+std::string textOf(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsString())
+    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+Napi::Object objectOf(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsObject())
+    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as an object");
+  return value.As<Napi::Object>();
+}
+
+TensorType tensorTypeOf(const std::string& name) {
+  if (name == "F32")
+    return TensorType::kF32;
+  if (name == "F16")
+    return TensorType::kF16;
+  if (name == "BF16")
+    return TensorType::kBf16;
+  if (name == "I8")
+    return TensorType::kI8;
+  if (name == "I32")
+    return TensorType::kI32;
+  return TensorType::kOther;
+}
+
+template <typename T>
+std::vector<T> numbersOf(const Napi::Object& object, const char* name) {
+  const Napi::Object list = objectOf(object, name);
+  if (!list.IsArray())
+    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as an array");
+  const auto array = list.As<Napi::Array>();
+  std::vector<T> numbers;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value value = array.Get(i);
+    if (!value.IsNumber())
+      throw Napi::TypeError::New(object.Env(), std::string("Expected numbers in ") + name);
+    numbers.push_back(static_cast<T>(value.As<Napi::Number>().Int64Value()));
+  }
+  return numbers;
+}
+
+TextArchitecture architectureOf(const Napi::Object& text) {
+  TextArchitecture result;
+  result.hiddenSize = intOf(text, "hiddenSize");
+  result.layers = intOf(text, "layers");
+  result.crossAttentionLayers = numbersOf<int>(text, "crossAttentionLayers");
+  result.attentionHeads = intOf(text, "attentionHeads");
+  result.keyValueHeads = intOf(text, "keyValueHeads");
+  result.headDim = intOf(text, "headDim");
+  result.intermediateSize = intOf(text, "intermediateSize");
+  result.rmsNormEps = static_cast<float>(numberOf(text, "rmsNormEps"));
+  result.ropeTheta = numberOf(text, "ropeTheta");
+  result.vocabularySize = intOf(text, "vocabularySize");
+  result.embeddingRows = intOf(text, "embeddingRows");
+  if (text.Get("ropeScaling").IsObject()) {
+    const Napi::Object scaling = objectOf(text, "ropeScaling");
+    result.ropeScaling = RopeScaling{numberOf(scaling, "factor"), numberOf(scaling, "lowFreqFactor"),
+                                     numberOf(scaling, "highFreqFactor"),
+                                     numberOf(scaling, "originalMaxPositionEmbeddings")};
+  }
+  return result;
+}
+
+DecoderSpec specOf(const Napi::Object& options) {
+  DecoderSpec spec;
+  spec.text = architectureOf(objectOf(options, "text"));
+  const Napi::Object list = objectOf(options, "tensors");
+  if (!list.IsArray())
+    throw Napi::TypeError::New(options.Env(), "Expected tensors as an array");
+  const auto tensors = list.As<Napi::Array>();
+  for (std::uint32_t i = 0; i < tensors.Length(); ++i) {
+    const Napi::Value entry = tensors.Get(i);
+    if (!entry.IsObject())
+      throw Napi::TypeError::New(options.Env(), "Expected tensors as objects");
+    const auto tensor = entry.As<Napi::Object>();
+    TensorSource source;
+    source.file = textOf(tensor, "file");
+    source.offsetBytes = static_cast<std::uint64_t>(numberOf(tensor, "offsetBytes"));
+    source.sizeBytes = static_cast<std::uint64_t>(numberOf(tensor, "sizeBytes"));
+    source.type = tensorTypeOf(textOf(tensor, "dtype"));
+    source.shape = numbersOf<std::int64_t>(tensor, "shape");
+    spec.tensors.emplace(textOf(tensor, "name"), std::move(source));
+  }
+  spec.int4GroupSize = intOf(options, "int4GroupSize");
+  spec.maskedRowsAttend = options.Get("maskedRowsAttend").ToBoolean();
+  spec.contextLength = intOf(options, "contextLength");
+  spec.threads = intOf(options, "threads");
+  spec.packedFile = textOf(options, "packedFile");
+  spec.packedKey = textOf(options, "packedKey");
+  spec.keyValueType = textOf(options, "keyValueType") == "f32" ? ScalarType::kF32 : ScalarType::kF16;
+  const std::string set = textOf(options, "instructionSet");
+  if (!set.empty()) {
+    spec.instructionSet = parseInstructionSet(set);
+    if (!spec.instructionSet)
+      throw Napi::TypeError::New(options.Env(), "Unknown instruction set " + set);
+  }
+  return spec;
+}
+
+// --- calls -----------------------------------------------------------------------------------------------------
+
+/** Runs `execute` on libuv's pool and settles a promise with what `result` makes of it on the JS thread. */
+class PromiseWorker : public Napi::AsyncWorker {
+public:
+  using Work = std::function<void()>;
+  using Result = std::function<Napi::Value(Napi::Env)>;
+
+  PromiseWorker(Napi::Env env, Work execute, Result result)
+      : Napi::AsyncWorker(env, "scenebus.cpu"), mDeferred(Napi::Promise::Deferred::New(env)),
+        mExecute(std::move(execute)), mResult(std::move(result)) {}
+
+  /** Keeps a buffer alive that the call reads or writes. */
+  void hold(const Napi::Value& value) { mHeld.push_back(Napi::Persistent(value.As<Napi::Object>())); }
+
+  Napi::Promise start() {
+    const Napi::Promise promise = mDeferred.Promise();
+    Queue();
+    return promise;
+  }
+
+  void Execute() override {
+    try {
+      mExecute();
+    } catch (const CpuError& error) {
+      fail(error.code(), error.what());
+    } catch (const Aborted&) {
+      fail("ABORTED", "the call was aborted");
+    } catch (const std::bad_alloc&) {
+      fail("ERR_ENGINE_OUT_OF_MEMORY", "not enough memory; choose a shorter contextLength or a smaller model");
+    } catch (const std::exception& error) {
+      fail("ERR_ENGINE_FAILED", error.what());
+    }
+  }
+
+  void OnOK() override { mDeferred.Resolve(mResult(Env())); }
+
+  void OnError(const Napi::Error& error) override {
+    Napi::Object value = error.Value();
+    value.Set("code", mCode);
+    mDeferred.Reject(value);
+  }
+
+private:
+  void fail(const std::string& code, const std::string& message) {
+    mCode = code;
+    SetError(message);
+  }
+
+  Napi::Promise::Deferred mDeferred;
+  Work mExecute;
+  Result mResult;
+  std::vector<Napi::ObjectReference> mHeld;
+  std::string mCode = "ERR_ENGINE_FAILED";
+};
+
+Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
+
+/** cpuFeatures() -> { instructionSets, processor, physicalCores } */
+Napi::Value cpuFeatures(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto sets = availableInstructionSets();
+  Napi::Array names = Napi::Array::New(env, sets.size());
+  for (std::uint32_t i = 0; i < sets.size(); ++i)
+    names.Set(i, std::string(instructionSetName(sets[i])));
+  Napi::Object features = Napi::Object::New(env);
+  features.Set("instructionSets", names);
+  features.Set("processor", processorName());
+  features.Set("physicalCores", physicalCoreCount());
+  return features;
+}
+
+const char* originName(const DecoderWeights& weights) {
+  if (weights.store() == nullptr)
+    return "none";
+  switch (weights.store()->origin()) {
+  case PackedStore::Origin::kFound:
+    return "found";
+  case PackedStore::Origin::kCreated:
+    return "created";
+  default:
+    return "replaced";
+  }
+}
+
+Napi::Value describeDecoder(Napi::Env env, const std::shared_ptr<Decoder>& decoder) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("handle", makeHandle(env, decoder, kDecoderTag));
+  result.Set("instructionSet", std::string(instructionSetName(decoder->instructionSet())));
+  result.Set("threads", decoder->threadCount());
+  result.Set("packed", originName(decoder->weights()));
+  result.Set("linearSizeBytes", static_cast<double>(decoder->weights().linearSizeBytes()));
+  return result;
+}
+
+/** openCpuDecoder(spec, abort, onProgress(doneBytes, totalBytes)) -> Promise<{ handle, … }> */
+Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (info.Length() < 3 || !info[0].IsObject() || !info[2].IsFunction())
+    throw Napi::TypeError::New(env, "Expected openCpuDecoder(spec, abort, onProgress)");
+  const auto spec = std::make_shared<DecoderSpec>(specOf(info[0].As<Napi::Object>()));
+  const AbortFlag abort = requireFlag(info[1]);
+  const auto progress = std::make_shared<Napi::ThreadSafeFunction>(
+      Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "scenebus.cpu.progress", 0, 1));
+  const auto decoder = std::make_shared<std::shared_ptr<Decoder>>();
+  auto* worker = new PromiseWorker(
+      env,
+      [spec, abort, progress, decoder] {
+        struct Release {
+          Napi::ThreadSafeFunction& function;
+          ~Release() { function.Release(); }
+        } const release{*progress};
+        *decoder = std::make_shared<Decoder>(*spec, abort, [&](std::uint64_t done, std::uint64_t total) {
+          progress->NonBlockingCall([done, total](Napi::Env env, Napi::Function call) {
+            call.Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
+          });
+        });
+      },
+      [decoder](Napi::Env env) { return describeDecoder(env, *decoder); });
+  worker->hold(info[1]);
+  return worker->start();
+}
+
+/** createCpuSequence(decoder) -> handle */
+Napi::Value createCpuSequence(const Napi::CallbackInfo& info) {
+  try {
+    const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
+    return makeHandle(info.Env(), std::shared_ptr<Sequence>(decoder->createSequence()), kSequenceTag);
+  } catch (const std::bad_alloc&) {
+    Napi::Error error = Napi::Error::New(info.Env(), "not enough address space for the context; choose a shorter contextLength");
+    error.Set("code", "ERR_ENGINE_OUT_OF_MEMORY");
+    throw error;
+  }
+}
+
+/** encodeCpuImage(decoder, features [positions, hidden], visible, abort) -> Promise<{ handle, sizeBytes }> */
+Napi::Value encodeCpuImage(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
+  const auto features = requireFloats(info[1]);
+  const std::size_t hidden = static_cast<std::size_t>(decoder->spec().text.hiddenSize);
+  if (!info[2].IsNumber() || features.ElementLength() == 0 || features.ElementLength() % hidden != 0)
+    throw Napi::TypeError::New(env, "Expected encodeCpuImage(decoder, features, visible, abort)");
+  const int positions = static_cast<int>(features.ElementLength() / hidden);
+  const int visible = info[2].As<Napi::Number>().Int32Value();
+  const AbortFlag abort = requireFlag(info[3]);
+  const float* data = features.Data();
+  const auto keys = std::make_shared<std::shared_ptr<const ImageKeys>>();
+  auto* worker = new PromiseWorker(
+      env, [=] { *keys = decoder->encodeKeys(data, positions, visible, abort); },
+      [keys](Napi::Env env) {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("sizeBytes", static_cast<double>((*keys)->cache.sizeBytes()));
+        result.Set("handle", makeHandle(env, *keys, kImageTag));
+        return result;
+      });
+  worker->hold(info[1]);
+  worker->hold(info[3]);
+  return worker->start();
+}
+
+/** forwardCpu(decoder, sequence, tokens, images, tokenIndices, all, logits, abort) -> Promise<void> */
+Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
+  const auto sequence = requireHandle<Sequence>(info[1], kSequenceTag);
+  const auto tokens = requireInts(info[2]);
+  if (!info[3].IsArray())
+    throw Napi::TypeError::New(env, "Expected images as an array");
+  const auto handles = info[3].As<Napi::Array>();
+  const auto indices = requireInts(info[4]);
+  if (handles.Length() != indices.ElementLength())
+    throw Napi::TypeError::New(env, "Expected as many token indices as images");
+  std::vector<PlacedImage> images;
+  for (std::uint32_t i = 0; i < handles.Length(); ++i)
+    images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
+  const bool all = info[5].ToBoolean();
+  auto logits = requireFloats(info[6]);
+  const std::size_t rows = all ? tokens.ElementLength() : 1;
+  if (logits.ElementLength() != rows * static_cast<std::size_t>(decoder->spec().text.vocabularySize))
+    throw Napi::TypeError::New(env, "Expected room for " + std::to_string(rows) + " rows of logits");
+  const AbortFlag abort = requireFlag(info[7]);
+  // Copied: a caller may reuse its array while the call runs.
+  const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
+  float* out = logits.Data();
+  auto* worker = new PromiseWorker(
+      env,
+      [=] {
+        decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, all, out, abort);
+      },
+      nothing);
+  worker->hold(info[6]);
+  worker->hold(info[7]);
+  return worker->start();
+}
+
+/** truncateCpuSequence(sequence, length); not while a call works with the sequence. */
+Napi::Value truncateCpuSequence(const Napi::CallbackInfo& info) {
+  const auto sequence = requireHandle<Sequence>(info[0], kSequenceTag);
+  const int length = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : -1;
+  if (length < 0 || length > sequence->length)
+    throw Napi::TypeError::New(info.Env(), "Expected a length of 0 to " + std::to_string(sequence->length));
+  sequence->length = length;
+  return info.Env().Undefined();
+}
+
+/** releaseCpuHandle(handle): frees the object now, or after the call that uses it. Idempotent. */
+Napi::Value releaseCpuHandle(const Napi::CallbackInfo& info) {
+  const Napi::Value value = info[0];
+  if (!value.IsExternal())
+    throw Napi::TypeError::New(info.Env(), "Expected a handle of the cpu backend");
+  const auto tagged = value.As<Napi::External<void>>();
+  if (tagged.CheckTypeTag(&kDecoderTag))
+    heldBy<Decoder>(value, kDecoderTag).reset();
+  else if (tagged.CheckTypeTag(&kSequenceTag))
+    heldBy<Sequence>(value, kSequenceTag).reset();
+  else
+    heldBy<const ImageKeys>(value, kImageTag).reset();
+  return info.Env().Undefined();
+}
+
+void registerCpu(Napi::Env env, Napi::Object exports) {
+  exports.Set("cpuFeatures", Napi::Function::New(env, cpuFeatures));
+  exports.Set("openCpuDecoder", Napi::Function::New(env, openCpuDecoder));
+  exports.Set("createCpuSequence", Napi::Function::New(env, createCpuSequence));
+  exports.Set("encodeCpuImage", Napi::Function::New(env, encodeCpuImage));
+  exports.Set("forwardCpu", Napi::Function::New(env, forwardCpu));
+  exports.Set("truncateCpuSequence", Napi::Function::New(env, truncateCpuSequence));
+  exports.Set("releaseCpuHandle", Napi::Function::New(env, releaseCpuHandle));
+}
+
+const Registrar kRegistrar{registerCpu};
+
+} // namespace
+} // namespace scenebus::addon

@@ -1,0 +1,44 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace scenebus::cpu {
+
+/** A whole file mapped read-only: its pages belong to the page cache and are read when touched. */
+class MappedFile {
+ public:
+  MappedFile() = default;
+  /** @throws CpuError ERR_MODEL_NOT_FOUND when the file cannot be opened. */
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::uint8_t* data() const { return mData; }
+  std::size_t sizeBytes() const { return mSizeBytes; }
+
+ private:
+  void unmap();
+
+  const std::uint8_t* mData = nullptr;
+  std::size_t mSizeBytes = 0;
+};
+
+/** A file descriptor that closes itself. */
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int descriptor) : mDescriptor(descriptor) {}
+  ~FileDescriptor();
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return mDescriptor; }
+  bool isOpen() const { return mDescriptor >= 0; }
+
+ private:
+  int mDescriptor;
+};
+
+} // namespace scenebus::cpu

@@ -1,0 +1,172 @@
+#include "cpu/packedStore.h"
+
+#include "cpu/error.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <exception>
+#include <mutex>
+
+namespace scenebus::cpu {
+namespace {
+
+constexpr char kMagic[8] = {'S', 'B', 'C', 'P', 'U', 'P', 'K', '\n'};
+/** Raise whenever the layout of `PackedMatrix` changes. */
+constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint64_t kAlignment = 4096;
+
+std::uint64_t alignUp(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+
+template <typename T>
+void append(std::string& to, T value) {
+  to.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+[[noreturn]] void failWriting(const std::string& path, int error) {
+  if (error == ENOSPC || error == EDQUOT)
+    throw CpuError("ERR_DISK_FULL", "no room for the packed weights at " + path +
+                                        "; free some space or choose another cacheDirectory");
+  throw CpuError("ERR_CONFIG_INVALID", "cannot write the packed weights to " + path + ": " + std::strerror(error) +
+                                           "; choose another cacheDirectory");
+}
+
+} // namespace
+
+struct PackedStore::Layout {
+  struct Part {
+    PackedMatrix shape;
+    std::uint64_t values = 0, scales = 0, rowFactors = 0;
+  };
+  std::vector<Part> parts;
+  std::string header;
+  std::uint64_t sizeBytes = 0;
+
+  Layout(const std::string& key, const std::vector<PackSource>& sources) {
+    // The header's own size is needed for the offsets and does not depend on them.
+    std::uint64_t at = alignUp(sizeof(kMagic) + 4 + 4 + 8 + 4 + key.size() + sources.size() * (4 * 4 + 3 * 8));
+    for (const auto& source : sources) {
+      Part part;
+      part.shape = packedShape(source);
+      part.values = at;
+      part.scales = alignUp(part.values + packedValueBytes(part.shape));
+      part.rowFactors = alignUp(part.scales + packedScaleCount(part.shape) * sizeof(std::uint16_t));
+      at = alignUp(part.rowFactors + packedFactorCount(part.shape) * sizeof(float));
+      parts.push_back(part);
+    }
+    sizeBytes = at;
+    header.assign(kMagic, sizeof(kMagic));
+    append(header, kFormatVersion);
+    append(header, static_cast<std::uint32_t>(parts.size()));
+    append(header, sizeBytes);
+    append(header, static_cast<std::uint32_t>(key.size()));
+    header += key;
+    for (const auto& part : parts) {
+      for (const int fact : {part.shape.bits, part.shape.rows, part.shape.columns, part.shape.groupSize})
+        append(header, static_cast<std::int32_t>(fact));
+      for (const std::uint64_t offset : {part.values, part.scales, part.rowFactors})
+        append(header, offset);
+    }
+  }
+};
+
+PackedStore::PackedStore(const std::string& path, const std::string& key, const std::vector<PackSource>& sources,
+                         ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress) {
+  const Layout layout(key, sources);
+  if (openExisting(path, layout))
+    return;
+  const std::string lockPath = path + ".lock";
+  const FileDescriptor lock(open(lockPath.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!lock.isOpen())
+    failWriting(path, errno);
+  // The system frees the lock when its holder dies, so a killed preparation blocks nobody.
+  while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      failWriting(path, errno);
+    abort.check();
+    const timespec pause{0, 50'000'000};
+    nanosleep(&pause, nullptr);
+  }
+  if (openExisting(path, layout))
+    return;
+  mOrigin = access(path.c_str(), F_OK) == 0 ? Origin::kReplaced : Origin::kCreated;
+  create(path, layout, sources, pool, abort, progress);
+  if (!openExisting(path, layout))
+    throw CpuError("ERR_ENGINE_FAILED", "the packed weights at " + path + " changed while they were opened; try again");
+}
+
+bool PackedStore::openExisting(const std::string& path, const Layout& layout) {
+  if (access(path.c_str(), R_OK) != 0)
+    return false;
+  MappedFile file(path);
+  if (file.sizeBytes() != layout.sizeBytes || std::memcmp(file.data(), layout.header.data(), layout.header.size()) != 0)
+    return false;
+  mFile = std::move(file);
+  for (const auto& part : layout.parts) {
+    PackedMatrix matrix = part.shape;
+    matrix.values = mFile.data() + part.values;
+    matrix.scales = reinterpret_cast<const std::uint16_t*>(mFile.data() + part.scales);
+    matrix.rowFactors = reinterpret_cast<const float*>(mFile.data() + part.rowFactors);
+    mMatrices.push_back(matrix);
+  }
+  return true;
+}
+
+void PackedStore::create(const std::string& path, const Layout& layout, const std::vector<PackSource>& sources,
+                         ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress) {
+  const std::string partial = path + ".partial";
+  const FileDescriptor file(open(partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!file.isOpen())
+    failWriting(path, errno);
+  struct RemovePartial {
+    const std::string& path;
+    ~RemovePartial() { unlink(path.c_str()); } // after the rename there is nothing to remove
+  } const remove{partial};
+  // Reserves all of the space now, so that writing through the mapping cannot fail later.
+  if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(layout.sizeBytes)); error != 0)
+    failWriting(path, error);
+  void* memory = mmap(nullptr, layout.sizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (memory == MAP_FAILED)
+    failWriting(path, errno);
+  struct Unmap {
+    void* memory;
+    std::size_t sizeBytes;
+    ~Unmap() { munmap(memory, sizeBytes); }
+  } const unmap{memory, layout.sizeBytes};
+
+  auto* bytes = static_cast<std::uint8_t*>(memory);
+  std::exception_ptr failure;
+  std::mutex failureMutex;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    abort.check();
+    const auto& part = layout.parts[i];
+    pool.forEach(part.shape.rowGroups(), [&](int group, int) {
+      try {
+        packGroup(sources[i], group, bytes + part.values + group * part.shape.groupValueBytes(),
+                  reinterpret_cast<std::uint16_t*>(bytes + part.scales) + group * part.shape.groupScaleCount(),
+                  reinterpret_cast<float*>(bytes + part.rowFactors) + group * kGroupRows);
+      } catch (...) {
+        const std::lock_guard<std::mutex> guard(failureMutex);
+        failure = std::current_exception();
+      }
+    });
+    if (failure)
+      std::rethrow_exception(failure);
+    if (progress)
+      progress(part.rowFactors + packedFactorCount(part.shape) * sizeof(float), layout.sizeBytes);
+  }
+  std::memcpy(bytes, layout.header.data(), layout.header.size());
+  if (msync(memory, layout.sizeBytes, MS_SYNC) != 0 || fsync(file.get()) != 0 ||
+      rename(partial.c_str(), path.c_str()) != 0)
+    failWriting(path, errno);
+  if (progress)
+    progress(layout.sizeBytes, layout.sizeBytes);
+}
+
+} // namespace scenebus::cpu

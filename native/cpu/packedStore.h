@@ -1,0 +1,67 @@
+#pragma once
+#include "cpu/mappedFile.h"
+#include "cpu/packing.h"
+#include "cpu/threadPool.h"
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace scenebus::cpu {
+
+using ProgressFunction = std::function<void(std::uint64_t doneBytes, std::uint64_t totalBytes)>;
+
+/** Thrown when the caller's abort flag was seen. */
+class Aborted : public std::exception {
+ public:
+  const char* what() const noexcept override { return "aborted"; }
+};
+
+/** Set by the caller from another thread; polled. */
+struct AbortFlag {
+  const std::int32_t* value = nullptr;
+  bool isSet() const { return value != nullptr && __atomic_load_n(value, __ATOMIC_RELAXED) != 0; }
+  void check() const {
+    if (isSet())
+      throw Aborted();
+  }
+};
+
+/**
+ * All packed matrices of a model in one mapped file, made on the first load. The file appears atomically; its header
+ * states format version, key and every matrix, and must be exactly as expected, otherwise the file is made anew.
+ * A lock file keeps two processes from preparing at once: the second waits and uses what the first made.
+ * The format is the same for every instruction set, so a file moves between machines of one byte order.
+ */
+class PackedStore {
+ public:
+  enum class Origin { kFound, kCreated, kReplaced };
+
+  /**
+   * @throws CpuError ERR_DISK_FULL without room for the file; ERR_CONFIG_INVALID when it cannot be written;
+   *   ERR_MODEL_INVALID for weights that cannot be packed.
+   * @throws Aborted
+   */
+  PackedStore(const std::string& path, const std::string& key, const std::vector<PackSource>& sources,
+              ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress);
+
+  /** In the order of `sources`; valid as long as the store. */
+  const std::vector<PackedMatrix>& matrices() const { return mMatrices; }
+  Origin origin() const { return mOrigin; }
+  std::uint64_t sizeBytes() const { return mFile.sizeBytes(); }
+
+ private:
+  struct Layout;
+
+  bool openExisting(const std::string& path, const Layout& layout);
+  static void create(const std::string& path, const Layout& layout, const std::vector<PackSource>& sources,
+                     ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress);
+
+  MappedFile mFile;
+  std::vector<PackedMatrix> mMatrices;
+  Origin mOrigin = Origin::kFound;
+};
+
+} // namespace scenebus::cpu

@@ -1,0 +1,85 @@
+/** What native/addon/engine/cpuBindings.cpp exports. */
+import type { TensorLocation, TextArchitecture } from '#graph/architecture.js';
+
+declare const kind: unique symbol;
+/** Opaque; holds its object until released or collected. Calls that run keep the object alive. */
+export interface CpuDecoderHandle {
+  readonly [kind]: 'decoder';
+}
+export interface CpuSequenceHandle {
+  readonly [kind]: 'sequence';
+}
+export interface CpuImageHandle {
+  readonly [kind]: 'image';
+}
+
+export interface CpuFeatures {
+  /** Sets that this machine runs and the addon has kernels for, slowest first: `scalar`, `avx2`, `avx512-vnni`, … */
+  readonly instructionSets: readonly string[];
+  readonly processor: string;
+  readonly physicalCores: number;
+}
+
+export interface CpuDecoderSpec {
+  readonly text: TextArchitecture;
+  readonly tensors: readonly (TensorLocation & { readonly name: string })[];
+  /** 0: no packed weights. */
+  readonly int4GroupSize: number;
+  /** Rows that see no image add what they attend to (spec §9, line 2). */
+  readonly maskedRowsAttend: boolean;
+  readonly contextLength: number;
+  /** 0: one for each physical core. */
+  readonly threads: number;
+  /** Empty: the fastest. */
+  readonly instructionSet: string;
+  readonly keyValueType: 'f16' | 'f32';
+  /** Where packed weights are kept, and the key that the file must carry. Used only for int4 models. */
+  readonly packedFile: string;
+  readonly packedKey: string;
+}
+
+export interface OpenedCpuDecoder {
+  readonly handle: CpuDecoderHandle;
+  readonly instructionSet: string;
+  readonly threads: number;
+  /** Whether the file of packed weights was there, was made, or was made anew because it did not fit. */
+  readonly packed: 'none' | 'found' | 'created' | 'replaced';
+  /** Weights that one decoded token reads when it attends to an image. */
+  readonly linearSizeBytes: number;
+}
+
+/** Promises reject with an Error whose `code` is one of the SDK's or `ABORTED`. `abort` is one int32: set it to 1. */
+export interface CpuAddon {
+  cpuFeatures(): CpuFeatures;
+  openCpuDecoder(
+    spec: CpuDecoderSpec,
+    abort: Int32Array,
+    onProgress: (doneBytes: number, totalBytes: number) => void,
+  ): Promise<OpenedCpuDecoder>;
+  createCpuSequence(decoder: CpuDecoderHandle): CpuSequenceHandle;
+  /** @param features `[positions, hiddenSize]`, used tiles first; must not change until the promise settles. */
+  encodeCpuImage(
+    decoder: CpuDecoderHandle,
+    features: Float32Array,
+    visiblePositions: number,
+    abort: Int32Array,
+  ): Promise<{ readonly handle: CpuImageHandle; readonly sizeBytes: number }>;
+  /** @param logits `[all ? tokens : 1, vocabularySize]`, written before the promise settles. */
+  forwardCpu(
+    decoder: CpuDecoderHandle,
+    sequence: CpuSequenceHandle,
+    tokens: Int32Array,
+    images: readonly CpuImageHandle[],
+    tokenIndices: Int32Array,
+    all: boolean,
+    logits: Float32Array,
+    abort: Int32Array,
+  ): Promise<void>;
+  truncateCpuSequence(sequence: CpuSequenceHandle, length: number): void;
+  /** Idempotent. */
+  releaseCpuHandle(handle: CpuDecoderHandle | CpuSequenceHandle | CpuImageHandle): void;
+}
+
+declare module '../../native/addon-types.js' {
+  interface EngineAddon extends CpuAddon {}
+}
