@@ -43,7 +43,11 @@ async function ask(
   scores: Scores,
   options: EvaluationOptions,
 ): Promise<void> {
-  const answer = await model.ask(image, question.question, { temperature: 0, maxNewTokens: 256, signal: options.signal });
+  const answer = await model.ask(image, question.question, {
+    temperature: 0,
+    maxNewTokens: 256,
+    signal: options.signal,
+  });
   scores.add(scene, question, answer);
   if (answer.text.trim() === question.reference) return;
   const { question: asked, reference: expected } = question;

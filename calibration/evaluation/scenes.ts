@@ -68,8 +68,9 @@ export async function readScenes(folder: string): Promise<Scene[]> {
 const run = promisify(execFile);
 
 /** A Python that has what the generator needs; systems often have several. */
-async function findPython(): Promise<string> {
-  const candidates = [process.env.PYTHON, 'python3', '/usr/bin/python3'].filter((name) => name !== undefined);
+export async function findPython(
+  candidates: readonly string[] = [...(process.env.PYTHON ? [process.env.PYTHON] : []), 'python3', '/usr/bin/python3'],
+): Promise<string> {
   for (const python of candidates) {
     const works = await run(python, ['-c', 'import PIL, numpy']).then(
       () => true,
