@@ -15,12 +15,12 @@ from targets import FIELDS
 from world import COLOURS, MAX_OBJECTS
 
 # Heads on every patch: (name, classes, weight); the last class of each is "nothing".
-PATCH_HEADS = [("class", len(CLASSES) + 1, 1.5), ("colour", len(COLOURS) + 1, 0.7), ("rank", MAX_OBJECTS + 1, 0.5),
-               ("character", len(CHARACTERS) + 1, 0.6)]
+PATCH_HEADS = [("class", len(CLASSES) + 1, 1.0), ("colour", len(COLOURS) + 1, 0.7), ("rank", MAX_OBJECTS + 1, 0.5),
+               ("character", len(CHARACTERS) + 1, 1.5)]
 # Heads on the patches of things: (field, classes, weight).
-OBJECT_HEADS = [("sameClass", MAX_OBJECTS, 0.1), ("sameColour", MAX_OBJECTS, 0.1),
-                ("leftClass", len(CLASSES) + 1, 0.06), ("leftColour", len(COLOURS) + 1, 0.06),
-                ("rightClass", len(CLASSES) + 1, 0.06), ("rightColour", len(COLOURS) + 1, 0.06)]
+OBJECT_HEADS = [("sameClass", MAX_OBJECTS, 0.2), ("sameColour", MAX_OBJECTS, 0.2),
+                ("leftClass", len(CLASSES) + 1, 0.1), ("leftColour", len(COLOURS) + 1, 0.1),
+                ("rightClass", len(CLASSES) + 1, 0.1), ("rightColour", len(COLOURS) + 1, 0.1)]
 TEXT_FIELDS = ["text0", "text1", "text2", "text3"]
 BOX_BINS = 100
 
@@ -60,11 +60,18 @@ class DenseHeads(nn.Module):
                   "rank": torch.where(on_thing, column["rank"], MAX_OBJECTS), "character": batch["characters"].flatten()}
         outputs = self.patch(per_patch).float().split([n for _, n, _ in PATCH_HEADS], -1)
         for (name, n, weight), out in zip(PATCH_HEADS, outputs):
-            scale = torch.where(values[name] < n - 1, 1.0, 0.06 if name == "character" else 0.2)
-            loss = (F.cross_entropy(out, values[name], reduction="none") * scale).sum() / scale.sum()
+            each, something = F.cross_entropy(out, values[name], reduction="none"), values[name] < n - 1
+            if name == "character":
+                # Few patches show a character: the two kinds are averaged apart.
+                loss = each[something].sum() / something.sum().clamp(min=1) + 0.2 * each[~something].mean()
+            else:
+                scale = torch.where(something, 1.0, 0.2)
+                loss = (each * scale).sum() / scale.sum()
             losses[name] = (weight, loss)
         things = on_thing.nonzero().squeeze(1)
         x = per_patch.index_select(0, things)
+        written = (values["character"] < len(CHARACTERS)).nonzero().squeeze(1)
+        read = (outputs[3][written].argmax(-1) == values["character"][written]).float().mean().item()
         accuracy = (outputs[0][things].argmax(-1) == column["class"][things]).float().mean().item()
         out = self.thing(x).float().split([n for _, n, _ in OBJECT_HEADS], -1)
         for (name, _, weight), o in zip(OBJECT_HEADS, out):
@@ -73,7 +80,7 @@ class DenseHeads(nn.Module):
         self.special_losses(losses, x, column, things)
         total = self.total(states[:, :, 0].mean(1)).float()
         losses["total"] = (0.2, F.cross_entropy(total, batch["objects"]))
-        return sum(w * l for w, l in losses.values()), {k: l.item() for k, (_, l) in losses.items()} | {"patchAcc": accuracy}
+        return sum(w * l for w, l in losses.values()), {k: l.item() for k, (_, l) in losses.items()} | {"patchAcc": accuracy, "charAcc": read}
 
     def box_losses(self, losses, x, things, known):
         box = known[things][:, FIELDS.index("x1"):FIELDS.index("y2") + 1]

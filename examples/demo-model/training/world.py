@@ -193,12 +193,15 @@ def choose_pair(rng, theme, objects):
     return colour, cls
 
 
-def sample_scene(rng, aspect, avoid=frozenset()):
-    """A random scene; `avoid` holds (colour, class) pairs that must not occur."""
+def sample_scene(rng, aspect, avoid=frozenset(), more_signs=0.0):
+    """A random scene; `avoid` holds (colour, class) pairs that must not occur, `more_signs` is the share of
+    scenes that are mostly signs, on top of those that happen to have one."""
     width, height = math.sqrt(aspect), 1 / math.sqrt(aspect)
     wanted = rng.choices(range(MAX_OBJECTS + 1), OBJECT_COUNT_WEIGHTS)[0]
     p = rng.random()
     theme = ("class", rng.choice(CLASSES)) if p < 0.2 else ("colour", rng.choice(COLOURS)) if p < 0.38 else ("mixed", "")
+    if more_signs and rng.random() < more_signs:
+        theme = ("class", "sign")
     limit = 0.25 if rng.random() < 0.5 else 0.03
     objects = []
     for _ in range(90):
