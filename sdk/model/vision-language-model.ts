@@ -123,8 +123,10 @@ class ComposedModel implements VisionLanguageModel {
     this.#running.add(abort);
     let endTurn: (() => void) | undefined;
     try {
+      const queuedMs = performance.now();
       endTurn = await this.#queue.take(abort.signal);
-      return await this.#turn(prepared, onText, abort.signal, startedMs);
+      const queueMs = performance.now() - queuedMs;
+      return await this.#turn(prepared, onText, abort.signal, { startedMs, queueMs });
     } finally {
       endTurn?.();
       this.#running.delete(abort);
@@ -159,7 +161,7 @@ class ComposedModel implements VisionLanguageModel {
     request: PreparedRequest,
     onText: (text: string) => void,
     signal: AbortSignal,
-    startedMs: number,
+    before: { readonly startedMs: number; readonly queueMs: number },
   ): Promise<Answer> {
     const { prompt, images, options } = request;
     const turnMs = performance.now();
@@ -205,14 +207,14 @@ class ComposedModel implements VisionLanguageModel {
         reusedImages: encoded.reused,
       },
       timings: {
-        queueMs: turnMs - startedMs,
+        queueMs: before.queueMs,
         imageMs,
         prefillMs: output.prefillMs,
         timeToFirstTokenMs: imageMs + output.prefillMs,
         decodeMs: output.decodeMs,
         tokensPerSecond:
           output.generatedTokens > 1 ? ((output.generatedTokens - 1) * 1000) / Math.max(output.decodeMs, 1e-3) : 0,
-        totalMs: endMs - startedMs,
+        totalMs: endMs - before.startedMs,
       },
     };
     this.#parts.logger.log('debug', 'generated', {
