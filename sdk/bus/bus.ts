@@ -3,12 +3,13 @@ import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import { BusConnection } from './connection.js';
-import { type Link, LinkClosedError, type PublishProperties } from './link.js';
+import { type IncomingMessage, type Link, LinkClosedError, type PublishProperties } from './link.js';
 import { Outbox, type OutboxMessage } from './outbox.js';
 import { answerOf, PayloadStamper, provenanceOf } from './payloads.js';
+import { decodeRequest } from './request-decoding.js';
 import { type Reply, RequestServer, type Verb } from './request-server.js';
 import { toInstant } from './schemas/common.js';
-import { type AskRequest, askRequestSchema, SCHEMA_IDS } from './schemas/index.js';
+import { type AskRequest, askRequestSchema, availabilitySchema, SCHEMA_IDS } from './schemas/index.js';
 import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT } from './topics.js';
 import type {
   AskHandler,
@@ -68,6 +69,7 @@ class MqttBus implements Bus {
   readonly #ask: Verb<AskRequest, AskResult>;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
+  #nameConflicts = 0;
   #lastLossLogMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
@@ -114,7 +116,8 @@ class MqttBus implements Bus {
         onDown: () => this.#outbox.detach(),
         onMessage: (_link, message) => {
           try {
-            this.#requests.handle(message);
+            if (message.topic === this.topics.availability) this.#checkNamesake(message);
+            else this.#requests.handle(message);
           } catch (error) {
             // Nothing that a stranger sends may take the service down.
             this.#logger.log('error', 'A request could not be handled', { topic: message.topic, error: String(error) });
@@ -169,6 +172,7 @@ class MqttBus implements Bus {
       requestsDuplicate: requests.duplicate,
       responseTopicsRefused: requests.responseTopicsRefused,
       requestsActive: this.#requests.active,
+      nameConflicts: this.#nameConflicts,
     };
   }
 
@@ -251,11 +255,27 @@ class MqttBus implements Bus {
 
   /** On connect: requests first, so that whoever sees `online` can ask; then birth, info, states, waiting answers. */
   async #onUp(link: Link): Promise<void> {
-    await link.subscribe(this.topics.requests);
+    await link.subscribe(this.topics.requests, true);
+    await link.subscribe(this.topics.availability);
     await this.#publishAvailability(link, 'online');
-    if (!link.retainAvailable)
-      this.#logger.log('warn', 'This broker keeps no retained messages: late subscribers see no state');
     this.#outbox.attach((message) => this.#send(link, message), Math.min(SEND_WINDOW, link.receiveMaximum));
+  }
+
+  /**
+   * Two devices with one name overwrite each other, and with one client id throw each other out. Not every broker says
+   * so, but the other one's birth does. A birth that was retained before our first connect may be our own last run.
+   */
+  #checkNamesake(message: IncomingMessage): void {
+    if (message.retain && this.#connection.connects === 0) return;
+    const decoded = decodeRequest(message.payload);
+    const birth = availabilitySchema.safeParse(decoded.ok ? decoded.value : undefined);
+    if (!birth.success || birth.data.state !== 'online' || birth.data.run === this.#stamper.run) return;
+    this.#nameConflicts += 1;
+    this.#logger.log('error', `Another device has the same name ${this.topics.device}; give one of them another name`, {
+      run: this.#stamper.run,
+      otherRun: birth.data.run,
+      topic: message.topic,
+    });
   }
 
   async #publishAvailability(link: Link, state: 'online' | 'stopped'): Promise<void> {

@@ -245,9 +245,7 @@ export class BusConnection {
     if (error instanceof LinkError) {
       switch (error.kind) {
         case 'refused':
-          return new SdkError('ERR_BUS_REJECTED', `${error.message} Check user name, password and access rules.`, {
-            details,
-          });
+          return new SdkError('ERR_BUS_REJECTED', error.message, { details });
         case 'tls':
           return new SdkError(
             'ERR_BUS_REJECTED',

@@ -4,6 +4,7 @@
  * mqtt.js can reconnect and queue by itself; both are switched off. Its queue is unbounded and replays every message
  * of an outage, and a version cannot be renegotiated. `connection.ts` reconnects, `outbox.ts` queues.
  */
+import { Socket } from 'node:net';
 import mqtt, { type IClientOptions, type IPublishPacket, type MqttClient } from 'mqtt';
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
@@ -69,30 +70,37 @@ const OUR_RECEIVE_MAXIMUM = 64;
 const PROTOCOL_REFUSED = new Set([0x01, 0x84]);
 /** MQTT 5 0x10, in a PUBACK: nobody subscribes to the topic. */
 const NO_MATCHING_SUBSCRIBERS = 0x10;
+/** Not every broker sends it: Mosquitto 2.0 just closes. */
 export const SESSION_TAKEN_OVER = 0x8e;
+/** Our will is retained, and this broker keeps no retained messages. */
+const RETAIN_NOT_SUPPORTED = 0x9a;
 const TLS_ERROR = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_OSSL|HOSTNAME_MISMATCH)/;
 
 export class Link {
   readonly version: ProtocolVersion;
   /** Resolves once, with the reason code of the broker's DISCONNECT if there was one. */
   readonly closed: Promise<{ readonly reasonCode: number | undefined }>;
-  readonly retainAvailable: boolean;
   /** Unacknowledged QoS 1 messages that the broker takes. */
   readonly receiveMaximum: number;
   readonly #client: MqttClient;
   readonly #maximumQos: 0 | 1;
   readonly #maximumPacketBytes: number;
   readonly #pending = new Set<(error: LinkClosedError) => void>();
+  /** Message ids whose PUBACK said "no matching subscribers": mqtt.js does not hand that on. */
+  readonly #unheard = new Set<number>();
   #isClosed = false;
 
   constructor(client: MqttClient, version: ProtocolVersion) {
     this.#client = client;
     this.version = version;
     const server = client.serverProperties;
-    this.retainAvailable = server?.retainAvailable ?? true;
     this.#maximumQos = server?.maximumQoS === 0 ? 0 : 1;
     this.#maximumPacketBytes = server?.maximumPacketSize ?? Number.POSITIVE_INFINITY;
     this.receiveMaximum = server?.receiveMaximum ?? 65_535;
+    client.on('packetreceive', (packet) => {
+      if (packet.cmd !== 'puback' || packet.reasonCode !== NO_MATCHING_SUBSCRIBERS) return;
+      if (packet.messageId !== undefined) this.#unheard.add(packet.messageId);
+    });
     let reasonCode: number | undefined;
     client.on('disconnect', (packet) => {
       reasonCode = packet.reasonCode;
@@ -130,24 +138,24 @@ export class Link {
         payload,
         {
           qos: this.#maximumQos,
-          retain: options.retain && this.retainAvailable,
+          retain: options.retain,
           ...(properties === undefined ? {} : { properties }),
         },
         (error, packet) => {
           if (error) reject(rejected(`refused a message on ${topic}: ${reasonOf(error)}`, error));
-          else {
-            const code = packet !== undefined && 'reasonCode' in packet ? packet.reasonCode : undefined;
-            resolve({ unheard: code === NO_MATCHING_SUBSCRIBERS });
-          }
+          else resolve({ unheard: packet?.messageId !== undefined && this.#unheard.delete(packet.messageId) });
         },
       );
     });
   }
 
-  /** @throws LinkClosedError, or SdkError ERR_BUS_REJECTED when the broker does not grant it. */
-  subscribe(filter: string): Promise<void> {
-    // "retain as published" lets a retained command be told from a live one even while connected.
-    const options = this.version === 5 ? { qos: 1 as const, rap: true, rh: 0 } : { qos: 1 as const };
+  /**
+   * @param retainAsPublished MQTT 5: live messages keep their retain flag, so that a retained command shows as one even
+   *   when it comes live. false: the flag marks only what was retained before the subscription, as on 3.1.1.
+   * @throws LinkClosedError, or SdkError ERR_BUS_REJECTED when the broker does not grant it.
+   */
+  subscribe(filter: string, retainAsPublished = false): Promise<void> {
+    const options = this.version === 5 ? { qos: 1 as const, rap: retainAsPublished, rh: 0 } : { qos: 1 as const };
     return this.#tracked((resolve, reject) => {
       this.#client.subscribe(filter, options, (error, granted) => {
         const denied = granted?.some((grant) => grant.qos >= 0x80) ?? false;
@@ -256,6 +264,8 @@ export function openLink(options: LinkOptions, signal: AbortSignal | undefined):
       else options.onMessage(link, message);
     });
     client.once('connect', () => {
+      // Small packets one after the other: with Nagle's algorithm an answer takes 40 ms longer.
+      if (client.stream instanceof Socket) client.stream.setNoDelay(true);
       signal?.removeEventListener('abort', onAbort);
       link = new Link(client, options.version);
       resolve(link);
@@ -333,7 +343,16 @@ function linkError(error: Error & { readonly code?: unknown }, shown: string): L
   const { code } = error;
   if (typeof code === 'number') {
     if (PROTOCOL_REFUSED.has(code)) return new LinkError('protocol', `${shown} does not speak this MQTT version.`);
-    return new LinkError('refused', `${shown} refused the connection: ${error.message} (code ${code}).`);
+    if (code === RETAIN_NOT_SUPPORTED) {
+      return new LinkError(
+        'refused',
+        `${shown} keeps no retained messages, which presence and states need; switch them on.`,
+      );
+    }
+    return new LinkError(
+      'refused',
+      `${shown} refused the connection: ${error.message} (code ${code}). Check user name, password and access rules.`,
+    );
   }
   if (typeof code === 'string' && TLS_ERROR.test(code)) {
     return new LinkError('tls', `The TLS connection to ${shown} failed: ${code}.`, error);

@@ -141,6 +141,8 @@ export interface BusStats {
   readonly requestsDuplicate: number;
   readonly responseTopicsRefused: number;
   readonly requestsActive: number;
+  /** Births of another device with this name. */
+  readonly nameConflicts: number;
 }
 
 export interface Bus extends AsyncDisposable {
