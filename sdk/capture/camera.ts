@@ -53,7 +53,7 @@ export interface Camera extends AsyncDisposable, AsyncIterable<Frame> {
   /**
    * The newest frame, waiting until it is newer than the one the last `read()` gave.
    *
-   * Waits through short outages, but never longer than `timeoutMs` (plus two frame intervals of a slow source).
+   * Waits through short outages, but never longer than `readTimeoutMs` (plus two frame intervals of a slow source).
    * @throws SdkError ERR_CAPTURE_ENDED after the last frame of a file; ERR_CAPTURE_TIMEOUT or the reason of the outage
    *   when no frame came in time (retryable: call again, the camera is being reopened meanwhile); ERR_DISPOSED.
    */

@@ -1,4 +1,5 @@
 export type { Camera, CameraInfo, CameraKind, CameraState, CameraStatus, FramesOptions } from './camera.js';
+export { openCamera } from './open-camera.js';
 export {
   type CameraOptions,
   type CameraSettings,

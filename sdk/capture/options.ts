@@ -38,6 +38,8 @@ export const cameraOptionsSchema = z.strictObject({
   rtspLatencyMs: z.int().min(0).max(10_000).default(200).meta({ title: 'RTSP latency, ms' }),
   /** Without a sign of life for so long the capture process counts as hung and is replaced. */
   timeoutMs: z.int().min(200).max(600_000).default(10_000).meta({ title: 'Silence before restart, ms' }),
+  /** Longest wait of one `read()`; twice `timeoutMs` when left out, so that a short outage passes unnoticed. */
+  readTimeoutMs: z.int().min(1).max(3_600_000).optional().meta({ title: 'Longest wait of a read, ms' }),
   /** From start to first frame. Network cameras need seconds. */
   openTimeoutMs: z.int().min(200).max(600_000).default(30_000).meta({ title: 'Longest wait for the first frame, ms' }),
   /** `false`: the first loss is final. Files are never reopened after an error of their own. */

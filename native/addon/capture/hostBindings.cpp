@@ -1,6 +1,7 @@
 // What the capture host process needs besides capturing: facts of the OpenCV build and of devices, and its own end.
 #include <csignal>
 #include <string>
+#include <vector>
 
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 
 #include "addon/registrar.h"
 #include "capture/frameRing.h"
+#include "capture/gstElements.h"
 #include "capture/videoDevice.h"
 
 namespace scenebus::addon {
@@ -49,6 +51,22 @@ Napi::Value removeStaleRings(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(capture::removeStaleRings()));
 }
 
+/** missingGstElements(names: string[]) -> string[] */
+Napi::Value missingGstElements(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (info.Length() < 1 || !info[0].IsArray())
+    throw Napi::TypeError::New(env, "Expected missingGstElements(names)");
+  const auto list = info[0].As<Napi::Array>();
+  std::vector<std::string> names;
+  for (uint32_t index = 0; index < list.Length(); ++index)
+    names.push_back(list.Get(index).ToString().Utf8Value());
+  const std::vector<std::string> missing = capture::missingGstElements(names);
+  Napi::Array result = Napi::Array::New(env, missing.size());
+  for (uint32_t index = 0; index < missing.size(); ++index)
+    result.Set(index, missing[index]);
+  return result;
+}
+
 /** The kernel sends SIGTERM when the process that started this one is gone, even if it was killed. */
 void followParent(const Napi::CallbackInfo&) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -62,6 +80,7 @@ void exitNow(const Napi::CallbackInfo& info) {
 void registerHost(Napi::Env env, Napi::Object exports) {
   exports.Set("openCvBuild", Napi::Function::New(env, openCvBuild, "openCvBuild"));
   exports.Set("probeVideoDevice", Napi::Function::New(env, probeVideoDevice, "probeVideoDevice"));
+  exports.Set("missingGstElements", Napi::Function::New(env, missingGstElements, "missingGstElements"));
   exports.Set("removeStaleRings", Napi::Function::New(env, removeStaleRings, "removeStaleRings"));
   exports.Set("followParent", Napi::Function::New(env, followParent, "followParent"));
   exports.Set("exitNow", Napi::Function::New(env, exitNow, "exitNow"));

@@ -18,6 +18,7 @@ public:
     return DefineClass(env, "FrameRing",
                        {InstanceMethod("read", &FrameRing::read), InstanceMethod("newest", &FrameRing::newest),
                         InstanceMethod("heartbeat", &FrameRing::heartbeat),
+                        InstanceMethod("newestCapturedAtMs", &FrameRing::newestCapturedAtMs),
                         InstanceMethod("requestDoorbell", &FrameRing::requestDoorbell),
                         InstanceMethod("close", &FrameRing::close)});
   }
@@ -80,6 +81,10 @@ private:
 
   Napi::Value newest(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(reader(info.Env()).newestSequence()));
+  }
+  Napi::Value newestCapturedAtMs(const Napi::CallbackInfo& info) {
+    const RingReader::Pin pin = reader(info.Env()).pinNewest(0);
+    return Napi::Number::New(info.Env(), pin ? static_cast<double>(pin.meta().capturedAtUs) / 1000 : 0);
   }
   Napi::Value heartbeat(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(reader(info.Env()).heartbeat()));

@@ -1,0 +1,56 @@
+/** The reader's side of the shared-memory ring, bound by the engine addon: no OpenCV in this process. */
+import { SdkError } from '../core/errors.js';
+import { engineAddon } from '../native/index.js';
+
+export interface RingFrame {
+  readonly sequence: number;
+  readonly width: number;
+  readonly height: number;
+  readonly capturedAtMs: number;
+  /** Negative when the source has none. */
+  readonly mediaTimeMs: number;
+  readonly data: Uint8Array;
+}
+
+/** See native/capture/frameRing.h. Every call returns at once; a read costs one copy of the frame. */
+export interface FrameRing {
+  /** The newest frame with a sequence above `afterSequence`, or null. */
+  read(afterSequence: number): RingFrame | null;
+  /** Sequence of the newest frame, 0 before the first. */
+  newest(): number;
+  /** When it was captured, Unix milliseconds; 0 before the first. */
+  newestCapturedAtMs(): number;
+  /** Grows while the host is alive. */
+  heartbeat(): number;
+  /** One byte comes through the doorbell at the next frame. Look at `newest()` once more after asking. */
+  requestDoorbell(): void;
+  /** Unmaps; every later call throws. */
+  close(): void;
+}
+
+declare module '../native/addon-types.js' {
+  interface EngineAddon {
+    /** Maps a ring by its name and takes the name away. Throws when there is none. */
+    readonly FrameRing: new (
+      name: string,
+    ) => FrameRing;
+  }
+}
+
+/** @returns undefined when the name is gone: the host has replaced this ring by a larger one meanwhile. */
+export function openFrameRing(name: string): FrameRing | undefined {
+  const { FrameRing } = engineAddon();
+  try {
+    return new FrameRing(name);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    if (/No such file/i.test(message)) return undefined;
+    throw new SdkError(
+      'ERR_CAPTURE_HOST_DIED',
+      `Expected the capture host's shared memory, but it cannot be used: ${message}.`,
+      {
+        cause,
+      },
+    );
+  }
+}

@@ -1,0 +1,160 @@
+/** One life of a capture host: from its start to the end of the source, its failure, or its hanging. */
+import { SdkError } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { redactText } from './address.js';
+import { type FrameRing, openFrameRing } from './frame-ring.js';
+import type { FromHost, RingMessage, StartMessage } from './host/protocol.js';
+import { CaptureHost } from './host-process.js';
+
+export type SessionEnd =
+  | { readonly type: 'ended' }
+  | { readonly type: 'closed' }
+  | { readonly type: 'failed'; readonly error: SdkError };
+
+export interface SessionHandlers {
+  onResolved(kind: 'file' | 'images', loop: boolean): void;
+  /** A new ring takes the place of the one before; or only the frames' size has changed. */
+  onRing(ring: FrameRing, message: RingMessage): void;
+  /** A frame is there that was waited for. */
+  onDoorbell(): void;
+}
+
+export class HostSession {
+  readonly #start: StartMessage;
+  readonly #secrets: readonly string[];
+  readonly #handlers: SessionHandlers;
+  readonly #logger: Logger;
+  readonly #end: Promise<SessionEnd>;
+  #settle: (end: SessionEnd) => void = () => {};
+  #host: CaptureHost | undefined;
+  #ring: FrameRing | undefined;
+  #ringName = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(start: StartMessage, secrets: readonly string[], handlers: SessionHandlers, logger: Logger) {
+    this.#start = start;
+    this.#secrets = secrets;
+    this.#handlers = handlers;
+    this.#logger = logger;
+    this.#end = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  get hostPid(): number | undefined {
+    return this.#host?.pid;
+  }
+
+  get ring(): FrameRing | undefined {
+    return this.#ring;
+  }
+
+  /** Runs to the end and leaves no process behind. The last ring stays open; it is the caller's to close. */
+  async run(): Promise<SessionEnd> {
+    const { openTimeoutMs } = this.#start.settings;
+    const host = new CaptureHost({
+      onMessage: (message) => this.#onMessage(message),
+      onDoorbell: () => this.#handlers.onDoorbell(),
+      onDeath: (error) => this.#fail(error),
+      onLine: (line) => this.#logger.log('debug', `capture host: ${redactText(line, this.#secrets)}`),
+    });
+    this.#host = host;
+    this.#timer = setTimeout(() => {
+      this.#fail(
+        new SdkError(
+          'ERR_CAPTURE_TIMEOUT',
+          `Expected a first frame within ${openTimeoutMs} ms (openTimeoutMs), but none came. Check the camera, or allow it more time.`,
+          { details: { openTimeoutMs } },
+        ),
+      );
+    }, openTimeoutMs);
+    host.send(this.#start);
+    const end = await this.#end;
+    clearTimeout(this.#timer);
+    await host.stop();
+    return end;
+  }
+
+  close(): void {
+    this.#settle({ type: 'closed' });
+  }
+
+  #fail(error: SdkError): void {
+    const details = Object.fromEntries(
+      Object.entries(error.details).map(([key, value]) => [
+        key,
+        typeof value === 'string' ? redactText(value, this.#secrets) : value,
+      ]),
+    );
+    this.#settle({
+      type: 'failed',
+      error: new SdkError(error.code, redactText(error.message, this.#secrets), { details }),
+    });
+  }
+
+  #onMessage(message: FromHost): void {
+    switch (message.type) {
+      case 'resolved':
+        this.#handlers.onResolved(message.kind, message.loop);
+        return;
+      case 'ring':
+        this.#onRing(message);
+        return;
+      case 'warning':
+        this.#logger.log('warn', redactText(message.message, this.#secrets));
+        return;
+      case 'ended':
+        this.#settle({ type: 'ended' });
+        return;
+      case 'failed':
+        this.#fail(new SdkError(message.code, message.message));
+        return;
+      case 'support':
+        return;
+    }
+  }
+
+  #onRing(message: RingMessage): void {
+    try {
+      if (message.name !== this.#ringName) {
+        const ring = openFrameRing(message.name);
+        if (!ring) return; // the message about its successor is on its way
+        const old = this.#ring;
+        this.#ring = ring;
+        this.#ringName = message.name;
+        old?.close();
+        clearTimeout(this.#timer);
+        this.#watch(ring);
+      }
+      if (this.#ring) this.#handlers.onRing(this.#ring, message);
+    } catch (error) {
+      this.#fail(error instanceof SdkError ? error : new SdkError('ERR_CAPTURE_HOST_DIED', String(error)));
+    }
+  }
+
+  /** Looks at a counter in shared memory a few times in `timeoutMs`: watching costs no message and no copy. */
+  #watch(ring: FrameRing): void {
+    const { timeoutMs } = this.#start.settings;
+    let beat = ring.heartbeat();
+    let seenAt = performance.now();
+    this.#timer = setInterval(
+      () => {
+        const now = performance.now();
+        const current = ring.heartbeat();
+        if (current !== beat) {
+          beat = current;
+          seenAt = now;
+        } else if (now - seenAt >= timeoutMs) {
+          this.#fail(
+            new SdkError(
+              'ERR_CAPTURE_TIMEOUT',
+              `Expected a frame within ${timeoutMs} ms (timeoutMs), but the source hangs. Its capture process is being replaced; if it happens often, check cable, power and network.`,
+              { details: { timeoutMs } },
+            ),
+          );
+        }
+      },
+      Math.min(Math.max(timeoutMs / 5, 50), 1000),
+    );
+  }
+}

@@ -1,0 +1,280 @@
+/** A camera kept alive: runs capture hosts one after another and gives readers their frames. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isSdkError, SdkError } from '../core/errors.js';
+import { type Logger, silentLogger } from '../core/logger.js';
+import type { CallOptions, Frame } from '../core/types.js';
+import { type CaptureAddress, redactAddress, secretsOf } from './address.js';
+import type { Camera, CameraInfo, CameraKind, CameraStatus, FramesOptions } from './camera.js';
+import type { FrameRing, RingFrame } from './frame-ring.js';
+import { FrameWaiters } from './frame-waiters.js';
+import type { RingMessage } from './host/protocol.js';
+import { HostSession, type SessionEnd } from './host-session.js';
+import type { CameraSettings } from './options.js';
+import { reopenDelayMs, reopenSettings } from './reopening.js';
+import { StatusFeed } from './status-feed.js';
+
+/** After so long with frames a loss counts as the first of a new row. */
+const STABLE_MS = 5000;
+
+export interface ManagedCameraOptions {
+  readonly id: string;
+  /** As the caller wrote it. */
+  readonly address: string;
+  readonly parsed: CaptureAddress;
+  readonly settings: CameraSettings;
+  readonly logger?: Logger | undefined;
+}
+
+export class ManagedCamera implements Camera {
+  readonly #options: ManagedCameraOptions;
+  readonly #logger: Logger;
+  readonly #secrets: readonly string[];
+  readonly #waiters = new FrameWaiters();
+  readonly #feed = new StatusFeed();
+  readonly #closing = new AbortController();
+  readonly #firstFrame: Promise<void>;
+  #onFirstFrame: { resolve(): void; reject(error: unknown): void } = { resolve: () => {}, reject: () => {} };
+  #running: Promise<void> = Promise.resolve();
+  #session: HostSession | undefined;
+  #ring: FrameRing | undefined;
+  #info: CameraInfo;
+  #loop: boolean;
+  #lastSequence = 0;
+  #readPosition = 0;
+  #streamingSince: number | undefined;
+  #everStreamed = false;
+
+  constructor(options: ManagedCameraOptions) {
+    this.#options = options;
+    this.#logger = options.logger ?? silentLogger;
+    this.#secrets = secretsOf(options.address);
+    this.#loop = options.settings.loop ?? (options.parsed.kind === 'path' && options.parsed.loop === true);
+    this.#info = Object.freeze({
+      id: options.id,
+      address: redactAddress(options.address),
+      kind: options.parsed.kind === 'path' ? 'file' : options.parsed.kind,
+      size: undefined,
+      framesPerSecond: undefined,
+      backend: undefined,
+    });
+    this.#firstFrame = new Promise((resolve, reject) => {
+      this.#onFirstFrame = { resolve, reject };
+    });
+    this.#firstFrame.catch(() => {}); // whoever opened with requireFirstFrame: false does not look
+  }
+
+  /** Starts capturing. Resolves with the first frame; rejects when the first attempt fails and must not. */
+  start(): Promise<void> {
+    this.#running = this.#run().catch((error: unknown) => this.#giveUp(error));
+    return this.#firstFrame;
+  }
+
+  get info(): CameraInfo {
+    return this.#info;
+  }
+
+  get status(): CameraStatus {
+    return this.#feed.current;
+  }
+
+  get newestFrameAtMs(): number | undefined {
+    return this.#ring?.newestCapturedAtMs() || undefined;
+  }
+
+  /** Of the running capture host; for supervision and tests. */
+  get hostPid(): number | undefined {
+    return this.#session?.hostPid;
+  }
+
+  async read(options: CallOptions = {}): Promise<Frame> {
+    const { settings } = this.#options;
+    const intervalMs = 1000 / (this.#info.framesPerSecond ?? 30);
+    const limitMs = (settings.readTimeoutMs ?? 2 * settings.timeoutMs) + 2 * intervalMs;
+    const frame = await this.#next(this.#readPosition, options.signal, limitMs);
+    this.#readPosition = Math.max(this.#readPosition, frame.sequence);
+    return frame;
+  }
+
+  async *frames(options: FramesOptions = {}): AsyncGenerator<Frame, void, undefined> {
+    const { signal, maxFps } = options;
+    if (maxFps !== undefined && !(maxFps > 0)) {
+      throw new SdkError('ERR_ARGUMENT_INVALID', `Expected maxFps above 0, but received ${maxFps}.`);
+    }
+    let position = 0;
+    for (;;) {
+      let frame: Frame;
+      const startedAt = performance.now();
+      try {
+        frame = await this.#next(position, signal, undefined);
+      } catch (error) {
+        if (isSdkError(error, 'ERR_CAPTURE_ENDED') || isSdkError(error, 'ERR_DISPOSED')) return;
+        throw error;
+      }
+      position = frame.sequence;
+      yield frame;
+      const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (performance.now() - startedAt);
+      if (pauseMs > 0) {
+        const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+        await sleep(pauseMs, undefined, { signal: either }).catch(() => {});
+      }
+    }
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Frame> {
+    return this.frames()[Symbol.asyncIterator]();
+  }
+
+  statusChanges(options?: CallOptions): AsyncIterable<CameraStatus> {
+    return this.#feed.changes(options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      this.#closing.abort();
+      this.#session?.close();
+    }
+    await this.#running;
+    this.#useRing(undefined);
+    this.#feed.set({ state: 'closed' });
+    this.#waiters.rejectAll(this.#disposedError());
+    this.#onFirstFrame.reject(this.#disposedError());
+  }
+
+  async #next(after: number, signal: AbortSignal | undefined, limitMs: number | undefined): Promise<Frame> {
+    signal?.throwIfAborted();
+    if (this.#closing.signal.aborted) throw this.#disposedError();
+    const final = this.#finalError();
+    if (final) {
+      const rest = this.#ring?.read(after); // the last frame of a clip
+      if (rest) return this.#toFrame(rest);
+      throw final;
+    }
+    return this.#toFrame(
+      await this.#waiters.next({ after, signal, limitMs, onLimit: () => this.#limitError(limitMs ?? 0) }),
+    );
+  }
+
+  #toFrame(frame: RingFrame): Frame {
+    const { sequence, width, height, capturedAtMs, mediaTimeMs, data } = frame;
+    const id = `${this.#options.id}-${String(sequence).padStart(6, '0')}`;
+    const common = { id, capturedAtMs, sequence, width, height, format: 'bgr8', data } as const;
+    return mediaTimeMs >= 0 ? { ...common, mediaTimeMs } : common;
+  }
+
+  async #run(): Promise<void> {
+    let attempt = 0;
+    while (!this.#closing.signal.aborted) {
+      const end = await this.#runSession();
+      if (end.type === 'closed') return;
+      if (end.type === 'ended') {
+        this.#feed.set({ state: 'ended' });
+        this.#onFirstFrame.resolve();
+        this.#waiters.wake();
+        this.#waiters.rejectAll(this.#finalError());
+        return;
+      }
+      const { error } = end;
+      const streamedMs = this.#streamingSince === undefined ? 0 : performance.now() - this.#streamingSince;
+      this.#streamingSince = undefined;
+      this.#useRing(undefined); // what is in there is old by now
+      if (!this.#everStreamed && this.#options.settings.requireFirstFrame) return this.#giveUp(error);
+      const facts = { kind: this.#info.kind, loop: this.#loop, everStreamed: this.#everStreamed };
+      const settings = reopenSettings(this.#options.settings, facts, error);
+      attempt = streamedMs >= STABLE_MS ? 1 : attempt + 1;
+      if (!settings || (settings.attempts !== undefined && attempt > settings.attempts)) return this.#giveUp(error);
+      const delayMs = reopenDelayMs(settings, attempt);
+      this.#logger.log('warn', `${this.#options.id}: ${error.message} Reopening in ${delayMs} ms.`, {
+        code: error.code,
+      });
+      this.#feed.set({ state: 'reopening', error, attempt, retryAtMs: Date.now() + delayMs });
+      await sleep(delayMs, undefined, { signal: this.#closing.signal }).catch(() => {});
+    }
+  }
+
+  async #runSession(): Promise<SessionEnd> {
+    const { parsed, settings } = this.#options;
+    const session = new HostSession(
+      { type: 'start', address: parsed, settings, firstSequence: this.#lastSequence + 1 },
+      this.#secrets,
+      {
+        onResolved: (kind, loop) => this.#resolve(kind, loop),
+        onRing: (ring, message) => this.#stream(ring, message),
+        onDoorbell: () => this.#waiters.wake(),
+      },
+      this.#logger,
+    );
+    this.#session = session;
+    const end = await session.run();
+    if (this.#ring) this.#lastSequence = Math.max(this.#lastSequence, this.#ring.newest());
+    this.#session = undefined;
+    return end;
+  }
+
+  #resolve(kind: CameraKind, loop: boolean): void {
+    this.#loop = loop;
+    this.#info = Object.freeze({ ...this.#info, kind });
+  }
+
+  #stream(ring: FrameRing, message: RingMessage): void {
+    if (this.#closing.signal.aborted) return;
+    const { width, height, framesPerSecond, backend } = message;
+    this.#info = Object.freeze({
+      ...this.#info,
+      size: { width, height },
+      framesPerSecond: framesPerSecond > 0 ? framesPerSecond : undefined,
+      backend,
+    });
+    this.#ring = ring; // the session has closed the one before
+    if (this.#feed.current.state !== 'streaming') {
+      this.#logger.log('info', `${this.#options.id}: ${this.#info.address}, ${width}x${height}, ${backend}`);
+      this.#streamingSince = performance.now();
+      this.#everStreamed = true;
+      this.#feed.set({ state: 'streaming' });
+      this.#onFirstFrame.resolve();
+    }
+    this.#waiters.use(ring);
+  }
+
+  #useRing(ring: FrameRing | undefined): void {
+    if (this.#ring && this.#ring !== ring) this.#ring.close();
+    this.#ring = ring;
+    this.#waiters.use(ring);
+  }
+
+  #giveUp(cause: unknown): void {
+    const error = cause instanceof SdkError ? cause : new SdkError('ERR_CAPTURE_LOST', String(cause), { cause });
+    this.#useRing(undefined);
+    this.#feed.set({ state: 'failed', error });
+    this.#onFirstFrame.reject(error);
+    this.#waiters.rejectAll(error);
+  }
+
+  #finalError(): SdkError | undefined {
+    const { state, error } = this.#feed.current;
+    if (state === 'closed') return this.#disposedError();
+    if (state === 'failed') return error;
+    if (state !== 'ended') return undefined;
+    return new SdkError(
+      'ERR_CAPTURE_ENDED',
+      `Expected another frame, but ${this.#info.address} has ended. Open it again, or open it with loop: true.`,
+    );
+  }
+
+  #limitError(limitMs: number): SdkError {
+    const { state, error } = this.#feed.current;
+    if (state === 'reopening' && error) {
+      return new SdkError(error.code, `${error.message} It is being reopened: read again later.`, {
+        details: error.details,
+        cause: error,
+      });
+    }
+    return new SdkError(
+      'ERR_CAPTURE_TIMEOUT',
+      `Expected a frame from ${this.#info.address} within ${Math.round(limitMs)} ms, but none came (${state}). Read again later, or see statusChanges().`,
+    );
+  }
+
+  #disposedError(): SdkError {
+    return new SdkError('ERR_DISPOSED', `Camera ${this.#options.id} has been closed. Open it again to read from it.`);
+  }
+}
