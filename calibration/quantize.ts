@@ -17,7 +17,7 @@ import {
   planTensors,
   quantizationConfig,
 } from './quantize-plan.js';
-import { bf16Bits, type QuantizedRows, quantizeRows } from './round-to-nearest.js';
+import { bf16Bits, groupScales, quantizeRows } from './round-to-nearest.js';
 import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
 
 export const QUANTIZE_GROUP_SIZES = [32, 64, 128] as const;
@@ -226,7 +226,7 @@ interface Piece {
   readonly squaredSum: number;
 }
 
-/** The bytes of one output tensor, a bounded piece at a time. Scales are computed again rather than kept. */
+/** The bytes of one output tensor, a bounded piece at a time. */
 function* pieces(tensor: OutputTensor, groupSize: number): Generator<Piece> {
   const plain = (bytes: ArrayBufferView): Piece => ({ bytes, squaredError: 0, squaredSum: 0 });
   const { source, part } = tensor;
@@ -252,20 +252,24 @@ function* pieces(tensor: OutputTensor, groupSize: number): Generator<Piece> {
       yield plain(Uint16Array.from(values, bf16Bits));
       continue;
     }
-    const quantized: QuantizedRows | null = quantizeRows(values, rowElements, groupSize);
-    if (quantized === null) {
-      const name = tensor.name.replace(/_(packed|scale)$/, '');
-      throw new SdkError(
-        'ERR_MODEL_INVALID',
-        `${name} holds values that are not finite numbers: the source is damaged.`,
-        {
-          details: { tensor: name, file: source.file },
-        },
-      );
+    // Scales lie behind all packed words in the file: they are computed again rather than kept.
+    if (part === 'scale') yield plain(groupScales(values, groupSize) ?? notFinite(tensor));
+    else {
+      const { packed, squaredError, squaredSum } = quantizeRows(values, groupSize) ?? notFinite(tensor);
+      yield { bytes: packed, squaredError, squaredSum };
     }
-    const { packed, scales, squaredError, squaredSum } = quantized;
-    yield { bytes: part === 'packed' ? packed : scales, squaredError, squaredSum };
   }
+}
+
+function notFinite({ name, source }: OutputTensor): never {
+  const tensor = name.replace(/_(packed|scale)$/, '');
+  throw new SdkError(
+    'ERR_MODEL_INVALID',
+    `${tensor} holds values that are not finite numbers: the source is damaged.`,
+    {
+      details: { tensor, file: source.file },
+    },
+  );
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {

@@ -18,6 +18,8 @@ export interface QuantizedRows {
 /** A group of zeros, or of values that bfloat16 cannot scale, gets this scale and the value 0. */
 const SMALLEST_SCALE = 1e-20;
 
+const LARGEST_FLOAT = 3.4028234663852886e38;
+
 /** Adding and taking away 1.5·2²³ leaves a float32 no fraction bits: round to nearest, ties to even. */
 const ROUNDING = 12_582_912;
 
@@ -37,30 +39,35 @@ export function bf16Value(bits: number): number {
   return floatBits[0]!;
 }
 
+/** `weights`: whole groups. Null when a weight is not a finite number. */
+export function groupScales(weights: Float32Array, groupSize: number): Uint16Array | null {
+  const scales = new Uint16Array(weights.length / groupSize);
+  for (let group = 0, i = 0; group < scales.length; group += 1) {
+    let largest = 0;
+    for (const end = i + groupSize; i < end; i += 1) {
+      const magnitude = Math.abs(weights[i]!);
+      // A NaN fails every comparison: ask for what is wanted, not for what is not.
+      if (!(magnitude <= LARGEST_FLOAT)) return null;
+      if (magnitude > largest) largest = magnitude;
+    }
+    scales[group] = bf16Bits(Math.max(Math.fround(largest / 7.5), SMALLEST_SCALE));
+  }
+  return scales;
+}
+
 /**
  * @param weights `[rows, inputs]`; `inputs` is a multiple of `groupSize`, itself a multiple of 8
  * @returns null when a weight is not a finite number
  */
-export function quantizeRows(weights: Float32Array, inputs: number, groupSize: number): QuantizedRows | null {
-  const groups = weights.length / groupSize;
+export function quantizeRows(weights: Float32Array, groupSize: number): QuantizedRows | null {
+  const scales = groupScales(weights, groupSize);
+  if (scales === null) return null;
   const packed = new Int32Array(weights.length / 8);
-  const scales = new Uint16Array(groups);
   let squaredError = 0;
   let squaredSum = 0;
-  if (inputs % groupSize !== 0) throw new RangeError('inputs must be a multiple of the group size');
-  for (let group = 0; group < groups; group += 1) {
-    const start = group * groupSize;
-    let largest = 0;
-    for (let i = start; i < start + groupSize; i += 1) {
-      const magnitude = Math.abs(weights[i]!);
-      // A NaN fails every comparison: ask for what is wanted, not for what is not.
-      if (!(magnitude <= 3.4028234663852886e38)) return null;
-      if (magnitude > largest) largest = magnitude;
-    }
-    const bits = bf16Bits(Math.max(Math.fround(largest / 7.5), SMALLEST_SCALE));
-    const scale = bf16Value(bits);
-    scales[group] = bits;
-    for (let i = start; i < start + groupSize; i += 8) {
+  for (let group = 0, i = 0; group < scales.length; group += 1) {
+    const scale = bf16Value(scales[group]!);
+    for (const end = i + groupSize; i < end; i += 8) {
       let word = 0;
       for (let j = 0; j < 8; j += 1) {
         const weight = weights[i + j]!;

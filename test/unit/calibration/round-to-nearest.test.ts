@@ -31,7 +31,7 @@ describe('bf16Bits', () => {
 describe('quantizeRows', () => {
   it('packs value + 8, lowest bits first, with the scale absmax / 7.5 in bfloat16', () => {
     const group = Float32Array.from({ length: 32 }, (_, i) => [7.5, -7.5, 0.4, -0.6, 3, -3, 1.5, 2.5][i % 8]!);
-    const { packed, scales } = quantizeRows(group, 32, 32)!;
+    const { packed, scales } = quantizeRows(group, 32)!;
     expect([...scales]).toEqual([0x3f80]);
     // 7.5 → 8 → clamped to 7; −7.5 → −8; 0.4 → 0; −0.6 → −1; 3; −3; 1.5 → 2 and 2.5 → 2 (ties to even)
     const nibbles = [7, -8, 0, -1, 3, -3, 2, 2].map((q) => q + 8);
@@ -49,7 +49,7 @@ describe('quantizeRows', () => {
       };
       const inputs = 256;
       const weights = Float32Array.from({ length: 3 * inputs }, (_, i) => random() * 10 ** ((i % 7) - 3));
-      const { packed, scales, squaredError, squaredSum } = quantizeRows(weights, inputs, groupSize)!;
+      const { packed, scales, squaredError, squaredSum } = quantizeRows(weights, groupSize)!;
       expect(scales.length).toBe((3 * inputs) / groupSize);
       const restored = dequantize(packed, scales, groupSize);
       let error = 0;
@@ -66,7 +66,7 @@ describe('quantizeRows', () => {
   );
 
   it('gives a group of zeros a finite scale and zeros', () => {
-    const { packed, scales } = quantizeRows(new Float32Array(64), 32, 32)!;
+    const { packed, scales } = quantizeRows(new Float32Array(64), 32)!;
     expect([...packed].every((word) => word === 0x88888888 - 2 ** 32)).toBe(true);
     for (const bits of scales) expect(Number.isFinite(bf16Value(bits))).toBe(true);
   });
@@ -75,7 +75,7 @@ describe('quantizeRows', () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       const weights = new Float32Array(32);
       weights[17] = bad;
-      expect(quantizeRows(weights, 32, 32)).toBeNull();
+      expect(quantizeRows(weights, 32)).toBeNull();
     }
   });
 });
