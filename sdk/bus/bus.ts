@@ -123,9 +123,7 @@ class MqttBus implements Bus {
             this.#logger.log('error', 'A request could not be handled', { topic: message.topic, error: String(error) });
           }
         },
-        onState: (state) => {
-          for (const listener of this.#stateListeners) listener(state);
-        },
+        onState: (state) => this.#tell(this.#stateListeners, state),
       },
     );
   }
@@ -212,10 +210,17 @@ class MqttBus implements Bus {
   }
 
   async removeCamera(cameraId: string): Promise<void> {
+    const { link } = this.#connection;
+    if (link === undefined) {
+      throw new SdkError(
+        'ERR_BUS_UNREACHABLE',
+        `The messages of ${cameraId} stay on ${this.broker} while it cannot be reached; remove the camera again later.`,
+      );
+    }
     for (const topic of [this.topics.cameraStatus(cameraId), this.topics.cameraScene(cameraId)]) {
       this.#outbox.forget(topic);
       // An empty retained payload deletes the retained message [MQTT-3.3.1-10].
-      await this.#connection.link?.publish(topic, '', { retain: true });
+      await link.publish(topic, '', { retain: true });
     }
   }
 
@@ -366,7 +371,18 @@ class MqttBus implements Bus {
   }
 
   #announce(topic: string, payload: unknown, retain: boolean): void {
-    for (const listener of this.#publishedListeners) listener({ topic, payload, retain });
+    this.#tell(this.#publishedListeners, { topic, payload, retain });
+  }
+
+  /** A listener that throws must not stop the connection. */
+  #tell<T>(listeners: ReadonlySet<(value: T) => void>, value: T): void {
+    for (const listener of [...listeners]) {
+      try {
+        listener(value);
+      } catch (error) {
+        this.#logger.log('error', 'A listener of the bus failed', { error: String(error) });
+      }
+    }
   }
 
   #logLoss(message: OutboxMessage, why: 'queue-full' | 'expired' | 'refused', error: unknown): void {

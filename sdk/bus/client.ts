@@ -121,7 +121,13 @@ class MqttBusClient implements BusClient {
         onDown: () => {},
         onMessage: (_link, message) => this.#receive(message),
         onState: (state) => {
-          for (const listener of [...this.#stateListeners]) listener(state);
+          for (const listener of [...this.#stateListeners]) {
+            try {
+              listener(state);
+            } catch (error) {
+              this.#logger.log('error', 'A listener of the bus client failed', { error: String(error) });
+            }
+          }
         },
       },
     );

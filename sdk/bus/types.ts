@@ -164,7 +164,7 @@ export interface Bus extends AsyncDisposable {
   publishHealth(health: HealthInput): Promise<PublishResult>;
   publishCameraStatus(cameraId: string, status: CameraStatusInput): Promise<PublishResult>;
   publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult>;
-  /** Removes a camera's retained messages and forgets them. */
+  /** Removes a camera's retained messages and forgets them. @throws SdkError ERR_BUS_UNREACHABLE while offline. */
   removeCamera(cameraId: string): Promise<void>;
   /** One handler; until there is one, questions get ERR_BUSY. Returns a function that takes it away. */
   onAsk(handler: AskHandler): () => void;

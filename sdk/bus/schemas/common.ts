@@ -35,7 +35,7 @@ export function envelope<Id extends string>(schema: Id) {
     seq: z.int().min(0).meta({
       title: 'Sequence number',
       description:
-        'Counts the messages of this topic within a run; a gap is a lost message, a repeated number the same message again',
+        'Counts the messages of a topic (of all responses together) within a run; a repeated number is the same message again',
     }),
     ts: instant.meta({ title: 'Time', description: 'When the payload was made, UTC, ISO 8601 with milliseconds' }),
   };

@@ -128,6 +128,23 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(bus.state).toBe('closed');
   });
 
+  it('keeps its connection when a listener throws, and says when a camera cannot be removed now', async () => {
+    await using proxy = await startProxy(broker.port);
+    await using bus = await open(proxy.url, 'listened');
+    const fail = (): never => {
+      throw new Error('listener');
+    };
+    bus.onStateChange(fail);
+    bus.onPublished(fail);
+    expect(await bus.publishScene('cam0', observation())).toBe('delivered');
+    proxy.close();
+    await until(() => bus.state === 'offline');
+    await expect(bus.removeCamera('cam0')).rejects.toMatchObject({ code: 'ERR_BUS_UNREACHABLE' });
+    proxy.open();
+    await until(() => bus.state === 'online');
+    expect(await bus.publishScene('cam0', observation())).toBe('delivered');
+  });
+
   it('waits for a broker that starts later', async () => {
     await using proxy = await startProxy(broker.port);
     proxy.close();
