@@ -3,12 +3,12 @@
  * name (`<t300>`, which `decode` shows), and a chat template writes the prompt of a case; the number of messages
  * chooses the case.
  */
-import { mkdtemp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ChatMessage, ModelImage } from '#sdk/model/types.js';
 import { BYTE_CHARACTERS } from '#sdk/text/byte-level.js';
+import { makeTemporaryFolder } from './temporary-folder.js';
 import { LLAMA3_PATTERN } from './tiny-tokenizer.js';
 
 const golden = fileURLToPath(new URL('../fixtures/golden', import.meta.url));
@@ -44,7 +44,7 @@ export function messagesOf(index: number, images: readonly ModelImage[]): ChatMe
 }
 
 export async function writeGoldenModelFolder(cases: readonly GoldenCase[]): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'scenebus-golden-'));
+  const directory = await makeTemporaryFolder('scenebus-golden-');
   const source = join(golden, 'tiny-a');
   for (const file of await readdir(source)) await symlink(join(source, file), join(directory, file));
   // Names win over bytes of the same id: no text is encoded here.

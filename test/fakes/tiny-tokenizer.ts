@@ -2,10 +2,10 @@
  * A small byte-level BPE tokenizer.json with Llama 3's pre-tokenizer and special-token names, written by hand-made
  * rules: 256 bytes, the numbers 0–99, and left-to-right merges of a few words.
  */
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BYTE_CHARACTERS } from '#sdk/text/byte-level.js';
+import { makeTemporaryFolder } from './temporary-folder.js';
 
 export const LLAMA3_PATTERN =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -106,7 +106,7 @@ export type TokenizerJson = ReturnType<typeof tinyTokenizerJson>;
 
 /** A folder with the tokenizer's files; `files` adds or replaces some (undefined leaves one out). */
 export async function writeTokenizerFolder(files: Readonly<Record<string, string | undefined>> = {}): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'scenebus-tokenizer-'));
+  const directory = await makeTemporaryFolder('scenebus-tokenizer-');
   const all: Record<string, string | undefined> = {
     'tokenizer.json': JSON.stringify(tinyTokenizerJson()),
     'tokenizer_config.json': JSON.stringify({ bos_token: '<|begin_of_text|>', eos_token: '<|eot_id|>' }),

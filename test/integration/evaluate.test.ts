@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -9,6 +8,7 @@ import { evaluateModel } from '#calibration/evaluation/run-model.js';
 import { findPython, readScenes } from '#calibration/evaluation/scenes.js';
 import { goldenImagePath } from '../fakes/golden-model-folder.js';
 import { createFakeModel } from '../fakes/model.js';
+import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
 
 const run = promisify(execFile);
 const program = fileURLToPath(new URL('../../dist/calibration/evaluate.js', import.meta.url));
@@ -16,7 +16,7 @@ const program = fileURLToPath(new URL('../../dist/calibration/evaluate.js', impo
 describe('evaluateModel', () => {
   let folder: string;
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'scenebus-scenes-'));
+    folder = await makeTemporaryFolder('scenebus-scenes-');
     const scene = (image: string, questions: object[]) => ({
       image,
       width: 50,
@@ -56,7 +56,7 @@ describe('evaluateModel', () => {
   });
 
   it('names the line of a scene that is none', async () => {
-    const broken = await mkdtemp(join(tmpdir(), 'scenebus-scenes-'));
+    const broken = await makeTemporaryFolder('scenebus-scenes-');
     await writeFile(join(broken, 'scenes.jsonl'), '{"image":"../secret.png","objects":[],"questions":[]}\n');
     await expect(readScenes(broken)).rejects.toMatchObject({
       code: 'ERR_CONFIG_INVALID',

@@ -1,8 +1,7 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeImage, type LoadModelOptions, loadModel, type Progress } from 'scenebus';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   type GoldenCase,
   goldenImagePath,
@@ -11,6 +10,7 @@ import {
   readGoldenCase,
   writeGoldenModelFolder,
 } from '../fakes/golden-model-folder.js';
+import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
 import { tinyTokenizerJson } from '../fakes/tiny-tokenizer.js';
 
 const NAMES = ['img1_first', 'img1_chat', 'img2_interleaved', 'img2_consecutive', 'img_last', 'long', 'text_only'];
@@ -21,11 +21,7 @@ let cacheDirectory: string;
 beforeAll(async () => {
   cases = await Promise.all(NAMES.map(readGoldenCase));
   directory = await writeGoldenModelFolder(cases);
-  cacheDirectory = await mkdtemp(join(tmpdir(), 'scenebus-cache-'));
-});
-afterAll(async () => {
-  await rm(directory, { recursive: true, force: true });
-  await rm(cacheDirectory, { recursive: true, force: true });
+  cacheDirectory = await makeTemporaryFolder('scenebus-cache-');
 });
 
 const load = (options: LoadModelOptions = {}) => loadModel(directory, { cacheDirectory, threads: 1, ...options });
@@ -122,7 +118,6 @@ describe('loadModel', () => {
       code: 'ERR_MODEL_INVALID',
       details: { problems },
     });
-    await rm(other, { recursive: true });
   });
 
   it('refuses a damaged tokenizer before it opens an engine', async () => {
@@ -135,7 +130,6 @@ describe('loadModel', () => {
       code: 'ERR_TOKENIZER_INVALID',
     });
     expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
-    await rm(damaged, { recursive: true });
   });
 
   it('refuses an unknown backend', async () => {
