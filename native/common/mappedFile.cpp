@@ -59,6 +59,9 @@ std::string MappedFile::map(const std::string& path, int64_t offsetBytes, int64_
   mSkip = static_cast<size_t>(offsetBytes - start);
   mMapped = mSkip + mSize;
   void* base = ::mmap(nullptr, mMapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.value, start);
+  // Systems that count every writable page as used (vm.overcommit_memory = 2) refuse that for large files.
+  if (base == MAP_FAILED && errno == ENOMEM)
+    base = ::mmap(nullptr, mMapped, PROT_READ, MAP_PRIVATE, file.value, start);
   if (base == MAP_FAILED) {
     const std::string reason = std::strerror(errno);
     mMapped = mSkip = mSize = 0;
