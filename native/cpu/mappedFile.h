@@ -11,6 +11,9 @@ class MappedFile {
   MappedFile() = default;
   /** @throws CpuError ERR_MODEL_NOT_FOUND when the file cannot be opened. */
   explicit MappedFile(const std::string& path);
+  /** Takes over memory from `mmap`, for instance without a file. */
+  MappedFile(void* memory, std::size_t sizeBytes)
+      : mData(static_cast<const std::uint8_t*>(memory)), mSizeBytes(sizeBytes) {}
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

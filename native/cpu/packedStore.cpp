@@ -79,6 +79,16 @@ struct PackedStore::Layout {
 PackedStore::PackedStore(const std::string& path, const std::string& key, const std::vector<PackSource>& sources,
                          ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress) {
   const Layout layout(key, sources);
+  if (path.empty()) {
+    void* memory = mmap(nullptr, layout.sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+      throw std::bad_alloc();
+    MappedFile owner(memory, layout.sizeBytes);
+    fill(static_cast<std::uint8_t*>(memory), layout, sources, pool, abort, progress);
+    adopt(std::move(owner), layout);
+    mOrigin = Origin::kInMemory;
+    return;
+  }
   if (openExisting(path, layout))
     return;
   const std::string lockPath = path + ".lock";
@@ -107,6 +117,11 @@ bool PackedStore::openExisting(const std::string& path, const Layout& layout) {
   MappedFile file(path);
   if (file.sizeBytes() != layout.sizeBytes || std::memcmp(file.data(), layout.header.data(), layout.header.size()) != 0)
     return false;
+  adopt(std::move(file), layout);
+  return true;
+}
+
+void PackedStore::adopt(MappedFile file, const Layout& layout) {
   mFile = std::move(file);
   for (const auto& part : layout.parts) {
     PackedMatrix matrix = part.shape;
@@ -115,7 +130,32 @@ bool PackedStore::openExisting(const std::string& path, const Layout& layout) {
     matrix.rowFactors = reinterpret_cast<const float*>(mFile.data() + part.rowFactors);
     mMatrices.push_back(matrix);
   }
-  return true;
+}
+
+void PackedStore::fill(std::uint8_t* bytes, const Layout& layout, const std::vector<PackSource>& sources,
+                       ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress) {
+  std::exception_ptr failure;
+  std::mutex failureMutex;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    abort.check();
+    const auto& part = layout.parts[i];
+    pool.forEach(part.shape.rowGroups(), [&](int group, int) {
+      try {
+        packGroup(sources[i], group, bytes + part.values + group * part.shape.groupValueBytes(),
+                  reinterpret_cast<std::uint16_t*>(bytes + part.scales) + group * part.shape.groupScaleCount(),
+                  reinterpret_cast<float*>(bytes + part.rowFactors) + group * kGroupRows);
+      } catch (...) {
+        const std::lock_guard<std::mutex> guard(failureMutex);
+        failure = std::current_exception();
+      }
+    });
+    if (failure)
+      std::rethrow_exception(failure);
+    if (progress)
+      progress(part.rowFactors + packedFactorCount(part.shape) * sizeof(float), layout.sizeBytes);
+  }
+  if (progress)
+    progress(layout.sizeBytes, layout.sizeBytes);
 }
 
 void PackedStore::create(const std::string& path, const Layout& layout, const std::vector<PackSource>& sources,
@@ -141,32 +181,11 @@ void PackedStore::create(const std::string& path, const Layout& layout, const st
   } const unmap{memory, layout.sizeBytes};
 
   auto* bytes = static_cast<std::uint8_t*>(memory);
-  std::exception_ptr failure;
-  std::mutex failureMutex;
-  for (std::size_t i = 0; i < sources.size(); ++i) {
-    abort.check();
-    const auto& part = layout.parts[i];
-    pool.forEach(part.shape.rowGroups(), [&](int group, int) {
-      try {
-        packGroup(sources[i], group, bytes + part.values + group * part.shape.groupValueBytes(),
-                  reinterpret_cast<std::uint16_t*>(bytes + part.scales) + group * part.shape.groupScaleCount(),
-                  reinterpret_cast<float*>(bytes + part.rowFactors) + group * kGroupRows);
-      } catch (...) {
-        const std::lock_guard<std::mutex> guard(failureMutex);
-        failure = std::current_exception();
-      }
-    });
-    if (failure)
-      std::rethrow_exception(failure);
-    if (progress)
-      progress(part.rowFactors + packedFactorCount(part.shape) * sizeof(float), layout.sizeBytes);
-  }
+  fill(bytes, layout, sources, pool, abort, progress);
   std::memcpy(bytes, layout.header.data(), layout.header.size());
   if (msync(memory, layout.sizeBytes, MS_SYNC) != 0 || fsync(file.get()) != 0 ||
       rename(partial.c_str(), path.c_str()) != 0)
     failWriting(path, errno);
-  if (progress)
-    progress(layout.sizeBytes, layout.sizeBytes);
 }
 
 } // namespace scenebus::cpu

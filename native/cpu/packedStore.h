@@ -37,9 +37,10 @@ struct AbortFlag {
  */
 class PackedStore {
  public:
-  enum class Origin { kFound, kCreated, kReplaced };
+  enum class Origin { kFound, kCreated, kReplaced, kInMemory };
 
   /**
+   * @param path empty: packs into memory and keeps nothing
    * @throws CpuError ERR_DISK_FULL without room for the file; ERR_CONFIG_INVALID when it cannot be written;
    *   ERR_MODEL_INVALID for weights that cannot be packed.
    * @throws Aborted
@@ -55,6 +56,9 @@ class PackedStore {
  private:
   struct Layout;
 
+  static void fill(std::uint8_t* bytes, const Layout& layout, const std::vector<PackSource>& sources, ThreadPool& pool,
+                   AbortFlag abort, const ProgressFunction& progress);
+  void adopt(MappedFile file, const Layout& layout);
   bool openExisting(const std::string& path, const Layout& layout);
   static void create(const std::string& path, const Layout& layout, const std::vector<PackSource>& sources,
                      ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress);

@@ -1,10 +1,23 @@
 /** Checks of what callers give an engine, the same for every backend. */
-import type { MllamaArchitecture, VisionArchitecture } from '#graph/architecture.js';
+import type { MllamaArchitecture, TextArchitecture, VisionArchitecture } from '#graph/architecture.js';
 import { SdkError } from '../core/errors.js';
 import type { EngineInfo, ForwardOptions, ProcessedImage } from './engine.js';
 
 function invalid(message: string, details?: Readonly<Record<string, unknown>>): SdkError {
   return new SdkError('ERR_ARGUMENT_INVALID', message, { details });
+}
+
+const DEFAULT_CONTEXT_LENGTH = 4096;
+
+export function checkCount(name: string, value: number | undefined, most: number): number | undefined {
+  if (value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)) return value;
+  throw invalid(`Expected ${name} as a whole number of 1 to ${most} but received ${value}.`);
+}
+
+/** The caller's wish, else 4096 or what the model was made for. */
+export function resolveContextLength(wanted: number | undefined, text: TextArchitecture): number {
+  const most = text.maxPositionEmbeddings;
+  return checkCount('contextLength', wanted, most) ?? Math.min(DEFAULT_CONTEXT_LENGTH, most);
 }
 
 export function checkProcessedImage(image: ProcessedImage, vision: VisionArchitecture): void {

@@ -1,3 +1,4 @@
+export { type CpuEngineOptions, type CpuInstructionSet, openCpuEngine } from './cpu/index.js';
 export { type CrossAttentionSpan, crossAttentionSpans } from './cross-attention.js';
 export type * from './engine.js';
 export { type OnnxEngineOptions, openOnnxEngine } from './onnx-engine.js';

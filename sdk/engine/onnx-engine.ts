@@ -16,13 +16,12 @@ import type {
   ProcessedImage,
   Sequence,
 } from './engine.js';
-import { checkForward, checkProcessedImage } from './engine-checks.js';
+import { checkCount, checkForward, checkProcessedImage, resolveContextLength } from './engine-checks.js';
 import { prepareGraphs } from './onnx-prepare.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
 import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
 import { WorkerChannel } from './worker-channel.js';
 
-const DEFAULT_CONTEXT_LENGTH = 4096;
 /** Decoders below this get a second session for text alone; above it the memory is worth more than the time. */
 const SEPARATE_TEXT_DECODER_BYTES = 512 * 2 ** 20;
 const EMBEDDING = 'language_model.model.embed_tokens.weight';
@@ -54,13 +53,13 @@ type Channel = WorkerChannel<OnnxRequests, OnnxNotice>;
 export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: OnnxEngineOptions = {}): Promise<Engine> {
   options.signal?.throwIfAborted();
   const { architecture, int4, tensors } = checkpoint.model;
-  const contextLength = checkCount('contextLength', options.contextLength, architecture.text.maxPositionEmbeddings);
+  const contextLength = resolveContextLength(options.contextLength, architecture.text);
   const threads = checkCount('threads', options.threads, 1024) ?? physicalCores();
   const numerics = options.numerics ?? 'meta';
   const resolved = {
     ...options,
     numerics,
-    contextLength: contextLength ?? Math.min(DEFAULT_CONTEXT_LENGTH, architecture.text.maxPositionEmbeddings),
+    contextLength,
     accuracyLevel: options.accuracyLevel ?? 4,
     instrument: options.onTensor !== undefined,
   };
@@ -103,14 +102,6 @@ function decoderBytes({ model }: EngineCheckpoint): number {
     if (name.startsWith('language_model.') && name !== EMBEDDING) sizeBytes += bytes;
   }
   return sizeBytes;
-}
-
-function checkCount(name: string, value: number | undefined, most: number): number | undefined {
-  if (value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)) return value;
-  throw new SdkError(
-    'ERR_ARGUMENT_INVALID',
-    `Expected ${name} as a whole number of 1 to ${most} but received ${value}.`,
-  );
 }
 
 /** @internal Exported for the tests of worker death. */

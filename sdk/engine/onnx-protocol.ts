@@ -9,6 +9,8 @@ export type GraphName = (typeof GRAPH_NAMES)[number];
 export interface OpenRequest {
   /** Serialised ONNX models. */
   readonly graphs: Readonly<Record<GraphName, Uint8Array>>;
+  /** `vision`: another backend decodes; only `encodeStates` is answered. Default: all. */
+  readonly parts?: 'vision' | undefined;
   /** Folder that the graphs' external data lies under. */
   readonly weightsRoot: string;
   readonly architecture: MllamaArchitecture;
@@ -32,6 +34,8 @@ export interface EncodeImageRequest {
   readonly numTiles: number;
 }
 
+export type EncodeStatesRequest = Omit<EncodeImageRequest, 'image'>;
+
 export interface ForwardRequest {
   readonly sequence: number;
   /** Rows of the cache that count; the new ones are appended there. */
@@ -47,6 +51,8 @@ export interface ForwardRequest {
 export interface OnnxRequests {
   open: { request: OpenRequest; response: null };
   encodeImage: { request: EncodeImageRequest; response: { readonly sizeBytes: number } };
+  /** What cross-attention looks at, `[keysPerImage, textHidden]`, before its K/V projections. */
+  encodeStates: { request: EncodeStatesRequest; response: { readonly states: Float32Array } };
   disposeImage: { request: { readonly image: number }; response: null };
   forward: { request: ForwardRequest; response: { readonly logits: Float32Array; readonly rows: number } };
   disposeSequence: { request: { readonly sequence: number }; response: null };

@@ -11,6 +11,7 @@ import { EmbeddingTable } from './embedding-table.js';
 import { KeyValueCache } from './kv-cache.js';
 import type {
   EncodeImageRequest,
+  EncodeStatesRequest,
   ForwardRequest,
   GraphName,
   OnnxNotice,
@@ -51,7 +52,7 @@ class OnnxBackend {
   }
 
   async load(): Promise<void> {
-    const names: GraphName[] = ['vision', 'cross-kv', 'decoder'];
+    const names: GraphName[] = this.#config.parts === 'vision' ? ['vision'] : ['vision', 'cross-kv', 'decoder'];
     for (const [index, name] of names.entries()) {
       this.#report(index, names.length);
       await this.#session(name);
@@ -59,7 +60,7 @@ class OnnxBackend {
     this.#report(names.length, names.length);
   }
 
-  async encodeImage(request: EncodeImageRequest): Promise<{ sizeBytes: number }> {
+  async encodeStates(request: EncodeStatesRequest): Promise<{ states: Float32Array; keys: number }> {
     const { tileSize, maxNumTiles } = this.#config.architecture.vision;
     const { hiddenSize } = this.#config.architecture.text;
     const encoded = await this.#run('vision', {
@@ -68,7 +69,12 @@ class OnnxBackend {
       num_tiles: this.#int64([request.numTiles]),
     });
     const keys = keysPerImage(this.#constants, request.numTiles);
-    const states = floatsOf(encoded.cross_attention_states).subarray(0, keys * hiddenSize);
+    return { states: floatsOf(encoded.cross_attention_states).subarray(0, keys * hiddenSize), keys };
+  }
+
+  async encodeImage(request: EncodeImageRequest): Promise<{ sizeBytes: number }> {
+    const { hiddenSize } = this.#config.architecture.text;
+    const { states, keys } = await this.encodeStates(request);
     const made = await this.#run('cross-kv', { cross_attention_states: this.#float(states, [keys, hiddenSize]) });
     const layers = new Map<number, LayerKeyValues>();
     for (const layer of this.#config.architecture.text.crossAttentionLayers) {
@@ -250,6 +256,8 @@ function serve(port: MessagePort): void {
       return null;
     },
     encodeImage: (request) => opened().encodeImage(request),
+    // Copied out of the runtime's memory, so that the copy can be handed over.
+    encodeStates: async (request) => ({ states: (await opened().encodeStates(request)).states.slice() }),
     disposeImage: async ({ image }) => {
       backend?.disposeImage(image);
       return null;
@@ -269,8 +277,9 @@ function serve(port: MessagePort): void {
   const handle = async ({ id, method, request }: ChannelRequest) => {
     try {
       const response = await handlers[method as keyof Handlers](request as never);
-      const logits = (response as { logits?: Float32Array } | null)?.logits;
-      reply({ id, response }, logits === undefined ? [] : [logits.buffer as ArrayBuffer]);
+      const { logits, states } = (response ?? {}) as { logits?: Float32Array; states?: Float32Array };
+      const handedOver = logits ?? states;
+      reply({ id, response }, handedOver === undefined ? [] : [handedOver.buffer as ArrayBuffer]);
     } catch (error) {
       reply({ id, error: classify(error) });
     }

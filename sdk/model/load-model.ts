@@ -2,6 +2,7 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
 import { silentLogger } from '../core/logger.js';
+import { openCpuEngine } from '../engine/cpu/index.js';
 import { openOnnxEngine } from '../engine/onnx-engine.js';
 import type { OpenEngineOptions } from '../engine/options.js';
 import { createRandom, sampleToken } from '../engine/sampling.js';
@@ -24,7 +25,7 @@ export interface LoadModelOptions extends OpenEngineOptions {
   readonly imageCache?: { readonly maxImages?: number | undefined; readonly maxBytes?: number | undefined } | undefined;
 }
 
-const BACKENDS = { onnx: openOnnxEngine };
+const BACKENDS = { cpu: openCpuEngine, onnx: openOnnxEngine };
 
 /**
  * Loads a Hugging Face folder of the Llama-3.2-Vision architecture: weights (float or int4), tokenizer, chat template.

@@ -262,8 +262,10 @@ const char* originName(const DecoderWeights& weights) {
     return "found";
   case PackedStore::Origin::kCreated:
     return "created";
-  default:
+  case PackedStore::Origin::kReplaced:
     return "replaced";
+  default:
+    return "memory";
   }
 }
 

@@ -33,7 +33,7 @@ export interface CpuDecoderSpec {
   /** Empty: the fastest. */
   readonly instructionSet: string;
   readonly keyValueType: 'f16' | 'f32';
-  /** Where packed weights are kept, and the key that the file must carry. Used only for int4 models. */
+  /** Where packed weights are kept (empty: in memory), and the key that the file must carry. Only for int4 models. */
   readonly packedFile: string;
   readonly packedKey: string;
 }
@@ -43,7 +43,7 @@ export interface OpenedCpuDecoder {
   readonly instructionSet: string;
   readonly threads: number;
   /** Whether the file of packed weights was there, was made, or was made anew because it did not fit. */
-  readonly packed: 'none' | 'found' | 'created' | 'replaced';
+  readonly packed: 'none' | 'found' | 'created' | 'replaced' | 'memory';
   /** Weights that one decoded token reads when it attends to an image. */
   readonly linearSizeBytes: number;
 }

@@ -1,0 +1,134 @@
+/** Opens the native decoder: where packed weights are kept, progress, abort, and errors with codes of the SDK. */
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
+import { silentLogger } from '../../core/logger.js';
+import { engineAddon } from '../../native/index.js';
+import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
+import { defaultCacheDirectory } from '../prepared-cache.js';
+import type { CpuDecoderSpec, OpenedCpuDecoder } from './addon-types.js';
+
+/** Kernels by name, slowest first; only those of the processor can be chosen. */
+export type CpuInstructionSet = 'scalar' | 'avx2' | 'avx512-vnni' | 'neon-dotprod';
+
+export interface CpuDecoderOptions extends OpenEngineOptions {
+  readonly numerics: NonNullable<OpenEngineOptions['numerics']>;
+  readonly contextLength: number;
+  readonly instructionSet?: CpuInstructionSet | undefined;
+  readonly keyValueType?: 'f16' | 'f32' | undefined;
+}
+
+const TEXT_TENSOR = /^language_model\./;
+/** Packing into memory is what remains when the cache cannot be written. */
+const CACHE_FAILURES: readonly unknown[] = ['ERR_DISK_FULL', 'ERR_CONFIG_INVALID'];
+
+export async function openCpuDecoder(
+  checkpoint: EngineCheckpoint,
+  options: CpuDecoderOptions,
+): Promise<OpenedCpuDecoder> {
+  const { model } = checkpoint;
+  const logger = options.logger ?? silentLogger;
+  const spec: CpuDecoderSpec = {
+    text: model.architecture.text,
+    tensors: [...model.tensors]
+      .filter(([name]) => TEXT_TENSOR.test(name))
+      .map(([name, location]) => ({ name, ...location })),
+    int4GroupSize: model.int4?.groupSize ?? 0,
+    maskedRowsAttend: options.numerics !== 'meta',
+    contextLength: options.contextLength,
+    threads: options.threads ?? 0,
+    instructionSet: chooseInstructionSet(options.instructionSet),
+    keyValueType: options.keyValueType ?? 'f16',
+    ...(model.int4 === null ? { packedFile: '', packedKey: '' } : await placeOfPacked(checkpoint, options)),
+  };
+  let opened: OpenedCpuDecoder;
+  try {
+    opened = await open(spec, options);
+  } catch (error) {
+    if (spec.packedFile === '' || !(error instanceof SdkError) || !CACHE_FAILURES.includes(error.code)) throw error;
+    logger.log('warn', `${error.message} The weights are packed in memory at every start until then.`);
+    opened = await open({ ...spec, packedFile: '' }, options);
+  }
+  if (opened.packed === 'replaced') {
+    logger.log('info', `${spec.packedFile} was of another version or damaged, and was made anew`);
+  }
+  return opened;
+}
+
+async function open(spec: CpuDecoderSpec, { signal, onProgress }: CpuDecoderOptions): Promise<OpenedCpuDecoder> {
+  return abortable([signal], (abort) =>
+    engineAddon().openCpuDecoder(spec, abort, (done, total) => {
+      onProgress?.({ phase: 'pack weights', done, total, unit: 'bytes' });
+    }),
+  );
+}
+
+function chooseInstructionSet(wanted: CpuInstructionSet | undefined): string {
+  const name = wanted ?? process.env.SCENEBUS_CPU_INSTRUCTION_SET ?? '';
+  const { instructionSets } = engineAddon().cpuFeatures();
+  if (name === '' || instructionSets.includes(name)) return name;
+  throw new SdkError(
+    'ERR_ARGUMENT_INVALID',
+    `Expected an instruction set of this processor (${instructionSets.join(', ')}) but received "${name}".`,
+  );
+}
+
+async function placeOfPacked(
+  checkpoint: EngineCheckpoint,
+  { cacheDirectory, logger }: CpuDecoderOptions,
+): Promise<Pick<CpuDecoderSpec, 'packedFile' | 'packedKey'>> {
+  const directory = join(cacheDirectory ?? defaultCacheDirectory(), 'cpu');
+  const packedKey = await checkpoint.contentHash();
+  // One file for each place of a checkpoint: a changed checkpoint replaces the file of its old self.
+  const name = createHash('sha256').update(checkpoint.directory).digest('hex').slice(0, 32);
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    (logger ?? silentLogger).log(
+      'warn',
+      `Packed weights cannot be kept in ${directory} (${reason}); they are packed in memory at every start.`,
+    );
+    return { packedFile: '', packedKey };
+  }
+  return { packedFile: join(directory, `${name}.weights`), packedKey };
+}
+
+/**
+ * Runs a native call with a flag that any of the signals sets. Rejects with that signal's reason, else with an SdkError;
+ * settles when the native side has. (`AbortSignal.any` would keep something of every call alive as long as the engine.)
+ */
+export async function abortable<T>(
+  signals: readonly (AbortSignal | undefined)[],
+  call: (flag: Int32Array) => Promise<T>,
+): Promise<T> {
+  const throwIfAborted = () => {
+    for (const signal of signals) signal?.throwIfAborted();
+  };
+  throwIfAborted();
+  const flag = new Int32Array(1);
+  const stop = () => {
+    flag[0] = 1;
+  };
+  for (const signal of signals) signal?.addEventListener('abort', stop, { once: true });
+  try {
+    return await call(flag);
+  } catch (error) {
+    throwIfAborted();
+    throw toSdkError(error);
+  } finally {
+    for (const signal of signals) signal?.removeEventListener('abort', stop);
+  }
+}
+
+function toSdkError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof SdkError) return error;
+  const code = (error as { code?: unknown }).code;
+  const known = typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
+  return new SdkError(known ? (code as ErrorCode) : 'ERR_ENGINE_FAILED', sentence(error.message), { cause: error });
+}
+
+function sentence(message: string): string {
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${message.endsWith('.') ? '' : '.'}`;
+}

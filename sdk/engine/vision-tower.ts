@@ -1,0 +1,90 @@
+/**
+ * The vision tower alone, on ONNX Runtime in a worker thread, for backends that decode themselves.
+ */
+import { SdkError } from '../core/errors.js';
+import type { OnProgress } from '../core/logger.js';
+import type { Numerics, ProcessedImage } from './engine.js';
+import { prepareGraphs } from './onnx-prepare.js';
+import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
+import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
+import { WorkerChannel } from './worker-channel.js';
+
+export interface VisionTowerOptions extends OpenEngineOptions {
+  readonly numerics: Numerics;
+  readonly contextLength: number;
+  readonly threads: number;
+}
+
+/** @throws SdkError as `openOnnxEngine` does. */
+export async function openVisionTower(checkpoint: EngineCheckpoint, options: VisionTowerOptions): Promise<VisionTower> {
+  const prepared = await prepareGraphs(checkpoint, { ...options, accuracyLevel: 4, instrument: false });
+  const { architecture, tensors } = checkpoint.model;
+  const empty = new Uint8Array();
+  const tower = new VisionTower(
+    {
+      graphs: { ...prepared.graphs, 'cross-kv': empty, decoder: empty, 'decoder-text': empty },
+      weightsRoot: prepared.weightsRoot,
+      parts: 'vision',
+      architecture,
+      embedding: tensors.get('language_model.model.embed_tokens.weight')!,
+      numerics: options.numerics,
+      contextLength: options.contextLength,
+      threads: options.threads,
+      separateTextDecoder: false,
+      trace: false,
+    },
+    options.onProgress,
+  );
+  try {
+    await tower.start();
+  } catch (error) {
+    await tower[Symbol.asyncDispose]();
+    throw error;
+  }
+  return tower;
+}
+
+export class VisionTower implements AsyncDisposable {
+  readonly #open: OpenRequest;
+  readonly #channel: WorkerChannel<OnnxRequests, OnnxNotice>;
+  #opening: Promise<null> | undefined;
+  #closed = false;
+
+  constructor(open: OpenRequest, onProgress: OnProgress | undefined) {
+    this.#open = open;
+    const file = new URL('./onnx-worker.js', import.meta.url);
+    this.#channel = new WorkerChannel(file, { name: 'scenebus-vision' }, (notice) => {
+      if (notice.kind === 'progress') onProgress?.(notice.progress);
+    });
+  }
+
+  /** Opens the session in the worker; again when an earlier worker died. */
+  async start(): Promise<void> {
+    if (this.#opening === undefined || !this.#channel.alive) {
+      const opening = this.#channel.request('open', this.#open);
+      this.#opening = opening;
+      opening.catch(() => {
+        if (this.#opening === opening) this.#opening = undefined;
+      });
+    }
+    await this.#opening;
+  }
+
+  /**
+   * `[keys, textHidden]`: under `meta` the used tiles only, otherwise all slots, used ones first.
+   * @throws SdkError ERR_DISPOSED after closing, ERR_ENGINE_DIED when the worker ended during the call
+   */
+  async encode(image: ProcessedImage): Promise<Float32Array> {
+    if (this.#closed) throw new SdkError('ERR_DISPOSED', 'The vision tower is closed; open another engine.');
+    await this.start();
+    const { pixelValues, aspectRatioId, numTiles } = image;
+    return (await this.#channel.request('encodeStates', { pixelValues, aspectRatioId, numTiles })).states;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#channel.alive) await this.#channel.request('close', null).catch(() => {});
+    await this.#channel.terminate();
+  }
+}
