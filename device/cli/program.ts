@@ -1,8 +1,13 @@
 import { Command } from 'commander';
 import { version } from 'scenebus';
 import { type CommandContext, examples } from './command-context.js';
+import { addAskCommand } from './commands/ask.js';
+import { addBusCommand } from './commands/bus.js';
 import { addConfigCommand } from './commands/config.js';
+import { addDemoCommand } from './commands/demo.js';
+import { addDescribeCommand } from './commands/describe.js';
 import { addDoctorCommand } from './commands/doctor.js';
+import { addRunCommand } from './commands/run.js';
 import { addSetupCommand } from './commands/setup.js';
 import { EXIT_CODES, reportError } from './exit-codes.js';
 import { createTerminal, type Terminal } from './terminal.js';
@@ -47,6 +52,11 @@ export function createProgram(context: CommandContext): Command {
     })
     .showHelpAfterError('(`--help` shows how to use it)')
     .addHelpText('after', examples('scenebus demo', 'scenebus doctor', 'scenebus ask photo.jpg "Where is the cup?"'));
+  addDemoCommand(program, context);
+  addRunCommand(program, context);
+  addDescribeCommand(program, context);
+  addAskCommand(program, context);
+  addBusCommand(program, context);
   addDoctorCommand(program, context);
   addConfigCommand(program, context);
   addSetupCommand(program, context);

@@ -1,8 +1,10 @@
 import type { CallOptions } from 'scenebus';
 import { checkCuda, checkTensorRt } from './accelerator-checks.js';
+import { checkCaptureAddon, checkEngineAddon } from './addon-checks.js';
 import { checkCameraDevices } from './camera-checks.js';
 import type { Finding } from './finding.js';
 import { type Machine, thisMachine } from './machine.js';
+import { checkModel } from './model-check.js';
 import { checkBroker, checkOnnxRuntime } from './software-checks.js';
 import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from './system-checks.js';
 
@@ -19,11 +21,14 @@ const CHECKS: readonly Check[] = [
   checkProcessor,
   checkMemory,
   checkSharedMemory,
+  checkEngineAddon,
   checkOnnxRuntime,
+  checkCaptureAddon,
   checkCuda,
   checkTensorRt,
   checkCameraDevices,
   checkBroker,
+  (_, { modelDirectory }) => checkModel(modelDirectory),
 ];
 
 /** Looks at everything that SceneBus needs or can use. Changes nothing. */

@@ -50,12 +50,18 @@ export const thisMachine: Machine = {
     ),
   run: (file, args) =>
     new Promise((resolve) => {
-      const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: RUN_LIMIT_MS });
+      const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+      // Not spawn's own `timeout`: its timer outlives a program that could not be started.
+      const limit = setTimeout(() => child.kill('SIGKILL'), RUN_LIMIT_MS);
+      const end = (result: Awaited<ReturnType<Machine['run']>>) => {
+        clearTimeout(limit);
+        resolve(result);
+      };
       let output = '';
       child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
       child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-      child.on('error', () => resolve(null));
-      child.on('close', (code) => resolve({ code, output }));
+      child.on('error', () => end(null));
+      child.on('close', (code) => end({ code, output }));
     }),
   isListening: (host, port) =>
     new Promise((resolve) => {

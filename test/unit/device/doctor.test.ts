@@ -1,8 +1,11 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { checkCuda, checkTensorRt } from '#device/doctor/accelerator-checks.js';
+import { checkCaptureAddon, checkEngineAddon } from '#device/doctor/addon-checks.js';
 import { checkCameraDevices } from '#device/doctor/camera-checks.js';
 import { diagnose } from '#device/doctor/diagnose.js';
 import type { Machine } from '#device/doctor/machine.js';
+import { checkModel } from '#device/doctor/model-check.js';
 import { checkBroker, checkOnnxRuntime } from '#device/doctor/software-checks.js';
 import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from '#device/doctor/system-checks.js';
 
@@ -103,5 +106,33 @@ describe('doctor', () => {
   it('sees a broker that listens', async () => {
     expect(await checkBroker(machine({ isListening: async () => true }))).toMatchObject({ status: 'ok' });
     expect(await checkBroker(machine())).toMatchObject({ status: 'absent' });
+  });
+
+  it('says which video backends OpenCV was built without, and what that costs', async () => {
+    const build = (backends: string[]) =>
+      machine({ run: async () => ({ code: 0, output: `${JSON.stringify({ version: '4.6.0', backends })}\n` }) });
+    expect(await checkCaptureAddon(build(['FFMPEG', 'GSTREAMER', 'V4L2']))).toMatchObject({
+      status: 'ok',
+      value: 'OpenCV 4.6.0 with FFmpeg, GStreamer, V4L2',
+    });
+    expect(await checkCaptureAddon(build(['FFMPEG', 'V4L2']))).toMatchObject({
+      status: 'absent',
+      meaning: 'no GStreamer: no CSI cameras, and RTSP only through FFmpeg',
+    });
+  });
+
+  it('tells an addon that was not built from one that does not load', async () => {
+    const fails = (output: string) => machine({ run: async () => ({ code: 1, output }) });
+    const absent = 'SdkError: Expected the native addon\n  /a/scenebus_engine.node: does not exist\n';
+    expect(await checkEngineAddon(fails(absent))).toMatchObject({ status: 'problem', value: 'not built' });
+    const broken = `${absent}  /b/scenebus_engine.node: libx.so: cannot open\n`;
+    expect((await checkEngineAddon(fails(broken))).value).toContain('libx.so: cannot open');
+    expect(await checkCaptureAddon(fails(absent))).toMatchObject({ status: 'problem', value: 'not built' });
+  });
+
+  it('looks into a model folder', async () => {
+    const tiny = fileURLToPath(new URL('../../fixtures/golden/tiny-a', import.meta.url));
+    expect((await checkModel(tiny)).value).toMatch(/^tiny-a: \d+ tensors, float, writes no boxes/);
+    expect(await checkModel('/nonexistent')).toMatchObject({ status: 'problem' });
   });
 });

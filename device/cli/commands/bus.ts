@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+import { connectClient } from 'scenebus/client';
+import { describeObject } from '../answer-output.js';
+import { type CommandContext, examples } from '../command-context.js';
+import { parsePositive } from '../model-options.js';
+import { createProgressReporter } from '../progress.js';
+
+interface BusCommandOptions {
+  readonly broker: string;
+  readonly root: string;
+  readonly camera?: string;
+  readonly json?: true;
+}
+
+export function addBusCommand(program: Command, context: CommandContext): void {
+  const bus = program.command('bus').description('Talk to devices over the bus');
+  addAsk(bus, context);
+  addWatch(bus, context);
+}
+
+function addConnectionOptions(command: Command): Command {
+  return command
+    .option(
+      '--broker <url>',
+      'broker address; credentials from SCENEBUS_MQTT_USERNAME and _PASSWORD',
+      'mqtt://127.0.0.1:1883',
+    )
+    .option('--root <topic>', 'topic root', 'scenebus')
+    .option('--camera <id>', 'only this camera')
+    .option('--json', 'print JSON');
+}
+
+function connect(options: BusCommandOptions, { environment, signal }: CommandContext) {
+  return connectClient({
+    url: options.broker,
+    root: options.root,
+    username: environment.SCENEBUS_MQTT_USERNAME,
+    password: environment.SCENEBUS_MQTT_PASSWORD,
+    signal,
+  });
+}
+
+function addAsk(bus: Command, context: CommandContext): void {
+  const command = bus
+    .command('ask')
+    .description('Ask a device about what it sees now')
+    .argument('<device>', 'name of the device')
+    .argument('<question>', 'in plain words')
+    .option('--timeout <seconds>', 'how long to wait for the answer', parsePositive, 120);
+  addConnectionOptions(command)
+    .addHelpText('after', examples('scenebus bus ask demo "Where is the red cup?"'))
+    .action(async (device: string, question: string, options: BusCommandOptions & { timeout: number }) => {
+      const { terminal, signal } = context;
+      await using client = await connect(options, context);
+      using progress = createProgressReporter(terminal.stderr);
+      progress.onProgress({ phase: `waiting for ${device}`, done: 0, total: 0, unit: 'steps' });
+      const request = { question, ...(options.camera === undefined ? {} : { camera: options.camera }) };
+      const reply = await client.ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal });
+      progress[Symbol.dispose]();
+      if (options.json) return terminal.out(JSON.stringify(reply));
+      terminal.out(reply.text);
+      for (const object of reply.objects) terminal.out(`  ${describeObject(object, terminal)}`);
+    });
+}
+
+function addWatch(bus: Command, context: CommandContext): void {
+  const command = bus
+    .command('watch')
+    .description('Print the descriptions that devices publish, as they come')
+    .argument('[device]', 'name of the device; all of them when left out', '*');
+  addConnectionOptions(command)
+    .addHelpText('after', examples('scenebus bus watch', 'scenebus bus watch kitchen --camera front --json'))
+    .action(async (device: string, options: BusCommandOptions) => {
+      const { terminal, signal } = context;
+      await using client = await connect(options, context);
+      terminal.note(`listening on ${client.broker}; Ctrl-C ends it`);
+      const only = options.camera === undefined ? {} : { camera: options.camera };
+      try {
+        for await (const scene of client.scenes(device, { ...only, signal })) {
+          if (options.json) terminal.out(JSON.stringify(scene));
+          else terminal.out(`${scene.ts} ${terminal.paint('bold', `${scene.device}/${scene.camera}`)} ${scene.text}`);
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+    });
+}

@@ -1,0 +1,64 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type LoadModelOptions, loadModel, type VisionLanguageModel } from 'scenebus';
+import { demoModelDirectory } from '../demo/assets.js';
+import { int4Folder } from '../model/int4-cache.js';
+import type { CommandContext } from './command-context.js';
+import { createLogger } from './logger.js';
+import { createProgressReporter } from './progress.js';
+
+/** Options of every command that runs a model. */
+export interface ModelCommandOptions {
+  readonly model: string;
+  readonly backend: NonNullable<LoadModelOptions['backend']>;
+  readonly numerics: NonNullable<LoadModelOptions['numerics']>;
+  readonly int4?: true;
+  readonly threads?: number;
+  readonly cache?: string;
+  readonly verbose?: true;
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .option('--model <directory>', 'model folder', demoModelDirectory())
+    .addOption(new Option('--backend <name>', 'what runs the model').choices(['auto', 'cpu', 'onnx']).default('auto'))
+    .addOption(
+      new Option('--numerics <name>', 'meta: as trained; the others reproduce releases of transformers')
+        .choices(['meta', 'hf-4.45', 'hf-5'])
+        .default('meta'),
+    )
+    .option('--int4', 'quantise the model first, into the cache folder, once')
+    .option('--threads <count>', 'default: the physical cores', parseCount)
+    .option('--cache <directory>', 'where prepared files are kept; default ~/.cache/scenebus')
+    .option('--verbose', 'say what is done on the way');
+}
+
+/** Loads the model with progress on stderr. */
+export async function loadForCommand(
+  options: ModelCommandOptions,
+  { terminal, signal }: CommandContext,
+): Promise<VisionLanguageModel> {
+  using progress = createProgressReporter(terminal.stderr);
+  const shared = {
+    cacheDirectory: options.cache,
+    logger: createLogger(terminal, options.verbose ? 'debug' : 'warn'),
+    onProgress: progress.onProgress,
+    signal,
+  };
+  const directory = options.int4 ? await int4Folder(options.model, shared) : options.model;
+  const { backend, numerics, threads } = options;
+  return await loadModel(directory, { backend, numerics, threads, ...shared });
+}
+
+/** For commander: a whole number of at least 1. */
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Expected a whole number of at least 1.');
+  return value;
+}
+
+/** For commander: a number above 0. */
+export function parsePositive(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('Expected a number above 0.');
+  return value;
+}

@@ -1,0 +1,13 @@
+import { loadModel, openCamera } from 'scenebus';
+import { int4Folder } from '../model/int4-cache.js';
+import type { DeviceParts } from './device-service.js';
+
+/** The real thing: cameras through OpenCV, models through the SDK. */
+export const deviceParts: DeviceParts = {
+  openCamera,
+  async loadModel({ directory, quantize, ...model }, call) {
+    const { cacheDirectory } = model;
+    const folder = quantize === 'int4' ? await int4Folder(directory, { cacheDirectory, ...call }) : directory;
+    return loadModel(folder, { ...model, ...call });
+  },
+};
