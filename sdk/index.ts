@@ -20,6 +20,7 @@ export {
   type CameraStatus,
   cameraOptionsSchema,
   type FramesOptions,
+  openCamera,
 } from './capture/index.js';
 // Checkpoint folders
 export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
