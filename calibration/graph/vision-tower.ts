@@ -70,15 +70,15 @@ class VisionTower {
     x = b.node('Concat', [x, zeros(b, [tiles, this.#padded - this.#tokens, hidden])], { attributes: { axis: 1 } });
     x = b.gather(b.reshape(x, [this.#rows, hidden]), order);
 
-    const taps: Value[] = [];
+    /** States between the local layers: the input of each, and the output of the last. */
+    const between = [x];
     for (let layer = 0; layer < this.#vision.localLayers; layer++) {
-      const before = x;
       x = this.#block(x, realRows, `${PREFIX}.transformer.layers.${layer}`, false);
-      const tap = this.#options.taps === 'inputs' ? before : x;
-      for (const index of this.#vision.intermediateLayersIndices) if (index === layer) taps.push(tap);
+      between.push(x);
+      this.#trace(() => restored(x), `after_local_layer_${layer}`, [1, this.#rows, hidden]);
     }
-    const last = this.#vision.localLayers - 1;
-    this.#trace(() => restored(x), `after_local_layer_${last}`, [1, this.#rows, hidden]);
+    const shift = this.#options.taps === 'inputs' ? 0 : 1;
+    const taps = this.#vision.intermediateLayersIndices.map((layer) => between[layer + shift]!);
 
     x = layerNorm(b, this.#w, x, `${PREFIX}.layernorm_post`, normEps);
     x = b.add(x, b.gather(this.#tileEmbeddingRows('post_tile_positional_embedding', aspectRatioId), order));
@@ -86,8 +86,8 @@ class VisionTower {
 
     for (let layer = 0; layer < this.#vision.globalLayers; layer++) {
       x = this.#block(x, realRows, `${PREFIX}.global_transformer.layers.${layer}`, true);
+      this.#trace(() => restored(x), `after_global_layer_${layer}`, [1, this.#rows, hidden]);
     }
-    this.#trace(() => restored(x), `after_global_layer_${this.#vision.globalLayers - 1}`, [1, this.#rows, hidden]);
 
     const features = this.#features(x, taps, numTiles, orders.features);
     this.#trace(() => features, 'last_hidden_state', [1, 1, tiles, this.#tokens, this.#vision.outputDim]);
