@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { cameraOptionsSchema, openCamera, reopenSchema } from '#sdk/capture/index.js';
+import { reopenDelayMs, reopenSettings } from '#sdk/capture/reopening.js';
+import { SdkError } from '#sdk/core/errors.js';
+
+describe('camera options', () => {
+  it.each([
+    [{ rotation: 45 }],
+    [{ fps: 0 }],
+    [{ size: { width: 0, height: 720 } }],
+    [{ size: { width: 99_999, height: 720 } }],
+    [{ id: 'a/b' }],
+    [{ ringSlots: 2 }],
+    [{ resolution: 'hd' }],
+  ])('refuses %j', async (options) => {
+    await expect(openCamera('test:checker', options as never)).rejects.toThrow(
+      expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }),
+    );
+  });
+});
+
+describe('reopening', () => {
+  const settings = cameraOptionsSchema.parse({});
+  const loss = (code: ConstructorParameters<typeof SdkError>[0]) => new SdkError(code, code);
+  const camera = { kind: 'rtsp', loop: false, everStreamed: false } as const;
+  const clip = { kind: 'file', loop: false, everStreamed: true } as const;
+
+  it.each([
+    ['a camera that is not there yet', camera, 'ERR_CAPTURE_NOT_FOUND', true],
+    ['a camera that refuses', camera, 'ERR_CAPTURE_REFUSED', true],
+    ['a camera with an unknown codec', camera, 'ERR_CAPTURE_UNSUPPORTED', false],
+    ['a camera that worked and answers oddly', { ...camera, everStreamed: true }, 'ERR_CAPTURE_UNSUPPORTED', true],
+    ['a machine without OpenCV', camera, 'ERR_NATIVE_UNAVAILABLE', false],
+    ['a clip whose host died', clip, 'ERR_CAPTURE_HOST_DIED', false],
+    ['a looping clip whose host died', { ...clip, loop: true }, 'ERR_CAPTURE_HOST_DIED', true],
+    ['a looping clip that was deleted', { ...clip, loop: true }, 'ERR_CAPTURE_LOST', false],
+  ] as const)('%s', (_name, facts, code, expected) => {
+    expect(reopenSettings(settings, facts, loss(code)) !== undefined).toBe(expected);
+    expect(reopenSettings({ ...settings, reopen: false }, facts, loss(code))).toBeUndefined();
+  });
+
+  it('pauses twice as long each time up to the longest, with jitter', () => {
+    const reopen = reopenSchema.parse({ initialDelayMs: 100, maximumDelayMs: 1000 });
+    expect([1, 2, 3, 4, 5, 50].map((attempt) => reopenDelayMs(reopen, attempt, () => 0.5))).toEqual([
+      100, 200, 400, 800, 1000, 1000,
+    ]);
+    expect(reopenDelayMs(reopen, 1, () => 0)).toBe(75);
+    expect(reopenDelayMs(reopen, 1, () => 1)).toBe(125);
+  });
+});
