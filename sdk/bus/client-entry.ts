@@ -9,15 +9,8 @@
 export { type ErrorCode, isSdkError, SdkError } from '../core/errors.js';
 export type { Logger } from '../core/logger.js';
 export { readTlsFiles, redactUrl } from './broker-url.js';
-export {
-  type AskOptions,
-  type AskReply,
-  type BusClient,
-  type ClientOptions,
-  connectClient,
-  type Question,
-  type WatchOptions,
-} from './client.js';
+export { connectClient } from './client.js';
+export type { AskOptions, AskReply, BusClient, ClientOptions, Question, WatchOptions } from './client-types.js';
 export * from './schemas/index.js';
 export * from './topics.js';
 export type { BusState, ConnectionOptions, ProtocolVersion, TlsOptions } from './types.js';

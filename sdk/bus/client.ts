@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { SdkError } from '../core/errors.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions } from '../core/types.js';
+import type { AskOptions, AskReply, BusClient, ClientOptions, Question, WatchOptions } from './client-types.js';
 import { BusConnection } from './connection.js';
 import { type IncomingMessage, type Link, LinkClosedError } from './link.js';
 import { PendingAsks } from './pending-asks.js';
@@ -20,54 +21,8 @@ import {
   type Scene,
 } from './schemas/index.js';
 import { busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from './topics.js';
-import type { BusState, ConnectionOptions, ProtocolVersion } from './types.js';
+import type { BusState, ProtocolVersion } from './types.js';
 import { type Stamped, Watch } from './watch.js';
-
-export interface ClientOptions extends ConnectionOptions {
-  /** Topic root of the devices, default `scenebus`. */
-  readonly root?: string | undefined;
-}
-
-export type Question = Omit<AskRequest, 'schema' | 'transaction' | 'responseTopic' | 'timeoutMs'>;
-
-export interface AskOptions extends CallOptions {
-  /** Default 120 000. The device gets it as its deadline. */
-  readonly timeoutMs?: number | undefined;
-}
-
-/** The answer with its provenance: what was said, on which frame, by which model. */
-export type AskReply = OkResponse['data'] &
-  Pick<OkResponse, 'device' | 'camera' | 'frameId' | 'frameTs' | 'model' | 'generatedByModel'>;
-
-export interface WatchOptions extends CallOptions {
-  /** Only this camera. */
-  readonly camera?: string | undefined;
-}
-
-export interface BusClient extends AsyncDisposable {
-  readonly state: BusState;
-  readonly protocolVersion: ProtocolVersion | undefined;
-  /** Broker address without credentials. */
-  readonly broker: string;
-  /**
-   * Asks a device about its newest frame.
-   * @throws SdkError ERR_BUS_UNREACHABLE (the device is not there), ERR_BUS_TIMEOUT, ERR_BUSY and the other codes with
-   *   which a device answers; `signal.reason` when aborted.
-   */
-  ask(device: string, question: string | Question, options?: AskOptions): Promise<AskReply>;
-  /**
-   * Scenes of a device, or of all with `'*'`: the retained one first, then each new one. A slow reader skips to the
-   * newest of each camera. Ends when the client closes.
-   */
-  scenes(device: string, options?: WatchOptions): AsyncIterableIterator<Scene>;
-  cameraStatuses(device: string, options?: WatchOptions): AsyncIterableIterator<CameraStatusPayload>;
-  availability(device: string, options?: CallOptions): AsyncIterableIterator<Availability>;
-  info(device: string, options?: CallOptions): AsyncIterableIterator<Info>;
-  health(device: string, options?: CallOptions): AsyncIterableIterator<Health>;
-  onStateChange(listener: (state: BusState) => void): () => void;
-  /** Questions that wait end with ERR_DISPOSED. */
-  close(): Promise<void>;
-}
 
 const DEFAULT_TIMEOUT_MS = 120_000;
 const SESSION_EXPIRY_SECONDS = 60;

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SdkError } from '../core/errors.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
-import { type IncomingMessage, type Link, LinkError, openLink, SESSION_TAKEN_OVER, type WillMessage } from './link.js';
+import { type IncomingMessage, type Link, openLink, SESSION_TAKEN_OVER } from './link.js';
+import { LinkError, type WillMessage } from './link-options.js';
 import type { BusState, ConnectionOptions, ProtocolVersion } from './types.js';
 
 export interface ConnectionHooks {
