@@ -47,8 +47,8 @@ describe('the installed package', () => {
   it('has the SDK at `scenebus`', async () => {
     const { version } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as { version: string };
     const source = `import * as sdk from 'scenebus';
-      console.log(JSON.stringify([sdk.version, ['loadModel', 'connectBus'].map((name) => typeof sdk[name])]));`;
-    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function']]);
+      console.log(JSON.stringify([sdk.version, ['loadModel', 'openCamera', 'connectBus'].map((name) => typeof sdk[name])]));`;
+    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function', 'function']]);
   });
 
   it('has the client at `scenebus/client`, without native code', async () => {

@@ -1,0 +1,55 @@
+/** The programs in examples/, as a reader runs them: from the repository's folder, on the sample clip and the demo model. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { openEmbeddedBroker } from 'scenebus';
+import { connectClient, type Scene } from 'scenebus/client';
+import { describe, expect, it } from 'vitest';
+
+const repository = fileURLToPath(new URL('../..', import.meta.url));
+
+function start(
+  example: string,
+  ...args: string[]
+): { child: ChildProcess; ended: Promise<{ code: number | null; output: string }> } {
+  const child = spawn(process.execPath, [`dist/examples/${example}.js`, ...args], {
+    cwd: repository,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk) => (output += chunk));
+  child.stderr.on('data', (chunk) => (output += chunk));
+  return { child, ended: once(child, 'close').then(([code]) => ({ code: code as number | null, output })) };
+}
+
+describe('examples', () => {
+  it('describe-image finds the red cup of the clip', async () => {
+    const { code, output } = await start('describe-image').ended;
+    expect(output).toMatch(/\{"label":"red cup","box":/);
+    expect(output).toContain("source: 'text'");
+    expect(code).toBe(0);
+  });
+
+  it('ask-camera streams an answer and tells its speed', async () => {
+    const { code, output } = await start('ask-camera', 'examples/clips/tabletop.mp4', 'Where is the red cup?').ended;
+    expect(output).toMatch(/red cup at \d+, \d+, \d+, \d+ \(\d\.\d\d\)/);
+    expect(output).toMatch(/first token after \d+ ms/);
+    expect(code).toBe(0);
+  });
+
+  it('publish-scenes publishes what the camera sees until it is interrupted', async () => {
+    await using broker = await openEmbeddedBroker({ port: 0 });
+    await using client = await connectClient(broker.url);
+    const program = start('publish-scenes', 'file:examples/clips/tabletop.mp4?loop', broker.url);
+    const scenes: Scene[] = [];
+    for await (const scene of client.scenes('example')) {
+      scenes.push(scene);
+      if (scenes.length === 2) break;
+    }
+    program.child.kill('SIGINT');
+    const { code, output } = await program.ended;
+    expect(scenes[0]).toMatchObject({ camera: 'camera0', device: 'example', image: { width: 640, height: 480 } });
+    for (const { text } of scenes) expect(output).toContain(text);
+    expect(code).toBe(0);
+  });
+});
