@@ -1,24 +1,13 @@
 /** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest. */
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type Checkpoint, openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
+import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { openMappedFile } from '#sdk/native/index.js';
 import { LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
-import {
-  indexOf,
-  type LmHeadPrecision,
-  type OutputFile,
-  type OutputTensor,
-  planFiles,
-  planTensors,
-  quantizationConfig,
-} from './quantize-plan.js';
-import { bf16Bits, groupScales, quantizeRows } from './round-to-nearest.js';
-import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
+import { indexOf, type LmHeadPrecision, planFiles, planTensors, quantizationConfig } from './quantize-plan.js';
+import { type QuantizeTally, writeWeights } from './quantize-weights.js';
 
 export const QUANTIZE_GROUP_SIZES = [32, 64, 128] as const;
 
@@ -39,20 +28,14 @@ export interface QuantizeOptions extends CallOptions {
   readonly logger?: Logger | undefined;
 }
 
-export interface QuantizeResult {
+export interface QuantizeResult extends QuantizeTally {
   readonly directory: string;
   readonly groupSize: number;
   readonly lmHead: LmHeadPrecision;
-  readonly quantizedLinears: number;
-  /** Weights of the source and of the result. */
-  readonly sourceBytes: number;
+  /** Weights of the result; `sourceBytes` are those of the source. */
   readonly sizeBytes: number;
-  /** Root of Σ(w − ŵ)² / Σw² over all quantised weights. */
-  readonly relativeError: number;
 }
 
-/** Weights held in memory at a time: 4 M values, 16 MB as float32. */
-const CHUNK_ELEMENTS = 4 << 20;
 const SPARE_BYTES = 64 << 20;
 
 /**
@@ -86,8 +69,9 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
   await requireDiskSpace(parent, sizeBytes + SPARE_BYTES);
 
   // Beside the output, so that the rename stays within one file system.
-  const partial = join(parent, `.${basename(output)}.partial-${process.pid}`);
-  await rm(partial, { recursive: true, force: true });
+  const partialName = `.${basename(output)}.partial-`;
+  await removeLeftovers(parent, partialName);
+  const partial = join(parent, `${partialName}${process.pid}`);
   try {
     await mkdir(partial);
     await copyCompanions(checkpoint, partial, evidence !== null, logger);
@@ -96,7 +80,10 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
     await writeJson(join(partial, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
     // The proof that it can be loaded, before anybody sees it.
     await openCheckpoint(partial, { signal });
-    await rename(partial, output);
+    await rename(partial, output).catch(async (cause: unknown) => {
+      await requireFreeFolder(output, checkpoint.directory); // somebody else was faster: say so
+      throw cause;
+    });
     return { directory: output, groupSize, lmHead, sizeBytes, ...tally };
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
@@ -133,6 +120,23 @@ async function requireFreeFolder(output: string, source: string): Promise<void> 
       'ERR_ARGUMENT_INVALID',
       `The output ${output} exists and is not empty: remove it or choose another.`,
     );
+  }
+}
+
+/** Work of this process or of one that was killed; a running one keeps its own. */
+async function removeLeftovers(parent: string, partialName: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (!name.startsWith(partialName)) continue;
+    const pid = Number(name.slice(partialName.length));
+    if (pid === process.pid || !isRunning(pid)) await rm(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
@@ -182,94 +186,6 @@ async function quantizedConfig(checkpoint: Checkpoint, groupSize: number, lmHead
     for (const key of ['torch_dtype', 'dtype']) if (part?.[key] === 'float32') part[key] = 'bfloat16';
   }
   return { ...config, quantization_config: quantizationConfig(groupSize, lmHead) };
-}
-
-type Tally = Pick<QuantizeResult, 'quantizedLinears' | 'sourceBytes' | 'relativeError'>;
-
-async function writeWeights(
-  files: readonly OutputFile[],
-  directory: string,
-  groupSize: number,
-  totalBytes: number,
-  { signal, onProgress }: QuantizeOptions,
-): Promise<Tally> {
-  const sum = { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 };
-  for (const file of files) {
-    await using writer = await SafetensorsWriter.create(join(directory, file.name), file.tensors);
-    for (const tensor of file.tensors) {
-      if (tensor.part === 'packed') sum.linears += 1;
-      if (tensor.part !== 'scale' && tensor.part !== 'shape') sum.sourceBytes += tensor.source.sizeBytes;
-      for (const piece of pieces(tensor, groupSize)) {
-        signal?.throwIfAborted();
-        await writer.write(piece.bytes);
-        if (tensor.part === 'packed') {
-          sum.error += piece.squaredError;
-          sum.square += piece.squaredSum;
-        }
-        sum.done += piece.bytes.byteLength;
-        onProgress?.({ phase: 'quantize', done: sum.done, total: totalBytes, unit: 'bytes' });
-        await nextTurn();
-      }
-    }
-    await writer.finish();
-  }
-  return {
-    quantizedLinears: sum.linears,
-    sourceBytes: sum.sourceBytes,
-    relativeError: sum.square === 0 ? 0 : Math.sqrt(sum.error / sum.square),
-  };
-}
-
-interface Piece {
-  readonly bytes: ArrayBufferView;
-  readonly squaredError: number;
-  readonly squaredSum: number;
-}
-
-/** The bytes of one output tensor, a bounded piece at a time. */
-function* pieces(tensor: OutputTensor, groupSize: number): Generator<Piece> {
-  const plain = (bytes: ArrayBufferView): Piece => ({ bytes, squaredError: 0, squaredSum: 0 });
-  const { source, part } = tensor;
-  if (part === 'shape') {
-    yield plain(BigInt64Array.from(source.shape, BigInt));
-    return;
-  }
-  if (part === 'copy') {
-    const size = tensorBytes(tensor);
-    for (let done = 0; done < size; done += CHUNK_ELEMENTS * 4) {
-      const sizeBytes = Math.min(CHUNK_ELEMENTS * 4, size - done);
-      using mapped = openMappedFile(source.file, { offsetBytes: source.offsetBytes + done, sizeBytes });
-      yield plain(mapped.bytes);
-    }
-    return;
-  }
-  const rows = source.shape[0]!;
-  const rowElements = source.shape.slice(1).reduce((product, side) => product * side, 1);
-  const rowsAtOnce = Math.max(1, Math.floor(CHUNK_ELEMENTS / rowElements));
-  for (let first = 0; first < rows; first += rowsAtOnce) {
-    const values = readTensorF32(source, { first, count: Math.min(rowsAtOnce, rows - first) });
-    if (part === 'bf16') {
-      yield plain(Uint16Array.from(values, bf16Bits));
-      continue;
-    }
-    // Scales lie behind all packed words in the file: they are computed again rather than kept.
-    if (part === 'scale') yield plain(groupScales(values, groupSize) ?? notFinite(tensor));
-    else {
-      const { packed, squaredError, squaredSum } = quantizeRows(values, groupSize) ?? notFinite(tensor);
-      yield { bytes: packed, squaredError, squaredSum };
-    }
-  }
-}
-
-function notFinite({ name, source }: OutputTensor): never {
-  const tensor = name.replace(/_(packed|scale)$/, '');
-  throw new SdkError(
-    'ERR_MODEL_INVALID',
-    `${tensor} holds values that are not finite numbers: the source is damaged.`,
-    {
-      details: { tensor, file: source.file },
-    },
-  );
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {

@@ -20,7 +20,7 @@ import { resolveTensors } from './tensors.js';
 export interface Checkpoint {
   /** Absolute. */
   readonly directory: string;
-  /** From scenebus.json, else the hub name in config.json, else the folder's name. */
+  /** From scenebus.json, else the hub name in config.json or of the hub's cache, else the folder's name. */
   readonly name: string;
   readonly model: ModelDescription;
   readonly processor: ImageProcessorConfig;
@@ -69,7 +69,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
 
   return {
     directory: root,
-    name: manifest.name ?? hubName(config._name_or_path) ?? basename(root),
+    name: manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root),
     model: { architecture, tensors, int4 },
     processor,
     generation,
@@ -97,6 +97,11 @@ async function readConfig(directory: string): Promise<MllamaConfig> {
 /** `org/name`; a path on somebody's machine is no name. */
 function hubName(name: string | undefined): string | undefined {
   return name !== undefined && /^[\w.-]+\/[\w.-]+$/.test(name) && !name.startsWith('.') ? basename(name) : undefined;
+}
+
+/** `…/models--org--name/snapshots/<commit>`, as hub clients lay out their cache. */
+function hubCacheName(directory: string): string | undefined {
+  return /\/models--[^/]+--([^/]+)\/snapshots\/[0-9a-f]{40}$/.exec(directory)?.[1];
 }
 
 function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): string {

@@ -9,6 +9,7 @@ export interface ByteRange {
 /**
  * A file's bytes without reading them: pages come from the page cache when touched. Private copy-on-write pages, so a
  * stray write neither crashes nor reaches the file. Disposing detaches `bytes`; nothing may hold a pointer into it then.
+ * The file must not be cut short meanwhile: replace model files by renaming, never write into them.
  */
 export interface MappedFile extends Disposable {
   readonly bytes: Uint8Array;

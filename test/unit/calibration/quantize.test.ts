@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -188,6 +189,27 @@ describe('quantizeCheckpoint on bad input', () => {
     await expect(quantizeCheckpoint({ source: TINY, output: TINY })).rejects.toThrow(/lies in the source/);
     await expect(quantizeCheckpoint({ source: TINY, output: join(TINY, 'x') })).rejects.toThrow(/lies in the source/);
     expect(readdirSync(output)).toEqual(['mine']);
+  });
+
+  it('clears away what a killed run left, and nothing that runs', async () => {
+    const folder = temporaryFolder();
+    const dead = spawnSync(process.execPath, ['--version']).pid;
+    mkdirSync(join(folder, `.out.partial-${dead}`));
+    mkdirSync(join(folder, `.out.partial-${process.ppid}`));
+    await quantizeCheckpoint({ source: TINY, output: join(folder, 'out'), groupSize: 32 });
+    expect(readdirSync(folder).sort()).toEqual([`.out.partial-${process.ppid}`, 'out']);
+  });
+
+  it('says so when somebody else made the folder meanwhile', async () => {
+    const folder = temporaryFolder();
+    const output = join(folder, 'out');
+    const onProgress = () => {
+      mkdirSync(output, { recursive: true });
+      writeFileSync(join(output, 'theirs'), 'x');
+    };
+    await expect(quantizeCheckpoint({ source: TINY, output, groupSize: 32, onProgress })).rejects.toThrow(/not empty/);
+    expect(readdirSync(folder)).toEqual(['out']);
+    expect(readdirSync(output)).toEqual(['theirs']);
   });
 
   it('leaves nothing behind when weights are not finite, when aborted, when the source is quantised', async () => {

@@ -1,4 +1,13 @@
-import { readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
@@ -144,6 +153,18 @@ describe('openCheckpoint', () => {
     expect(manifest.prompts.list.length).toBeGreaterThan(0);
     writeFileSync(join(folder, 'scenebus.json'), JSON.stringify({ boxes: { scale: 'big' } }));
     await expectFailure(folder, 'ERR_MODEL_INVALID', 'scenebus.json', 'scale');
+  });
+
+  it('takes its name from the hub cache, whose files are links', async () => {
+    const cache = join(temporaryFolder(), 'models--some-org--Some-Model');
+    const snapshot = join(cache, 'snapshots', 'a'.repeat(40));
+    mkdirSync(snapshot, { recursive: true });
+    for (const file of readdirSync(join(GOLDEN, 'tiny-a'))) {
+      symlinkSync(join(GOLDEN, 'tiny-a', file), join(snapshot, file));
+    }
+    const { name, model } = await openCheckpoint(snapshot);
+    expect(name).toBe('Some-Model');
+    expect(model.tensors.get('vision_model.class_embedding')?.file).toBe(join(GOLDEN, 'tiny-a', 'model.safetensors'));
   });
 
   it('changes its content hash with the weights and with the config, and only then', async () => {
