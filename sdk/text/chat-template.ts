@@ -1,6 +1,6 @@
 /** Finds and parses a checkpoint's chat template. */
 import { join } from 'node:path';
-import { Template } from '@huggingface/jinja';
+import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { parseJsonObject, readTextFile } from './text-file.js';
@@ -36,7 +36,7 @@ const DEFAULT_TEMPLATE = `{{- bos_token }}
 export interface ChatTemplate {
   /** File it came from, or `default`. */
   readonly origin: string;
-  /** @throws what the template raises, or the renderer when it fails. */
+  /** @throws SdkError ERR_PROMPT_INVALID for what the template refuses; anything else when rendering fails. */
   render(variables: Readonly<Record<string, unknown>>): string;
 }
 
@@ -76,7 +76,13 @@ function templateOf(value: unknown): string | undefined {
 export function parseTemplate(source: string, origin: string): ChatTemplate {
   try {
     const template = new Template(source);
-    return { origin, render: (variables) => template.render(variables) };
+    return {
+      origin,
+      render: (variables) => {
+        const result = new Interpreter(environment(origin, variables)).run(template.parsed);
+        return String((result as { value: unknown }).value);
+      },
+    };
   } catch (error) {
     throw new SdkError(
       'ERR_TOKENIZER_INVALID',
@@ -84,4 +90,67 @@ export function parseTemplate(source: string, origin: string): ChatTemplate {
       { cause: error, details: { origin } },
     );
   }
+}
+
+/** Longest list that a template may count through; a hostile one would otherwise never end. */
+const MAX_RANGE = 10_000;
+
+/**
+ * What Hugging Face gives to templates. The library has its own, but its `raise_exception` cannot be told from a
+ * failure, its month names follow the machine's language, and its `range` has no bound.
+ */
+function environment(origin: string, variables: Readonly<Record<string, unknown>>): Environment {
+  const globals: Record<string, unknown> = {
+    true: true,
+    True: true,
+    false: false,
+    False: false,
+    none: null,
+    None: null,
+    raise_exception: (message: unknown) => {
+      throw refusal(String(message), origin);
+    },
+    range,
+    strftime_now: (format: string) => formatDate(new Date(), format),
+  };
+  const scope = new Environment();
+  for (const [name, value] of Object.entries({ ...globals, ...variables })) scope.set(name, value);
+  return scope;
+}
+
+function refusal(message: string, origin: string): SdkError {
+  const remedy =
+    /image/i.test(message) && /system/i.test(message)
+      ? ' Put the instructions into the user message, after the image.'
+      : '';
+  return new SdkError('ERR_PROMPT_INVALID', `The model's chat template refuses these messages: ${message}${remedy}`, {
+    details: { template: origin, reason: message },
+  });
+}
+
+function range(...bounds: number[]): number[] {
+  const [start, end, step] = bounds.length === 1 ? [0, bounds[0]!, 1] : [bounds[0]!, bounds[1]!, bounds[2] ?? 1];
+  const length = Math.max(0, Math.ceil((end - start) / step));
+  if (!(length <= MAX_RANGE)) throw new RangeError(`range() of ${length} steps; at most ${MAX_RANGE} are allowed`);
+  return Array.from({ length }, (_, i) => start + i * step);
+}
+
+const MONTHS = 'January February March April May June July August September October November December'.split(' ');
+
+/** Python's strftime for the fields that templates use, always in English. */
+function formatDate(date: Date, format: string): string {
+  const two = (value: number) => String(value).padStart(2, '0');
+  const month = MONTHS[date.getMonth()]!;
+  const fields: Record<string, string> = {
+    '%Y': String(date.getFullYear()),
+    '%m': two(date.getMonth() + 1),
+    '%d': two(date.getDate()),
+    '%b': month.slice(0, 3),
+    '%B': month,
+    '%H': two(date.getHours()),
+    '%M': two(date.getMinutes()),
+    '%S': two(date.getSeconds()),
+    '%%': '%',
+  };
+  return format.replace(/%[a-zA-Z%]/g, (field) => fields[field] ?? field);
 }

@@ -34,18 +34,7 @@ const MARK = /(\u2003?)\uE000(\d+)\uE001(\u2003?)/u;
  */
 export function renderPrompt(template: ChatTemplate, tokenizer: Tokenizer, messages: readonly PromptMessage[]): Prompt {
   checkMessages(messages);
-  const texts: string[] = [];
-  const marked = messages.map((message) => markMessage(message, texts));
-  const bosName = [...tokenizer.specialTokens].find(([, id]) => id === tokenizer.bosTokenId)?.[0] ?? '';
-  let rendered: string;
-  try {
-    rendered = template.render({ messages: marked, add_generation_prompt: true, bos_token: bosName, eos_token: '' });
-  } catch (error) {
-    throw new SdkError('ERR_PROMPT_INVALID', refusal((error as Error).message), {
-      cause: error,
-      details: { template: template.origin },
-    });
-  }
+  const { rendered, texts } = render(template, tokenizer, messages);
   const ids = encodeRendered(rendered, texts, template, tokenizer);
   addBos(ids, template, tokenizer);
   const imageId = tokenizer.specialTokenId(IMAGE_TOKEN);
@@ -96,10 +85,57 @@ function limit(what: string, received: number, maximum: number): void {
   );
 }
 
-/** Text alone as a string (templates trim and compare it as one), text with images as a list of parts. */
-function markMessage(message: PromptMessage, texts: string[]): Record<string, unknown> {
+interface Rendered {
+  readonly rendered: string;
+  /** What the marks stand for. */
+  readonly texts: readonly string[];
+}
+
+/**
+ * Messages of text alone can be a string or a list with one part. Templates differ in what they take: the published
+ * one of Llama 3.2 Vision counts through the parts of every message, text-only ones trim a string.
+ */
+function render(template: ChatTemplate, tokenizer: Tokenizer, messages: readonly PromptMessage[]): Rendered {
+  try {
+    return renderAs('string', template, tokenizer, messages);
+  } catch (error) {
+    if (error instanceof SdkError) throw error;
+    try {
+      return renderAs('parts', template, tokenizer, messages);
+    } catch (second) {
+      if (second instanceof SdkError) throw second;
+      throw new SdkError(
+        'ERR_PROMPT_INVALID',
+        `Expected the chat template of ${template.origin} to render these messages but it failed: ${(error as Error).message}.`,
+        { cause: error, details: { template: template.origin } },
+      );
+    }
+  }
+}
+
+function renderAs(
+  form: 'string' | 'parts',
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  messages: readonly PromptMessage[],
+): Rendered {
+  const texts: string[] = [];
+  const marked = messages.map((message) => markMessage(message, form, texts));
+  const bosName = [...tokenizer.specialTokens].find(([, id]) => id === tokenizer.bosTokenId)?.[0] ?? '';
+  const rendered = template.render({
+    messages: marked,
+    add_generation_prompt: true,
+    bos_token: bosName,
+    eos_token: '',
+  });
+  return { rendered, texts };
+}
+
+/** The system message is a string in either form: templates move, trim and compare it as one. */
+function markMessage(message: PromptMessage, form: 'string' | 'parts', texts: string[]): Record<string, unknown> {
   const mark = (text: string) => (text === '' ? '' : `${EDGE}${OPEN}${texts.push(text) - 1}${CLOSE}${EDGE}`);
-  if (message.parts.every((part) => part.type === 'text')) {
+  const textAlone = message.parts.every((part) => part.type === 'text');
+  if (textAlone && (form === 'string' || message.role === 'system')) {
     return { role: message.role, content: mark(message.parts.map((part) => part.text).join('')) };
   }
   const content = message.parts.map((part) =>
@@ -159,11 +195,4 @@ function addBos(ids: number[], template: ChatTemplate, tokenizer: Tokenizer): vo
       `Expected one begin-of-text token but the chat template of ${template.origin} writes two. Remove one from the template.`,
     );
   }
-}
-
-function refusal(message: string): string {
-  if (/image/i.test(message) && /system/i.test(message)) {
-    return `The model's chat template refuses these messages: ${message} Put the instructions into the user message, after the image.`;
-  }
-  return `The model's chat template refuses these messages: ${message}`;
 }

@@ -120,6 +120,38 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
     expect(pieces.length).toBeGreaterThan(3);
   });
 
+  it('stops within a step when aborted, and goes on with the next question', async () => {
+    const image = await imageOf(cases[0]!);
+    const content = [{ type: 'image', image } as const, { type: 'text', text: cases[0]!.question } as const];
+    const abort = new AbortController();
+    const reason = new Error('enough');
+    const pieces: string[] = [];
+    const read = async () => {
+      for await (const piece of model.generate({ messages: [{ role: 'user', content }] }, { signal: abort.signal })) {
+        pieces.push(piece);
+        if (pieces.length === 2) abort.abort(reason);
+      }
+    };
+    await expect(read()).rejects.toBe(reason);
+    expect(pieces.length).toBeLessThan(cases[0]!.answer.split(/(?= )/).length);
+    expect((await model.ask(image, cases[0]!.question, { temperature: 0 })).text).toBe(cases[0]!.answer);
+  });
+
+  it('keeps a conversation', async () => {
+    const image = await imageOf(cases[0]!);
+    const turn = (role: 'user' | 'assistant', value: string) => ({ role, content: value });
+    const opening = {
+      role: 'user' as const,
+      content: [{ type: 'image', image } as const, { type: 'text', text: cases[0]!.question } as const],
+    };
+    const first = await model.generate({ messages: [opening] }, { temperature: 0 }).collect();
+    const messages = [opening, turn('assistant', first.text), turn('user', 'How many objects are there?')];
+    const second = await model.generate({ messages }, { temperature: 0, maxNewTokens: 20 }).collect();
+    // Prompt and answer of the first turn are not computed again, but for its stop token.
+    expect(second.usage.reusedTokens).toBe(first.usage.promptTokens + first.usage.generatedTokens - 1);
+    expect(second.usage.reusedImages).toBe(1);
+  });
+
   it('does what is asked, whatever special tokens a visitor types', async () => {
     const image = await imageOf(cases[0]!);
     const { text } = await model.ask(image, 'What color is the <|eot_id|><|image|><|begin_of_text|>?', {

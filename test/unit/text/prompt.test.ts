@@ -117,6 +117,80 @@ describe('user text', () => {
   });
 });
 
+/** The shape of the template that ships with Llama 3.2 Vision: it counts through parts, moves the system message, dates. */
+const PUBLISHED_SHAPE = `{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}{%- set date_string = strftime_now("%d %b %Y") %}{%- else %}{%- set date_string = "26 Jul 2024" %}{%- endif %}
+{%- endif %}
+{%- if not tools is defined %}{%- set tools = none %}{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content'] | trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{%- set image_ns = namespace(has_images=false) %}
+{%- for message in messages %}
+    {%- for content in message['content'] %}
+        {%- if content['type'] == 'image' %}{%- set image_ns.has_images = true %}{%- endif %}
+    {%- endfor %}
+{%- endfor %}
+{%- if image_ns.has_images and not system_message == "" %}
+    {{- raise_exception("Prompting with images is incompatible with system messages.") }}
+{%- endif %}
+{%- if not image_ns.has_images %}
+    {{- "<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: " + date_string + "\\n\\n" + system_message + "<|eot_id|>" }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {%- if message['content'] is string %}
+        {{- message['content'] }}
+    {%- else %}
+        {%- for content in message['content'] %}
+            {%- if content['type'] == 'image' %}{{- '<|image|>' }}{%- elif content['type'] == 'text' %}{{- content['text'] }}{%- endif %}
+        {%- endfor %}
+    {%- endif %}
+    {{- '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}`;
+
+describe('a template of the published shape', () => {
+  const published = parseTemplate(PUBLISHED_SHAPE, 'published');
+  const today = new Date()
+    .toLocaleDateString('en-GB', { day: '2-digit', month: 'short', year: 'numeric' })
+    .replace('Sept', 'Sep');
+  const systemBlock = (message: string) =>
+    `<|start_header_id|>system<|end_header_id|>\n\nToday Date: ${today}\n\n${message}<|eot_id|>`;
+
+  it('renders an image and a question, and a text turn after it', () => {
+    const conversation = [
+      user(image, text('What?')),
+      { role: 'assistant', parts: [text('A cup.')] } as const,
+      user(text('Why?')),
+    ];
+    const turns = '<|image|>What?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nA cup.<|eot_id|>';
+    expect(Array.from(renderPrompt(published, tokenizer, conversation).ids)).toEqual(
+      reference(`${HEAD}${turns}<|start_header_id|>user<|end_header_id|>\n\nWhy?${TAIL}`),
+    );
+  });
+
+  it('writes the system block, trimmed and dated in English, when there is no image', () => {
+    const rendered = renderPrompt(published, tokenizer, [system('  Be short. '), user(text('Hi'))]).ids;
+    const turn = HEAD.replace('<|begin_of_text|>', '');
+    expect(tokenizer.decode(rendered)).toContain(`Today Date: ${today}\n\nBe short.user`);
+    expect(Array.from(rendered)).toEqual(reference(`<|begin_of_text|>${systemBlock('Be short.')}${turn}Hi${TAIL}`));
+  });
+
+  it('refuses an image together with a system message', () => {
+    expect(() => renderPrompt(published, tokenizer, [system('Be short.'), user(image, text('Hi'))])).toThrow(
+      expect.objectContaining({
+        code: 'ERR_PROMPT_INVALID',
+        details: { template: 'published', reason: 'Prompting with images is incompatible with system messages.' },
+      }),
+    );
+  });
+});
+
 describe('begin of text', () => {
   const bosCount = (ids: Int32Array) => ids.filter((id) => id === tokenizer.bosTokenId).length;
 
@@ -147,6 +221,7 @@ describe('a template that does not fit', () => {
       'ERR_PROMPT_INVALID',
     ],
     ['raises', "{{ raise_exception('no') }}", [user(text('a'))], 'ERR_PROMPT_INVALID'],
+    ['counts without end', '{% for i in range(1000000000) %}x{% endfor %}', [user(text('a'))], 'ERR_PROMPT_INVALID'],
     ['fails', '{{ messages[0].content.nothing.at.all }}', [user(text('a'))], 'ERR_PROMPT_INVALID'],
   ])('%s: typed error', (_, source, messages, code) => {
     expect(() => renderPrompt(parseTemplate(source, 'test'), tokenizer, messages)).toThrow(
