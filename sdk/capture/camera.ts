@@ -20,7 +20,7 @@ export interface CameraStatus {
   readonly retryAtMs?: number | undefined;
 }
 
-export type CameraKind = 'v4l2' | 'csi' | 'rtsp' | 'http' | 'file' | 'images' | 'test';
+export type CameraKind = 'v4l2' | 'csi' | 'rtsp' | 'http' | 'file' | 'images' | 'test' | 'opencv4nodejs';
 
 export interface CameraInfo {
   /** Prefix of every frame's id. */

@@ -109,8 +109,6 @@ export class HostSession {
       case 'failed':
         this.#fail(new SdkError(message.code, message.message));
         return;
-      case 'support':
-        return;
     }
   }
 

@@ -8,9 +8,15 @@ import { LIMITS } from '../../core/limits.js';
 import { captureAddon } from '../../native/index.js';
 import type { NativeCaptureEvent } from './capture-addon.js';
 import { explainFailure } from './explain.js';
-import { type CapturePlan, planCapture, type ResolvedAddress, withoutMissingElements } from './plan.js';
+import {
+  type CapturePlan,
+  type CaptureSupport,
+  planCapture,
+  type ResolvedAddress,
+  withoutMissingElements,
+} from './plan.js';
 import { resolveAddress } from './preflight.js';
-import { type CaptureSupport, DOORBELL_FD, type FromHost, type StartMessage, type ToHost } from './protocol.js';
+import { DOORBELL_FD, type FromHost, type StartMessage, type ToHost } from './protocol.js';
 
 /** Time for OpenCV to release a device before the process goes without. */
 const RELEASE_MS = 1000;
@@ -124,13 +130,6 @@ function onMessage(message: ToHost): void {
   switch (message.type) {
     case 'start':
       start(message).catch(sendFailure);
-      return;
-    case 'support':
-      try {
-        send({ type: 'support', support: readSupport() });
-      } catch (error) {
-        sendFailure(error);
-      }
       return;
     case 'stop':
       shutDown();

@@ -3,7 +3,15 @@ import { SdkError } from '../../core/errors.js';
 import type { CaptureAddress } from '../address.js';
 import type { CameraSettings } from '../options.js';
 import type { NativeCaptureOptions, NativeCaptureSource, OpenAttempt } from './capture-addon.js';
-import type { CaptureSupport } from './protocol.js';
+
+/** What this machine's OpenCV can open. */
+export interface CaptureSupport {
+  readonly openCvVersion: string;
+  readonly gstreamer: boolean;
+  readonly ffmpeg: boolean;
+  readonly v4l2: boolean;
+  readonly jetson: boolean;
+}
 
 /** What an address turned out to be, once the file system has been asked. */
 export type ResolvedAddress =

@@ -13,7 +13,7 @@ export interface StartMessage {
   readonly firstSequence: number;
 }
 
-export type ToHost = StartMessage | { readonly type: 'support' } | { readonly type: 'stop' };
+export type ToHost = StartMessage | { readonly type: 'stop' };
 
 export interface RingMessage {
   readonly type: 'ring';
@@ -25,19 +25,9 @@ export interface RingMessage {
   readonly backend: string;
 }
 
-/** What this machine's OpenCV can open. */
-export interface CaptureSupport {
-  readonly openCvVersion: string;
-  readonly gstreamer: boolean;
-  readonly ffmpeg: boolean;
-  readonly v4l2: boolean;
-  readonly jetson: boolean;
-}
-
 export type FromHost =
   | RingMessage
   | { readonly type: 'resolved'; readonly kind: 'file' | 'images'; readonly loop: boolean }
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'ended' }
-  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string }
-  | { readonly type: 'support'; readonly support: CaptureSupport };
+  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string };
