@@ -4,7 +4,15 @@ import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Bus, type BusOptions, connectBus } from '#sdk/bus/index.js';
-import { BROKERS, freePort, Listener, startProxy, type TestBroker, until } from '../../support/brokers.js';
+import {
+  BROKERS,
+  freePort,
+  Listener,
+  startMosquitto,
+  startProxy,
+  type TestBroker,
+  until,
+} from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
 
 const QUICK = { backoff: { initialMs: 5, maxMs: 20 } } as const;
@@ -157,6 +165,35 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     await using listener = await Listener.open(broker, version, bus.topics.cameraScene('cam0'));
     expect((await listener.next(() => true)).json.text).toBe('first');
     expect(states.at(-1)).toBe('online');
+  });
+});
+
+describe('the session of MQTT 5', () => {
+  it('keeps a question that was asked while the device was away for a moment', async () => {
+    await using broker = await startMosquitto();
+    await using proxy = await startProxy(broker.port);
+    await using bus = await connectBus({ url: proxy.url, device: 'away', protocolVersion: 5, ...QUICK });
+    bus.onAsk(async ({ question }) => observation(question));
+    proxy.close();
+    await until(() => bus.state === 'offline');
+    await using asker = await Listener.open(broker, 5, bus.topics.response('ask'));
+    await asker.client.publishAsync(bus.topics.request('ask'), '{"question":"Are you there?"}', { qos: 1 });
+    proxy.open();
+    expect((await asker.next(() => true)).json).toMatchObject({ status: 'ok', data: { question: 'Are you there?' } });
+  });
+
+  it('ends when the device says goodbye: a later question is not kept for its next start', async () => {
+    await using broker = await startMosquitto();
+    const options = { url: broker.url, device: 'gone', protocolVersion: 5 } as const;
+    const bus = await connectBus(options);
+    await using asker = await Listener.open(broker, 5, bus.topics.response('ask'));
+    await bus.close();
+    await asker.client.publishAsync(bus.topics.request('ask'), '{"question":"Too late?"}', { qos: 1 });
+    await using again = await connectBus(options);
+    again.onAsk(async ({ question }) => observation(question));
+    await asker.client.publishAsync(again.topics.request('ask'), '{"question":"In time?"}', { qos: 1 });
+    expect((await asker.next(() => true)).json.data.question).toBe('In time?');
+    expect(again.stats.requestsReceived).toBe(1);
   });
 });
 
