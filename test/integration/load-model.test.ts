@@ -34,6 +34,8 @@ async function generate(model: Awaited<ReturnType<typeof load>>, index: number, 
 describe.each([
   ['onnx', 'meta'],
   ['onnx', 'hf-4.45'],
+  ['cpu', 'meta'],
+  ['cpu', 'hf-4.45'],
 ] as const)('a golden checkpoint on backend %s with numerics %s', (backend, numerics) => {
   it('gives the reference tokens for every prompt, one after another through one model', async () => {
     await using model = await load({ backend, numerics });
