@@ -1,0 +1,162 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Logger } from '#sdk/core/logger.js';
+import { defaultCacheDirectory, type PrepareOptions, preparedFiles } from '#sdk/engine/prepared-cache.js';
+import { temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+
+function cacheIn(directory: string, more: Partial<PrepareOptions> = {}) {
+  const options: PrepareOptions = { cacheDirectory: directory, kind: 'test', key: ['model', 1], ...more };
+  let builds = 0;
+  const prepare = (content = 'graph', other: Partial<PrepareOptions> = {}) =>
+    preparedFiles({ ...options, ...other }, () => {
+      builds++;
+      return { 'a.bin': Buffer.from(content), 'b.bin': Buffer.from('second') };
+    });
+  const text = async (files: ReturnType<typeof prepare>) => Buffer.from((await files)['a.bin']!).toString();
+  const root = path.join(directory, 'test');
+  const entry = () => path.join(root, readdirSync(root).find((name) => /^[0-9a-f]{32}$/.test(name))!);
+  return { prepare, text, root, entry, builds: () => builds };
+}
+
+test('builds once, then reads', async () => {
+  const cache = cacheIn(temporaryFolder());
+  expect(await cache.text(cache.prepare('first'))).toBe('first');
+  expect(await cache.text(cache.prepare('second'))).toBe('first');
+  expect(cache.builds()).toBe(1);
+  expect(readdirSync(cache.root)).toHaveLength(1); // neither lock nor draft stays
+});
+
+test('another key is another entry', async () => {
+  const cache = cacheIn(temporaryFolder());
+  await cache.prepare('first');
+  expect(await cache.text(cache.prepare('second', { key: ['model', 2] }))).toBe('second');
+  expect(readdirSync(cache.root)).toHaveLength(2);
+});
+
+describe('a damaged entry is built again', () => {
+  test.each<[string, (entry: string) => void]>([
+    ['a file changed', (entry) => writeFileSync(path.join(entry, 'a.bin'), 'grapH')],
+    ['a file cut', (entry) => writeFileSync(path.join(entry, 'a.bin'), 'gr')],
+    ['a file missing', (entry) => rmSync(path.join(entry, 'b.bin'))],
+    ['no index', (entry) => rmSync(path.join(entry, 'prepared.json'))],
+    ['an index that is not JSON', (entry) => writeFileSync(path.join(entry, 'prepared.json'), '{"key":')],
+    [
+      'an index of something else',
+      (entry) => writeFileSync(path.join(entry, 'prepared.json'), '{"key":"x","files":{}}'),
+    ],
+    [
+      'an empty folder',
+      (entry) => {
+        rmSync(entry, { recursive: true });
+        mkdirSync(entry);
+      },
+    ],
+  ])('%s', async (_, damage) => {
+    const cache = cacheIn(temporaryFolder());
+    await cache.prepare();
+    damage(cache.entry());
+    expect(await cache.text(cache.prepare('again'))).toBe('again');
+    expect(await cache.text(cache.prepare('third'))).toBe('again');
+    expect(cache.builds()).toBe(2);
+  });
+});
+
+test('callers at the same time build once', async () => {
+  const cache = cacheIn(temporaryFolder());
+  const all = await Promise.all(Array.from({ length: 6 }, () => cache.text(cache.prepare())));
+  expect(new Set(all)).toEqual(new Set(['graph']));
+  expect(cache.builds()).toBe(1);
+});
+
+describe('locks', () => {
+  async function locked(owner: unknown) {
+    const cache = cacheIn(temporaryFolder());
+    await cache.prepare();
+    const entry = cache.entry();
+    rmSync(entry, { recursive: true });
+    const lock = `${entry}.lock`;
+    writeFileSync(lock, typeof owner === 'string' ? owner : JSON.stringify(owner));
+    return { cache, lock, entry };
+  }
+  const alive = { pid: process.pid, host: os.hostname() };
+
+  test('of a living process: typed error after the wait, with the file to delete', async () => {
+    const { cache, lock } = await locked(alive);
+    const waiting = cache.prepare('x', { lockTimeoutMs: 120 });
+    await expect(waiting).rejects.toMatchObject({ code: 'ERR_PREPARE_LOCKED', details: { lockFile: lock } });
+    expect(cache.builds()).toBe(1);
+  });
+
+  test('released while waiting', async () => {
+    const { cache, lock } = await locked(alive);
+    const waiting = cache.text(cache.prepare('own', { lockTimeoutMs: 30_000 }));
+    rmSync(lock);
+    expect(await waiting).toBe('own');
+  });
+
+  test('of a process that is gone', async () => {
+    const { cache } = await locked({ pid: 2 ** 22 + 1, host: os.hostname() });
+    expect(await cache.text(cache.prepare('x', { lockTimeoutMs: 30_000 }))).toBe('x');
+  });
+
+  test('far too old, whoever held it', async () => {
+    const { cache, lock } = await locked({ pid: 1, host: 'elsewhere' });
+    const longAgo = new Date(Date.now() - 3_600_000);
+    utimesSync(lock, longAgo, longAgo);
+    expect(await cache.text(cache.prepare('x', { lockTimeoutMs: 30_000 }))).toBe('x');
+  });
+
+  test('waiting ends with the signal', async () => {
+    const { cache } = await locked(alive);
+    const controller = new AbortController();
+    const waiting = cache.prepare('x', { signal: controller.signal });
+    const reason = new Error('enough');
+    controller.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+  });
+});
+
+test('a cache that cannot be written costs a warning', async () => {
+  const folder = temporaryFolder();
+  writeFileSync(path.join(folder, 'file'), '');
+  const warnings: string[] = [];
+  const logger: Logger = { log: (level, message) => void warnings.push(`${level}: ${message}`) };
+  const cache = cacheIn(path.join(folder, 'file', 'below'), { logger });
+  expect(await cache.text(cache.prepare('in memory'))).toBe('in memory');
+  expect(warnings).toEqual([expect.stringMatching(/^warn: .*could not be kept/)]);
+});
+
+test('an error of the build leaves no lock', async () => {
+  const folder = temporaryFolder();
+  const options: PrepareOptions = { cacheDirectory: folder, kind: 'test', key: [] };
+  const failing = preparedFiles(options, () => {
+    throw new Error('no');
+  });
+  await expect(failing).rejects.toThrow('no');
+  expect(readdirSync(path.join(folder, 'test'))).toEqual([]);
+});
+
+test('the default folder follows XDG_CACHE_HOME', () => {
+  const before = process.env.XDG_CACHE_HOME;
+  try {
+    process.env.XDG_CACHE_HOME = '/tmp/xdg';
+    expect(defaultCacheDirectory()).toBe('/tmp/xdg/scenebus');
+    process.env.XDG_CACHE_HOME = 'relative';
+    expect(defaultCacheDirectory()).toBe(path.join(os.homedir(), '.cache', 'scenebus'));
+    delete process.env.XDG_CACHE_HOME;
+    expect(defaultCacheDirectory()).toBe(path.join(os.homedir(), '.cache', 'scenebus'));
+  } finally {
+    if (before === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = before;
+  }
+});
+
+test('the index says what lies beside it', async () => {
+  const cache = cacheIn(temporaryFolder());
+  await cache.prepare();
+  const index = JSON.parse(readFileSync(path.join(cache.entry(), 'prepared.json'), 'utf8'));
+  expect(index.key).toBe(path.basename(cache.entry()));
+  expect(Object.keys(index.files)).toEqual(['a.bin', 'b.bin']);
+});
