@@ -50,6 +50,8 @@ export async function startMosquitto(
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child = started;
+    // A test that timed out never disposes its broker.
+    process.once('exit', () => started.kill('SIGKILL'));
     await new Promise<void>((resolve, reject) => {
       let log = '';
       const read = (chunk: Buffer): void => {
