@@ -46,12 +46,11 @@ export async function startMosquitto(
   for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content, { mode: 0o600 });
   let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
-    const started = spawn(MOSQUITTO, ['-v', '-c', join(folder, 'mosquitto.conf')], {
+    // A test that timed out never disposes its broker: the kernel ends it with the test's process.
+    const started = spawn('setpriv', ['--pdeathsig', 'KILL', MOSQUITTO, '-v', '-c', join(folder, 'mosquitto.conf')], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child = started;
-    // A test that timed out never disposes its broker.
-    process.once('exit', () => started.kill('SIGKILL'));
     await new Promise<void>((resolve, reject) => {
       let log = '';
       const read = (chunk: Buffer): void => {
