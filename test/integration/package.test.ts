@@ -61,14 +61,32 @@ describe('the installed package', () => {
     expect(stdout).toContain('Usage: scenebus');
   });
 
-  it('has types for both entries', async () => {
-    const installed = join(folder, 'node_modules', 'scenebus');
-    const { exports } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8')) as {
-      exports: Record<string, { types: string }>;
-    };
-    for (const entry of ['.', './client']) {
-      expect(await readFile(join(installed, exports[entry]!.types), 'utf8')).toContain('export');
-    }
+  it('has types for both entries, which a strict TypeScript program can use', async () => {
+    const program = `import { type Answer, type Frame, isSdkError, loadModel, openCamera } from 'scenebus';
+      import { connectClient, type Scene } from 'scenebus/client';
+      export async function look(): Promise<Answer> {
+        await using camera = await openCamera('0', { fps: 5 });
+        await using model = await loadModel('model', { backend: 'cpu' });
+        const frame: Frame = await camera.read();
+        return await model.ask(frame, 'What?', { temperature: 0, stop: ['.'] });
+      }
+      export async function watch(): Promise<Scene | undefined> {
+        await using client = await connectClient('mqtt://127.0.0.1');
+        for await (const scene of client.scenes('kitchen')) return scene;
+        return undefined;
+      }
+      // @ts-expect-error a question is a string
+      export const wrong = async (frame: Frame) => (await loadModel('model')).ask(frame, 7);
+      export const code = (error: unknown): string => (isSdkError(error) ? error.code : 'other');`;
+    await writeFile(join(folder, 'program.mts'), program);
+    const flags =
+      '--noEmit --strict --skipLibCheck --target es2022 --module nodenext --lib es2023,esnext.disposable,dom --types node';
+    const typeRoots = ['--typeRoots', join(repository, 'node_modules', '@types')];
+    const compiler = join(repository, 'node_modules', '.bin', 'tsc');
+    const compiled = run(compiler, [...flags.split(' '), ...typeRoots, 'program.mts'], { cwd: folder });
+    await expect(compiled.catch(({ stdout }: { stdout: string }) => ({ stdout }))).resolves.toMatchObject({
+      stdout: '',
+    });
   });
 
   it('tells how to get the addons when they are not built', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createRandom } from '#sdk/engine/sampling.js';
 import type { BoxConvention } from '#sdk/grounding/box-reader.js';
 import { createTextGrounder } from '#sdk/grounding/text-grounder.js';
 
@@ -52,6 +53,46 @@ describe('what is read', () => {
     [`{"label":"${'x'.repeat(300)}","box":[1,2,3,4]}`, '{'.repeat(20_000), '{"__proto__":{"label":"a","box":1}}'],
   ])('garbled, cut off or outside: nothing, and no throw', async (...texts) => {
     for (const text of texts) expect(await ground(text)).toEqual([]);
+  });
+
+  it('never throws, whatever is done to an answer, and every box lies in the frame', async () => {
+    const random = createRandom(7);
+    const pieces = [
+      '{',
+      '}',
+      '[',
+      ']',
+      '"',
+      ',',
+      ':',
+      '\\',
+      'null',
+      '-1',
+      '1e9',
+      'label',
+      'box',
+      '{"label":"a","box":[1,2,3,4]}',
+    ];
+    const original =
+      '[{"label":"red cup","box":[10,20,30,40]},{"label":"box","box":null},{"label":"x","box":[0,0,99,99]}]';
+    let objects = 0;
+    for (let round = 0; round < 2000; round++) {
+      let text = original;
+      for (let edits = Math.floor(random() * 4); edits >= 0; edits--) {
+        const at = Math.floor(random() * text.length);
+        const removed = Math.floor(random() * 6);
+        text = text.slice(0, at) + pieces[Math.floor(random() * pieces.length)]! + text.slice(at + removed);
+      }
+      for (const { box, boxPixels } of await ground(text, { width: 64, height: 48 })) {
+        objects++;
+        expect(0 <= box.x1 && box.x1 < box.x2 && box.x2 <= 1 && 0 <= box.y1 && box.y1 < box.y2 && box.y2 <= 1).toBe(
+          true,
+        );
+        const [x1, y1, x2, y2] = boxPixels;
+        expect(0 <= x1 && x1 < x2 && x2 <= 64 && 0 <= y1 && y1 < y2 && y2 <= 48).toBe(true);
+      }
+    }
+    expect(objects).toBeGreaterThan(1000);
   });
 
   it('stops at a bounded number of objects', async () => {
