@@ -210,12 +210,12 @@ export class DeviceService implements AsyncDisposable {
 
 function watchBroker(bus: Bus, problems: Problems): void {
   const look = (): void => {
-    if (bus.state === 'online' || bus.state === 'closed') problems.clear('bus');
-    else if (bus.state === 'offline')
-      problems.report(
-        'bus',
-        new SdkError('ERR_BUS_UNREACHABLE', `The broker ${bus.broker} cannot be reached; still trying.`),
-      );
+    if (bus.state === 'online' || bus.state === 'closed') {
+      problems.clear('bus');
+      return;
+    }
+    const message = `The broker ${bus.broker} is not reached yet; it is tried again and again.`;
+    problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
   };
   bus.onStateChange(look);
   look();

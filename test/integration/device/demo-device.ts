@@ -1,0 +1,49 @@
+/** The service on the sample clip and the demo model, with the model loaded once for all tests of a file. */
+import { fileURLToPath } from 'node:url';
+import { loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
+import { parseConfig } from '#device/config/load.js';
+import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
+import { int4Folder } from '#device/model/int4-cache.js';
+import { type DeviceParts, DeviceService, type StartOptions } from '#device/service/device-service.js';
+
+const inRepository = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+export const clip = inRepository('examples/clips/tabletop.mp4');
+export const demoModel = inRepository('examples/demo-model/checkpoint');
+
+export const deviceName = 'bench';
+export const topic = (rest: string) => `scenebus/${deviceName}/${rest}`;
+
+/** Loads the demo model at int4, as the demo does. */
+export async function loadDemoModel(cacheDirectory: string): Promise<VisionLanguageModel> {
+  return await loadModel(await int4Folder(demoModel, { cacheDirectory }), { cacheDirectory });
+}
+
+/** Parts that lend a model which outlives the service. */
+export function lend(model: VisionLanguageModel, parts: Partial<DeviceParts> = {}): DeviceParts {
+  const lent: VisionLanguageModel = {
+    info: model.info,
+    ask: model.ask.bind(model),
+    describe: model.describe.bind(model),
+    generate: model.generate.bind(model),
+    [Symbol.asyncDispose]: async () => {},
+  };
+  return { openCamera, loadModel: async () => lent, ...parts };
+}
+
+export async function makeConfig(input: Partial<DeviceConfigInput> = {}): Promise<DeviceConfig> {
+  const complete = {
+    version: 1,
+    device: deviceName,
+    model: { directory: demoModel },
+    cameras: [{ id: 'table', address: clip, loop: true }],
+    describe: { minIntervalSeconds: 0 },
+    healthIntervalSeconds: 1,
+    ...input,
+  } satisfies DeviceConfigInput;
+  return await parseConfig(complete, { file: 'the test', folder: '/', environment: {} });
+}
+
+/** Waits for the broker, so that a client that comes right after it finds the device online. */
+export async function startService(config: DeviceConfig, options: StartOptions): Promise<DeviceService> {
+  return await DeviceService.start(config, { logger: silentLogger, requireBroker: true, ...options });
+}

@@ -1,0 +1,234 @@
+/** The service as a whole: a real clip through OpenCV, the demo model at int4, real brokers. */
+import { type CameraOptions, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
+import { connectClient } from 'scenebus/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
+import { freePort, Listener, startMosquitto, type TestBroker } from '../../support/brokers.js';
+import { deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
+
+let model: VisionLanguageModel;
+let broker: TestBroker;
+beforeAll(async () => {
+  model = await loadDemoModel(await makeTemporaryFolder('scenebus-service-'));
+  broker = await startMosquitto();
+});
+afterAll(async () => {
+  await model[Symbol.asyncDispose]();
+  await broker[Symbol.asyncDispose]();
+});
+
+const withBroker = (url: string) => ({ broker: { url } });
+const stateIs = (state: string) => (message: { topic: string; json: { state?: string } }) =>
+  message.topic === topic('health') && message.json.state === state;
+
+describe('a device on a broker', () => {
+  it('says who it is, what its camera does and what it sees; and that it stopped', async () => {
+    await using listener = await Listener.open(broker, 5);
+    const service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
+    const scene = await listener.next(({ topic: name }) => name === topic('camera/table/scene'));
+    expect(scene.json).toMatchObject({
+      camera: 'table',
+      trigger: 'first',
+      generatedByModel: true,
+      image: { width: 640, height: 480 },
+      model: { id: model.info.name, hash: model.info.contentHash },
+    });
+    expect(scene.json.text).toMatch(/cup|book/);
+    const info = await listener.next(({ topic: name, json }) => name === topic('info') && json.model !== null);
+    expect(info.json).toMatchObject({ cameras: ['table'], model: { weights: 'int4', writesBoxes: true } });
+    const running = ({ topic: name, json }: { topic: string; json: { state: string } }) =>
+      name === topic('camera/table/status') && json.state === 'running';
+    expect((await listener.next(running)).json.image).toEqual({ width: 640, height: 480 });
+    expect(service.state).toBe('running');
+
+    await service.stop();
+    expect(service.state).toBe('stopped');
+    await listener.next(({ topic: name, json }) => name === topic('availability') && json.state === 'stopped');
+    expect(listener.on(topic('camera/table/status')).at(-1)?.json.state).toBe('stopped');
+  });
+
+  it('answers a question with objects in its newest frame', async () => {
+    await using service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
+    await using client = await connectClient(broker.url);
+    const reply = await client.ask(deviceName, 'List all objects with their boxes.');
+    expect(reply).toMatchObject({ device: deviceName, camera: 'table', generatedByModel: true });
+    expect(reply.objects.length).toBeGreaterThan(0);
+    for (const { box, source } of reply.objects) {
+      expect(source).toBe('text');
+      expect(box.x2).toBeGreaterThan(box.x1);
+    }
+    expect(service.bus.stats.requestsAnswered).toBe(1);
+  });
+
+  it('refuses bad questions one by one and goes on', async () => {
+    await using service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
+    await using listener = await Listener.open(broker, 5, 'test/#');
+    const ask = async (payload: string | Buffer) => {
+      const responseTopic = `test/${listener.messages.length}-${Math.random()}`;
+      await listener.client.publishAsync(topic('request/ask'), payload, {
+        qos: 1,
+        properties: { responseTopic: `scenebus/${responseTopic}` },
+      });
+    };
+    await listener.client.subscribeAsync('scenebus/test/#', { qos: 1 });
+    const errors = async (count: number) => {
+      await listener.next(() => listener.messages.length >= count);
+      return listener.messages.map(({ json }) => json.error?.code);
+    };
+    await ask('{"question": "Where is');
+    await ask('[]');
+    await ask('{"question": 5}');
+    await ask('{"question": "Who is there?", "colour": "red"}');
+    await ask(`{"question": "${'x'.repeat(5_000)}"}`);
+    await ask(Buffer.alloc(10 * 2 ** 20, 'x'));
+    await ask('{"question": "Who is there?", "camera": "attic"}');
+    expect((await errors(7)).sort()).toEqual([...Array(6).fill('ERR_REQUEST_INVALID'), 'ERR_REQUEST_TOO_LARGE']);
+
+    await using client = await connectClient(broker.url);
+    expect((await client.ask(deviceName, 'Is there a book?')).text).not.toBe('');
+    expect(service.state).toBe('running');
+  });
+
+  it('needs to know which camera when there are several', async () => {
+    const cameras = [
+      { id: 'left', address: 'test:moving', describe: false },
+      { id: 'right', address: 'test:moving', describe: false },
+    ];
+    const config = await makeConfig({ cameras, ...withBroker(broker.url) });
+    await using _service = await startService(config, { parts: lend(model) });
+    await using client = await connectClient(broker.url);
+    await expect(client.ask(deviceName, 'What is there?')).rejects.toThrow(/one of left, right/);
+    const reply = await client.ask(deviceName, { question: 'What is there?', camera: 'right' });
+    expect(reply.camera).toBe('right');
+  });
+
+  it('answers ERR_BUSY when too many questions wait, and the others all the same', async () => {
+    const config = await makeConfig({ ask: { queueLength: 1 }, ...withBroker(broker.url) });
+    await using _service = await startService(config, { parts: lend(model) });
+    await using client = await connectClient(broker.url);
+    const replies = await Promise.allSettled(
+      Array.from({ length: 6 }, () => client.ask(deviceName, 'List all objects with their boxes.')),
+    );
+    const refused = replies.filter((reply) => reply.status === 'rejected').map((reply) => reply.reason.code);
+    expect(new Set(refused)).toEqual(new Set(['ERR_BUSY']));
+    expect(replies.length - refused.length).toBeGreaterThanOrEqual(1);
+  });
+});
+
+describe('without a configured broker', () => {
+  it('brings its own on loopback', async () => {
+    await using service = await startService(await makeConfig(), { parts: lend(model) });
+    expect(service.bus.broker).toMatch(/^mqtt:\/\/127\.0\.0\.1:\d+$/);
+    await using client = await connectClient(service.bus.broker);
+    expect((await client.ask(deviceName, 'Is there a book?')).text).not.toBe('');
+  });
+});
+
+describe('trouble', () => {
+  it('with a broker that is not there is an error, where one is required', async () => {
+    const config = await makeConfig(withBroker(`mqtt://127.0.0.1:${await freePort()}`));
+    const start = startService(config, { parts: lend(model) });
+    await expect(start).rejects.toMatchObject({ code: 'ERR_BUS_UNREACHABLE' });
+  });
+
+  it('with a broker that comes late or goes away degrades the device until it is back', async () => {
+    await using late = await startMosquitto();
+    await late.kill();
+    const config = await makeConfig(withBroker(late.url));
+    await using service = await startService(config, { parts: lend(model), requireBroker: false });
+    expect(service.state).toBe('degraded');
+    const online = new Promise<void>((resolve) => {
+      service.bus.onStateChange((state) => state === 'online' && resolve());
+    });
+    await late.restart();
+    await online;
+    expect(service.state).toBe('running');
+    await using client = await connectClient(late.url);
+    expect((await client.ask(deviceName, 'Is there a book?')).text).not.toBe('');
+  });
+
+  it('with one camera leaves the others working, and questions about it are told why', async () => {
+    const cameras = [
+      { id: 'table', address: 'test:moving', describe: false },
+      { id: 'door', address: '/dev/video97', describe: false, openTimeoutMs: 2_000, timeoutMs: 2_000 },
+    ];
+    const config = await makeConfig({ cameras, ...withBroker(broker.url) });
+    await using listener = await Listener.open(broker, 5);
+    await using service = await startService(config, { parts: lend(model) });
+    const degraded = await listener.next(stateIs('degraded'));
+    expect(degraded.json.problems[0].code).toBe('ERR_CAPTURE_NOT_FOUND');
+    await using client = await connectClient(broker.url);
+    const about = (camera: string) => client.ask(deviceName, { question: 'What is there?', camera });
+    await expect(about('door')).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_CAPTURE_/) });
+    expect((await about('table')).camera).toBe('table');
+    expect(service.state).toBe('degraded');
+  });
+
+  it('with the engine is answered with a typed error while the model is loaded again', async () => {
+    let failures = 0;
+    const parts = lend(model);
+    const dying = {
+      ...parts,
+      loadModel: async (...args: Parameters<typeof parts.loadModel>) => {
+        const loaded = await parts.loadModel(...args);
+        if (failures > 0) return loaded;
+        const ask = async (): Promise<never> => {
+          failures++;
+          throw new SdkError('ERR_ENGINE_DIED', 'The engine ended.');
+        };
+        return { ...loaded, ask };
+      },
+    };
+    const cameras = [{ id: 'table', address: 'test:moving', describe: false }];
+    await using listener = await Listener.open(broker, 5);
+    await using service = await startService(await makeConfig({ cameras, ...withBroker(broker.url) }), {
+      parts: dying,
+    });
+    await using client = await connectClient(broker.url);
+    await expect(client.ask(deviceName, 'What is there?')).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
+    expect(service.state).toBe('degraded');
+    await listener.next(stateIs('degraded'));
+    const back = (message: { topic: string; json: { state?: string; metrics?: { modelRestarts: number } } }) =>
+      stateIs('running')(message as never) && message.json.metrics?.modelRestarts === 1;
+    await listener.next(back);
+    expect((await client.ask(deviceName, 'What is there?')).text).not.toBe('');
+  });
+
+  it('with the model folder or a camera address ends the start, and leaves `stopped` on the bus', async () => {
+    await using listener = await Listener.open(broker, 5);
+    const missing = lend(model, {
+      loadModel: async () => {
+        throw new SdkError('ERR_MODEL_NOT_FOUND', 'no such folder');
+      },
+    });
+    const before = listener.on(topic('availability')).length;
+    const start = startService(await makeConfig(withBroker(broker.url)), { parts: missing });
+    await expect(start).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
+    await listener.next(() => {
+      const states = listener.on(topic('availability')).slice(before);
+      return states.some(({ json }) => json.state === 'online') && states.at(-1)?.json.state === 'stopped';
+    });
+    const cameras = [{ id: 'a', address: 'gopher://x' }];
+    const wrong = startService(await makeConfig({ cameras, ...withBroker(broker.url) }), { parts: lend(model) });
+    await expect(wrong).rejects.toMatchObject({ code: 'ERR_CAPTURE_ADDRESS_INVALID' });
+  });
+});
+
+describe('descriptions', () => {
+  it('come again after the longest silence when nothing changes, and from the newest frame', async () => {
+    const still = (address: string, options?: CameraOptions) => openCamera(address, options);
+    const config = await makeConfig({
+      cameras: [{ id: 'table', address: 'test:checker' }],
+      describe: { minIntervalSeconds: 0, maxSilenceSeconds: 1, change: { mean: 255, block: 255 } },
+      ...withBroker(broker.url),
+    });
+    await using listener = await Listener.open(broker, 5);
+    await using _service = await startService(config, { parts: lend(model, { openCamera: still }) });
+    const scenes = () => listener.on(topic('camera/table/scene')).filter(({ packet }) => !packet.retain);
+    await listener.next(() => scenes().length >= 2);
+    const [first, second] = scenes();
+    expect(first?.json.trigger).toBe('first');
+    expect(second?.json.trigger).toBe('interval');
+    expect(second?.json.frameId).not.toBe(first?.json.frameId);
+  });
+});
