@@ -7,8 +7,10 @@ import { addConfigCommand } from './commands/config.js';
 import { addDemoCommand } from './commands/demo.js';
 import { addDescribeCommand } from './commands/describe.js';
 import { addDoctorCommand } from './commands/doctor.js';
+import { addQuantizeCommand } from './commands/quantize.js';
 import { addRunCommand } from './commands/run.js';
 import { addSetupCommand } from './commands/setup.js';
+import { addVerifyCommand } from './commands/verify.js';
 import { EXIT_CODES, reportError } from './exit-codes.js';
 import { createTerminal, type Terminal } from './terminal.js';
 
@@ -57,6 +59,8 @@ export function createProgram(context: CommandContext): Command {
   addDescribeCommand(program, context);
   addAskCommand(program, context);
   addBusCommand(program, context);
+  addQuantizeCommand(program, context);
+  addVerifyCommand(program, context);
   addDoctorCommand(program, context);
   addConfigCommand(program, context);
   addSetupCommand(program, context);

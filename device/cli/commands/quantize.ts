@@ -1,14 +1,9 @@
 import { type Command, Option } from 'commander';
-import type { QuantizeOptions } from '#calibration/quantize.js';
+import { quantizeCheckpoint } from '#calibration/quantize.js';
+import { formatQuantizeResult, type QuantizeFlags, quantizeOptionsFrom } from '#calibration/quantize-cli.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';
-
-interface QuantizeCommandOptions {
-  readonly group: '32' | '64' | '128';
-  readonly lmHead: NonNullable<QuantizeOptions['lmHead']>;
-  readonly acceptLlamaLicense?: true;
-}
 
 export function addQuantizeCommand(program: Command, context: CommandContext): void {
   program
@@ -20,26 +15,13 @@ export function addQuantizeCommand(program: Command, context: CommandContext): v
     .addOption(new Option('--lm-head <form>', 'the last layer').choices(['bf16', 'int4']).default('bf16'))
     .option('--accept-llama-license', 'you have read and accept the licence of a Llama model')
     .addHelpText('after', examples('scenebus quantize models/my-model models/my-model-int4 --group 64'))
-    .action(async (source: string, output: string, options: QuantizeCommandOptions) => {
+    .action(async (source: string, output: string, flags: QuantizeFlags) => {
       const { terminal, signal } = context;
-      const { quantizeCheckpoint } = await import('#calibration/quantize.js');
+      const options = quantizeOptionsFrom(source, output, flags);
       using progress = createProgressReporter(terminal.stderr);
-      const result = await quantizeCheckpoint({
-        source,
-        output,
-        groupSize: Number(options.group) as NonNullable<QuantizeOptions['groupSize']>,
-        lmHead: options.lmHead,
-        acceptLlamaLicense: options.acceptLlamaLicense,
-        onProgress: progress.onProgress,
-        logger: createLogger(terminal, 'warn'),
-        signal,
-      });
+      const logger = createLogger(terminal, 'warn');
+      const result = await quantizeCheckpoint({ ...options, onProgress: progress.onProgress, logger, signal });
       progress[Symbol.dispose]();
-      const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-      terminal.out(
-        `${result.directory}: ${megabytes(result.sourceBytes)} -> ${megabytes(result.sizeBytes)}, ` +
-          `${result.quantizedLinears} linears in groups of ${result.groupSize}, ` +
-          `relative error of their weights ${(100 * result.relativeError).toFixed(1)} %`,
-      );
+      terminal.out(formatQuantizeResult(result));
     });
 }
