@@ -155,9 +155,10 @@ export class OnnxEngine implements Engine {
     const id = this.#nextId++;
     const { pixelValues, aspectRatioId, numTiles } = image;
     const generation = this.#channel.generation;
-    const encoding = this.#channel.request('encodeImage', { image: id, pixelValues, aspectRatioId, numTiles });
+    const { cancel, stop } = createCancel();
+    const request = { image: id, pixelValues, aspectRatioId, numTiles, cancel };
     try {
-      const { sizeBytes } = await this.#cancellable(encoding, options);
+      const { sizeBytes } = await this.#cancellable(this.#channel.request('encodeImage', request), options, stop);
       return new OnnxImageState(this, id, numTiles, sizeBytes, generation);
     } catch (error) {
       this.send('disposeImage', { image: id }, generation); // whoever gave up on it cannot dispose it
@@ -198,10 +199,10 @@ export class OnnxEngine implements Engine {
     tokens: Int32Array,
     options: ForwardOptions,
   ): Promise<ForwardResult> {
-    const cancel = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const { cancel, stop } = createCancel();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
     const request = { sequence, position, tokens, images, logits: options.logits, cancel };
-    return this.#cancellable(this.#channel.request('forward', request), options, () => Atomics.store(cancel, 0, 1));
+    return this.#cancellable(this.#channel.request('forward', request), options, stop);
   }
 
   /** @internal */
@@ -245,6 +246,12 @@ export class OnnxEngine implements Engine {
     if (this.#channel.alive) await this.#channel.request('close', null).catch(() => {});
     await this.#channel.terminate();
   }
+}
+
+/** A word that the worker looks at between its steps. */
+function createCancel() {
+  const cancel = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  return { cancel, stop: () => void Atomics.store(cancel, 0, 1) };
 }
 
 class OnnxImageState implements ImageState {

@@ -32,9 +32,12 @@ export interface EncodeImageRequest {
   readonly pixelValues: Float32Array;
   readonly aspectRatioId: number;
   readonly numTiles: number;
+  /** One shared int32; not 0: stop before the next graph. */
+  readonly cancel: Int32Array;
 }
 
-export type EncodeStatesRequest = Omit<EncodeImageRequest, 'image'>;
+export type EncodeStatesRequest = Omit<EncodeImageRequest, 'image' | 'cancel'> &
+  Partial<Pick<EncodeImageRequest, 'cancel'>>;
 
 export interface ForwardRequest {
   readonly sequence: number;

@@ -2,13 +2,14 @@
  * The thread that computes with ONNX Runtime, whose calls block. Requests run one after another, so what one of them
  * uses is never released under it. Sole importer of onnxruntime-node.
  */
-import { type MessagePort, parentPort } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { selfAttentionLayers, visionGeometry } from '#graph/index.js';
 import { SdkError, serializeError } from '../core/errors.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from './cross-attention.js';
 import { CrossKeyValues, type LayerKeyValues } from './cross-kv-store.js';
 import { EmbeddingTable } from './embedding-table.js';
 import { KeyValueCache } from './kv-cache.js';
+import { NativeGate } from './native-gate.js';
 import type {
   EncodeImageRequest,
   EncodeStatesRequest,
@@ -18,7 +19,7 @@ import type {
   OnnxRequests,
   OpenRequest,
 } from './onnx-protocol.js';
-import type { ChannelReply, ChannelRequest } from './worker-channel.js';
+import type { ChannelReply, ChannelRequest, ChannelWorkerData } from './worker-channel.js';
 
 /** Rows of one prefill step; a cancelled call ends after the step that runs. */
 const STEP_ROWS = 256;
@@ -30,6 +31,7 @@ type Feeds = Record<string, Tensor>;
 
 class OnnxBackend {
   readonly #ort: Ort;
+  readonly #gate: NativeGate;
   readonly #config: OpenRequest;
   readonly #notify: (notice: OnnxNotice) => void;
   readonly #sessions = new Map<GraphName, Session>();
@@ -39,9 +41,10 @@ class OnnxBackend {
   readonly #selfLayers: readonly number[];
   readonly #constants: PlanConstants;
 
-  constructor(ort: Ort, config: OpenRequest, notify: (notice: OnnxNotice) => void) {
+  constructor(ort: Ort, gate: NativeGate, config: OpenRequest, notify: (notice: OnnxNotice) => void) {
     const { text, vision } = config.architecture;
     this.#ort = ort;
+    this.#gate = gate;
     this.#config = config;
     this.#notify = notify;
     this.#embedding = new EmbeddingTable(config.embedding);
@@ -63,6 +66,7 @@ class OnnxBackend {
   async encodeStates(request: EncodeStatesRequest): Promise<{ states: Float32Array; keys: number }> {
     const { tileSize, maxNumTiles } = this.#config.architecture.vision;
     const { hiddenSize } = this.#config.architecture.text;
+    checkCancelled(request.cancel);
     const encoded = await this.#run('vision', {
       pixel_values: this.#float(request.pixelValues, [maxNumTiles, 3, tileSize, tileSize]),
       aspect_ratio_id: this.#int64([request.aspectRatioId]),
@@ -75,6 +79,7 @@ class OnnxBackend {
   async encodeImage(request: EncodeImageRequest): Promise<{ sizeBytes: number }> {
     const { hiddenSize } = this.#config.architecture.text;
     const { states, keys } = await this.encodeStates(request);
+    checkCancelled(request.cancel);
     const made = await this.#run('cross-kv', { cross_attention_states: this.#float(states, [keys, hiddenSize]) });
     const layers = new Map<number, LayerKeyValues>();
     for (const layer of this.#config.architecture.text.crossAttentionLayers) {
@@ -99,7 +104,7 @@ class OnnxBackend {
     const all = request.logits === 'all' ? new Float32Array(tokens.length * vocabularySize) : undefined;
     let last: Float32Array = new Float32Array(0);
     for (let start = 0; start < tokens.length; start += STEP_ROWS) {
-      if (Atomics.load(request.cancel, 0) !== 0) throw new SdkError('ERR_ENGINE_FAILED', 'The call was cancelled.');
+      checkCancelled(request.cancel);
       const step = tokens.subarray(start, start + STEP_ROWS);
       last = await this.#step(request, cache, position + start, step);
       all?.set(last, start * vocabularySize);
@@ -108,7 +113,7 @@ class OnnxBackend {
   }
 
   async close(): Promise<void> {
-    for (const session of this.#sessions.values()) await session.release();
+    for (const session of this.#sessions.values()) await this.#gate.pass(() => session.release());
     this.#sessions.clear();
     this.#embedding[Symbol.dispose]();
   }
@@ -173,7 +178,7 @@ class OnnxBackend {
 
   async #run(name: GraphName, feeds: Feeds, tracePrefix = ''): Promise<Record<string, Tensor>> {
     const session = await this.#session(name);
-    const result = await session.run(feeds);
+    const result = await this.#gate.pass(() => session.run(feeds));
     if (this.#config.trace) {
       for (const [output, tensor] of Object.entries(result)) {
         if (/^(new|cross)_(key|value)\./.test(output)) continue;
@@ -187,15 +192,17 @@ class OnnxBackend {
   async #session(name: GraphName): Promise<Session> {
     const open = this.#sessions.get(name);
     if (open !== undefined) return open;
-    const session = await this.#ort.InferenceSession.create(this.#config.graphs[name], {
+    const options = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
       executionMode: 'sequential',
       intraOpNumThreads: this.#config.threads,
       interOpNumThreads: 1,
-      logSeverityLevel: 3,
+      logSeverityLevel: 4, // errors come as exceptions; standard error is not ours
       extra: { session: { model_external_initializers_file_folder_path: this.#config.weightsRoot } },
-    });
+    } as const;
+    const graph = this.#config.graphs[name];
+    const session = await this.#gate.pass(() => this.#ort.InferenceSession.create(graph, options));
     this.#sessions.set(name, session);
     return session;
   }
@@ -211,6 +218,12 @@ class OnnxBackend {
   #int64(values: readonly number[]): Tensor {
     return new this.#ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
   }
+}
+
+/** Nobody waits for the answer any more: whoever cancelled was told at once. */
+function checkCancelled(cancel: Int32Array | undefined): void {
+  if (cancel === undefined || Atomics.load(cancel, 0) === 0) return;
+  throw new SdkError('ERR_ENGINE_FAILED', 'The call was cancelled.');
 }
 
 function floatsOf(tensor: Tensor | undefined): Float32Array {
@@ -248,9 +261,10 @@ function serve(port: MessagePort): void {
     return backend;
   };
   const reply = (message: ChannelReply, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+  const gate = new NativeGate((workerData as ChannelWorkerData).gate);
   const handlers: Handlers = {
     open: async (config) => {
-      const made = new OnnxBackend(await loadRuntime(), config, (notice) => reply({ notice }));
+      const made = new OnnxBackend(await gate.pass(loadRuntime), gate, config, (notice) => reply({ notice }));
       await made.load();
       backend = made;
       return null;

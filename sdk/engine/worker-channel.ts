@@ -4,12 +4,19 @@
  */
 import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { deserializeError, SdkError, type SerializedError } from '../core/errors.js';
+import { closeOnExit, NativeGate } from './native-gate.js';
 
 /** From the caller to the worker. */
 export interface ChannelRequest {
   readonly id: number;
   readonly method: string;
   readonly request: unknown;
+}
+
+/** The thread's workerData. */
+export interface ChannelWorkerData {
+  /** State of a NativeGate that the worker's native calls go through. */
+  readonly gate: Int32Array<SharedArrayBuffer>;
 }
 
 /** From the worker to the caller. */
@@ -31,6 +38,7 @@ export class WorkerChannel<M extends RequestMap<M>, Notice> {
   readonly #onNotice: (notice: Notice) => void;
   readonly #pending = new Map<number, Pending>();
   #worker: Worker | undefined;
+  #gate: NativeGate | undefined;
   #generation = 0;
   #nextId = 1;
 
@@ -60,14 +68,20 @@ export class WorkerChannel<M extends RequestMap<M>, Notice> {
     return answer;
   }
 
-  /** Ends the thread at once; what is waiting fails with ERR_ENGINE_DIED. */
+  /** Ends the thread after the native call that runs, if any; what is waiting fails with ERR_ENGINE_DIED. */
   async terminate(): Promise<void> {
-    await this.#worker?.terminate();
+    const worker = this.#worker;
+    await this.#gate?.close();
+    await worker?.terminate();
   }
 
   #start(): Worker {
-    const worker = new Worker(this.#file, this.#options);
+    const gate = new NativeGate();
+    const workerData: ChannelWorkerData = { gate: gate.state };
+    const worker = new Worker(this.#file, { ...this.#options, workerData });
+    const forget = closeOnExit(gate);
     this.#worker = worker;
+    this.#gate = gate;
     this.#generation++;
     let cause: unknown;
     worker.on('message', (reply: ChannelReply) => this.#receive(reply));
@@ -75,6 +89,7 @@ export class WorkerChannel<M extends RequestMap<M>, Notice> {
       cause = error;
     });
     worker.on('exit', (exitCode) => {
+      forget();
       if (this.#worker === worker) this.#worker = undefined;
       this.#failPending(exitCode, cause);
     });

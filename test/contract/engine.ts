@@ -1,5 +1,5 @@
 /** What every backend promises at the engine border (sdk/engine/engine.ts). Run it with `describeEngine`. */
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isSdkError } from '#sdk/core/errors.js';
 import type { Engine, ForwardResult, ImageState, PlacedImage, Sequence } from '#sdk/engine/engine.js';
 import type { OpenEngineOptions } from '#sdk/engine/options.js';
@@ -19,8 +19,19 @@ const BOS = 500;
 
 export function describeEngine(name: string, open: OpenTinyEngine, { tolerance = 1e-4 }: ContractOptions = {}): void {
   describe(`engine contract: ${name}`, () => {
+    const shared = new Map<string, Promise<Engine>>();
+    afterAll(async () => {
+      for (const engine of shared.values()) await (await engine)[Symbol.asyncDispose]();
+    });
+    /** Most tests share an engine, as callers do. */
     async function openOne(options: Parameters<OpenTinyEngine>[0] = {}): Promise<Engine> {
-      const engine = await open({ contextLength: CONTEXT_LENGTH, ...options });
+      const key = JSON.stringify(options);
+      const engine = shared.get(key) ?? open({ contextLength: CONTEXT_LENGTH, ...options });
+      shared.set(key, engine);
+      return engine;
+    }
+    async function openOwn(): Promise<Engine> {
+      const engine = await open({ contextLength: CONTEXT_LENGTH });
       onTestFinished(() => engine[Symbol.asyncDispose]());
       return engine;
     }
@@ -261,7 +272,7 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
     });
 
     test('images of another engine are refused', async () => {
-      const [engine, other] = [await openOne(), await openOne()];
+      const [engine, other] = [await openOne(), await openOwn()];
       const images = [{ image: await encode(other, 'single', 12), tokenIndex: 0 }];
       await expect(fresh(engine, [IMAGE], images, 'last')).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
     });
@@ -310,7 +321,7 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
     });
 
     test('disposed sequences and engines say so', async () => {
-      const engine = await openOne();
+      const engine = await openOwn();
       const sequence = engine.createSequence();
       const other = engine.createSequence();
       await sequence.forward(Int32Array.of(BOS), { images: [], logits: 'last' });
@@ -327,7 +338,7 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
     });
 
     test('closing during a call settles the call', async () => {
-      const engine = await openOne();
+      const engine = await openOwn();
       const tokens = Int32Array.from({ length: 380 }, (_, i) => i % 499);
       const running = engine.createSequence().forward(tokens, { images: [], logits: 'last' });
       const outcome = running.then(

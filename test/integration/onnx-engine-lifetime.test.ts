@@ -27,13 +27,26 @@ const textLogits = async (engine: OnnxEngine) =>
   (await engine.createSequence().forward(Int32Array.of(500, 7, 9), { images: [], logits: 'last' })).logits;
 
 describe('a process', () => {
+  const script = fileURLToPath(new URL('../fixtures/workers/engine-process.mjs', import.meta.url));
+  const distribution = fileURLToPath(new URL('../../dist', import.meta.url));
+  const start = (ending: string, cache = cacheDirectory) =>
+    promisify(execFile)(process.execPath, [script, distribution, tinyA, cache, ending]);
+
   test.each(['dispose', 'forget'])('ends by itself after: %s', async (ending) => {
-    const script = fileURLToPath(new URL('../fixtures/workers/engine-process.mjs', import.meta.url));
-    const distribution = fileURLToPath(new URL('../../dist', import.meta.url));
-    const run = promisify(execFile)(process.execPath, [script, distribution, tinyA, cacheDirectory, ending]);
-    const { stdout, stderr } = await run;
-    expect(stdout).toBe('computed 512\nexit\n');
-    expect(stderr).toBe('');
+    expect(await start(ending)).toEqual({ stdout: 'computed 512\nexit\n', stderr: '' });
+  });
+
+  test('keeps its exit code when it ends in the middle of native calls', async () => {
+    // Torn down inside ONNX Runtime, its thread would abort the process (code 134).
+    const ended = start('exit');
+    await expect(ended).rejects.toMatchObject({ code: 7, signal: null, stdout: 'computed 512\nexit\n', stderr: '' });
+  });
+
+  test('shares the cache with another that starts at the same time', async () => {
+    const shared = path.join(folder, 'shared-cache');
+    const ends = await Promise.all([start('dispose', shared), start('dispose', shared)]);
+    for (const end of ends) expect(end).toEqual({ stdout: 'computed 512\nexit\n', stderr: '' });
+    expect(readdirSync(path.join(shared, 'onnx'))).toHaveLength(1);
   });
 });
 
