@@ -3,16 +3,21 @@ import { SdkError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { redactText } from './address.js';
 import { type FrameRing, openFrameRing } from './frame-ring.js';
-import type { FromHost, RingMessage, StartMessage } from './host/protocol.js';
+import type { FromHost, PlannedMessage, RingMessage, StartMessage } from './host/protocol.js';
 import { CaptureHost } from './host-process.js';
 
 export type SessionEnd =
   | { readonly type: 'ended' }
   | { readonly type: 'closed' }
-  | { readonly type: 'failed'; readonly error: SdkError };
+  | {
+      readonly type: 'failed';
+      readonly error: SdkError;
+      /** Set when it could not be opened this way and there is another: what came of this one. */
+      readonly tryNext?: string | undefined;
+    };
 
 export interface SessionHandlers {
-  onResolved(kind: 'file' | 'images', loop: boolean): void;
+  onPlanned(message: PlannedMessage): void;
   /** A new ring takes the place of the one before; or only the frames' size has changed. */
   onRing(ring: FrameRing, message: RingMessage): void;
   /** A frame is there that was waited for. */
@@ -30,9 +35,21 @@ export class HostSession {
   #ring: FrameRing | undefined;
   #ringName = '';
   #timer: NodeJS.Timeout | undefined;
+  readonly #openTimeoutMs: number;
+  readonly #startedAt = performance.now();
+  /** Ways to open it that are left after this one. */
+  #waysLeft = 0;
 
-  constructor(start: StartMessage, secrets: readonly string[], handlers: SessionHandlers, logger: Logger) {
+  /** `openTimeoutMs`: for this way and all that are left after it. */
+  constructor(
+    start: StartMessage,
+    openTimeoutMs: number,
+    secrets: readonly string[],
+    handlers: SessionHandlers,
+    logger: Logger,
+  ) {
     this.#start = start;
+    this.#openTimeoutMs = openTimeoutMs;
     this.#secrets = secrets;
     this.#handlers = handlers;
     this.#logger = logger;
@@ -51,23 +68,14 @@ export class HostSession {
 
   /** Runs to the end and leaves no process behind. The last ring stays open; it is the caller's to close. */
   async run(): Promise<SessionEnd> {
-    const { openTimeoutMs } = this.#start.settings;
     const host = new CaptureHost({
       onMessage: (message) => this.#onMessage(message),
       onDoorbell: () => this.#handlers.onDoorbell(),
-      onDeath: (error) => this.#fail(error),
+      onDeath: (error) => this.#fail(error, 'the capture process crashed'),
       onLine: (line) => this.#logger.log('debug', `capture host: ${redactText(line, this.#secrets)}`),
     });
     this.#host = host;
-    this.#timer = setTimeout(() => {
-      this.#fail(
-        new SdkError(
-          'ERR_CAPTURE_TIMEOUT',
-          `Expected a first frame within ${openTimeoutMs} ms (openTimeoutMs), but none came. Check the camera, or allow it more time.`,
-          { details: { openTimeoutMs } },
-        ),
-      );
-    }, openTimeoutMs);
+    this.#limitOpening(this.#openTimeoutMs);
     host.send(this.#start);
     const end = await this.#end;
     clearTimeout(this.#timer);
@@ -79,7 +87,23 @@ export class HostSession {
     this.#settle({ type: 'closed' });
   }
 
-  #fail(error: SdkError): void {
+  #limitOpening(afterMs: number): void {
+    clearTimeout(this.#timer);
+    const { openTimeoutMs } = this.#start.settings;
+    this.#timer = setTimeout(() => {
+      this.#fail(
+        new SdkError(
+          'ERR_CAPTURE_TIMEOUT',
+          `Expected a first frame within ${openTimeoutMs} ms (openTimeoutMs), but none came. Check the camera, or allow it more time.`,
+          { details: { openTimeoutMs } },
+        ),
+        'no frame in time',
+      );
+    }, afterMs);
+  }
+
+  /** `openFailure`: why this way did not open the source, when that is the case. */
+  #fail(error: SdkError, openFailure?: string): void {
     const details = Object.fromEntries(
       Object.entries(error.details).map(([key, value]) => [
         key,
@@ -89,13 +113,17 @@ export class HostSession {
     this.#settle({
       type: 'failed',
       error: new SdkError(error.code, redactText(error.message, this.#secrets), { details }),
+      tryNext: this.#ring === undefined && this.#waysLeft > 0 ? openFailure : undefined,
     });
   }
 
   #onMessage(message: FromHost): void {
     switch (message.type) {
-      case 'resolved':
-        this.#handlers.onResolved(message.kind, message.loop);
+      case 'planned':
+        this.#handlers.onPlanned(message);
+        this.#waysLeft = message.attempts - this.#start.attempt - 1;
+        // One that hangs must leave time for the next.
+        this.#limitOpening(this.#openTimeoutMs / (this.#waysLeft + 1) - (performance.now() - this.#startedAt));
         return;
       case 'ring':
         this.#onRing(message);
@@ -107,7 +135,7 @@ export class HostSession {
         this.#settle({ type: 'ended' });
         return;
       case 'failed':
-        this.#fail(new SdkError(message.code, message.message));
+        this.#fail(new SdkError(message.code, message.message), message.openFailure);
         return;
     }
   }

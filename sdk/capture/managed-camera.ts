@@ -4,11 +4,12 @@ import { isSdkError, SdkError } from '../core/errors.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions, Frame } from '../core/types.js';
 import { type CaptureAddress, redactAddress, secretsOf } from './address.js';
-import type { Camera, CameraInfo, CameraKind, CameraStatus, FramesOptions } from './camera.js';
+import type { Camera, CameraInfo, CameraStatus, FramesOptions } from './camera.js';
 import type { FrameRing, RingFrame } from './frame-ring.js';
 import { FrameWaiters } from './frame-waiters.js';
 import type { RingMessage } from './host/protocol.js';
 import { HostSession, type SessionEnd } from './host-session.js';
+import { OpenSequence } from './open-sequence.js';
 import type { CameraSettings } from './options.js';
 import { reopenDelayMs, reopenSettings } from './reopening.js';
 import { StatusFeed } from './status-feed.js';
@@ -38,6 +39,7 @@ export class ManagedCamera implements Camera {
   #session: HostSession | undefined;
   #ring: FrameRing | undefined;
   #info: CameraInfo;
+  readonly #opening: OpenSequence;
   #loop: boolean;
   #lastSequence = 0;
   #readPosition = 0;
@@ -49,6 +51,7 @@ export class ManagedCamera implements Camera {
     this.#logger = options.logger ?? silentLogger;
     this.#secrets = secretsOf(options.address);
     this.#loop = options.settings.loop ?? (options.parsed.kind === 'path' && options.parsed.loop === true);
+    this.#opening = new OpenSequence(options.settings.openTimeoutMs);
     this.#info = Object.freeze({
       id: options.id,
       address: redactAddress(options.address),
@@ -193,26 +196,28 @@ export class ManagedCamera implements Camera {
 
   async #runSession(): Promise<SessionEnd> {
     const { parsed, settings } = this.#options;
-    const session = new HostSession(
-      { type: 'start', address: parsed, settings, firstSequence: this.#lastSequence + 1 },
-      this.#secrets,
-      {
-        onResolved: (kind, loop) => this.#resolve(kind, loop),
-        onRing: (ring, message) => this.#stream(ring, message),
-        onDoorbell: () => this.#waiters.wake(),
-      },
-      this.#logger,
-    );
-    this.#session = session;
-    const end = await session.run();
+    const end = await this.#opening.run(({ attempt, earlierFailures, openTimeoutMs }) => {
+      const session = new HostSession(
+        { type: 'start', address: parsed, settings, firstSequence: this.#lastSequence + 1, attempt, earlierFailures },
+        openTimeoutMs,
+        this.#secrets,
+        {
+          onPlanned: ({ kind, loop }) => {
+            this.#loop = loop;
+            this.#info = Object.freeze({ ...this.#info, kind });
+          },
+          onRing: (ring, message) => this.#stream(ring, message),
+          onDoorbell: () => this.#waiters.wake(),
+        },
+        this.#logger,
+      );
+      this.#session = session;
+      if (this.#closing.signal.aborted) session.close();
+      return { session, end: session.run() };
+    });
     if (this.#ring) this.#lastSequence = Math.max(this.#lastSequence, this.#ring.newest());
     this.#session = undefined;
     return end;
-  }
-
-  #resolve(kind: CameraKind, loop: boolean): void {
-    this.#loop = loop;
-    this.#info = Object.freeze({ ...this.#info, kind });
   }
 
   #stream(ring: FrameRing, message: RingMessage): void {

@@ -21,6 +21,19 @@ import { DOORBELL_FD, type FromHost, type StartMessage, type ToHost } from './pr
 /** Time for OpenCV to release a device before the process goes without. */
 const RELEASE_MS = 1000;
 
+/** GStreamer's decoders: Jetson, VA-API, V4L2 codecs, FFmpeg, OpenH264, NVIDIA, Intel. */
+const H264_DECODERS = [
+  'nvv4l2decoder',
+  'vah264dec',
+  'vaapih264dec',
+  'v4l2h264dec',
+  'avdec_h264',
+  'openh264dec',
+  'nvh264dec',
+  'qsvh264dec',
+  'msdkh264dec',
+];
+
 let session: { stop(): void } | undefined;
 /** The capture thread is done; `session` still holds the ring for a reader to take. */
 let finished = false;
@@ -30,12 +43,9 @@ function send(message: FromHost): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }
 
-function sendFailure(error: unknown): void {
-  send(
-    error instanceof SdkError
-      ? { type: 'failed', code: error.code, message: error.message }
-      : { type: 'failed', code: 'ERR_CAPTURE_LOST', message: error instanceof Error ? error.message : String(error) },
-  );
+function sendFailure(error: unknown, openFailure?: string): void {
+  const code = error instanceof SdkError ? error.code : 'ERR_CAPTURE_LOST';
+  send({ type: 'failed', code, message: error instanceof Error ? error.message : String(error), openFailure });
 }
 
 function exit(): void {
@@ -65,6 +75,7 @@ function readSupport(): CaptureSupport {
     gstreamer: has(/GStreamer:\s+YES/i, 'GSTREAMER'),
     ffmpeg: has(/FFMPEG:\s+YES/i, 'FFMPEG'),
     v4l2: build.backends.includes('V4L2'),
+    gstreamerH264: captureAddon().missingGstElements(H264_DECODERS).length < H264_DECODERS.length,
     jetson: isJetson(),
   };
 }
@@ -87,22 +98,28 @@ async function start(message: StartMessage): Promise<void> {
     timeoutMs: Math.min(message.settings.openTimeoutMs, 10_000),
   });
   if (stopping) return;
-  if (address.kind === 'file' || address.kind === 'images') {
-    send({ type: 'resolved', kind: address.kind, loop: address.loop });
-  }
   const plan = withoutMissingElements(planCapture(address, message.settings, support), (names) =>
     addon.missingGstElements(names),
   );
+  const attempts = plan.source.kind === 'video' ? plan.source.attempts : [undefined];
+  send({ type: 'planned', kind: address.kind, loop: plan.options.loop, attempts: attempts.length });
+  const attempt = attempts[message.attempt];
+  const source = attempt && plan.source.kind === 'video' ? { ...plan.source, attempts: [attempt] } : plan.source;
   // Node writes these through to the C environment, where OpenCV looks for them.
   process.env.OPENCV_FFMPEG_CAPTURE_OPTIONS = plan.ffmpegOptions;
   process.env.OPENCV_IO_MAX_IMAGE_PIXELS = String(LIMITS.imagePixels);
   session = addon.startCapture(
-    { ...plan.source, ...plan.options, firstSequence: message.firstSequence, doorbellFd: DOORBELL_FD },
-    (event) => onEvent(event, address, plan),
+    { ...source, ...plan.options, firstSequence: message.firstSequence, doorbellFd: DOORBELL_FD },
+    (event) => onEvent(event, address, plan, message.earlierFailures),
   );
 }
 
-function onEvent(event: NativeCaptureEvent, address: ResolvedAddress, plan: CapturePlan): void {
+function onEvent(
+  event: NativeCaptureEvent,
+  address: ResolvedAddress,
+  plan: CapturePlan,
+  earlierFailures: readonly string[],
+): void {
   switch (event.type) {
     case 'ring': {
       const { width, height, framesPerSecond, backend } = event;
@@ -118,7 +135,10 @@ function onEvent(event: NativeCaptureEvent, address: ResolvedAddress, plan: Capt
       return;
     case 'failed':
       finished = true;
-      sendFailure(explainFailure(event, address, plan));
+      sendFailure(
+        explainFailure({ ...event, message: [...earlierFailures, event.message].join('; ') }, address, plan),
+        plan.source.kind === 'video' && event.code === 'ERR_CAPTURE_UNSUPPORTED' ? event.message : undefined,
+      );
       return;
     case 'stopped':
       exit();
@@ -129,7 +149,7 @@ function onEvent(event: NativeCaptureEvent, address: ResolvedAddress, plan: Capt
 function onMessage(message: ToHost): void {
   switch (message.type) {
     case 'start':
-      start(message).catch(sendFailure);
+      start(message).catch((error: unknown) => sendFailure(error));
       return;
     case 'stop':
       shutDown();

@@ -10,6 +10,8 @@ export interface CaptureSupport {
   readonly gstreamer: boolean;
   readonly ffmpeg: boolean;
   readonly v4l2: boolean;
+  /** GStreamer has some decoder for H.264; Debian's base and good plugins have none. */
+  readonly gstreamerH264: boolean;
   readonly jetson: boolean;
 }
 
@@ -85,8 +87,11 @@ function planSource(
     }
     case 'rtsp': {
       const pipelines = rtspPipelines(address.url, settings, support.jetson);
-      // GStreamer first: on a Jetson it decodes in hardware. FFmpeg decodes what GStreamer has no plugin for.
-      const attempts = choose(settings, support, { gstreamer: pipelines, ffmpeg: [ffmpeg(address.url)] }, 'RTSP');
+      // GStreamer first where it can decode what cameras send (on a Jetson in hardware), FFmpeg first where not.
+      const ways = support.gstreamerH264
+        ? { gstreamer: pipelines, ffmpeg: [ffmpeg(address.url)] }
+        : { ffmpeg: [ffmpeg(address.url)], gstreamer: pipelines };
+      const attempts = choose(settings, support, ways, 'RTSP');
       return video(attempts, {});
     }
     case 'http': {

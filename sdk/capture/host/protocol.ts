@@ -1,6 +1,7 @@
 /** Messages between the SDK and its capture host process: a handful at start and end, none per frame. */
 import type { ErrorCode } from '../../core/errors.js';
 import type { CaptureAddress } from '../address.js';
+import type { CameraKind } from '../camera.js';
 import type { CameraSettings } from '../options.js';
 
 /** File descriptor of the host's end of the doorbell: a byte wakes a reader that waits for a frame. */
@@ -11,6 +12,13 @@ export interface StartMessage {
   readonly address: CaptureAddress;
   readonly settings: CameraSettings;
   readonly firstSequence: number;
+  /**
+   * Which of the planned ways to open it, from 0. Each is tried in a process of its own: OpenCV (seen with 4.6 and
+   * GStreamer) can crash while it cleans up after one that failed.
+   */
+  readonly attempt: number;
+  /** What came of the ways before it. */
+  readonly earlierFailures: readonly string[];
 }
 
 export type ToHost = StartMessage | { readonly type: 'stop' };
@@ -25,9 +33,26 @@ export interface RingMessage {
   readonly backend: string;
 }
 
+/** Sent before OpenCV is asked. */
+export interface PlannedMessage {
+  readonly type: 'planned';
+  readonly kind: CameraKind;
+  readonly loop: boolean;
+  /** How many ways there are to open it. */
+  readonly attempts: number;
+}
+
+export interface FailedMessage {
+  readonly type: 'failed';
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** OpenCV's own words, when it could not open the source: the next way may work. */
+  readonly openFailure?: string | undefined;
+}
+
 export type FromHost =
   | RingMessage
-  | { readonly type: 'resolved'; readonly kind: 'file' | 'images'; readonly loop: boolean }
+  | PlannedMessage
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'ended' }
-  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string };
+  | FailedMessage;

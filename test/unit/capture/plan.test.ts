@@ -8,7 +8,7 @@ import {
 } from '#sdk/capture/host/plan.js';
 import { cameraOptionsSchema } from '#sdk/capture/index.js';
 
-const all = { openCvVersion: '4.8.0', gstreamer: true, ffmpeg: true, v4l2: true, jetson: false };
+const all = { openCvVersion: '4.8.0', gstreamer: true, ffmpeg: true, v4l2: true, gstreamerH264: true, jetson: false };
 const settings = (options: object = {}) => cameraOptionsSchema.parse(options);
 const attempts = (address: ResolvedAddress, options: object = {}, support = all) => {
   const { source } = planCapture(address, settings(options), support);
@@ -33,6 +33,7 @@ describe('what OpenCV is asked to open', () => {
       `GSTREAMER ${source} ! decodebin ! ${BGR_SINK}`,
       'FFMPEG rtsp://host/main',
     ]);
+    expect(attempts(address, {}, { ...all, gstreamerH264: false })[0]).toBe('FFMPEG rtsp://host/main');
     expect(attempts(address, { backend: 'ffmpeg' })).toEqual(['FFMPEG rtsp://host/main']);
     expect(attempts(address, { rtspTransport: 'udp', rtspLatencyMs: 50 })[0]).toContain('protocols=udp latency=50');
     expect(planCapture(address, settings({ rtspTransport: 'udp' }), all).ffmpegOptions).toMatch(
