@@ -8,9 +8,8 @@
  * const answer = await model.ask(await camera.read(), 'Where is the red cup?');
  */
 
-// The bus. Controllers that only ask use `scenebus/client`.
-export * from './bus/index.js';
 // Cameras; the schema is for programs that embed it in their own configuration
+
 export {
   type Camera,
   type CameraInfo,
@@ -22,43 +21,10 @@ export {
   type FramesOptions,
   openCamera,
 } from './capture/index.js';
-// Checkpoint folders
-export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
-// Errors, limits, logging
-export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
-export { DisposalStack } from './core/lifecycle.js';
-export { LIMITS } from './core/limits.js';
-export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
-export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 
-// Engine facts
-export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
-// Grounding: boxes of answers
-export {
-  type BoxConvention,
-  boxArea,
-  boxToPixels,
-  clampBox,
-  createTextGrounder,
-  type Grounder,
-  type GroundingRequest,
-  intersectionOverUnion,
-  type WrittenToken,
-} from './grounding/index.js';
-// Pictures
-export {
-  ChangeGate,
-  type ChangeGateOptions,
-  type ChangeMeasure,
-  createImageProcessor,
-  type DecodedImage,
-  decodeImage,
-  type ImageProcessor,
-  type ImageProcessorConfig,
-  type PixelImage,
-} from './image/index.js';
+// Models: pictures and questions in, grounded answers out
+
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
-// Models
 export type {
   Answer,
   ChatMessage,
@@ -74,4 +40,49 @@ export type {
   Usage,
   VisionLanguageModel,
 } from './model/types.js';
+
+// The bus; controllers that only ask import `scenebus/client`
+
+export * from './bus/index.js';
+
+// Boxes: reading them from answers, and their arithmetic
+
+export {
+  type BoxConvention,
+  boxArea,
+  boxToPixels,
+  clampBox,
+  createTextGrounder,
+  type Grounder,
+  type GroundingRequest,
+  intersectionOverUnion,
+  type WrittenToken,
+} from './grounding/index.js';
+
+// Pictures: still images, the image processor, how much a scene has changed
+
+export {
+  ChangeGate,
+  type ChangeGateOptions,
+  type ChangeMeasure,
+  createImageProcessor,
+  type DecodedImage,
+  decodeImage,
+  type ImageProcessor,
+  type ImageProcessorConfig,
+  type PixelImage,
+} from './image/index.js';
+
+// Checkpoint folders and engine facts
+
+export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
+export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
+
+// Errors, limits, logging, lifetimes
+
+export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
+export { DisposalStack } from './core/lifecycle.js';
+export { LIMITS } from './core/limits.js';
+export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
+export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './version.js';
