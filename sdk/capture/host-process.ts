@@ -22,7 +22,7 @@ const KEPT_LINES = 20;
 
 /** Only what OpenCV, GStreamer and Node need: a process that decodes strangers' video holds no passwords. */
 const ENVIRONMENT =
-  /^(?:PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_.*|DISPLAY|WAYLAND_DISPLAY|GST_.*|OPENCV_.*|CUDA_.*|NV.*|(?:https?|no)_proxy|SCENEBUS_NATIVE_DIR|ASAN_OPTIONS|UBSAN_OPTIONS)$/i;
+  /^(?:PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_.*|DISPLAY|WAYLAND_DISPLAY|GST_.*|OPENCV_.*|CUDA_.*|NVIDIA_VISIBLE_DEVICES|NVIDIA_DRIVER_CAPABILITIES|(?:https?|no)_proxy|SCENEBUS_NATIVE_DIR|ASAN_OPTIONS|UBSAN_OPTIONS)$/i;
 
 export class CaptureHost {
   readonly #child: ChildProcess;

@@ -90,16 +90,21 @@ export class HostSession {
   #limitOpening(afterMs: number): void {
     clearTimeout(this.#timer);
     const { openTimeoutMs } = this.#start.settings;
-    this.#timer = setTimeout(() => {
-      this.#fail(
-        new SdkError(
-          'ERR_CAPTURE_TIMEOUT',
-          `Expected a first frame within ${openTimeoutMs} ms (openTimeoutMs), but none came. Check the camera, or allow it more time.`,
-          { details: { openTimeoutMs } },
-        ),
-        'no frame in time',
-      );
+    const timer = setTimeout(() => {
+      // After a long task of this thread the timer comes first, the host's message right after it.
+      setImmediate(() => {
+        if (this.#timer !== timer) return;
+        this.#fail(
+          new SdkError(
+            'ERR_CAPTURE_TIMEOUT',
+            `Expected a first frame within ${openTimeoutMs} ms (openTimeoutMs), but none came. Check the camera, or allow it more time.`,
+            { details: { openTimeoutMs } },
+          ),
+          'no frame in time',
+        );
+      });
     }, afterMs);
+    this.#timer = timer;
   }
 
   /** `openFailure`: why this way did not open the source, when that is the case. */

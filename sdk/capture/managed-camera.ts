@@ -1,4 +1,5 @@
 /** A camera kept alive: runs capture hosts one after another and gives readers their frames. */
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSdkError, SdkError } from '../core/errors.js';
 import { type Logger, silentLogger } from '../core/logger.js';
@@ -60,6 +61,7 @@ export class ManagedCamera implements Camera {
       framesPerSecond: undefined,
       backend: undefined,
     });
+    setMaxListeners(0, this.#closing.signal); // one for each loop that pauses
     this.#firstFrame = new Promise((resolve, reject) => {
       this.#onFirstFrame = { resolve, reject };
     });
@@ -81,7 +83,7 @@ export class ManagedCamera implements Camera {
   }
 
   get newestFrameAtMs(): number | undefined {
-    return this.#ring?.newestCapturedAtMs() || undefined;
+    return Math.round(this.#ring?.newestCapturedAtMs() ?? 0) || undefined;
   }
 
   /** Of the running capture host; for supervision and tests. */
@@ -103,6 +105,7 @@ export class ManagedCamera implements Camera {
     if (maxFps !== undefined && !(maxFps > 0)) {
       throw new SdkError('ERR_ARGUMENT_INVALID', `Expected maxFps above 0, but received ${maxFps}.`);
     }
+    const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     let position = 0;
     for (;;) {
       let frame: Frame;
@@ -117,7 +120,6 @@ export class ManagedCamera implements Camera {
       yield frame;
       const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (performance.now() - startedAt);
       if (pauseMs > 0) {
-        const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
         await sleep(pauseMs, undefined, { signal: either }).catch(() => {});
       }
     }
@@ -158,7 +160,8 @@ export class ManagedCamera implements Camera {
   }
 
   #toFrame(frame: RingFrame): Frame {
-    const { sequence, width, height, capturedAtMs, mediaTimeMs, data } = frame;
+    const { sequence, width, height, mediaTimeMs, data } = frame;
+    const capturedAtMs = Math.round(frame.capturedAtMs);
     const id = `${this.#options.id}-${String(sequence).padStart(6, '0')}`;
     const common = { id, capturedAtMs, sequence, width, height, format: 'bgr8', data } as const;
     return mediaTimeMs >= 0 ? { ...common, mediaTimeMs } : common;

@@ -1,4 +1,5 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -196,6 +197,30 @@ describe('closing', () => {
     expect(isAlive(pid)).toBe(true);
     parent.kill('SIGKILL');
     await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false);
+  });
+
+  it('clears away the shared memory of hosts that were killed, and no other', async () => {
+    const stress = fileURLToPath(new URL('../../../native/build/native/capture/frameRingStress', import.meta.url));
+    const writer = () => {
+      const child = spawn(stress, ['1000000000', '0'], { stdio: ['ignore', 'pipe', 'ignore'] });
+      return new Promise<{ child: ChildProcess; name: string }>((resolve) =>
+        child.stdout.once('data', (line) => resolve({ child, name: /ring \/(\S+)/.exec(String(line))![1]! })),
+      );
+    };
+    const [killed, living] = await Promise.all([writer(), writer()]);
+    try {
+      killed.child.kill('SIGKILL');
+      await once(killed.child, 'exit');
+      expect(readdirSync('/dev/shm')).toEqual(expect.arrayContaining([killed.name, living.name]));
+      await using _ = await openCamera('test:checker');
+      expect(readdirSync('/dev/shm')).not.toContain(killed.name);
+      expect(readdirSync('/dev/shm')).toContain(living.name);
+    } finally {
+      living.child.kill('SIGTERM');
+      await once(living.child, 'exit');
+    }
+    await using _ = await openCamera('test:checker');
+    expect(readdirSync('/dev/shm')).not.toContain(living.name);
   });
 
   it('keeps no name in shared memory even while the camera runs', async () => {
