@@ -8,8 +8,7 @@
  * const answer = await model.ask(await camera.read(), 'Where is the red cup?');
  */
 
-// Cameras; the schema is for programs that embed it in their own configuration
-
+// Cameras; the schema is for programs that embed it in their own configuration, the last ones for opencv4nodejs
 export {
   type Camera,
   type CameraInfo,
@@ -17,8 +16,12 @@ export {
   type CameraOptions,
   type CameraState,
   type CameraStatus,
+  cameraFromVideoCapture,
   cameraOptionsSchema,
   type FramesOptions,
+  frameFromMat,
+  type OpenCvMat,
+  type OpenCvVideoCapture,
   openCamera,
 } from './capture/index.js';
 
