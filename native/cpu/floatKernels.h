@@ -3,8 +3,10 @@
 
 /**
  * The float loops, written once over a `Simd` type that each instruction set supplies:
- *   Vector, kWidth (divides 16), zero, set1, load, store, add, sub, mul, div, fma(a, b, c) = a·b + c, max, min, sum,
- *   maxOf, loadF16, loadBf16, round (to nearest even), scaleByPowerOfTwo(v, n) = v · 2ⁿ for whole n in [−126, 127].
+ *   Vector, kWidth (divides 16), kAttendVectors (vectors of sums that registers hold for each of 4 queries), zero,
+ *   set1, load, store, add, sub, mul, div, fma(a, b, c) = a·b + c, max, min, sum, maxOf, loadF16, loadBf16,
+ *   scalarF32, scalarF16, scalarBf16 (one number, any alignment), round (to nearest even),
+ *   scaleByPowerOfTwo(v, n) = v · 2ⁿ for whole n in [−126, 127].
  * Instantiated only in the kernels<Set>.cpp files. Those are compiled for instructions that other machines lack, so
  * nothing here may call an inline function that the linker could share with other files (no std:: templates).
  */
@@ -25,6 +27,11 @@ struct FloatKernels {
       return Simd::loadF16(static_cast<const std::uint16_t*>(data) + index);
     else
       return Simd::loadBf16(static_cast<const std::uint16_t*>(data) + index);
+  }
+
+  template <ScalarType type>
+  static inline __attribute__((always_inline)) const char* address(const void* data, std::ptrdiff_t index) {
+    return static_cast<const char*>(data) + index * (type == ScalarType::kF32 ? 4 : 2);
   }
 
   template <ScalarType type>
@@ -173,56 +180,91 @@ struct FloatKernels {
 
   // --- attention ----------------------------------------------------------------------------------------------
 
-  /** Dot products of kQueries queries with 16 positions: `scores[q][0 … 16)`. */
-  template <ScalarType type, int kQueries>
-  static inline void scoreBlock(const void* keys, int headDim, const float* const* queries, float* scores) {
-    Vector sums[kQueries][kParts];
+  /** Vectors of positions or dimensions that are worked on at once: enough sums to hide how long one takes. */
+  static constexpr int kScoreBlocks = Simd::kAttendVectors > kParts ? Simd::kAttendVectors / kParts : 1;
+  /** One prefetch for each 16 numbers, 32 or 64 bytes: the cache is read once, from memory. */
+  static constexpr int kPartsPerPrefetch = kParts;
+  static constexpr int kPrefetchPositions = 8;
+  static constexpr int kValueParts = Simd::kAttendVectors > kParts ? Simd::kAttendVectors : kParts;
+
+  /** Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. */
+  template <ScalarType type, int kQueries, int kBlocks>
+  static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, int headDim,
+                                                                const float* const* queries, float* scores) {
+    const std::ptrdiff_t blockSize = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock;
+    Vector sums[kQueries][kBlocks][kParts];
     for (int q = 0; q < kQueries; ++q)
-      for (int p = 0; p < kParts; ++p)
-        sums[q][p] = Simd::zero();
+      for (int b = 0; b < kBlocks; ++b)
+        for (int p = 0; p < kParts; ++p)
+          sums[q][b][p] = Simd::zero();
     for (int d = 0; d < headDim; ++d) {
-#pragma GCC unroll 16
-      for (int p = 0; p < kParts; ++p) {
-        const Vector k = loadAs<type>(keys, static_cast<std::ptrdiff_t>(d) * kKeyBlock + p * kWidth);
 #pragma GCC unroll 4
-        for (int q = 0; q < kQueries; ++q)
-          sums[q][p] = Simd::fma(k, Simd::set1(queries[q][d]), sums[q][p]);
+      for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 16
+        for (int p = 0; p < kParts; ++p) {
+          const std::ptrdiff_t at = b * blockSize + static_cast<std::ptrdiff_t>(d) * kKeyBlock + p * kWidth;
+          if (p % kPartsPerPrefetch == 0)
+            __builtin_prefetch(address<type>(keys, at + kBlocks * blockSize));
+          const Vector k = loadAs<type>(keys, at);
+#pragma GCC unroll 4
+          for (int q = 0; q < kQueries; ++q)
+            sums[q][b][p] = Simd::fma(k, Simd::set1(queries[q][d]), sums[q][b][p]);
+        }
       }
     }
     for (int q = 0; q < kQueries; ++q)
-      for (int p = 0; p < kParts; ++p)
-        Simd::store(scores + static_cast<std::ptrdiff_t>(q) * kScoreColumns + p * kWidth, sums[q][p]);
+      for (int b = 0; b < kBlocks; ++b)
+        for (int p = 0; p < kParts; ++p)
+          Simd::store(scores + static_cast<std::ptrdiff_t>(q) * kScoreColumns + b * kKeyBlock + p * kWidth, sums[q][b][p]);
   }
 
   template <ScalarType type, int kQueries>
   static void scoreRun(const char* keys, int count, int headDim, const float* const* queries, float* scores) {
     const std::ptrdiff_t blockBytes = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock * (type == ScalarType::kF32 ? 4 : 2);
-    for (int position = 0; position < count; position += kKeyBlock, keys += blockBytes)
-      scoreBlock<type, kQueries>(keys, headDim, queries, scores + position);
+    int position = 0;
+    for (; position + (kScoreBlocks - 1) * kKeyBlock < count; position += kScoreBlocks * kKeyBlock)
+      scoreBlocks<type, kQueries, kScoreBlocks>(keys + position / kKeyBlock * blockBytes, headDim, queries, scores + position);
+    for (; position < count; position += kKeyBlock)
+      scoreBlocks<type, kQueries, 1>(keys + position / kKeyBlock * blockBytes, headDim, queries, scores + position);
   }
 
-  /** `outputs[q][d] += Σ_position probabilities[q][position] · values[position][d]`, 16 dimensions at a time. */
+  /** Adds to kVectors vectors of dimensions from `d` on. */
+  template <ScalarType type, int kQueries, int kVectors>
+  static inline __attribute__((always_inline)) void addValueVectors(const void* values, int count, int headDim, int d,
+                                                                    const float* probabilities, float* const* outputs) {
+    Vector sums[kQueries][kVectors];
+    for (int q = 0; q < kQueries; ++q)
+      for (int p = 0; p < kVectors; ++p)
+        sums[q][p] = Simd::load(outputs[q] + d + p * kWidth);
+    for (int position = 0; position < count; ++position) {
+      Vector weights[kQueries];
+#pragma GCC unroll 4
+      for (int q = 0; q < kQueries; ++q)
+        weights[q] = Simd::set1(probabilities[static_cast<std::ptrdiff_t>(q) * kScoreColumns + position]);
+#pragma GCC unroll 16
+      for (int p = 0; p < kVectors; ++p) {
+        const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(position) * headDim + d + p * kWidth;
+        if (p % kPartsPerPrefetch == 0)
+          __builtin_prefetch(address<type>(values, at + kPrefetchPositions * static_cast<std::ptrdiff_t>(headDim)));
+        const Vector v = loadAs<type>(values, at);
+#pragma GCC unroll 4
+        for (int q = 0; q < kQueries; ++q)
+          sums[q][p] = Simd::fma(v, weights[q], sums[q][p]);
+      }
+    }
+    for (int q = 0; q < kQueries; ++q)
+      for (int p = 0; p < kVectors; ++p)
+        Simd::store(outputs[q] + d + p * kWidth, sums[q][p]);
+  }
+
+  /** `outputs[q][d] += Σ_position probabilities[q][position] · values[position][d]` */
   template <ScalarType type, int kQueries>
   static void addValues(const void* values, int count, int headDim, const float* probabilities, float* const* outputs) {
-    for (int d = 0; d < headDim; d += kKeyBlock) {
-      Vector sums[kQueries][kParts];
-      for (int q = 0; q < kQueries; ++q)
-        for (int p = 0; p < kParts; ++p)
-          sums[q][p] = Simd::load(outputs[q] + d + p * kWidth);
-      for (int position = 0; position < count; ++position) {
-#pragma GCC unroll 16
-        for (int p = 0; p < kParts; ++p) {
-          const Vector v = loadAs<type>(values, static_cast<std::ptrdiff_t>(position) * headDim + d + p * kWidth);
-#pragma GCC unroll 4
-          for (int q = 0; q < kQueries; ++q)
-            sums[q][p] = Simd::fma(
-                v, Simd::set1(probabilities[static_cast<std::ptrdiff_t>(q) * kScoreColumns + position]), sums[q][p]);
-        }
-      }
-      for (int q = 0; q < kQueries; ++q)
-        for (int p = 0; p < kParts; ++p)
-          Simd::store(outputs[q] + d + p * kWidth, sums[q][p]);
-    }
+    int d = 0;
+    for (; d + kValueParts * kWidth <= headDim; d += kValueParts * kWidth)
+      addValueVectors<type, kQueries, kValueParts>(values, count, headDim, d, probabilities, outputs);
+    for (; d < headDim; d += kKeyBlock)
+      addValueVectors<type, kQueries, kParts>(values, count, headDim, d, probabilities, outputs);
   }
 
   /** State of one query's softmax over the positions seen so far. */

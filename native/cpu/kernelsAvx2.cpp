@@ -10,6 +10,7 @@ namespace {
 struct SimdAvx2 {
   using Vector = __m256;
   static constexpr int kWidth = 8;
+  static constexpr int kAttendVectors = 2;
   SCENEBUS_INLINE Vector zero() { return _mm256_setzero_ps(); }
   SCENEBUS_INLINE Vector set1(float v) { return _mm256_set1_ps(v); }
   SCENEBUS_INLINE Vector load(const float* p) { return _mm256_loadu_ps(p); }

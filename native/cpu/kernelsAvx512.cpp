@@ -10,6 +10,7 @@ namespace {
 struct SimdAvx512 {
   using Vector = __m512;
   static constexpr int kWidth = 16;
+  static constexpr int kAttendVectors = 4;
   SCENEBUS_INLINE Vector zero() { return _mm512_setzero_ps(); }
   SCENEBUS_INLINE Vector set1(float v) { return _mm512_set1_ps(v); }
   SCENEBUS_INLINE Vector load(const float* p) { return _mm512_loadu_ps(p); }

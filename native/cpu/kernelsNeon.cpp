@@ -10,6 +10,7 @@ namespace {
 struct SimdNeon {
   using Vector = float32x4_t;
   static constexpr int kWidth = 4;
+  static constexpr int kAttendVectors = 4;
   SCENEBUS_INLINE Vector zero() { return vdupq_n_f32(0.0f); }
   SCENEBUS_INLINE Vector set1(float v) { return vdupq_n_f32(v); }
   SCENEBUS_INLINE Vector load(const float* p) { return vld1q_f32(p); }

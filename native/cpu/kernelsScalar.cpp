@@ -10,6 +10,7 @@ namespace {
 struct SimdScalar {
   using Vector = float;
   static constexpr int kWidth = 1;
+  static constexpr int kAttendVectors = 1;
   static Vector zero() { return 0.0f; }
   static Vector set1(float v) { return v; }
   static Vector load(const float* p) {

@@ -9,8 +9,11 @@ export type GraphName = (typeof GRAPH_NAMES)[number];
 export interface OpenRequest {
   /** Serialised ONNX models. */
   readonly graphs: Readonly<Record<GraphName, Uint8Array>>;
-  /** `vision`: another backend decodes; only `encodeStates` is answered. Default: all. */
-  readonly parts?: 'vision' | undefined;
+  /**
+   * `vision`: another backend decodes; only `encodeStates` is answered. `text`: only `forward` without images, for
+   * benchmarks. Default: all.
+   */
+  readonly parts?: 'vision' | 'text' | undefined;
   /** Folder that the graphs' external data lies under. */
   readonly weightsRoot: string;
   readonly architecture: MllamaArchitecture;

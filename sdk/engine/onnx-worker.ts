@@ -24,6 +24,13 @@ import type { ChannelReply, ChannelRequest, ChannelWorkerData } from './worker-c
 /** Rows of one prefill step; a cancelled call ends after the step that runs. */
 const STEP_ROWS = 256;
 
+/** Opened at once; a decoder for text alone joins when it is first needed. */
+const SESSIONS: Readonly<Record<'all' | 'vision' | 'text', readonly GraphName[]>> = {
+  all: ['vision', 'cross-kv', 'decoder'],
+  vision: ['vision'],
+  text: ['decoder-text'],
+};
+
 type Ort = typeof import('onnxruntime-node');
 type Session = import('onnxruntime-node').InferenceSession;
 type Tensor = import('onnxruntime-node').Tensor;
@@ -55,7 +62,7 @@ class OnnxBackend {
   }
 
   async load(): Promise<void> {
-    const names: GraphName[] = this.#config.parts === 'vision' ? ['vision'] : ['vision', 'cross-kv', 'decoder'];
+    const names: readonly GraphName[] = SESSIONS[this.#config.parts ?? 'all'];
     for (const [index, name] of names.entries()) {
       this.#report(index, names.length);
       await this.#session(name);

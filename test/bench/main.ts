@@ -1,0 +1,91 @@
+/**
+ * `npm run bench [-- decode|verify|prefill …] [--shape 1b|8b] [--group 32|64|128] [--rounds N] [--json FILE]`
+ *
+ * The cpu engine against ONNX Runtime on random weights of a published shape, in turn in one process. Weights and
+ * prepared files stay in `.scenebus/bench` (8b: 10 GB).
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { engineAddon, packageRoot } from '#sdk/native/index.js';
+import { startBandwidthProbe } from './bandwidth.js';
+import { BENCHMARKS, measure, type Result } from './benchmarks.js';
+import { openOnnx, openOwn } from './contenders.js';
+import { randomModel } from './random-model.js';
+import { type ShapeName, TEXT_SHAPES } from './shapes.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    shape: { type: 'string', default: '1b' },
+    group: { type: 'string', default: '128' },
+    rounds: { type: 'string', default: '3' },
+    threads: { type: 'string' },
+    context: { type: 'string', default: '4224' },
+    without: { type: 'string', multiple: true, default: [] },
+    json: { type: 'string' },
+  },
+});
+const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
+for (const name of names) if (!Object.hasOwn(BENCHMARKS, name)) fail(`a benchmark of ${Object.keys(BENCHMARKS)}`, name);
+if (!Object.hasOwn(TEXT_SHAPES, values.shape)) fail(`a shape of ${Object.keys(TEXT_SHAPES)}`, values.shape);
+const shape = values.shape as ShapeName;
+const text = TEXT_SHAPES[shape];
+const directory = path.join(packageRoot(), '.scenebus', 'bench');
+const features = engineAddon().cpuFeatures();
+const threads = Number(values.threads ?? features.physicalCores);
+const options = { contextLength: Number(values.context), threads, cacheDirectory: directory };
+
+console.log(`weights of shape ${shape}, group ${values.group}, in ${directory}`);
+const model = await randomModel(directory, shape, Number(values.group));
+const contenders = [];
+if (!values.without.includes('own')) contenders.push(await openOwn(model, options));
+if (!values.without.includes('onnx')) contenders.push(await openOnnx(model, options));
+for (const { name, loadMs } of contenders) console.log(`${name}: opened in ${(loadMs / 1000).toFixed(1)} s`);
+
+const probe = startBandwidthProbe(threads);
+const cacheBytesPerToken = text.layers * text.keyValueHeads * text.headDim * 2 * 2;
+const results: Result[] = [];
+const headings = ['benchmark', 'contender', 'median ms', 'best ms', 'tokens/s', 'of roofline', 'GB/s'];
+console.log(line(headings));
+for (const benchmark of names.flatMap((name) => BENCHMARKS[name]!)) {
+  if (benchmark.context + benchmark.tokens > options.contextLength) continue;
+  for (const result of await measure(benchmark, {
+    contenders,
+    probe,
+    rounds: Number(values.rounds),
+    cacheBytesPerToken,
+  })) {
+    results.push(result);
+    console.log(
+      line([
+        result.benchmark,
+        result.contender,
+        result.medianMs.toFixed(1),
+        result.bestMs.toFixed(1),
+        ((benchmark.tokens / result.medianMs) * 1000).toFixed(1),
+        benchmark.tokens === 1 ? result.rooflineFraction.toFixed(2) : '',
+        result.bandwidthGBs.toFixed(1),
+      ]),
+    );
+  }
+}
+for (const contender of contenders) await contender.close();
+probe.close();
+
+const machine = { ...features, threads, memoryBytes: os.totalmem(), kernel: os.release(), node: process.version };
+const file = path.resolve(values.json ?? path.join(directory, `results-${shape}-${Date.now()}.json`));
+mkdirSync(path.dirname(file), { recursive: true });
+writeFileSync(file, `${JSON.stringify({ machine, shape, group: Number(values.group), results }, null, 2)}\n`);
+console.log(`written to ${file}`);
+
+function line(cells: readonly string[]): string {
+  const widths = [24, 24, 10, 9, 9, 12, 6];
+  return cells.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' ');
+}
+
+function fail(expected: string, received: string): never {
+  console.error(`Expected ${expected} but received "${received}".`);
+  process.exit(2);
+}
