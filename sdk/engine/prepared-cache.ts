@@ -4,7 +4,7 @@
  * processes from building the same; it only saves work, since the rename alone decides whose entry stays.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +18,9 @@ const LOCK_POLL_MS = 50;
 const LOCK_TIMEOUT_MS = 60_000;
 /** A lock that nobody has renewed for this long belongs to nobody. */
 const LOCK_STALE_MS = 10 * 60_000;
+
+/** Entries of one kind that are kept; the longest unused go first. */
+const KEPT_ENTRIES = 16;
 
 const indexSchema = z.object({ key: z.string(), files: z.record(z.string(), z.string()) });
 const lockSchema = z.object({ pid: z.int(), host: z.string() });
@@ -69,6 +72,7 @@ export async function preparedFiles(options: PrepareOptions, build: () => Prepar
     if (byAnother !== undefined) return byAnother;
     const files = build();
     await writeEntry(entry, key, files).catch((error) => warnUnwritable(options, root, error));
+    await prune(root).catch(() => {});
     return files;
   } finally {
     await lock[Symbol.asyncDispose]();
@@ -92,6 +96,7 @@ async function readEntry(entry: string, key: string): Promise<PreparedFiles | un
       if (sha256(bytes) !== hash) return undefined;
       files[name] = bytes;
     }
+    await utimes(entry, new Date(), new Date()).catch(() => {}); // read-only caches work too
     return files;
   } catch {
     return undefined; // missing, cut or not JSON: all the same, it is built again
@@ -112,6 +117,18 @@ async function writeEntry(entry: string, key: string, files: PreparedFiles): Pro
     await rename(draft, entry);
   } finally {
     await rm(draft, { recursive: true, force: true });
+  }
+}
+
+/** Removes what has long not been used, and drafts of processes that ended in the middle. Readers hold no files. */
+async function prune(root: string): Promise<void> {
+  const items = await Promise.all(
+    (await readdir(root)).map(async (name) => ({ name, usedMs: (await stat(path.join(root, name))).mtimeMs })),
+  );
+  const entries = items.filter(({ name }) => /^[0-9a-f]{32}$/.test(name)).sort((a, b) => b.usedMs - a.usedMs);
+  const drafts = items.filter(({ name, usedMs }) => name.endsWith('.tmp') && Date.now() - usedMs > LOCK_STALE_MS);
+  for (const { name } of [...entries.slice(KEPT_ENTRIES), ...drafts]) {
+    await rm(path.join(root, name), { recursive: true, force: true });
   }
 }
 

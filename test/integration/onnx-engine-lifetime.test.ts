@@ -85,6 +85,17 @@ describe('when the worker dies', () => {
   });
 });
 
+test('a sequence that computes says so to whoever uses it meanwhile', async () => {
+  const engine = await open();
+  const sequence = engine.createSequence();
+  const running = sequence.forward(Int32Array.of(500, 1), { images: [], logits: 'last' });
+  const busy = { code: 'ERR_BUSY' };
+  await expect(sequence.forward(Int32Array.of(2), { images: [], logits: 'last' })).rejects.toMatchObject(busy);
+  expect(() => sequence.truncate(0)).toThrow(expect.objectContaining(busy));
+  await running;
+  expect(sequence.length).toBe(2);
+});
+
 describe('opening', () => {
   test('reports progress to its end', async () => {
     const seen: Progress[] = [];

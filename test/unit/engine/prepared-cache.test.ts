@@ -128,6 +128,31 @@ test('a cache that cannot be written costs a warning', async () => {
   expect(warnings).toEqual([expect.stringMatching(/^warn: .*could not be kept/)]);
 });
 
+test('the longest unused entries and old drafts go', async () => {
+  const cache = cacheIn(temporaryFolder());
+  const age = (name: string, hours: number) => {
+    const then = new Date(Date.now() - hours * 3_600_000);
+    utimesSync(path.join(cache.root, name), then, then);
+  };
+  const names: string[] = [];
+  for (let i = 0; i < 16; i++) {
+    await cache.prepare(`${i}`, { key: [i] });
+    names.push(readdirSync(cache.root).find((name) => !names.includes(name))!);
+    age(names[i]!, 20 - i);
+  }
+  await cache.prepare('used', { key: [0] }); // the oldest is used again
+  mkdirSync(path.join(cache.root, 'old.tmp'));
+  age('old.tmp', 1);
+  mkdirSync(path.join(cache.root, 'new.tmp'));
+  await cache.prepare('one more', { key: [16] });
+  const left = readdirSync(cache.root);
+  expect(left).toHaveLength(17);
+  expect(left).toContain(names[0]);
+  expect(left).not.toContain(names[1]);
+  expect(left).toContain('new.tmp');
+  expect(left).not.toContain('old.tmp');
+});
+
 test('an error of the build leaves no lock', async () => {
   const folder = temporaryFolder();
   const options: PrepareOptions = { cacheDirectory: folder, kind: 'test', key: [] };
