@@ -1,6 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
@@ -221,6 +221,13 @@ describe('closing', () => {
     }
     await using _ = await openCamera('test:checker');
     expect(readdirSync('/dev/shm')).not.toContain(living.name);
+  });
+
+  it('never brings OpenCV into this process', async () => {
+    await using camera = await openCamera('test:checker');
+    await camera.read();
+    expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain('libopencv');
+    expect(readFileSync(`/proc/${hostPid(camera)}/maps`, 'utf8')).toContain('libopencv');
   });
 
   it('keeps no name in shared memory even while the camera runs', async () => {
