@@ -1,0 +1,236 @@
+/**
+ * What the worker thread computes: vision tower, cross keys and values, decoder steps, on ONNX Runtime. Calls must come
+ * one after another, so that what one of them uses is never released under it.
+ */
+import { selfAttentionLayers, visionGeometry } from '#graph/index.js';
+import { SdkError } from '../core/errors.js';
+import { keysPerImage, type PlanConstants, planCrossAttention } from './cross-attention.js';
+import { CrossKeyValues, type LayerKeyValues } from './cross-kv-store.js';
+import { EmbeddingTable } from './embedding-table.js';
+import { KeyValueCache } from './kv-cache.js';
+import type { NativeGate } from './native-gate.js';
+import type {
+  EncodeImageRequest,
+  EncodeStatesRequest,
+  ForwardRequest,
+  GraphName,
+  OnnxNotice,
+  OpenRequest,
+} from './onnx-protocol.js';
+
+/** Rows of one prefill step; a cancelled call ends after the step that runs. */
+const STEP_ROWS = 256;
+
+/** Opened at once; a decoder for text alone joins when it is first needed. */
+const SESSIONS: Readonly<Record<'all' | 'vision' | 'text', readonly GraphName[]>> = {
+  all: ['vision', 'cross-kv', 'decoder'],
+  vision: ['vision'],
+  text: ['decoder-text'],
+};
+
+/** The module is handed in: only the worker imports it. */
+export type Ort = typeof import('onnxruntime-node');
+type Session = import('onnxruntime-node').InferenceSession;
+type Tensor = import('onnxruntime-node').Tensor;
+type Feeds = Record<string, Tensor>;
+
+export class OnnxBackend {
+  readonly #ort: Ort;
+  readonly #gate: NativeGate;
+  readonly #config: OpenRequest;
+  readonly #notify: (notice: OnnxNotice) => void;
+  readonly #sessions = new Map<GraphName, Session>();
+  readonly #embedding: EmbeddingTable;
+  readonly #images: CrossKeyValues;
+  readonly #sequences = new Map<number, KeyValueCache>();
+  readonly #selfLayers: readonly number[];
+  readonly #constants: PlanConstants;
+
+  constructor(ort: Ort, gate: NativeGate, config: OpenRequest, notify: (notice: OnnxNotice) => void) {
+    const { text, vision } = config.architecture;
+    this.#ort = ort;
+    this.#gate = gate;
+    this.#config = config;
+    this.#notify = notify;
+    this.#embedding = new EmbeddingTable(config.embedding);
+    this.#images = new CrossKeyValues(text);
+    this.#selfLayers = selfAttentionLayers(text);
+    const { tokensPerTile } = visionGeometry(vision);
+    this.#constants = { tokensPerTile, maxNumTiles: vision.maxNumTiles, numerics: config.numerics };
+  }
+
+  async load(): Promise<void> {
+    const names: readonly GraphName[] = SESSIONS[this.#config.parts ?? 'all'];
+    for (const [index, name] of names.entries()) {
+      this.#report(index, names.length);
+      await this.#session(name);
+    }
+    this.#report(names.length, names.length);
+  }
+
+  async encodeStates(request: EncodeStatesRequest): Promise<{ states: Float32Array; keys: number }> {
+    const { tileSize, maxNumTiles } = this.#config.architecture.vision;
+    const { hiddenSize } = this.#config.architecture.text;
+    checkCancelled(request.cancel);
+    const encoded = await this.#run('vision', {
+      pixel_values: this.#float(request.pixelValues, [maxNumTiles, 3, tileSize, tileSize]),
+      aspect_ratio_id: this.#int64([request.aspectRatioId]),
+      num_tiles: this.#int64([request.numTiles]),
+    });
+    const keys = keysPerImage(this.#constants, request.numTiles);
+    return { states: floatsOf(encoded.cross_attention_states).subarray(0, keys * hiddenSize), keys };
+  }
+
+  async encodeImage(request: EncodeImageRequest): Promise<{ sizeBytes: number }> {
+    const { hiddenSize } = this.#config.architecture.text;
+    const { states, keys } = await this.encodeStates(request);
+    checkCancelled(request.cancel);
+    const made = await this.#run('cross-kv', { cross_attention_states: this.#float(states, [keys, hiddenSize]) });
+    const layers = new Map<number, LayerKeyValues>();
+    for (const layer of this.#config.architecture.text.crossAttentionLayers) {
+      layers.set(layer, { key: floatsOf(made[`cross_key.${layer}`]), value: floatsOf(made[`cross_value.${layer}`]) });
+    }
+    return { sizeBytes: this.#images.add(request.image, { numTiles: request.numTiles, keys, layers }) };
+  }
+
+  disposeImage(image: number): void {
+    this.#images.delete(image);
+  }
+
+  disposeSequence(sequence: number): void {
+    this.#sequences.delete(sequence);
+  }
+
+  async forward(request: ForwardRequest): Promise<{ logits: Float32Array; rows: number }> {
+    const { tokens, position } = request;
+    const cache = this.#sequence(request.sequence);
+    cache.reserve(position + tokens.length, position);
+    const { vocabularySize } = this.#config.architecture.text;
+    const all = request.logits === 'all' ? new Float32Array(tokens.length * vocabularySize) : undefined;
+    let last: Float32Array = new Float32Array(0);
+    for (let start = 0; start < tokens.length; start += STEP_ROWS) {
+      checkCancelled(request.cancel);
+      const step = tokens.subarray(start, start + STEP_ROWS);
+      last = await this.#step(request, cache, position + start, step);
+      all?.set(last, start * vocabularySize);
+    }
+    return { logits: all ?? last, rows: all === undefined ? 1 : tokens.length };
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.#sessions.values()) await this.#gate.pass(() => session.release());
+    this.#sessions.clear();
+    this.#embedding[Symbol.dispose]();
+  }
+
+  /** One run of the decoder: appends to the cache and returns `[1 or rows, vocabulary]`. */
+  async #step(request: ForwardRequest, cache: KeyValueCache, start: number, tokens: Int32Array): Promise<Float32Array> {
+    const { hiddenSize, keyValueHeads, headDim } = this.#config.architecture.text;
+    const rows = tokens.length;
+    const total = start + rows;
+    const cacheShape = [1, keyValueHeads, cache.capacity, headDim];
+    const wanted = request.logits === 'all' ? Array.from({ length: rows }, (_, row) => row) : [rows - 1];
+    const feeds: Feeds = {
+      inputs_embeds: this.#float(this.#embedding.lookUp(tokens), [1, rows, hiddenSize]),
+      seqlens_k: new this.#ort.Tensor('int32', Int32Array.of(total - 1), [1]),
+      total_sequence_length: new this.#ort.Tensor('int32', Int32Array.of(total), []),
+      logits_rows: this.#int64(wanted),
+    };
+    for (const layer of this.#selfLayers) {
+      feeds[`past_key.${layer}`] = this.#float(cache.key(layer), cacheShape);
+      feeds[`past_value.${layer}`] = this.#float(cache.value(layer), cacheShape);
+    }
+    const textOnly = request.images.length === 0 && this.#config.separateTextDecoder;
+    if (!textOnly) this.#addCrossFeeds(feeds, request, start, rows);
+    const result = await this.#run(textOnly ? 'decoder-text' : 'decoder', feeds, 'text.');
+    for (const layer of this.#selfLayers) {
+      const [key, value] = [floatsOf(result[`new_key.${layer}`]), floatsOf(result[`new_value.${layer}`])];
+      cache.write(layer, start, rows, key, value);
+    }
+    return floatsOf(result.logits);
+  }
+
+  #addCrossFeeds(feeds: Feeds, request: ForwardRequest, firstRow: number, rows: number): void {
+    const { keyValueHeads, headDim } = this.#config.architecture.text;
+    const images = request.images.map(({ image, tokenIndex }) => ({
+      tokenIndex,
+      numTiles: this.#images.get(image).numTiles,
+    }));
+    const plan = planCrossAttention({ ...this.#constants, images, firstRow, rows });
+    const chosen = plan.images.map((index) => request.images[index]!.image);
+    const joined = this.#images.joined(chosen);
+    const shape = [1, keyValueHeads, joined.keys, headDim];
+    for (const [layer, { key, value }] of joined.layers) {
+      feeds[`cross_key.${layer}`] = this.#float(key, shape);
+      feeds[`cross_value.${layer}`] = this.#float(value, shape);
+    }
+    // Rows that see nothing still need one key to compute with.
+    const bias = plan.keys === 0 ? new Float32Array(rows * joined.keys) : plan.bias;
+    feeds.cross_attention_bias = this.#float(bias, [1, 1, rows, joined.keys]);
+    feeds.cross_attention_rows = this.#float(plan.attentionRows, [1, rows, 1]);
+    feeds.cross_mlp_rows = this.#float(plan.mlpRows, [1, rows, 1]);
+  }
+
+  #sequence(id: number): KeyValueCache {
+    const { keyValueHeads, headDim } = this.#config.architecture.text;
+    const layers = this.#selfLayers;
+    const cache =
+      this.#sequences.get(id) ??
+      new KeyValueCache({ layers, keyValueHeads, headDim, contextLength: this.#config.contextLength });
+    this.#sequences.set(id, cache);
+    return cache;
+  }
+
+  async #run(name: GraphName, feeds: Feeds, tracePrefix = ''): Promise<Record<string, Tensor>> {
+    const session = await this.#session(name);
+    const result = await this.#gate.pass(() => session.run(feeds));
+    if (this.#config.trace) {
+      for (const [output, tensor] of Object.entries(result)) {
+        if (/^(new|cross)_(key|value)\./.test(output)) continue;
+        const data = floatsOf(tensor).slice();
+        this.#notify({ kind: 'tensor', name: `${tracePrefix}${output}`, data, shape: [...tensor.dims] });
+      }
+    }
+    return result;
+  }
+
+  async #session(name: GraphName): Promise<Session> {
+    const open = this.#sessions.get(name);
+    if (open !== undefined) return open;
+    const options = {
+      executionProviders: ['cpu'],
+      graphOptimizationLevel: 'all',
+      executionMode: 'sequential',
+      intraOpNumThreads: this.#config.threads,
+      interOpNumThreads: 1,
+      logSeverityLevel: 4, // errors come as exceptions; standard error is not ours
+      extra: { session: { model_external_initializers_file_folder_path: this.#config.weightsRoot } },
+    } as const;
+    const graph = this.#config.graphs[name];
+    const session = await this.#gate.pass(() => this.#ort.InferenceSession.create(graph, options));
+    this.#sessions.set(name, session);
+    return session;
+  }
+
+  #report(done: number, total: number): void {
+    this.#notify({ kind: 'progress', progress: { phase: 'load graphs', done, total, unit: 'steps' } });
+  }
+
+  #float(data: Float32Array, dims: readonly number[]): Tensor {
+    return new this.#ort.Tensor('float32', data, dims);
+  }
+
+  #int64(values: readonly number[]): Tensor {
+    return new this.#ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
+  }
+}
+
+/** Nobody waits for the answer any more: whoever cancelled was told at once. */
+function checkCancelled(cancel: Int32Array | undefined): void {
+  if (cancel === undefined || Atomics.load(cancel, 0) === 0) return;
+  throw new SdkError('ERR_ENGINE_FAILED', 'The call was cancelled.');
+}
+
+function floatsOf(tensor: Tensor | undefined): Float32Array {
+  return tensor!.data as Float32Array;
+}

@@ -1,0 +1,262 @@
+/**
+ * The engine on the caller's side of the worker thread: checks, lengths, lifetimes. Tensors stay in the worker. State
+ * belongs to one worker; when that dies, what it held says so and the next call starts another.
+ */
+import { SdkError } from '../core/errors.js';
+import type { OnProgress } from '../core/logger.js';
+import type { CallOptions } from '../core/types.js';
+import type {
+  Engine,
+  EngineInfo,
+  ForwardOptions,
+  ForwardResult,
+  ImageState,
+  ProcessedImage,
+  Sequence,
+} from './engine.js';
+import { checkForward, checkProcessedImage } from './engine-checks.js';
+import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
+import { WorkerChannel } from './worker-channel.js';
+
+type Channel = WorkerChannel<OnnxRequests, OnnxNotice>;
+
+export interface OnnxListeners {
+  readonly onProgress?: OnProgress | undefined;
+  readonly onTensor?: ((name: string, data: Float32Array, shape: readonly number[]) => void) | undefined;
+}
+
+export class OnnxEngine implements Engine {
+  readonly info: EngineInfo;
+  readonly #open: OpenRequest;
+  readonly #channel: Channel;
+  readonly #cancels = new Set<(reason: unknown) => void>();
+  #opening: Promise<null> | undefined;
+  /** Generation of the worker whose sessions are open. */
+  #openGeneration = 0;
+  #nextId = 1;
+  #disposed: Promise<void> | undefined;
+
+  constructor(info: EngineInfo, open: OpenRequest, listeners: OnnxListeners) {
+    this.info = info;
+    this.#open = open;
+    this.#channel = new WorkerChannel(
+      new URL('./onnx-worker.js', import.meta.url),
+      { name: 'scenebus-onnx' },
+      (notice) => {
+        if (notice.kind === 'progress') listeners.onProgress?.(notice.progress);
+        else listeners.onTensor?.(notice.name, notice.data, notice.shape);
+      },
+    );
+  }
+
+  /** Opens the sessions in the worker; again when an earlier worker died. */
+  async start(options: CallOptions = {}): Promise<void> {
+    if (this.#opening === undefined || !this.#channel.alive) {
+      const opening = this.#channel.request('open', this.#open);
+      this.#opening = opening;
+      opening.catch(() => {
+        if (this.#opening === opening) this.#opening = undefined;
+      });
+    }
+    const opening = this.#opening;
+    await this.#cancellable(opening, options);
+    this.#openGeneration = this.#channel.generation;
+  }
+
+  /** @internal Requests can be sent at once, in the order of the calls. */
+  get isOpen(): boolean {
+    return this.#channel.alive && this.#openGeneration === this.#channel.generation;
+  }
+
+  async encodeImage(image: ProcessedImage, options: CallOptions = {}): Promise<ImageState> {
+    this.#checkUsable(options);
+    checkProcessedImage(image, this.#open.architecture.vision);
+    if (!this.isOpen) await this.start(options);
+    const id = this.#nextId++;
+    const { pixelValues, aspectRatioId, numTiles } = image;
+    const generation = this.#channel.generation;
+    const { cancel, stop } = createCancel();
+    const request = { image: id, pixelValues, aspectRatioId, numTiles, cancel };
+    try {
+      const { sizeBytes } = await this.#cancellable(this.#channel.request('encodeImage', request), options, stop);
+      return new OnnxImageState(this, id, numTiles, sizeBytes, generation);
+    } catch (error) {
+      this.send('disposeImage', { image: id }, generation); // whoever gave up on it cannot dispose it
+      throw error;
+    }
+  }
+
+  createSequence(): Sequence {
+    this.#checkUsable();
+    return new OnnxSequence(this, this.#nextId++);
+  }
+
+  /** Terminates the worker as a crash would. */
+  async kill(): Promise<void> {
+    await this.#channel.terminate();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#close();
+    return this.#disposed;
+  }
+
+  /** @internal */
+  get generation(): number {
+    return this.#channel.alive ? this.#channel.generation : this.#channel.generation + 1;
+  }
+
+  /** @internal A message whose answer nobody waits for; dropped when its worker is gone. */
+  send(method: 'disposeImage' | 'disposeSequence', request: never | object, generation: number): void {
+    if (this.#disposed !== undefined || generation !== this.generation) return;
+    this.#channel.request(method, request as never).catch(() => {});
+  }
+
+  /** @internal */
+  async forward(
+    sequence: number,
+    position: number,
+    tokens: Int32Array,
+    options: ForwardOptions,
+  ): Promise<ForwardResult> {
+    const { cancel, stop } = createCancel();
+    const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
+    const request = { sequence, position, tokens, images, logits: options.logits, cancel };
+    return this.#cancellable(this.#channel.request('forward', request), options, stop);
+  }
+
+  /** @internal */
+  checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
+    this.#checkUsable(options);
+    checkForward({ info: this.info, architecture: this.#open.architecture, length }, tokens, options);
+    for (const { image } of options.images) {
+      if (!(image instanceof OnnxImageState) || image.engine !== this) {
+        throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected image states that this engine encoded, received another.');
+      }
+      image.checkUsable();
+    }
+  }
+
+  #checkUsable(options: CallOptions = {}): void {
+    if (this.#disposed !== undefined) throw new SdkError('ERR_DISPOSED', 'The engine is closed; open another one.');
+    options.signal?.throwIfAborted();
+  }
+
+  /** The caller is released at once when it aborts or the engine closes; the worker stops at its next step. */
+  #cancellable<T>(work: Promise<T>, { signal }: CallOptions, stop: () => void = () => {}): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const cancel = (reason: unknown) => {
+        stop();
+        reject(reason);
+      };
+      const onAbort = () => cancel(signal?.reason);
+      this.#cancels.add(cancel);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      if (signal?.aborted === true) onAbort();
+      work.then(resolve, reject).finally(() => {
+        this.#cancels.delete(cancel);
+        signal?.removeEventListener('abort', onAbort);
+      });
+    });
+  }
+
+  async #close(): Promise<void> {
+    const closed = new SdkError('ERR_DISPOSED', 'The engine was closed during the call.');
+    for (const cancel of this.#cancels) cancel(closed);
+    if (this.#channel.alive) await this.#channel.request('close', null).catch(() => {});
+    await this.#channel.terminate();
+  }
+}
+
+/** A word that the worker looks at between its steps. */
+function createCancel() {
+  const cancel = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  return { cancel, stop: () => void Atomics.store(cancel, 0, 1) };
+}
+
+class OnnxImageState implements ImageState {
+  readonly engine: OnnxEngine;
+  readonly id: number;
+  readonly numTiles: number;
+  readonly sizeBytes: number;
+  readonly #generation: number;
+  #disposed = false;
+
+  constructor(engine: OnnxEngine, id: number, numTiles: number, sizeBytes: number, generation: number) {
+    this.engine = engine;
+    this.id = id;
+    this.numTiles = numTiles;
+    this.sizeBytes = sizeBytes;
+    this.#generation = generation;
+  }
+
+  checkUsable(): void {
+    if (this.#disposed) throw new SdkError('ERR_DISPOSED', 'The image state was disposed; encode the image again.');
+    if (this.#generation !== this.engine.generation) throw lostState('image state');
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.engine.send('disposeImage', { image: this.id }, this.#generation);
+  }
+}
+
+class OnnxSequence implements Sequence {
+  readonly #engine: OnnxEngine;
+  readonly #id: number;
+  #generation: number | undefined;
+  #length = 0;
+  #running = false;
+  #disposed = false;
+
+  constructor(engine: OnnxEngine, id: number) {
+    this.#engine = engine;
+    this.#id = id;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  async forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult> {
+    this.#checkUsable();
+    this.#engine.checkForward(this.#length, tokens, options);
+    this.#running = true;
+    try {
+      if (!this.#engine.isOpen) await this.#engine.start(options);
+      if (this.#length > 0 && this.#generation !== this.#engine.generation) throw lostState('sequence');
+      this.#generation = this.#engine.generation;
+      const result = await this.#engine.forward(this.#id, this.#length, tokens, options);
+      this.#length += tokens.length;
+      return result;
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  truncate(length: number): void {
+    this.#checkUsable();
+    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
+      const expected = `a whole number of 0 to ${this.#length}, the tokens in the sequence`;
+      throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a length as ${expected}, but received ${length}.`);
+    }
+    this.#length = length;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    if (this.#generation !== undefined) this.#engine.send('disposeSequence', { sequence: this.#id }, this.#generation);
+  }
+
+  #checkUsable(): void {
+    if (this.#disposed) throw new SdkError('ERR_DISPOSED', 'The sequence was disposed; create another one.');
+    if (this.#running) throw new SdkError('ERR_BUSY', 'The sequence is computing; await the running call first.');
+  }
+}
+
+function lostState(what: string): SdkError {
+  const message = `The ${what} was lost when the engine's worker thread ended; encode images and begin sequences anew.`;
+  return new SdkError('ERR_ENGINE_DIED', message);
+}
