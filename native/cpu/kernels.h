@@ -53,8 +53,12 @@ struct AttentionTask {
 struct Kernels {
   InstructionSet set;
 
-  /** Activations `x[columns]` to bytes; `columns` is a multiple of 32. */
-  void (*quantizeRow)(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases);
+  /**
+   * Activations `x[columns]` to bytes; `columns` is a multiple of 32. Block b goes to `values + b·stride·32`,
+   * `scales[b·stride]` and `biases[b·stride]`.
+   */
+  void (*quantizeRow)(const float* x, int columns, int stride, std::int8_t* values, float* scales,
+                      std::int32_t* biases);
 
   /** Groups of 16 rows `[groupBegin, groupEnd)` of a packed matrix times all rows of `x`: `y[r·stride + row]`. */
   void (*packedProduct)(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,

@@ -70,10 +70,11 @@ SCENEBUS_INLINE int sumOf(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
 }
 
-void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases) {
+void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
+                 std::int32_t* biases) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += kBlockColumns) {
+  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     __m256 v[4];
     __m256 wide = _mm256_setzero_ps();
     for (int i = 0; i < 4; ++i) {
@@ -90,8 +91,8 @@ void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales
     // The packs work on halves of the register; `order` puts the four-byte pieces back in sequence.
     const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), _mm256_permutevar8x32_epi32(bytes, order));
-    scales[block] = inverse > 0.0f ? max / 127.0f : 0.0f;
-    biases[block] = -8 * sumOf(sums);
+    scales[block * stride] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    biases[block * stride] = -8 * sumOf(sums);
   }
 }
 
@@ -133,9 +134,10 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   const std::uint8_t* w = m.values + group * m.groupValueBytes();
   const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
-  const std::int8_t* xs = x.values + static_cast<std::ptrdiff_t>(row) * x.columns;
-  const float* xScales = x.scales + static_cast<std::ptrdiff_t>(row) * blocks;
-  const std::int32_t* xBiases = x.biases + static_cast<std::ptrdiff_t>(row) * blocks;
+  const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
+  const std::int8_t* xs = x.values + first * kBlockColumns;
+  const float* xScales = x.scales + first;
+  const std::int32_t* xBiases = x.biases + first;
   const __m256i nibble = _mm256_set1_epi8(15);
 
   __m256 totals[2][kTokens];
@@ -147,7 +149,8 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
     for (int half = 0; half < 2; ++half)
       for (int t = 0; t < kTokens; ++t)
         groupTotals[half][t] = _mm256_setzero_ps();
-    for (int b = begin; b < begin + blocksPerScale; ++b, w += kBlockBytes) {
+    for (int b = 0; b < blocksPerScale;
+         ++b, w += kBlockBytes, xs += width * kBlockColumns, xScales += width, xBiases += width) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         __m256i weights[8];
@@ -165,13 +168,12 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
         }
 #pragma GCC unroll 4
         for (int t = 0; t < kTokens; ++t) {
-          const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t) * blocks + b;
           __m256i sums =
-              blockSums<kBits>(weights, xs + static_cast<std::ptrdiff_t>(t) * x.columns + b * kBlockColumns);
+              blockSums<kBits>(weights, xs + t * kBlockColumns);
           if constexpr (kBits == 4)
-            sums = _mm256_add_epi32(sums, _mm256_set1_epi32(xBiases[at]));
+            sums = _mm256_add_epi32(sums, _mm256_set1_epi32(xBiases[t]));
           groupTotals[half][t] =
-              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(xScales[at]), groupTotals[half][t]);
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(xScales[t]), groupTotals[half][t]);
         }
       }
     }

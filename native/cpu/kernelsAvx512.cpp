@@ -52,8 +52,9 @@ struct SimdAvx512 {
   }
 };
 
-void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases) {
-  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += kBlockColumns) {
+void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
+                 std::int32_t* biases) {
+  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
     const float max = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
     const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
@@ -62,8 +63,8 @@ void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales
     const __m512i q1 = _mm512_cvtps_epi32(_mm512_mul_ps(high, factor));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(values), _mm512_cvtepi32_epi8(q0));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(values + 16), _mm512_cvtepi32_epi8(q1));
-    scales[block] = inverse > 0.0f ? max / 127.0f : 0.0f;
-    biases[block] = -8 * _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
+    scales[block * stride] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    biases[block * stride] = -8 * _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
   }
 }
 
@@ -94,9 +95,10 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   const std::uint8_t* w = m.values + group * m.groupValueBytes();
   const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
-  const std::int8_t* xs = x.values + static_cast<std::ptrdiff_t>(row) * x.columns;
-  const float* xScales = x.scales + static_cast<std::ptrdiff_t>(row) * blocks;
-  const std::int32_t* xBiases = x.biases + static_cast<std::ptrdiff_t>(row) * blocks;
+  const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
+  const std::int8_t* xs = x.values + first * kBlockColumns;
+  const float* xScales = x.scales + first;
+  const std::int32_t* xBiases = x.biases + first;
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
 
@@ -107,7 +109,8 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
     __m512 groupTotals[kTokens];
     for (int t = 0; t < kTokens; ++t)
       groupTotals[t] = _mm512_setzero_ps();
-    for (int b = begin; b < begin + blocksPerScale; ++b, w += kBlockBytes) {
+    for (int b = 0; b < blocksPerScale;
+         ++b, w += kBlockBytes, xs += width * kBlockColumns, xScales += width, xBiases += width) {
       if (prefetch)
         for (int line = 0; line < kBlockBytes; line += 64)
           _mm_prefetch(reinterpret_cast<const char*>(w) + kPrefetchBytes + line, _MM_HINT_T0);
@@ -126,17 +129,16 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
       }
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
-        const std::int8_t* p = xs + static_cast<std::ptrdiff_t>(t) * x.columns + b * kBlockColumns;
-        const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t) * blocks + b;
+        const std::int8_t* p = xs + t * kBlockColumns;
         // Two chains of sums, because one instruction waits for the one before it.
-        __m512i even = _mm512_set1_epi32(kBits == 4 ? xBiases[at] : xBiases[at] * 16);
+        __m512i even = _mm512_set1_epi32(kBits == 4 ? xBiases[t] : xBiases[t] * 16);
         __m512i odd = _mm512_setzero_si512();
 #pragma GCC unroll 4
         for (int line = 0; line < 4; ++line) {
           even = _mm512_dpbusd_epi32(even, weights[line], inputs(p, line));
           odd = _mm512_dpbusd_epi32(odd, weights[line + 4], inputs(p, line + 4));
         }
-        groupTotals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), _mm512_set1_ps(xScales[at]),
+        groupTotals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), _mm512_set1_ps(xScales[t]),
                                          groupTotals[t]);
       }
     }

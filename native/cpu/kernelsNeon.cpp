@@ -55,8 +55,9 @@ struct SimdNeon {
   }
 };
 
-void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases) {
-  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += kBlockColumns) {
+void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
+                 std::int32_t* biases) {
+  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     float32x4_t v[8];
     float32x4_t wide = vdupq_n_f32(0.0f);
     for (int i = 0; i < 8; ++i) {
@@ -72,8 +73,8 @@ void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales
       sums = vaddq_s32(sums, vaddq_s32(low, high));
       vst1_s8(values + i * 4, vmovn_s16(vcombine_s16(vmovn_s32(low), vmovn_s32(high))));
     }
-    scales[block] = inverse > 0.0f ? max / 127.0f : 0.0f;
-    biases[block] = -8 * vaddvq_s32(sums);
+    scales[block * stride] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    biases[block * stride] = -8 * vaddvq_s32(sums);
   }
 }
 
@@ -122,9 +123,10 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   const std::uint8_t* w = m.values + group * m.groupValueBytes();
   const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
-  const std::int8_t* xs = x.values + static_cast<std::ptrdiff_t>(row) * x.columns;
-  const float* xScales = x.scales + static_cast<std::ptrdiff_t>(row) * blocks;
-  const std::int32_t* xBiases = x.biases + static_cast<std::ptrdiff_t>(row) * blocks;
+  const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
+  const std::int8_t* xs = x.values + first * kBlockColumns;
+  const float* xScales = x.scales + first;
+  const std::int32_t* xBiases = x.biases + first;
 
   float32x4_t totals[kTokens][4];
   for (int t = 0; t < kTokens; ++t)
@@ -135,14 +137,14 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
     for (int t = 0; t < kTokens; ++t)
       for (int p = 0; p < 4; ++p)
         groupTotals[t][p] = vdupq_n_f32(0.0f);
-    for (int b = begin; b < begin + blocksPerScale; ++b, w += kBlockBytes) {
+    for (int b = 0; b < blocksPerScale;
+         ++b, w += kBlockBytes, xs += width * kBlockColumns, xScales += width, xBiases += width) {
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
-        const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t) * blocks + b;
         int32x4_t sums[4];
-        blockSums<kBits>(w, xs + static_cast<std::ptrdiff_t>(t) * x.columns + b * kBlockColumns, xBiases[at], sums);
+        blockSums<kBits>(w, xs + t * kBlockColumns, xBiases[t], sums);
         for (int p = 0; p < 4; ++p)
-          groupTotals[t][p] = vfmaq_f32(groupTotals[t][p], vcvtq_f32_s32(sums[p]), vdupq_n_f32(xScales[at]));
+          groupTotals[t][p] = vfmaq_f32(groupTotals[t][p], vcvtq_f32_s32(sums[p]), vdupq_n_f32(xScales[t]));
       }
     }
     for (int p = 0; p < 4; ++p) {

@@ -47,8 +47,9 @@ struct SimdScalar {
   }
 };
 
-void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales, std::int32_t* biases) {
-  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += kBlockColumns) {
+void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
+                 std::int32_t* biases) {
+  for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     float max = 0.0f;
     for (int i = 0; i < kBlockColumns; ++i)
       max = std::fabs(x[i]) > max ? std::fabs(x[i]) : max;
@@ -60,8 +61,8 @@ void quantizeRow(const float* x, int columns, std::int8_t* values, float* scales
       values[i] = static_cast<std::int8_t>(q);
       sum += q;
     }
-    scales[block] = inverse > 0.0f ? max / 127.0f : 0.0f;
-    biases[block] = -8 * sum;
+    scales[block * stride] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    biases[block * stride] = -8 * sum;
   }
 }
 
@@ -81,18 +82,17 @@ void packedProduct(const PackedMatrix& weights, int groupBegin, int groupEnd, co
     const std::uint8_t* values = weights.values + group * weights.groupValueBytes();
     const std::uint16_t* scales = weights.scales + group * weights.groupScaleCount();
     for (int row = 0; row < x.rows; ++row) {
-      const std::int8_t* xs = x.values + static_cast<std::ptrdiff_t>(row) * x.columns;
-      const float* xScales = x.scales + static_cast<std::ptrdiff_t>(row) * blocks;
-      const std::int32_t* xBiases = x.biases + static_cast<std::ptrdiff_t>(row) * blocks;
+      const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
       for (int lane = 0; lane < kGroupRows && group * kGroupRows + lane < weights.rows; ++lane) {
         float total = 0.0f;
         for (int begin = 0; begin < blocks; begin += blocksPerScale) {
           float groupTotal = 0.0f;
           for (int b = begin; b < begin + blocksPerScale; ++b) {
-            std::int32_t sum = weights.bits == 4 ? xBiases[b] : 0;
+            const std::ptrdiff_t at = first + b * width;
+            std::int32_t sum = weights.bits == 4 ? x.biases[at] : 0;
             for (int k = 0; k < kBlockColumns; ++k)
-              sum += weightOf(values + b * weights.blockSizeBytes(), weights.bits, lane, k) * xs[b * kBlockColumns + k];
-            groupTotal = std::fmaf(static_cast<float>(sum), xScales[b], groupTotal);
+              sum += weightOf(values + b * weights.blockSizeBytes(), weights.bits, lane, k) * x.values[at * kBlockColumns + k];
+            groupTotal = std::fmaf(static_cast<float>(sum), x.scales[at], groupTotal);
           }
           total = std::fmaf(groupTotal, floatFromF16(scales[begin / blocksPerScale * kGroupRows + lane]), total);
         }

@@ -61,16 +61,32 @@ struct PackedMatrix {
   SCENEBUS_FORCE_INLINE std::size_t groupScaleCount() const { return static_cast<std::size_t>(columns / groupSize) * kGroupRows; }
 };
 
-/** Activations as signed bytes with one float scale for each block of 32. */
+/** Rows of activations that are interleaved: what a kernel multiplies one unpacked block of weights with. */
+constexpr int kTileRows = 8;
+
+/**
+ * Activations as signed bytes with one float scale for each block of 32. Rows lie in tiles of 8, the last one with the
+ * rest; within a tile of `w` rows the blocks of the rows alternate, so that a kernel reaches all of them from one address:
+ * `values` `[tile][block][w][32]`, `scales` and `biases` `[tile][block][w]`.
+ */
 struct QuantizedRows {
   int rows = 0;
   int columns = 0;
-  /** `[rows][columns]`, −127 … 127. */
+  /** −127 … 127 */
   const std::int8_t* values = nullptr;
-  /** `[rows][columns / 32]` */
   const float* scales = nullptr;
-  /** `[rows][columns / 32]`: −8 × the sum of the block's values, which undoes the + 8 of the weights. */
+  /** −8 × the sum of the block's values, which undoes the + 8 of the weights. */
   const std::int32_t* biases = nullptr;
+
+  /** Rows of the tile that `row` lies in. */
+  SCENEBUS_FORCE_INLINE int tileWidth(int row) const {
+    const int rest = rows - row / kTileRows * kTileRows;
+    return rest < kTileRows ? rest : kTileRows;
+  }
+  /** Index of a row's first block in `scales` and `biases`; ·32 in `values`. Further blocks follow `tileWidth` apart. */
+  SCENEBUS_FORCE_INLINE std::ptrdiff_t firstBlock(int row) const {
+    return static_cast<std::ptrdiff_t>(row / kTileRows * kTileRows) * (columns / kBlockColumns) + row % kTileRows;
+  }
 };
 
 } // namespace scenebus::cpu

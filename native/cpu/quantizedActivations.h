@@ -14,13 +14,12 @@ class QuantizedActivations {
     mValues.reserve(static_cast<std::size_t>(rows) * columns);
     mScales.reserve(blocks);
     mBiases.reserve(blocks);
-    pool.forEach(rows, [&](int row, int) {
-      const std::size_t block = static_cast<std::size_t>(row) * (columns / kBlockColumns);
-      kernels.quantizeRow(x + static_cast<std::size_t>(row) * columns, columns,
-                          mValues.data() + static_cast<std::size_t>(row) * columns, mScales.data() + block,
-                          mBiases.data() + block);
-    });
     mView = {rows, columns, mValues.data(), mScales.data(), mBiases.data()};
+    pool.forEach(rows, [&](int row, int) {
+      const std::ptrdiff_t first = mView.firstBlock(row);
+      kernels.quantizeRow(x + static_cast<std::size_t>(row) * columns, columns, mView.tileWidth(row),
+                          mValues.data() + first * kBlockColumns, mScales.data() + first, mBiases.data() + first);
+    });
   }
 
   const QuantizedRows& view() const { return mView; }

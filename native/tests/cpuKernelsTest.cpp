@@ -76,6 +76,12 @@ struct RandomWeights {
   }
 };
 
+/** What a quantised activation means. */
+double activationOf(const QuantizedRows& q, int row, int k) {
+  const std::ptrdiff_t block = q.firstBlock(row) + k / 32 * q.tileWidth(row);
+  return static_cast<double>(q.values[block * 32 + k % 32]) * q.scales[block];
+}
+
 std::vector<float> packedProduct(const Kernels& kernels, const PackedMatrix& weights, const QuantizedRows& x) {
   std::vector<float> y(static_cast<std::size_t>(x.rows) * weights.rows, std::nanf(""));
   kernels.packedProduct(weights, 0, weights.rowGroups(), x, y.data(), weights.rows);
@@ -111,7 +117,7 @@ TEST_CASE("quantise: within half a step of the value, sums right, equal bits on 
     std::vector<std::int8_t> reference(x.size());
     std::vector<float> referenceScales(x.size() / 32);
     std::vector<std::int32_t> referenceBiases(x.size() / 32);
-    scalarKernels().quantizeRow(x.data(), columns, reference.data(), referenceScales.data(), referenceBiases.data());
+    scalarKernels().quantizeRow(x.data(), columns, 1, reference.data(), referenceScales.data(), referenceBiases.data());
     for (int k = 0; k < columns; ++k)
       CHECK(std::fabs(reference[k] * referenceScales[k / 32] - x[k]) <= 0.5001f * referenceScales[k / 32] + 1e-30f);
     for (int b = 0; b < columns / 32; ++b) {
@@ -124,9 +130,24 @@ TEST_CASE("quantise: within half a step of the value, sums right, equal bits on 
       std::vector<std::int8_t> values(x.size());
       std::vector<float> scales(x.size() / 32);
       std::vector<std::int32_t> biases(x.size() / 32);
-      kernels->quantizeRow(x.data(), columns, values.data(), scales.data(), biases.data());
+      kernels->quantizeRow(x.data(), columns, 1, values.data(), scales.data(), biases.data());
       CHECK_MESSAGE(values == reference && scales == referenceScales && biases == referenceBiases, "%s, %d columns",
                     nameOf(kernels), columns);
+    }
+  }
+}
+
+TEST_CASE("quantise: rows in tiles keep their values, whatever their number") {
+  ThreadPool pool(2);
+  for (const int rows : {1, 7, 8, 9, 21}) {
+    const auto x = normalValues(static_cast<std::size_t>(rows) * 96);
+    for (const auto* kernels : allKernels()) {
+      QuantizedActivations activations;
+      activations.assign(*kernels, pool, x.data(), rows, 96);
+      const auto& q = activations.view();
+      for (int row = 0; row < rows; ++row)
+        for (int k = 0; k < 96; ++k)
+          CHECK(std::fabs(activationOf(q, row, k) - x[static_cast<std::size_t>(row) * 96 + k]) < 0.02);
     }
   }
 }
@@ -147,8 +168,7 @@ TEST_CASE("packed products: the reference is exact for the quantised inputs; odd
           for (int row = 0; row < rows; ++row) {
             double exact = 0, magnitude = 0;
             for (int k = 0; k < 384; ++k) {
-              const double product = weights.meaning[static_cast<std::size_t>(row) * 384 + k] *
-                                     q.values[t * 384 + k] * q.scales[(t * 384 + k) / 32];
+              const double product = weights.meaning[static_cast<std::size_t>(row) * 384 + k] * activationOf(q, t, k);
               exact += product;
               magnitude += std::fabs(product);
             }
