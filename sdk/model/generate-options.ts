@@ -17,6 +17,8 @@ export interface ResolvedOptions {
   readonly topP: number;
   readonly seed: number;
   readonly stop: readonly string[];
+  /** Guessed tokens may be verified several at once. */
+  readonly drafting: boolean;
 }
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings */
@@ -29,7 +31,16 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingDefau
   check('temperature', temperature, 'a number from 0 to 100', temperature >= 0 && temperature <= 100);
   check('topP', topP, 'a number above 0, at most 1', topP > 0 && topP <= 1);
   check('seed', seed, 'a whole number from 0', Number.isSafeInteger(seed) && seed >= 0);
-  return { maxNewTokens, temperature, topP, seed, stop: stopStrings(options.stop) };
+  const drafting = options.drafting ?? 'auto';
+  check('drafting', drafting, '"auto" or "off"', drafting === 'auto' || drafting === 'off');
+  return {
+    maxNewTokens,
+    temperature,
+    topP,
+    seed,
+    stop: stopStrings(options.stop),
+    drafting: drafting === 'auto' && temperature === 0,
+  };
 }
 
 function stopStrings(stop: GenerateOptions['stop']): readonly string[] {

@@ -5,6 +5,7 @@ import type { WrittenToken } from '../grounding/grounder.js';
 import { createDetokenizer } from '../text/detokenizer.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { StopStrings } from './stop-strings.js';
+import { type StepDrafts, TokenSteps } from './token-steps.js';
 import type { FinishReason } from './types.js';
 
 /** Chooses a token from logits `[vocabularySize]`, which it leaves as they are. */
@@ -33,8 +34,10 @@ export interface GenerationInput {
   readonly signal: AbortSignal;
   /** Called with text as it becomes certain. */
   readonly onText: (text: string) => void;
-  /** Called with every token that has entered the sequence, the prompt's included. */
+  /** Called with every token that has entered the sequence for good, the prompt's included. */
   readonly onForward: (tokens: Int32Array) => void;
+  /** Guesses to verify several at once. Only for samplers that choose the likeliest token. */
+  readonly drafts?: StepDrafts | undefined;
 }
 
 export interface GenerationOutput {
@@ -45,6 +48,10 @@ export interface GenerationOutput {
   readonly generatedTokens: number;
   readonly prefillMs: number;
   readonly decodeMs: number;
+  /** Calls of the engine, the prompt's included. */
+  readonly engineCalls: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
 }
 
 /**
@@ -52,7 +59,7 @@ export interface GenerationOutput {
  * @throws SdkError ERR_ENGINE_FAILED for logits that are no numbers, and whatever the engine throws
  */
 export async function runGeneration(input: GenerationInput): Promise<GenerationOutput> {
-  const { tokenizer, mask, signal } = input;
+  const { tokenizer, mask } = input;
   const startedMs = performance.now();
   const detokenizer = createDetokenizer(tokenizer);
   const stopStrings = new StopStrings(input.stopStrings);
@@ -67,12 +74,12 @@ export async function runGeneration(input: GenerationInput): Promise<GenerationO
     text += piece;
     input.onText(piece);
   };
-  const forward = async (tokens: Int32Array) => {
-    signal.throwIfAborted();
-    const { logits } = await input.sequence.forward(tokens, { images: input.images, logits: 'last', signal });
-    input.onForward(tokens);
-    signal.throwIfAborted();
-    return logits;
+  const steps = new TokenSteps(input);
+  const masked = (logits: Float32Array) => {
+    if (mask === undefined) return logits;
+    const allowed = logits.slice();
+    mask.apply(allowed);
+    return allowed;
   };
   /** Shows what was held back; 'stop' when its last characters complete a stop string. */
   const end = (): FinishReason | undefined => {
@@ -82,28 +89,39 @@ export async function runGeneration(input: GenerationInput): Promise<GenerationO
   };
   const output = (finishReason: FinishReason): GenerationOutput => {
     const decodeMs = performance.now() - startedMs - prefillMs;
-    return { text, finishReason, tokens: written, generatedTokens, prefillMs, decodeMs };
+    const { engineCalls, draftedTokens, acceptedTokens } = steps;
+    const counts = { generatedTokens, engineCalls, draftedTokens, acceptedTokens };
+    return { text, finishReason, tokens: written, prefillMs, decodeMs, ...counts };
   };
 
-  let logits = await forward(input.tokens);
-  for (;;) {
-    const normalizer = logSumExp(logits);
-    const allowed = mask ? logits.slice() : logits;
-    mask?.apply(allowed);
-    const id = input.sample(allowed);
-    mask?.accept(id);
-    generatedTokens++;
-    if (generatedTokens === 1) prefillMs = performance.now() - startedMs;
-    if (input.stopIds.has(id)) return output(end() ?? 'stop');
-    const piece = detokenizer.push(id);
-    const start = decodedCharacters;
-    decodedCharacters += piece.length;
-    written.push({ start, end: decodedCharacters, logProbability: logits[id]! - normalizer });
-    const { text: certain, stopped } = stopStrings.push(piece);
-    show(certain);
-    if (stopped) return output('stop');
-    if (generatedTokens >= input.maxNewTokens) return output(end() ?? 'length');
-    logits = await forward(Int32Array.of(id));
+  try {
+    let logits = await steps.prefill(input.tokens);
+    for (;;) {
+      let allowed = masked(logits);
+      const again = await steps.decisive(allowed);
+      if (again !== undefined) {
+        logits = again;
+        allowed = masked(logits);
+      }
+      const normalizer = logSumExp(logits);
+      const id = input.sample(allowed);
+      mask?.accept(id);
+      generatedTokens++;
+      if (generatedTokens === 1) prefillMs = performance.now() - startedMs;
+      if (input.stopIds.has(id)) return output(end() ?? 'stop');
+      steps.choose(id);
+      const piece = detokenizer.push(id);
+      const start = decodedCharacters;
+      decodedCharacters += piece.length;
+      written.push({ start, end: decodedCharacters, logProbability: logits[id]! - normalizer });
+      const { text: certain, stopped } = stopStrings.push(piece);
+      show(certain);
+      if (stopped) return output('stop');
+      if (generatedTokens >= input.maxNewTokens) return output(end() ?? 'length');
+      logits = await steps.advance(id, input.maxNewTokens - generatedTokens);
+    }
+  } finally {
+    steps.end();
   }
 }
 

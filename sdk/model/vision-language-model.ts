@@ -8,6 +8,7 @@ import type { Grounder, WrittenToken } from '../grounding/grounder.js';
 import type { ChatTemplate } from '../text/chat-template.js';
 import { type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import { closeCallMargin, Drafting } from './drafting/index.js';
 import { type ResolvedOptions, resolveOptions, type SamplingDefaults } from './generate-options.js';
 import { type GenerationOutput, runGeneration, type Sampler } from './generation.js';
 import { ImageCache, imageKey } from './image-cache.js';
@@ -65,6 +66,7 @@ class ComposedModel implements VisionLanguageModel {
   readonly #queue = new TurnQueue(LIMITS.requestQueueLength);
   readonly #images: ImageCache;
   readonly #resident: ResidentSequence;
+  readonly #drafting = new Drafting();
   /** Calls that run or wait. */
   readonly #running = new Set<AbortController>();
   #closed: Promise<void> | undefined;
@@ -85,7 +87,7 @@ class ComposedModel implements VisionLanguageModel {
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
-    return await this.ask(image, this.#parts.describePrompt, options);
+    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature: options.temperature ?? 0 });
   }
 
   generate(request: GenerateRequest, options: GenerateOptions = {}): TokenStream {
@@ -175,6 +177,7 @@ class ComposedModel implements VisionLanguageModel {
       const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
       const sequence = this.#resident.prepare(prompt.ids, promptImages);
       reusedTokens = sequence.length;
+      const drafts = options.drafting ? this.#drafting.begin(prompt.ids) : undefined;
       output = await runGeneration({
         sequence,
         tokens: prompt.ids.slice(reusedTokens),
@@ -187,7 +190,9 @@ class ComposedModel implements VisionLanguageModel {
         signal,
         onText,
         onForward: (tokens) => this.#resident.append(tokens),
+        drafts: drafts && { source: drafts, closeCallMargin: closeCallMargin(this.info.engine) },
       });
+      drafts?.remember();
     } catch (error) {
       if (!signal.aborted) this.#forget();
       throw error;
@@ -203,6 +208,8 @@ class ComposedModel implements VisionLanguageModel {
         promptTokens: prompt.ids.length,
         reusedTokens,
         generatedTokens: output.generatedTokens,
+        draftedTokens: output.draftedTokens,
+        acceptedTokens: output.acceptedTokens,
         images: images.length,
         reusedImages: encoded.reused,
       },
@@ -212,6 +219,7 @@ class ComposedModel implements VisionLanguageModel {
         prefillMs: output.prefillMs,
         timeToFirstTokenMs: imageMs + output.prefillMs,
         decodeMs: output.decodeMs,
+        engineCalls: output.engineCalls,
         tokensPerSecond:
           output.generatedTokens > 1 ? ((output.generatedTokens - 1) * 1000) / Math.max(output.decodeMs, 1e-3) : 0,
         totalMs: endMs - before.startedMs,

@@ -111,11 +111,25 @@ class FakeSequence implements Sequence {
       engine.running--;
     }
     this.#tokens.push(...tokens);
-    const next = this.#next(this.#tokens, options.images);
-    if (typeof next !== 'number') return { logits: next.slice(), rows: 1 };
-    const logits = new Float32Array(engine.info.vocabularySize).fill(-4);
+    const rows = options.logits === 'all' ? tokens.length : 1;
+    const columns = engine.info.vocabularySize;
+    const logits = new Float32Array(rows * columns);
+    for (let row = 0; row < rows; row++) {
+      const length = this.length - rows + 1 + row;
+      logits.set(
+        this.#row(length === this.length ? this.#tokens : this.#tokens.slice(0, length), options),
+        row * columns,
+      );
+    }
+    return { logits, rows };
+  }
+
+  #row(tokens: readonly number[], options: ForwardOptions): Float32Array {
+    const next = this.#next(tokens, options.images);
+    if (typeof next !== 'number') return next;
+    const logits = new Float32Array(this.#engine.info.vocabularySize).fill(-4);
     logits[next] = 4;
-    return { logits, rows: 1 };
+    return logits;
   }
 
   truncate(length: number): void {

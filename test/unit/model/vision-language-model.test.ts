@@ -22,7 +22,9 @@ describe('ask', () => {
     expect(answer.finishReason).toBe('stop');
     expect(answer.usage).toMatchObject({ images: 1, reusedImages: 0, reusedTokens: 0 });
     expect(answer.usage.promptTokens).toBe(engine.forwards[0]!.tokens.length);
-    expect(answer.usage.generatedTokens).toBe(engine.forwards.length); // prefill gives the first, the stop token is not forwarded
+    // Prefill gives the first token, the stop token is not forwarded, and a drafted token needs no call of its own.
+    expect(answer.usage.generatedTokens).toBe(engine.forwards.length + answer.usage.acceptedTokens);
+    expect(answer.timings.engineCalls).toBe(engine.forwards.length);
     expect(Object.values(answer.timings).every((value) => Number.isFinite(value) && value >= 0)).toBe(true);
   });
 

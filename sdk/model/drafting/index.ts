@@ -1,0 +1,2 @@
+export { closeCallMargin } from './close-call.js';
+export { Drafting, type DraftSession, type DraftSource } from './drafting.js';
