@@ -146,7 +146,8 @@ FIELDS = ["tiles", "counts", "aspect", "ids", "positions", "segment", "labels", 
           "characters", "table", "objects"]
 
 
-def worker(queue, tokenizer_path, seed, batch, length, start):
+def worker(queues, tokenizer_path, seed, batch, length, start):
+    """Endless batches, dealt out to the queues of the training processes."""
     os.nice(2)
     layout = Layout(Tokenizer.load(tokenizer_path))
     step = start
@@ -154,5 +155,6 @@ def worker(queue, tokenizer_path, seed, batch, length, start):
         samples = [make_sample(scene_rng("training", seed, step, i), layout, length) for i in range(batch)]
         # Pictures of fewer tiles last, so that masks for them touch one part of the batch.
         samples.sort(key=lambda s: -s[1])
-        queue.put((step, [np.stack([s[k] for s in samples]) for k in range(len(FIELDS))]))
+        for r, queue in enumerate(queues):
+            queue.put([np.stack([s[k] for s in samples[r::len(queues)]]) for k in range(len(FIELDS))])
         step += 1
