@@ -3,12 +3,15 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
 
 const inRepository = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const executable = inRepository('dist/device/cli/main.js');
+
+// Processes that load a model, on machines that do other things as well.
+vi.setConfig({ testTimeout: 300_000 });
 
 let broker: TestBroker;
 let cache: string;

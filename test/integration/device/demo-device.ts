@@ -18,16 +18,20 @@ export async function loadDemoModel(cacheDirectory: string): Promise<VisionLangu
   return await loadModel(await int4Folder(demoModel, { cacheDirectory }), { cacheDirectory });
 }
 
-/** Parts that lend a model which outlives the service. */
-export function lend(model: VisionLanguageModel, parts: Partial<DeviceParts> = {}): DeviceParts {
-  const lent: VisionLanguageModel = {
+/** The same model, not closed by who borrows it. */
+export function borrow(model: VisionLanguageModel): VisionLanguageModel {
+  return {
     info: model.info,
     ask: model.ask.bind(model),
     describe: model.describe.bind(model),
     generate: model.generate.bind(model),
     [Symbol.asyncDispose]: async () => {},
   };
-  return { openCamera, loadModel: async () => lent, ...parts };
+}
+
+/** Parts with a model that outlives the service. */
+export function lend(model: VisionLanguageModel, parts: Partial<DeviceParts> = {}): DeviceParts {
+  return { openCamera, loadModel: async () => borrow(model), ...parts };
 }
 
 export async function makeConfig(input: Partial<DeviceConfigInput> = {}): Promise<DeviceConfig> {

@@ -1,5 +1,5 @@
 /** The service as a whole: a real clip through OpenCV, the demo model at int4, real brokers. */
-import { type CameraOptions, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
+import { SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
@@ -216,14 +216,13 @@ describe('trouble', () => {
 
 describe('descriptions', () => {
   it('come again after the longest silence when nothing changes, and from the newest frame', async () => {
-    const still = (address: string, options?: CameraOptions) => openCamera(address, options);
     const config = await makeConfig({
       cameras: [{ id: 'table', address: 'test:checker' }],
       describe: { minIntervalSeconds: 0, maxSilenceSeconds: 1, change: { mean: 255, block: 255 } },
       ...withBroker(broker.url),
     });
     await using listener = await Listener.open(broker, 5);
-    await using _service = await startService(config, { parts: lend(model, { openCamera: still }) });
+    await using _service = await startService(config, { parts: lend(model) });
     const scenes = () => listener.on(topic('camera/table/scene')).filter(({ packet }) => !packet.retain);
     await listener.next(() => scenes().length >= 2);
     const [first, second] = scenes();
