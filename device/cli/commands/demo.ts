@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type Logger, SdkError } from 'scenebus';
+import { type Logger, openCamera, SdkError } from 'scenebus';
 import { parseConfig } from '../../config/load.js';
 import type { DeviceConfig, DeviceConfigInput } from '../../config/schema.js';
 import { demoClipPath, demoModelDirectory } from '../../demo/assets.js';
@@ -54,7 +54,8 @@ async function demo(options: DemoCommandOptions, { terminal, signal, environment
   using progress = createProgressReporter(terminal.stderr);
   const summary = await runDemo({
     config,
-    parts: deviceParts,
+    // A service waits for a camera that is not there; whoever tries the demo wants to know at once.
+    parts: { ...deviceParts, openCamera: (address, how) => openCamera(address, { ...how, requireFirstFrame: true }) },
     terminal,
     logger: demoLogger(logger, terminal),
     onProgress: progress.onProgress,
