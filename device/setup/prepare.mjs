@@ -76,7 +76,7 @@ async function main() {
   // An installed package brings its JavaScript and has its dependencies beside it; only the addons are to be built.
   const isCheckout = existsSync(join(repositoryRoot, 'package-lock.json'));
   if (isCheckout) await preparePackages();
-  await buildNative();
+  await buildNative(isCheckout ? [] : ['-DSCENEBUS_NATIVE_TESTS=OFF']);
   if (isCheckout) await prepareTypeScript();
   const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
   say(`ready in ${seconds.toFixed(1)} s`);
