@@ -36,7 +36,8 @@ export interface GenerateOptions extends CallOptions {
   /**
    * `auto` (default): greedy answers are drafted from earlier answers to the same prompt and from repetition, and
    * several drafted tokens are verified by one engine call, where that is faster. The text is the same; see
-   * `usage.acceptedTokens`. `off`: one call a token. With a temperature above 0 nothing is drafted.
+   * `usage.acceptedTokens`. `off`: one call a token. Nothing is drafted with a temperature above 0, nor with int4
+   * weights on the onnx backend, whose rounding depends on how many tokens a call takes in.
    */
   readonly drafting?: 'auto' | 'off' | undefined;
 }

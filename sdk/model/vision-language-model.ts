@@ -177,7 +177,9 @@ class ComposedModel implements VisionLanguageModel {
       const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
       const sequence = this.#resident.prepare(prompt.ids, promptImages);
       reusedTokens = sequence.length;
-      const drafts = options.drafting ? this.#drafting.begin(prompt.ids) : undefined;
+      const margin = options.drafting ? closeCallMargin(this.info.engine) : undefined;
+      const drafts =
+        margin === undefined ? undefined : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin };
       output = await runGeneration({
         sequence,
         tokens: prompt.ids.slice(reusedTokens),
@@ -190,9 +192,9 @@ class ComposedModel implements VisionLanguageModel {
         signal,
         onText,
         onForward: (tokens) => this.#resident.append(tokens),
-        drafts: drafts && { source: drafts, closeCallMargin: closeCallMargin(this.info.engine) },
+        drafts,
       });
-      drafts?.remember();
+      drafts?.source.remember();
     } catch (error) {
       if (!signal.aborted) this.#forget();
       throw error;

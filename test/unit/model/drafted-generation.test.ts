@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { EngineInfo } from '#sdk/engine/engine.js';
 import type { DraftSource } from '#sdk/model/drafting/index.js';
 import { type GenerationInput, type GenerationOutput, runGeneration, type TokenMask } from '#sdk/model/generation.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
@@ -286,8 +287,8 @@ describe('drafted generation', () => {
 });
 
 describe('a model that drafts', () => {
-  const ask = async (options: object, writes = 'abcdefghijklmnopqrst') => {
-    const { model, engine } = await createFakeModel({ writes });
+  const ask = async (options: object, engineInfo: Partial<EngineInfo> = {}) => {
+    const { model, engine } = await createFakeModel({ writes: 'abcdefghijklmnopqrst', engineInfo });
     await using _ = model;
     await model.describe(plainImage(1), options);
     const calls = engine.forwards.length;
@@ -310,6 +311,11 @@ describe('a model that drafts', () => {
   it('drafts nothing when sampling, even if the sampler happens to be greedy', async () => {
     const sampled = await ask({ temperature: 0.1 });
     expect(sampled.answer.usage.draftedTokens).toBe(0);
+  });
+
+  it('drafts nothing where rows of several tokens differ by more than last bits', async () => {
+    expect((await ask({}, { weights: 'int4' })).answer.usage.draftedTokens).toBe(0);
+    expect((await ask({}, { weights: 'int4', backend: 'cpu' })).answer.usage.draftedTokens).toBeGreaterThan(0);
   });
 
   it('refuses another word for drafting', async () => {
