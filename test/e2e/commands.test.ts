@@ -70,7 +70,8 @@ function start(file: string, args: readonly string[]) {
   };
 }
 const scenebus = (...args: string[]) => start(process.execPath, [executable, ...args]);
-const subscribe = () => start('mosquitto_sub', ['-p', String(broker.port), '-t', 'scenebus/#', '-v', '-F', '%t %r %p']);
+const subscribe = () =>
+  start('mosquitto_sub', ['-h', '127.0.0.1', '-p', String(broker.port), '-t', 'scenebus/#', '-v', '-F', '%t %r %p']);
 
 describe('scenebus demo', () => {
   it('runs the main job for so long as it is told, heard by a foreign client', async () => {
@@ -112,7 +113,7 @@ describe('scenebus demo', () => {
     const { port } = new URL(url);
     const topic = 'scenebus/second';
     const foreign = start('mosquitto_rr', [
-      ...['-V', '311', '-p', port, '-t', `${topic}/request/ask`, '-e', `${topic}/response/ask`],
+      ...['-V', '311', '-h', '127.0.0.1', '-p', port, '-t', `${topic}/request/ask`, '-e', `${topic}/response/ask`],
       ...['-m', '{"question":"Is there a book?"}'],
     ]);
     expect(await foreign.exit).toBe(0);
