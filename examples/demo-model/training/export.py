@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 CHECKPOINT = HERE.parent / "checkpoint"
 CONVENTIONS = {
     "schema": 1,
+    "name": "scenebus-demo",
     "boxes": {"format": "json", "labelKey": "label", "boxKey": "box", "order": "xyxy", "scale": 100,
               "relativeTo": "longer-side", "bin": "centre"},
     "prompts": {"describe": "Describe the scene.", "list": "List all objects with their boxes.",
