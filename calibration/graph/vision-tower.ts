@@ -4,30 +4,34 @@
  * The reference masks attention between two tokens only when both are padding (§5.5). Instead of a `[N, N]` mask the
  * rows are brought into the order *real tokens, then padding*: real queries take all keys, padding queries take the
  * real keys, both without a mask. That is the same sum, and leaves the fast attention path open.
+ *
+ * Which rows there are is said at run time (`visionRows`): one graph, and one copy of the weights, for any number of
+ * tiles, in full or with copies merged.
  */
 import type { ModelDescription, VisionArchitecture } from './architecture.js';
 import { GraphBuilder, MICROSOFT, type Value } from './builder.js';
 import type { GraphOptions } from './options.js';
+import { visionGeometry } from './vision-rows.js';
 import { Weights } from './weights.js';
 
 const PREFIX = 'vision_model';
-/** Patches of a tile are padded to a multiple of this. */
-const ROW_MULTIPLE = 8;
 
-export interface VisionGeometry {
-  /** Tokens of one tile: class token and patches. */
-  readonly tokensPerTile: number;
-  /** The same with padding rows. Never equal: a square plus one is 1, 2 or 5 modulo 8. */
-  readonly paddedTokensPerTile: number;
+/** What all layers share. */
+interface Sequence {
+  /** int64 `[1]`: rows of used slots, the first ones. */
+  readonly realRows: Value;
+  /** int64 `[1]`. */
+  readonly rows: Value;
+  /** `[1, realRows, heads, 1]` and `[1, rows, heads, 1]`: their products are what weights add to attention logits. */
+  readonly queryColumn: Value;
+  readonly keyColumn: Value;
 }
 
-export function visionGeometry(vision: VisionArchitecture): VisionGeometry {
-  const side = Math.floor(vision.tileSize / vision.patchSize);
-  const tokensPerTile = side * side + 1;
-  return { tokensPerTile, paddedTokensPerTile: Math.ceil(tokensPerTile / ROW_MULTIPLE) * ROW_MULTIPLE };
-}
-
-/** Model `pixel_values [T,3,S,S], aspect_ratio_id [1], num_tiles [1]` → `cross_attention_states [T·P, textHidden]`. */
+/**
+ * Model `pixel_values [slots,3,S,S], aspect_ratio_id [1]` and, as `visionRows` gives them, `row_tokens [R],
+ * row_slots [R], key_weights [R], real_rows [1], feature_rows [1], state_rows [K]` → `cross_attention_states
+ * [K, textHidden]`. Instrumented: also `full_sequence [T·P']`, and states of all slots are expected.
+ */
 export function emitVisionTower(model: ModelDescription, options: GraphOptions): Uint8Array {
   return new VisionTower(model, options).emit();
 }
@@ -40,7 +44,6 @@ class VisionTower {
   readonly #options: GraphOptions;
   readonly #tokens: number;
   readonly #padded: number;
-  readonly #rows: number;
 
   constructor(model: ModelDescription, options: GraphOptions) {
     this.#w = new Weights(model, options.weightsRoot, options.accuracyLevel);
@@ -50,75 +53,104 @@ class VisionTower {
     const { tokensPerTile, paddedTokensPerTile } = visionGeometry(this.#vision);
     this.#tokens = tokensPerTile;
     this.#padded = paddedTokensPerTile;
-    this.#rows = this.#vision.maxNumTiles * paddedTokensPerTile;
   }
 
   emit(): Uint8Array {
     const b = this.#b;
     const { tileSize, maxNumTiles: tiles, hiddenSize: hidden, normEps } = this.#vision;
-    const pixels = b.input('pixel_values', 'float32', [tiles, 3, tileSize, tileSize]);
+    const pixels = b.input('pixel_values', 'float32', ['slots', 3, tileSize, tileSize]);
     const aspectRatioId = b.input('aspect_ratio_id', 'int64', [1]);
-    const numTiles = b.input('num_tiles', 'int64', [1]);
+    const rowTokens = b.input('row_tokens', 'int64', ['R']);
+    const rowSlots = b.input('row_slots', 'int64', ['R']);
+    const keyWeights = b.input('key_weights', 'float32', ['R']);
+    const realRows = b.input('real_rows', 'int64', [1]);
+    const featureRows = b.input('feature_rows', 'int64', [1]);
+    const stateRows = b.input('state_rows', 'int64', ['K']);
 
-    const orders = rowOrders(tiles, this.#tokens, this.#padded);
-    const order = this.#rowTable('real_first_order', orders.realFirst, this.#rows, numTiles);
-    const restore = this.#rowTable('original_order', orders.original, this.#rows, numTiles);
-    const realRows = b.mul(numTiles, b.ints([this.#tokens]));
-    const restored = (x: Value) => b.gather(x, restore);
+    const allRows = tiles * this.#padded;
+    const full = this.#options.instrument ? b.input('full_sequence', 'int64', [allRows]) : '';
+    const inFull = (x: Value) => b.gather(x, full);
+    const sequence = this.#sequence(realRows, keyWeights);
 
-    let x = this.#embed(pixels, aspectRatioId);
-    x = b.node('Concat', [x, zeros(b, [tiles, this.#padded - this.#tokens, hidden])], { attributes: { axis: 1 } });
-    x = b.gather(b.reshape(x, [this.#rows, hidden]), order);
+    const embedded = b.reshape(this.#embed(pixels, aspectRatioId), [-1, hidden]);
+    let x = b.gather(b.concat([embedded, zeros(b, [1, hidden])], 0), rowTokens);
+    this.#trace(() => b.gather(x, stateRows), 'after_layernorm_pre', [1, tiles, this.#tokens, hidden]);
 
     /** States between the local layers: the input of each, and the output of the last. */
     const between = [x];
     for (let layer = 0; layer < this.#vision.localLayers; layer++) {
-      x = this.#block(x, realRows, `${PREFIX}.transformer.layers.${layer}`, false);
+      x = this.#block(x, sequence, `${PREFIX}.transformer.layers.${layer}`, false);
       between.push(x);
-      this.#trace(() => restored(x), `after_local_layer_${layer}`, [1, this.#rows, hidden]);
+      this.#trace(() => inFull(x), `after_local_layer_${layer}`, [1, allRows, hidden]);
     }
     const shift = this.#options.taps === 'inputs' ? 0 : 1;
     const taps = this.#vision.intermediateLayersIndices.map((layer) => between[layer + shift]!);
 
     x = layerNorm(b, this.#w, x, `${PREFIX}.layernorm_post`, normEps);
-    x = b.add(x, b.gather(this.#tileEmbeddingRows('post_tile_positional_embedding', aspectRatioId), order));
-    this.#trace(() => restored(x), 'after_post_tile_embedding', [1, tiles, this.#padded, hidden]);
+    const tileVectors = b.reshape(this.#tileEmbedding('post_tile_positional_embedding', aspectRatioId), [-1, hidden]);
+    x = b.add(x, b.gather(tileVectors, rowSlots));
+    this.#trace(() => inFull(x), 'after_post_tile_embedding', [1, tiles, this.#padded, hidden]);
 
     for (let layer = 0; layer < this.#vision.globalLayers; layer++) {
-      x = this.#block(x, realRows, `${PREFIX}.global_transformer.layers.${layer}`, true);
-      this.#trace(() => restored(x), `after_global_layer_${layer}`, [1, this.#rows, hidden]);
+      x = this.#block(x, sequence, `${PREFIX}.global_transformer.layers.${layer}`, true);
+      this.#trace(() => inFull(x), `after_global_layer_${layer}`, [1, allRows, hidden]);
     }
 
-    const features = this.#features(x, taps, numTiles, orders.features);
-    this.#trace(() => features, 'last_hidden_state', [1, 1, tiles, this.#tokens, this.#vision.outputDim]);
-    const states = this.#w.linear(b, features, 'multi_modal_projector', true);
-    b.output(states, 'cross_attention_states', 'float32', [tiles * this.#tokens, this.#textHidden]);
+    const features = this.#features(x, taps, featureRows);
+    const hiddenShape = [1, 1, tiles, this.#tokens, this.#vision.outputDim];
+    this.#trace(() => b.gather(features, stateRows), 'last_hidden_state', hiddenShape);
+    const states = b.gather(this.#w.linear(b, features, 'multi_modal_projector', true), stateRows);
+    b.output(states, 'cross_attention_states', 'float32', ['K', this.#textHidden]);
     return b.encode();
   }
 
-  /** Patches, tile and position embeddings, class token, first norm (§5.1–5.4): `[T, P, hidden]`. */
+  /**
+   * A key of weight m gets ln(m) added to its logits. As one more channel (query 1, key ln(m)·√d) instead of a bias
+   * `[queries, keys]`: that bias would be gigabytes, and the runtime's fast attention takes none.
+   */
+  #sequence(realRows: Value, keyWeights: Value): Sequence {
+    const b = this.#b;
+    const heads = this.#vision.attentionHeads;
+    const rows = b.dimension(keyWeights, 0);
+    const column = (values: Value, count: Value) =>
+      b.node('Expand', [values, b.concat([b.ints([1]), count, b.ints([heads, 1])], 0)]);
+    const logits = b.mul(b.node('Log', [keyWeights]), b.scalar(Math.sqrt(this.#headDim)));
+    return {
+      realRows,
+      rows,
+      queryColumn: column(b.scalar(1), realRows),
+      keyColumn: column(b.reshape(logits, [1, -1, 1, 1]), rows),
+    };
+  }
+
+  get #headDim(): number {
+    return this.#vision.hiddenSize / this.#vision.attentionHeads;
+  }
+
+  /** Patches, tile and position embeddings, class token, first norm (§5.1–5.4): `[slots, P, hidden]`. */
   #embed(pixels: Value, aspectRatioId: Value): Value {
     const b = this.#b;
     const { maxNumTiles: tiles, hiddenSize: hidden, patchSize, normEps } = this.#vision;
+    const slots = b.dimension(pixels, 0);
+    const ofSlots = (perTile: Value) => b.slice(perTile, b.ints([0]), slots, 0);
     const kernel = [patchSize, patchSize];
     const convolved = b.node('Conv', [pixels, this.#w.float(b, `${PREFIX}.patch_embedding.weight`)], {
       attributes: { kernel_shape: kernel, strides: kernel },
     });
-    let x = b.transpose(b.reshape(convolved, [tiles, hidden, this.#tokens - 1]), [0, 2, 1]);
-    x = b.add(x, this.#tileEmbedding('pre_tile_positional_embedding', aspectRatioId));
+    let x = b.transpose(b.reshape(convolved, [0, hidden, this.#tokens - 1]), [0, 2, 1]);
+    x = b.add(x, ofSlots(this.#tileEmbedding('pre_tile_positional_embedding', aspectRatioId)));
 
     const classToken = this.#w.float(b, `${PREFIX}.class_embedding`);
-    x = b.concat([b.node('Expand', [classToken, b.ints([tiles, 1, hidden])]), x], 1);
+    const classTokens = b.node('Expand', [classToken, b.concat([slots, b.ints([1, hidden])], 0)]);
+    x = b.concat([classTokens, x], 1);
 
     const positions = `${PREFIX}.gated_positional_embedding`;
     const gate = this.#w.gate(b, `${positions}.gate`);
     const position = b.mul(this.#w.float(b, `${positions}.embedding`), b.node('Sub', [b.scalar(1), gate]));
     x = b.add(x, position);
     const tilePositions = this.#w.row(b, `${positions}.tile_embedding.weight`, aspectRatioId);
-    x = b.add(x, b.mul(b.reshape(tilePositions, [tiles, this.#tokens, hidden]), gate));
-    x = layerNorm(b, this.#w, x, `${PREFIX}.layernorm_pre`, normEps);
-    this.#trace(() => x, 'after_layernorm_pre', [1, tiles, this.#tokens, hidden]);
-    return x;
+    x = b.add(x, b.mul(ofSlots(b.reshape(tilePositions, [tiles, this.#tokens, hidden])), gate));
+    return layerNorm(b, this.#w, x, `${PREFIX}.layernorm_pre`, normEps);
   }
 
   /** tanh(gate) × the tile vectors of the arrangement: `[T, 1, hidden]`. */
@@ -129,21 +161,12 @@ class VisionTower {
     return b.mul(vectors, this.#w.gate(b, `${PREFIX}.${name}.gate`));
   }
 
-  /** The same for every row of a tile, padding rows too: `[T·P', hidden]`. */
-  #tileEmbeddingRows(name: string, aspectRatioId: Value): Value {
-    const b = this.#b;
-    const { maxNumTiles: tiles, hiddenSize: hidden } = this.#vision;
-    const shape = b.ints([tiles, this.#padded, hidden]);
-    const rows = b.node('Expand', [this.#tileEmbedding(name, aspectRatioId), shape]);
-    return b.reshape(rows, [this.#rows, hidden]);
-  }
-
   /** One pre-norm layer (§5.6), with gates in the global stack (§5.8). Rows: real tokens first. */
-  #block(x: Value, realRows: Value, prefix: string, gated: boolean): Value {
+  #block(x: Value, sequence: Sequence, prefix: string, gated: boolean): Value {
     const b = this.#b;
     const { normEps } = this.#vision;
     return b.within(prefix, () => {
-      let attention = this.#attention(layerNorm(b, this.#w, x, `${prefix}.input_layernorm`, normEps), realRows, prefix);
+      let attention = this.#attention(layerNorm(b, this.#w, x, `${prefix}.input_layernorm`, normEps), sequence, prefix);
       if (gated) attention = b.mul(attention, this.#w.gate(b, `${prefix}.gate_attn`));
       const h = b.add(x, attention);
 
@@ -157,43 +180,37 @@ class VisionTower {
     });
   }
 
-  #attention(x: Value, realRows: Value, prefix: string): Value {
+  #attention(x: Value, { realRows, rows, queryColumn, keyColumn }: Sequence, prefix: string): Value {
     const b = this.#b;
+    const { hiddenSize: hidden, attentionHeads: heads } = this.#vision;
     const [q, k, v] = ['q', 'k', 'v'].map((name) =>
-      b.reshape(this.#w.linear(b, x, `${prefix}.self_attn.${name}_proj`), [1, -1, this.#vision.hiddenSize]),
+      b.reshape(this.#w.linear(b, x, `${prefix}.self_attn.${name}_proj`), [1, -1, hidden]),
     ) as [Value, Value, Value];
-    const start = b.ints([0]);
-    const end = b.ints([this.#rows]);
-    const real = (y: Value) => b.slice(y, start, realRows, 1);
+    const real = (y: Value) => b.slice(y, b.ints([0]), realRows, 1);
     const attend = (query: Value, key: Value, value: Value) =>
       b.node('MultiHeadAttention', [query, key, value], {
         domain: MICROSOFT,
-        attributes: { num_heads: this.#vision.attentionHeads },
+        attributes: { num_heads: heads, scale: { float: 1 / Math.sqrt(this.#headDim) } },
       });
-    const ofReal = attend(real(q), k, v);
-    const ofPadding = attend(b.slice(q, realRows, end, 1), real(k), real(v));
-    const joined = b.reshape(b.concat([ofReal, ofPadding], 1), [this.#rows, this.#vision.hiddenSize]);
+    const widened = (y: Value, column: Value) => {
+      const perHead = b.reshape(y, [1, -1, heads, this.#headDim]);
+      return b.reshape(b.concat([perHead, column], 3), [1, -1, heads * (this.#headDim + 1)]);
+    };
+    const ofReal = attend(widened(real(q), queryColumn), widened(k, keyColumn), v);
+    const ofPadding = attend(b.slice(q, realRows, rows, 1), real(k), real(v));
+    const joined = b.reshape(b.concat([ofReal, ofPadding], 1), [-1, hidden]);
     return this.#w.linear(b, joined, `${prefix}.self_attn.o_proj`);
   }
 
-  /** Padding rows dropped, original order restored, taps interleaved channel by channel (§5.9): `[T·P, outputDim]`. */
-  #features(x: Value, taps: readonly Value[], numTiles: Value, table: readonly number[]): Value {
+  /** The first rows, taps interleaved channel by channel (§5.9): `[featureRows, outputDim]`. */
+  #features(x: Value, taps: readonly Value[], featureRows: Value): Value {
     const b = this.#b;
     const hidden = this.#vision.hiddenSize;
-    const featureRows = this.#vision.maxNumTiles * this.#tokens;
-    const rows = this.#rowTable('feature_rows', table, featureRows, numTiles);
-    const final = b.gather(x, rows);
+    const first = (y: Value) => b.slice(y, b.ints([0]), featureRows, 0);
+    const final = first(x);
     if (taps.length === 0) return final;
-    const stacked = taps.map((tap) => b.reshape(b.gather(tap, rows), [featureRows, hidden, 1]));
-    return b.concat([final, b.reshape(b.concat(stacked, 2), [featureRows, hidden * taps.length])], 1);
-  }
-
-  /** Row `num_tiles` of a constant table `[T + 1, columns]`: `[columns]`. */
-  #rowTable(name: string, table: readonly number[], columns: number, numTiles: Value): Value {
-    const b = this.#b;
-    const bytes = new Uint8Array(BigInt64Array.from(table, BigInt).buffer);
-    const shape = [this.#vision.maxNumTiles + 1, columns];
-    return b.reshape(b.gather(b.initializer(name, 'int64', shape, { kind: 'inline', bytes }), numTiles), [columns]);
+    const stacked = taps.map((tap) => b.reshape(first(tap), [-1, hidden, 1]));
+    return b.concat([final, b.reshape(b.concat(stacked, 2), [-1, hidden * taps.length])], 1);
   }
 
   #trace(value: () => Value, name: string, shape: readonly number[]): void {
@@ -210,31 +227,4 @@ function layerNorm(b: GraphBuilder, w: Weights, x: Value, name: string, epsilon:
 
 function zeros(b: GraphBuilder, shape: readonly number[]): Value {
   return b.node('Expand', [b.scalar(0), b.ints(shape)]);
-}
-
-interface RowOrders {
-  /** Position → row: real tokens first. `[T + 1, T·P']`, one line per number of used tiles. */
-  readonly realFirst: number[];
-  /** Row → position, the inverse. */
-  readonly original: number[];
-  /** Feature row (tile, token) → position. `[T + 1, T·P]`. */
-  readonly features: number[];
-}
-
-/** @internal Exported for its test. */
-export function rowOrders(tiles: number, tokens: number, padded: number): RowOrders {
-  const orders: RowOrders = { realFirst: [], original: [], features: [] };
-  const rows = Array.from({ length: tiles * padded }, (_, row) => row);
-  for (let numTiles = 0; numTiles <= tiles; numTiles++) {
-    const isReal = (row: number) => Math.floor(row / padded) < numTiles && row % padded < tokens;
-    const order = [...rows.filter(isReal), ...rows.filter((row) => !isReal(row))];
-    const inverse = new Array<number>(order.length);
-    order.forEach((row, position) => {
-      inverse[row] = position;
-    });
-    for (const row of order) orders.realFirst.push(row);
-    for (const position of inverse) orders.original.push(position);
-    for (const row of rows) if (row % padded < tokens) orders.features.push(inverse[row]!);
-  }
-  return orders;
 }

@@ -17,6 +17,7 @@ import type {
   OnnxNotice,
   OpenRequest,
 } from './onnx-protocol.js';
+import { chooseVisionRows } from './vision-inputs.js';
 
 /** Rows of one prefill step; a cancelled call ends after the step that runs. */
 const STEP_ROWS = 256;
@@ -69,13 +70,19 @@ export class OnnxBackend {
   }
 
   async encodeStates(request: EncodeStatesRequest): Promise<{ states: Float32Array; keys: number }> {
-    const { tileSize, maxNumTiles } = this.#config.architecture.vision;
     const { hiddenSize } = this.#config.architecture.text;
     checkCancelled(request.cancel);
+    const { rows, pixelValues, pixelShape } = chooseVisionRows(this.#config, request);
     const encoded = await this.#run('vision', {
-      pixel_values: this.#float(request.pixelValues, [maxNumTiles, 3, tileSize, tileSize]),
+      pixel_values: this.#float(pixelValues, pixelShape),
       aspect_ratio_id: this.#int64([request.aspectRatioId]),
-      num_tiles: this.#int64([request.numTiles]),
+      row_tokens: this.#int64(rows.tokens),
+      row_slots: this.#int64(rows.rowSlots),
+      key_weights: this.#float(Float32Array.from(rows.weights), [rows.weights.length]),
+      real_rows: this.#int64([rows.realRows]),
+      feature_rows: this.#int64([rows.featureRows]),
+      state_rows: this.#int64(rows.stateRows),
+      ...(this.#config.trace && { full_sequence: this.#int64(rows.fullSequence) }),
     });
     const keys = keysPerImage(this.#constants, request.numTiles);
     return { states: floatsOf(encoded.cross_attention_states).subarray(0, keys * hiddenSize), keys };

@@ -8,6 +8,7 @@ import { prepareGraphs } from './onnx-prepare.js';
 import type { OpenRequest } from './onnx-protocol.js';
 import { OnnxEngine, type OnnxListeners } from './onnx-proxy.js';
 import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
+import { mergeableFrom } from './tile-tables.js';
 
 /** Decoders below this get a second session for text alone; above it the memory is worth more than the time. */
 const SEPARATE_TEXT_DECODER_BYTES = 512 * 2 ** 20;
@@ -27,6 +28,8 @@ export interface OnnxEngineOptions extends OpenEngineOptions {
 
 /**
  * @throws SdkError ERR_NATIVE_UNAVAILABLE onnxruntime-node cannot be loaded
+ * @throws SdkError ERR_ARGUMENT_INVALID an option out of its range
+ * @throws SdkError ERR_MODEL_INVALID a weights file was cut or replaced since the checkpoint was opened
  * @throws SdkError ERR_ENGINE_FAILED the runtime refuses a graph
  * @throws SdkError ERR_PREPARE_LOCKED another process prepares the same model and does not finish
  *
@@ -57,6 +60,7 @@ export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: Onnx
     architecture,
     embedding: tensors.get(EMBEDDING)!,
     numerics,
+    mergeableFrom: mergeableFrom(checkpoint.model, options.vision),
     contextLength: resolved.contextLength,
     threads,
     separateTextDecoder: options.separateTextDecoder ?? decoderBytes(checkpoint) < SEPARATE_TEXT_DECODER_BYTES,

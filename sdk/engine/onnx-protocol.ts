@@ -19,6 +19,8 @@ export interface OpenRequest {
   readonly architecture: MllamaArchitecture;
   readonly embedding: TensorLocation;
   readonly numerics: Numerics;
+  /** By aspect ratio id: from how many used tiles on unused slots are copies of each other. Empty: not known, never. */
+  readonly mergeableFrom: readonly number[];
   readonly contextLength: number;
   readonly threads: number;
   /**

@@ -20,6 +20,11 @@ export interface OpenEngineOptions extends CallOptions {
   readonly contextLength?: number | undefined;
   /** Default: the number of physical cores. */
   readonly threads?: number | undefined;
+  /**
+   * `auto` (default): rows of the vision tower that are copies of each other are computed once, where the checkpoint
+   * allows it; the same features up to rounding. `full`: every row, always.
+   */
+  readonly vision?: 'auto' | 'full' | undefined;
   /** Where prepared files are kept. Default `$XDG_CACHE_HOME/scenebus`, `~/.cache/scenebus`. */
   readonly cacheDirectory?: string | undefined;
   readonly onProgress?: OnProgress | undefined;

@@ -7,6 +7,7 @@ import type { Numerics, ProcessedImage } from './engine.js';
 import { prepareGraphs } from './onnx-prepare.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
 import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
+import { mergeableFrom } from './tile-tables.js';
 import { WorkerChannel } from './worker-channel.js';
 
 export interface VisionTowerOptions extends OpenEngineOptions {
@@ -28,6 +29,7 @@ export async function openVisionTower(checkpoint: EngineCheckpoint, options: Vis
       architecture,
       embedding: tensors.get('language_model.model.embed_tokens.weight')!,
       numerics: options.numerics,
+      mergeableFrom: mergeableFrom(checkpoint.model, options.vision),
       contextLength: options.contextLength,
       threads: options.threads,
       separateTextDecoder: false,

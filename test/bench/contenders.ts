@@ -75,6 +75,7 @@ export async function openOnnx(model: ModelDescription, options: ContenderOption
     architecture: model.architecture,
     embedding: model.tensors.get('language_model.model.embed_tokens.weight')!,
     numerics: 'meta',
+    mergeableFrom: [],
     contextLength: options.contextLength,
     threads: options.threads,
     separateTextDecoder: true,

@@ -146,7 +146,10 @@ describe('opening', () => {
     const copy = copyCheckpoint('tiny-a');
     const checkpoint = await openCheckpoint(copy);
     writeFileSync(path.join(copy, 'model.safetensors'), 'cut');
-    const opening = openOnnxEngine(checkpoint, { contextLength: 64, cacheDirectory });
+    const options = { contextLength: 64, cacheDirectory };
+    await expect(openOnnxEngine(checkpoint, options)).rejects.toMatchObject({ code: 'ERR_MODEL_INVALID' });
+    // Nothing of them is read before the runtime opens them.
+    const opening = openOnnxEngine(checkpoint, { ...options, vision: 'full' });
     await expect(opening).rejects.toMatchObject({ code: 'ERR_ENGINE_FAILED' });
   });
 });

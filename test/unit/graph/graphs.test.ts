@@ -9,9 +9,9 @@ import {
   type ModelDescription,
   selfAttentionLayers,
   visionGeometry,
+  visionRows,
   weightsRoot,
 } from '#graph/index.js';
-import { rowOrders } from '#graph/vision-tower.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { openOnnxEngine } from '#sdk/engine/index.js';
 import { copyCheckpoint, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
@@ -73,17 +73,54 @@ describe('vision rows', () => {
     }
   });
 
-  test('real tokens come first and every row comes back to its place', () => {
-    const [tiles, tokens, padded] = [2, 2, 4];
-    const { realFirst, original, features } = rowOrders(tiles, tokens, padded);
-    expect(realFirst.slice(8, 16)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-    expect(realFirst.slice(16, 24)).toEqual([0, 1, 4, 5, 2, 3, 6, 7]);
-    for (let numTiles = 0; numTiles <= tiles; numTiles++) {
-      const order = realFirst.slice(numTiles * 8, numTiles * 8 + 8);
-      const back = original.slice(numTiles * 8, numTiles * 8 + 8);
-      expect(back.map((position) => order[position])).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-      expect(features.slice(numTiles * 4, numTiles * 4 + 4).map((position) => order[position])).toEqual([0, 1, 4, 5]);
-    }
+  // Patches of 14: 5 tokens a tile, 8 rows with padding.
+  const small = { tileSize: 28, patchSize: 14, maxNumTiles: 4 };
+  const count = (list: readonly number[], wanted: number) => list.filter((value) => value === wanted).length;
+
+  test('all of them: used tokens, unused tokens, padding', () => {
+    const rows = visionRows(small, { numTiles: 3, merged: false, allSlots: true });
+    expect(rows).toMatchObject({ slots: 4, realRows: 15, featureRows: 20 });
+    expect(rows.tokens).toEqual([...Array(20).keys(), ...Array(12).fill(20)]);
+    expect(rows.weights).toEqual(Array(32).fill(1));
+    expect(rows.stateRows).toEqual([...Array(20).keys()]);
+    expect(rows.fullSequence.slice(8, 16)).toEqual([5, 6, 7, 8, 9, 23, 24, 25]);
+    expect([...rows.fullSequence].sort((a, b) => a - b)).toEqual([...Array(32).keys()]);
+  });
+
+  test.each([
+    { numTiles: 1, slots: 2, computed: 12 },
+    { numTiles: 2, slots: 3, computed: 18 },
+    { numTiles: 3, slots: 4, computed: 24 },
+    { numTiles: 4, slots: 4, computed: 24 },
+  ])('merged with $numTiles tiles: a row weighs what it stands for', ({ numTiles, slots, computed }) => {
+    const rows = visionRows(small, { numTiles, merged: true, allSlots: true });
+    const full = visionRows(small, { numTiles, merged: false, allSlots: true });
+    expect(rows.slots).toBe(slots);
+    expect(rows.tokens).toHaveLength(computed);
+    rows.weights.forEach((weight, row) => {
+      expect(count(rows.fullSequence, row)).toBe(weight);
+    });
+    // Each row of the full sequence is represented by the same token of the same slot, or of the first unused one.
+    full.fullSequence.forEach((fullRow, place) => {
+      const row = rows.fullSequence[place]!;
+      expect(rows.rowSlots[row]).toBe(Math.min(full.rowSlots[fullRow]!, numTiles));
+      const token = (list: typeof rows, of: number) => (of < list.slots * 5 ? list.tokens[of]! % 5 : 'padding');
+      expect(token(rows, row)).toBe(token(full, fullRow));
+    });
+    expect(rows.stateRows).toHaveLength(20);
+    expect(Math.max(...rows.stateRows)).toBe(rows.featureRows - 1);
+    // Where only used slots are asked for, nothing else is made into features.
+    const used = visionRows(small, { numTiles, merged: true, allSlots: false });
+    expect(used.featureRows).toBe(5 * numTiles);
+    expect(used.stateRows).toEqual([...Array(5 * numTiles).keys()]);
+  });
+
+  test('for the 11B model one tile takes half the rows', () => {
+    const published = { tileSize: 560, patchSize: 14, maxNumTiles: 4 };
+    const rowsOf = (numTiles: number, merged: boolean) =>
+      visionRows(published, { numTiles, merged, allSlots: false }).tokens.length;
+    expect([1, 2, 3, 4].map((numTiles) => rowsOf(numTiles, false))).toEqual([6432, 6432, 6432, 6432]);
+    expect([1, 2, 3, 4].map((numTiles) => rowsOf(numTiles, true))).toEqual([3204, 4806, 6408, 6408]);
   });
 });
 

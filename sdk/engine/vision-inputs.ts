@@ -1,0 +1,40 @@
+/** What the vision graph takes of one image: all rows, or one of each that are copies where nothing tells them apart. */
+import { type VisionRows, visionRows } from '#graph/index.js';
+import { dropsAttentionOfBlindRows } from './cross-attention.js';
+import type { EncodeStatesRequest, OpenRequest } from './onnx-protocol.js';
+
+export interface VisionInputs {
+  readonly rows: VisionRows;
+  /** Of the slots that are computed; a part of the image's array. */
+  readonly pixelValues: Float32Array;
+  readonly pixelShape: readonly number[];
+}
+
+type Config = Pick<OpenRequest, 'architecture' | 'mergeableFrom' | 'numerics' | 'trace'>;
+
+export function chooseVisionRows(config: Config, image: EncodeStatesRequest): VisionInputs {
+  const { vision } = config.architecture;
+  const { pixelValues, aspectRatioId, numTiles } = image;
+  const { tileSize, maxNumTiles } = vision;
+  const slotLength = 3 * tileSize ** 2;
+  const from = config.mergeableFrom[aspectRatioId];
+  const merged = from !== undefined && numTiles >= from && areSlotsEqual(pixelValues, numTiles, maxNumTiles);
+  // Golden cases hold all slots; other numerics than `meta` look at them.
+  const allSlots = config.trace || !dropsAttentionOfBlindRows(config.numerics);
+  const rows = visionRows(vision, { numTiles, merged, allSlots });
+  return {
+    rows,
+    pixelValues: pixelValues.subarray(0, rows.slots * slotLength),
+    pixelShape: [rows.slots, 3, tileSize, tileSize],
+  };
+}
+
+/** The processor leaves unused slots 0; whoever fills them gets what the full sequence gives. */
+function areSlotsEqual(pixels: Float32Array, from: number, slots: number): boolean {
+  const slotBytes = pixels.byteLength / slots;
+  const bytesOf = (slot: number) => Buffer.from(pixels.buffer, pixels.byteOffset + slot * slotBytes, slotBytes);
+  for (let slot = from + 1; slot < slots; slot++) {
+    if (!bytesOf(from).equals(bytesOf(slot))) return false;
+  }
+  return true;
+}
