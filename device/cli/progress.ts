@@ -6,6 +6,8 @@ const LINE_INTERVAL_MS = 5_000;
 
 export interface ProgressReporter extends Disposable {
   readonly onProgress: OnProgress;
+  /** Makes room for a line of somebody else; the next progress draws anew. */
+  clear(): void;
 }
 
 /**
@@ -21,6 +23,9 @@ class BarReporter implements ProgressReporter {
   readonly #nowMs: () => number;
   #phase: string | undefined;
   #drawnAtMs = 0;
+  /** The cursor stands at the end of a bar. */
+  #isDrawn = false;
+  #hasEnded = false;
 
   constructor(stream: OutputStream, nowMs: () => number) {
     this.#stream = stream;
@@ -33,16 +38,31 @@ class BarReporter implements ProgressReporter {
     const isEnd = progress.total > 0 && progress.done >= progress.total;
     // A terminal over a slow line must not hold up the work: ten updates a second are enough.
     if (isSame && !isEnd && now - this.#drawnAtMs < 100) return;
-    if (!isSame && this.#phase !== undefined) this.#stream.write('\n');
+    // An end that is told twice is drawn once.
+    if (isSame && isEnd && this.#hasEnded) return;
+    if (!isSame) this.#endLine();
+    this.#hasEnded = isEnd;
     this.#phase = progress.phase;
     this.#drawnAtMs = now;
-    const line = `${bar(progress)} ${describeProgress(progress)}`;
-    this.#stream.write(`\r\x1b[2K${line.slice(0, Math.max(20, (this.#stream.columns ?? 100) - 1))}`);
+    const line = progress.total > 0 ? `${bar(progress)} ${describeProgress(progress)}` : describeProgress(progress);
+    this.#stream.write(`\r\x1b[2K${line.slice(0, (this.#stream.columns || 100) - 1)}`);
+    this.#isDrawn = true;
+    if (isEnd) this.#endLine();
   };
 
+  clear(): void {
+    if (this.#isDrawn) this.#stream.write('\r\x1b[2K');
+    this.#isDrawn = false;
+  }
+
   [Symbol.dispose](): void {
-    if (this.#phase !== undefined) this.#stream.write('\n');
+    this.#endLine();
     this.#phase = undefined;
+  }
+
+  #endLine(): void {
+    if (this.#isDrawn) this.#stream.write('\n');
+    this.#isDrawn = false;
   }
 }
 
@@ -69,6 +89,9 @@ class LineReporter implements ProgressReporter {
     this.#ended = isEnd;
     this.#stream.write(`${describeProgress(progress)}\n`);
   };
+
+  /** Lines stay. */
+  clear(): void {}
 
   [Symbol.dispose](): void {}
 }

@@ -52,12 +52,16 @@ async function demo(options: DemoCommandOptions, { terminal, signal, environment
   const logger = createLogger(terminal, options.verbose ? 'debug' : 'warn');
   introduce(options, config, terminal);
   using progress = createProgressReporter(terminal.stderr);
+  const out = (line?: string) => {
+    progress.clear();
+    terminal.out(line);
+  };
   const summary = await runDemo({
     config,
     // A service waits for a camera that is not there; whoever tries the demo wants to know at once.
     parts: { ...deviceParts, openCamera: (address, how) => openCamera(address, { ...how, requireFirstFrame: true }) },
-    terminal,
-    logger: demoLogger(logger, terminal),
+    terminal: { ...terminal, out },
+    logger: demoLogger(logger, out),
     onProgress: progress.onProgress,
     signal,
     questions: QUESTIONS,
@@ -108,10 +112,10 @@ function introduce(
 }
 
 /** The broker's address is the one line of the log that a reader of the demo needs. */
-function demoLogger(logger: Logger, terminal: Terminal): Logger {
+function demoLogger(logger: Logger, out: Terminal['out']): Logger {
   return {
     log(level, message, details) {
-      if (level === 'info' && message.startsWith('no broker configured')) terminal.out(message);
+      if (level === 'info' && message.startsWith('no broker configured')) out(message);
       else logger.log(level, message, details);
     },
   };

@@ -28,6 +28,20 @@ describe('progress', () => {
     expect(text()).toContain('[========================] Packing: 4 of 4 tensors (100 %)');
   });
 
+  it('makes room for lines of others, draws anew after them, and draws an end once', () => {
+    const { reporter, clock, text } = recorder(true);
+    reporter.onProgress({ phase: 'Packing', done: 1, total: 4, unit: 'tensors' });
+    reporter.clear();
+    clock.nowMs += 1_000;
+    for (let i = 0; i < 2; i++) reporter.onProgress({ phase: 'Packing', done: 4, total: 4, unit: 'tensors' });
+    const drawn = [
+      '\r\x1b[2K[======                  ] Packing: 1 of 4 tensors (25 %)',
+      '\r\x1b[2K',
+      '\r\x1b[2K[========================] Packing: 4 of 4 tensors (100 %)\n',
+    ];
+    expect(text()).toBe(drawn.join(''));
+  });
+
   it('writes a few whole lines into a log: start, end, and some between', () => {
     const { reporter, clock, text } = recorder(false);
     for (let done = 0; done <= 100; done++) {
