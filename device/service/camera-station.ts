@@ -45,6 +45,11 @@ export class CameraStation implements AsyncDisposable {
     return this.#options.config;
   }
 
+  /** Given up for good: no frame will come any more. */
+  get hasFailed(): boolean {
+    return this.#options.camera.status.state === 'failed';
+  }
+
   /** Frames as they come, skipping what the reader is too slow for. Ends with the source. */
   async *frames(maxFps: number, signal: AbortSignal): AsyncGenerator<Frame> {
     for await (const frame of this.#options.camera.frames({ maxFps, signal })) {
@@ -53,13 +58,36 @@ export class CameraStation implements AsyncDisposable {
     }
   }
 
-  /** The newest frame there is; after the end of a clip, its last one. @throws SdkError ERR_CAPTURE_* */
-  async newestFrame(signal: AbortSignal): Promise<Frame> {
+  /**
+   * A frame to begin with: the newest there is, or the next one while the camera is being opened again. After the end of
+   * a clip, its last one. May wait: not to be called by whoever holds the model.
+   * @throws SdkError ERR_CAPTURE_*
+   */
+  async someFrame(signal: AbortSignal): Promise<Frame> {
+    const { camera } = this.#options;
+    const isCurrent = camera.status.state === 'streaming' && this.#newest?.capturedAtMs === camera.newestFrameAtMs;
+    if (isCurrent && this.#newest !== undefined) return this.#newest;
     try {
-      this.#newest = await this.#options.camera.read({ signal });
+      this.#newest = await camera.read({ signal });
       return this.#newest;
     } catch (error) {
       if (isSdkError(error, 'ERR_CAPTURE_ENDED') && this.#newest !== undefined) return this.#newest;
+      throw error;
+    }
+  }
+
+  /** The newest frame at this moment, without waiting: `known` when nothing newer has come. */
+  async newerThan(known: Frame, signal: AbortSignal): Promise<Frame> {
+    const { camera } = this.#options;
+    const newestAtMs = camera.newestFrameAtMs ?? 0;
+    if (camera.status.state !== 'streaming' || newestAtMs <= known.capturedAtMs) return known;
+    try {
+      this.#newest = await camera.read({ signal });
+      return this.#newest;
+    } catch (error) {
+      signal.throwIfAborted();
+      // The camera was lost this very moment; what it saw last is still worth an answer.
+      if (isSdkError(error)) return known;
       throw error;
     }
   }

@@ -179,6 +179,7 @@ export class DeviceService implements AsyncDisposable {
   #startWork(stations: readonly CameraStation[], model: ModelHost): void {
     const { ask, describe } = this.#config;
     const logger = this.#logger;
+    const problems = this.#problems;
     // Released before the model: whatever runs on it must have ended.
     const scheduler = this.#resources.use(this.#scheduler);
     const parts = { settings: ask, stations, model, scheduler };
@@ -186,7 +187,7 @@ export class DeviceService implements AsyncDisposable {
     const publishScene = this.bus.publishScene.bind(this.bus);
     for (const station of stations.filter(({ config }) => config.describe)) {
       const settings = describe;
-      this.#resources.use(SceneWatcher.start({ station, settings, model, scheduler, logger, publishScene }));
+      this.#resources.use(SceneWatcher.start({ station, settings, model, scheduler, problems, logger, publishScene }));
     }
   }
 

@@ -22,8 +22,10 @@ export async function answerQuestion(
   { stations, settings, model, scheduler }: QuestionAnswererOptions,
 ): Promise<AskResult> {
   const station = chooseCamera(request.camera, stations);
+  // A camera that does not deliver must not hold up questions about the others.
+  const known = await station.someFrame(context.signal);
   return scheduler.question(async (signal) => {
-    const frame = await station.newestFrame(signal);
+    const frame = await station.newerThan(known, signal);
     return model.use(
       async (loaded) => ({
         camera: station.id,

@@ -3,6 +3,7 @@ import { ChangeGate, type Frame, type Logger, type SceneInput, type VisionLangua
 import type { DeviceConfig } from '../config/schema.js';
 import type { CameraStation } from './camera-station.js';
 import type { ModelHost } from './model-host.js';
+import type { Problems } from './problems.js';
 import type { Scheduler } from './scheduler.js';
 
 export interface SceneWatcherOptions {
@@ -10,6 +11,7 @@ export interface SceneWatcherOptions {
   readonly settings: DeviceConfig['describe'];
   readonly model: ModelHost;
   readonly scheduler: Scheduler;
+  readonly problems: Problems;
   readonly logger: Logger;
   readonly publishScene: (cameraId: string, scene: SceneInput) => Promise<unknown>;
   readonly nowMs?: (() => number) | undefined;
@@ -50,19 +52,23 @@ export class SceneWatcher implements AsyncDisposable {
   }
 
   async #watch(): Promise<void> {
-    const { station, logger } = this.#options;
+    const { station, problems, logger } = this.#options;
     const { signal } = this.#stop;
-    while (!signal.aborted) {
+    const part = `descriptions/${station.id}`;
+    while (!signal.aborted && !station.hasFailed) {
       try {
         // While a description runs the loop does not ask: what it is given next is the newest frame again.
         for await (const frame of station.frames(LOOKS_PER_SECOND, signal)) {
           const trigger = this.#triggerFor(frame);
-          if (trigger !== undefined) await this.#describe(trigger);
+          if (trigger === undefined) continue;
+          await this.#describe(frame, trigger);
+          problems.clear(part);
         }
         return; // the clip is over
       } catch (error) {
         if (signal.aborted) return;
-        logger.log('warn', `camera ${station.id}: no description`, { reason: messageOf(error) });
+        problems.report(part, error);
+        logger.log('debug', `camera ${station.id}: no description`, { error });
         await sleep(PAUSE_AFTER_FAILURE_MS, undefined, { signal }).catch(() => {});
       }
     }
@@ -77,10 +83,10 @@ export class SceneWatcher implements AsyncDisposable {
     return silenceSeconds >= maxSilenceSeconds ? 'interval' : undefined;
   }
 
-  async #describe(trigger: Trigger): Promise<void> {
+  async #describe(known: Frame, trigger: Trigger): Promise<void> {
     const { station, settings, model, scheduler, publishScene } = this.#options;
     const scene = await scheduler.description(async (signal) => {
-      const frame = await station.newestFrame(signal);
+      const frame = await station.newerThan(known, signal);
       const options = { maxNewTokens: settings.maxNewTokens, signal };
       const describe = async (loaded: VisionLanguageModel) => ({
         answer: await loaded.describe(frame, options),
@@ -92,8 +98,4 @@ export class SceneWatcher implements AsyncDisposable {
     this.#describedAtMs = this.#nowMs();
     await publishScene(station.id, scene);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

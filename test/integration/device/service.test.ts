@@ -1,5 +1,5 @@
 /** The service as a whole: a real clip through OpenCV, the demo model at int4, real brokers. */
-import { SdkError, type VisionLanguageModel } from 'scenebus';
+import { type CallOptions, type Camera, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
@@ -168,6 +168,26 @@ describe('trouble', () => {
     expect(service.state).toBe('degraded');
   });
 
+  it('with a camera that hangs does not hold up questions about the others', async () => {
+    const cameras = [
+      { id: 'table', address: 'test:moving', describe: false },
+      { id: 'hanging', address: 'hanging', describe: false },
+    ];
+    const open: typeof openCamera = async (address, options) =>
+      address === 'hanging' ? hangingCamera() : await openCamera(address, options);
+    await using _service = await startService(await makeConfig({ cameras, ...withBroker(broker.url) }), {
+      parts: lend(model, { openCamera: open }),
+    });
+    await using client = await connectClient(broker.url);
+    const given = new AbortController();
+    const first = client.ask(deviceName, { question: 'What is there?', camera: 'hanging' }, { signal: given.signal });
+    const end = expect(first).rejects.toThrow('enough');
+    const second = await client.ask(deviceName, { question: 'What is there?', camera: 'table' });
+    expect(second.camera).toBe('table');
+    given.abort(new Error('enough'));
+    await end;
+  });
+
   it('with the engine is answered with a typed error while the model is loaded again', async () => {
     let failures = 0;
     const parts = lend(model);
@@ -233,3 +253,30 @@ describe('descriptions', () => {
     expect(second?.json.frameId).not.toBe(first?.json.frameId);
   });
 });
+
+/** Opens, and then never has a frame. */
+function hangingCamera(): Camera {
+  const untilAborted = (options?: CallOptions) =>
+    new Promise<never>((_, reject) => {
+      options?.signal?.addEventListener('abort', () => reject(options.signal?.reason), { once: true });
+    });
+  const status = { state: 'opening', sinceMs: Date.now() } as const;
+  async function* nothing(): AsyncGenerator<never> {}
+  return {
+    info: {
+      id: 'hanging',
+      address: 'hanging',
+      kind: 'test',
+      size: undefined,
+      framesPerSecond: undefined,
+      backend: undefined,
+    },
+    status,
+    newestFrameAtMs: undefined,
+    read: untilAborted,
+    frames: nothing,
+    statusChanges: nothing,
+    [Symbol.asyncIterator]: nothing,
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
