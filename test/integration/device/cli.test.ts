@@ -66,6 +66,18 @@ describe('describe', () => {
   });
 });
 
+describe('doctor', () => {
+  it('finds what the set-up of this checkout has built and installed', async () => {
+    const { out } = await scenebus('doctor', '--json');
+    const { findings } = JSON.parse(out) as { findings: { id: string; status: string; value: string }[] };
+    const byId = new Map(findings.map((finding) => [finding.id, finding]));
+    for (const id of ['node', 'engine-addon', 'capture-addon', 'onnxruntime', 'model'])
+      expect(byId.get(id), id).toMatchObject({ status: 'ok' });
+    expect(byId.get('capture-addon')?.value).toMatch(/^OpenCV 4\.\d+\.\d+ with /);
+    expect(byId.get('model')?.value).toContain('writes boxes');
+  });
+});
+
 describe('what cannot work', () => {
   it.each([
     ['an image that is none', () => ['describe', corruptImage(), ...cached()], 1, 'ERR_IMAGE_INVALID'],
