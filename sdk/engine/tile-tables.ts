@@ -17,7 +17,7 @@ const TABLES = [
 
 /**
  * By aspect ratio id: the fewest used tiles whose unused slots all have equal embeddings. Reads, from the mapped file,
- * only the embeddings of slots that the arrangement leaves unused: 44 MB of the 11B model, less than its first image
+ * only the embeddings of slots that an arrangement leaves unused: 29 MB of the 11B model, less than its first image
  * takes by far.
  *
  * @returns empty for `full`

@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import type { ModelDescription, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import type { MllamaArchitecture, ModelDescription, TensorDtype, TensorLocation } from '#graph/architecture.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';
 import { architectureOf, type ShapeName } from './shapes.js';
@@ -55,12 +55,35 @@ export async function randomModel(directory: string, shape: ShapeName, groupSize
   mkdirSync(directory, { recursive: true });
   const file = path.join(directory, `random-${shape}-g${groupSize}.safetensors`);
   if (!existsSync(file)) await write(file, plan(shape, groupSize));
+  return { architecture: architectureOf(shape), tensors: await locate(file), int4: { bits: 4, groupSize } };
+}
+
+/** The vision tower in bfloat16, as published: its tile embeddings are 0. */
+export async function randomVisionModel(
+  directory: string,
+  architecture: MllamaArchitecture,
+): Promise<ModelDescription> {
+  mkdirSync(directory, { recursive: true });
+  const file = path.join(directory, `random-vision-${architecture.vision.localLayers}.safetensors`);
+  const zeros = (chunk: Buffer) => void chunk.fill(0);
+  const planned = expectedTensors(architecture).map(({ name, shape }): Planned => {
+    const isTable = /(tile_embedding|positional_embedding\.embedding)\.weight$/.test(name);
+    const isScale = name.includes('norm') && name.endsWith('weight');
+    // Outputs keep about the size of the inputs.
+    const exponent = isScale || shape.length < 2 ? -1 : Math.floor(Math.log2(1 / Math.sqrt(shape.at(-1)!)));
+    return { name, dtype: 'BF16', shape, shapeValues: isTable ? zeros : bfloat16(exponent, !isScale) };
+  });
+  if (!existsSync(file)) await write(file, planned);
+  return { architecture, tensors: await locate(file), int4: null };
+}
+
+async function locate(file: string): Promise<ReadonlyMap<string, TensorLocation>> {
   const header = await readSafetensorsHeader(file);
   const tensors = new Map<string, TensorLocation>();
   for (const { name, dtype, shape: sides, offsetBytes, sizeBytes } of header.entries) {
     tensors.set(name, { file: header.path, offsetBytes, sizeBytes, dtype: dtype as TensorDtype, shape: sides });
   }
-  return { architecture: architectureOf(shape), tensors, int4: { bits: 4, groupSize } };
+  return tensors;
 }
 
 async function write(file: string, tensors: readonly Planned[]): Promise<void> {

@@ -61,3 +61,42 @@ export function architectureOf(shape: ShapeName): MllamaArchitecture {
     imageTokenId: 128_256,
   };
 }
+
+/** The 11B model's vision tower with fewer layers, and next to no text. */
+export function visionArchitecture(localLayers: number): MllamaArchitecture {
+  const text = {
+    ...llama3,
+    hiddenSize: 256,
+    layers: 1,
+    attentionHeads: 4,
+    keyValueHeads: 2,
+    headDim: 64,
+    intermediateSize: 256,
+    vocabularySize: 256,
+    embeddingRows: 264,
+  };
+  const vision = {
+    tileSize: 560,
+    patchSize: 14,
+    maxNumTiles: 4,
+    hiddenSize: 1280,
+    attentionHeads: 16,
+    intermediateSize: 5120,
+    localLayers,
+    globalLayers: 0,
+    intermediateLayersIndices: [],
+    normEps: 1e-5,
+    outputDim: 1280,
+    supportedAspectRatios: [
+      [1, 1],
+      [1, 2],
+      [1, 3],
+      [1, 4],
+      [2, 1],
+      [2, 2],
+      [3, 1],
+      [4, 1],
+    ],
+  } as const;
+  return { text, vision, imageTokenId: 256 };
+}
