@@ -1,6 +1,7 @@
 /**
  * `npm run bench [-- decode|verify|prefill …] [--shape 1b|8b] [--group 32|64|128] [--rounds N] [--json FILE]`
  * `npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]`
+ * `npm run bench -- scene-stream …` (see scene-stream.ts)
  *
  * The cpu engine against ONNX Runtime on random weights of a published shape, in turn in one process; `vision`: the
  * vision tower with and without merged copies. Weights and prepared files stay in `.scenebus/bench` (8b: 10 GB).
@@ -14,8 +15,14 @@ import { startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS, measure, type Result } from './benchmarks.js';
 import { openOnnx, openOwn } from './contenders.js';
 import { randomModel } from './random-model.js';
+import { runSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchVision } from './vision.js';
+
+if (process.argv[2] === 'scene-stream') {
+  await runSceneStream(process.argv.slice(3));
+  process.exit();
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
