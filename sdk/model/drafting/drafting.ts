@@ -28,7 +28,7 @@ export interface DraftSource {
 export class Drafting {
   readonly #memory = new AnswerMemory();
   readonly #cost = new VerifyCost();
-  readonly #temporal = new Acceptance((matched) => 0.95 - 0.35 / (1 + matched));
+  readonly #temporal = new Acceptance((matched) => 0.95 - 0.55 / (1 + matched));
   readonly #lookup = new Acceptance((matched) => 0.9 - 0.9 / (1 + matched));
 
   begin(prompt: Int32Array): DraftSession {

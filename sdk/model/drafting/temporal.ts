@@ -25,7 +25,8 @@ export class TemporalDrafter implements Drafter {
   constructor(answers: readonly (readonly number[])[]) {
     this.#answers = answers;
     const newest = answers[0];
-    this.#place = newest === undefined ? undefined : { answer: newest, next: 0, matched: 0 };
+    // The whole prompt agrees.
+    this.#place = newest === undefined ? undefined : { answer: newest, next: 0, matched: LONGEST_MATCH };
   }
 
   accept(id: number): void {
@@ -33,7 +34,6 @@ export class TemporalDrafter implements Drafter {
     const place = this.#place;
     if (place === undefined) return;
     const { answer, next, matched } = place;
-    // At the beginning there is nothing to match: as many tokens as agree from the start on.
     if (answer[next] === id) this.#place = { answer, next: next + 1, matched: Math.min(matched + 1, LONGEST_MATCH) };
     else this.#place = this.#findAgain(place);
   }

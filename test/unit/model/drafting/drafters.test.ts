@@ -52,13 +52,13 @@ describe('prompt lookup', () => {
 describe('temporal drafting', () => {
   const following = (...answers: string[]) => new TemporalDrafter(answers.map(ids));
 
-  it('proposes the newest answer from its beginning', () => {
-    expect(proposed(following('a red cup', 'a blue book'), 20)).toEqual({ text: 'a red cup', matched: 0 });
+  it('proposes the newest answer from its beginning, as sure as after a long match: the prompt agrees', () => {
+    expect(proposed(following('a red cup', 'a blue book'), 20)).toEqual({ text: 'a red cup', matched: 16 });
   });
 
   it('follows it to its end, and then has nothing', () => {
     const drafter = following('abc');
-    expect(proposed(accept(drafter, 'ab'))).toEqual({ text: 'c', matched: 2 });
+    expect(proposed(accept(drafter, 'ab'))).toEqual({ text: 'c', matched: 16 });
     expect(proposed(accept(drafter, 'c'))).toBeUndefined();
     expect(proposed(accept(drafter, 'de'))).toBeUndefined();
   });
