@@ -6,6 +6,10 @@ import { SdkError } from '#sdk/core/errors.js';
 export const LLAMA_NOTICE =
   'Llama 3.2 is licensed under the Llama 3.2 Community License, Copyright © Meta Platforms, Inc. All Rights Reserved.\n';
 
+/** Llama 3.2 Acceptable Use Policy, last paragraph, in short. */
+export const LLAMA_EU_NOTICE =
+  'The Llama 3.2 licence does not grant its rights to the multimodal models to individuals domiciled in the European Union and companies with their principal place of business there; end users of a product that contains such a model are not affected.';
+
 const TEXT_LIMIT_BYTES = 1 << 20;
 
 /** Why the folder is under the Llama licence, or null. */
@@ -37,7 +41,7 @@ export function requireLlamaTerms(evidence: string, accepted: boolean, outputDir
   if (!accepted) {
     throw new SdkError(
       'ERR_LICENSE_NOT_ACCEPTED',
-      `The source is under the Llama Community License (${evidence}). Read its licence and use policy; when you may use it and accept the terms, say so with --accept-llama-license (acceptLlamaLicense: true).`,
+      `The source is under the Llama Community License (${evidence}). Read its licence and use policy; when you may use it and accept the terms, say so with --accept-llama-license (acceptLlamaLicense: true). ${LLAMA_EU_NOTICE}`,
       { details: { evidence } },
     );
   }

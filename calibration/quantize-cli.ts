@@ -5,6 +5,8 @@ import { QUANTIZE_GROUP_SIZES, type QuantizeOptions, type QuantizeResult } from 
 /** As a command line parser delivers them. */
 export interface QuantizeFlags {
   readonly group?: string | number | undefined;
+  readonly method?: string | undefined;
+  readonly calibrate?: string | undefined;
   readonly lmHead?: string | undefined;
   readonly acceptLlamaLicense?: boolean | undefined;
 }
@@ -20,14 +22,35 @@ export function quantizeOptionsFrom(source: string, output: string, flags: Quant
   if (lmHead !== 'bf16' && lmHead !== 'int4') {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --lm-head bf16 or int4, but received "${lmHead}".`);
   }
-  return { source, output, groupSize, lmHead, acceptLlamaLicense: flags.acceptLlamaLicense ?? false };
+  const method = flags.method ?? 'rtn';
+  if (method !== 'rtn' && method !== 'awq') {
+    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --method rtn or awq, but received "${flags.method}".`);
+  }
+  if (flags.calibrate !== undefined && method !== 'awq') {
+    throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected --method awq with --calibrate: rounding needs no pictures.');
+  }
+  const { calibrate } = flags;
+  return { source, output, groupSize, lmHead, method, calibrate, acceptLlamaLicense: flags.acceptLlamaLicense };
+}
+
+/** What a person types to accept a licence: more than a key that is hit by accident. */
+export const ACCEPTANCE = 'I accept';
+
+/** Asks on a terminal. */
+export function licenceQuestion(ask: (question: string) => Promise<string>): () => Promise<boolean> {
+  return async () => {
+    const answer = await ask(
+      `Type "${ACCEPTANCE}" when you have read the licence and its use policy and accept both: `,
+    );
+    return answer.trim().toLowerCase() === ACCEPTANCE.toLowerCase();
+  };
 }
 
 export function formatQuantizeResult(result: QuantizeResult): string {
   const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
   return [
     `${result.directory}`,
-    `  ${result.quantizedLinears} linears in int4, groups of ${result.groupSize}; lm_head in ${result.lmHead}`,
+    `  ${result.quantizedLinears} linears in int4 (${result.method}), groups of ${result.groupSize}; lm_head in ${result.lmHead}`,
     `  ${megabytes(result.sourceBytes)} → ${megabytes(result.sizeBytes)}`,
     `  relative error of the quantised weights ${(result.relativeError * 100).toFixed(2)} %`,
   ].join('\n');

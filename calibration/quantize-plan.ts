@@ -5,10 +5,12 @@ import { encodeHeader, layoutOrder, type PlannedTensor, tensorBytes } from './sa
 
 export type LmHeadPrecision = 'bf16' | 'int4';
 
+export type QuantizeMethod = 'rtn' | 'awq';
+
 export interface OutputTensor extends PlannedTensor {
   readonly source: TensorLocation;
-  /** `copy`: the bytes as they are; `bf16`: rounded from float32; the rest are parts of a packed linear. */
-  readonly part: 'copy' | 'bf16' | 'packed' | 'scale' | 'shape';
+  /** `copy`: the bytes as they are; `bf16`: rounded from float32; `folded`: a norm that calibration changed; the rest are parts of a packed linear. */
+  readonly part: 'copy' | 'bf16' | 'folded' | 'packed' | 'scale' | 'shape';
 }
 
 export interface OutputFile {
@@ -23,11 +25,26 @@ export function isQuantized(name: string, lmHead: LmHeadPrecision): boolean {
   return /^language_model\.model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.[a-z]+_proj\.weight$/.test(name);
 }
 
+/** Norms that calibration folds factors into. */
+function isFolded(name: string, lmHead: LmHeadPrecision): boolean {
+  if (name === 'language_model.model.norm.weight') return lmHead === 'int4';
+  return /^language_model\.model\.layers\.\d+\.(input|post_attention)_layernorm\.weight$/.test(name);
+}
+
 /** @throws SdkError ERR_ARGUMENT_INVALID when the group size does not divide the inputs of every linear */
-export function planTensors(model: ModelDescription, groupSize: number, lmHead: LmHeadPrecision): OutputTensor[] {
+export function planTensors(
+  model: ModelDescription,
+  groupSize: number,
+  lmHead: LmHeadPrecision,
+  method: QuantizeMethod,
+): OutputTensor[] {
   const planned: OutputTensor[] = [];
   const misfits = new Set<number>();
   for (const [name, source] of model.tensors) {
+    if (method === 'awq' && isFolded(name, lmHead)) {
+      planned.push({ name, dtype: 'BF16', shape: source.shape, source, part: 'folded' });
+      continue;
+    }
     if (!isQuantized(name, lmHead)) {
       const isFloat32 = source.dtype === 'F32';
       const dtype = isFloat32 ? 'BF16' : (source.dtype as 'F16' | 'BF16');

@@ -1,11 +1,15 @@
 /** The weights of a quantised folder, streamed: memory stays bounded whatever the size of the model. */
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { z } from 'zod';
+import type { TensorLocation } from '#graph/architecture.js';
 import { readTensorF32 } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { openMappedFile } from '#sdk/native/index.js';
+import { type Adjustments, adjustedBytes } from './quantize/adjustments.js';
 import type { OutputFile, OutputTensor } from './quantize-plan.js';
 import { bf16Bits, groupScales, quantizeRows } from './round-to-nearest.js';
 import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
@@ -19,39 +23,90 @@ export interface QuantizeTally {
   readonly relativeError: number;
 }
 
-/** Writes every planned file into `directory`, a bounded piece at a time. */
+/** How much may have to be written again after a kill. */
+const JOURNAL_BYTES = 64 << 20;
+
+export interface WriteWeightsOptions extends CallOptions {
+  readonly groupSize: number;
+  readonly totalBytes: number;
+  /** What calibration decided; empty: rounding to nearest. */
+  readonly adjustments: Adjustments;
+  /** Where the run notes how far it is. */
+  readonly journalFile: string;
+  readonly journalBytes?: number | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+const journalSchema = z.object({
+  /** Files that are complete, and tensors of the next one. */
+  files: z.int(),
+  tensors: z.int(),
+  sums: z.object({
+    linears: z.number(),
+    sourceBytes: z.number(),
+    error: z.number(),
+    square: z.number(),
+    done: z.number(),
+  }),
+});
+type Journal = z.infer<typeof journalSchema>;
+
+/** Writes every planned file into `directory`, a bounded piece at a time; goes on where the journal ends. */
 export async function writeWeights(
   files: readonly OutputFile[],
   directory: string,
-  groupSize: number,
-  totalBytes: number,
-  { signal, onProgress }: CallOptions & { readonly onProgress?: OnProgress | undefined },
+  options: WriteWeightsOptions,
 ): Promise<QuantizeTally> {
-  const sum = { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 };
-  for (const file of files) {
-    await using writer = await SafetensorsWriter.create(join(directory, file.name), file.tensors);
-    for (const tensor of file.tensors) {
-      if (tensor.part === 'packed') sum.linears += 1;
-      if (tensor.part !== 'scale' && tensor.part !== 'shape') sum.sourceBytes += tensor.source.sizeBytes;
-      for (const piece of pieces(tensor, groupSize)) {
+  const { signal, onProgress, totalBytes, journalFile, journalBytes = JOURNAL_BYTES } = options;
+  const journal = await readJournal(journalFile);
+  const { sums } = journal;
+  let journalled = sums.done;
+  for (const [index, file] of files.entries()) {
+    if (index < journal.files) continue;
+    const path = join(directory, file.name);
+    const done = index === journal.files ? journal.tensors : 0;
+    await using writer = await (done > 0
+      ? SafetensorsWriter.resume(path, file.tensors, done)
+      : SafetensorsWriter.create(path, file.tensors, { overwrite: true }));
+    for (const [at, tensor] of file.tensors.entries()) {
+      if (at < done) continue;
+      for (const piece of pieces(tensor, options)) {
         signal?.throwIfAborted();
         await writer.write(piece.bytes);
-        if (tensor.part === 'packed') {
-          sum.error += piece.squaredError;
-          sum.square += piece.squaredSum;
-        }
-        sum.done += piece.bytes.byteLength;
-        onProgress?.({ phase: 'quantize', done: sum.done, total: totalBytes, unit: 'bytes' });
+        sums.error += piece.squaredError;
+        sums.square += piece.squaredSum;
+        sums.done += piece.bytes.byteLength;
+        onProgress?.({ phase: 'quantize', done: sums.done, total: totalBytes, unit: 'bytes' });
         await nextTurn();
       }
+      if (tensor.part === 'packed') sums.linears += 1;
+      if (tensor.part !== 'scale' && tensor.part !== 'shape') sums.sourceBytes += tensor.source.sizeBytes;
+      if (sums.done - journalled < journalBytes) continue;
+      await writer.sync();
+      await writeJournal(journalFile, { files: index, tensors: at + 1, sums });
+      journalled = sums.done;
     }
     await writer.finish();
+    await writeJournal(journalFile, { files: index + 1, tensors: 0, sums });
   }
   return {
-    quantizedLinears: sum.linears,
-    sourceBytes: sum.sourceBytes,
-    relativeError: sum.square === 0 ? 0 : Math.sqrt(sum.error / sum.square),
+    quantizedLinears: sums.linears,
+    sourceBytes: sums.sourceBytes,
+    relativeError: sums.square === 0 ? 0 : Math.sqrt(sums.error / sums.square),
   };
+}
+
+async function readJournal(file: string): Promise<Journal> {
+  try {
+    return journalSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch {
+    return { files: 0, tensors: 0, sums: { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 } };
+  }
+}
+
+async function writeJournal(file: string, journal: Journal): Promise<void> {
+  await writeFile(`${file}.draft`, JSON.stringify(journal), { flush: true });
+  await rename(`${file}.draft`, file);
 }
 
 interface Piece {
@@ -61,7 +116,7 @@ interface Piece {
 }
 
 /** The bytes of one output tensor, a bounded piece at a time. */
-function* pieces(tensor: OutputTensor, groupSize: number): Generator<Piece> {
+function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsOptions): Generator<Piece> {
   const plain = (bytes: ArrayBufferView): Piece => ({ bytes, squaredError: 0, squaredSum: 0 });
   const { source, part } = tensor;
   if (part === 'shape') {
@@ -75,6 +130,11 @@ function* pieces(tensor: OutputTensor, groupSize: number): Generator<Piece> {
       using mapped = openMappedFile(source.file, { offsetBytes: source.offsetBytes + done, sizeBytes });
       yield plain(mapped.bytes);
     }
+    return;
+  }
+  const decided = adjustments.get(decisionFor(tensor));
+  if (decided !== undefined) {
+    yield* decidedPieces(tensor, decided, adjustments);
     return;
   }
   const rows = source.shape[0]!;
@@ -92,6 +152,22 @@ function* pieces(tensor: OutputTensor, groupSize: number): Generator<Piece> {
       const { packed, squaredError, squaredSum } = quantizeRows(values, groupSize) ?? notFinite(tensor);
       yield { bytes: packed, squaredError, squaredSum };
     }
+  }
+}
+
+/** Under which name calibration keeps what becomes of a tensor. */
+function decisionFor({ name, part }: OutputTensor): string {
+  return part === 'folded' ? `${name}:folded` : name.replace(/_(packed|scale)$/, ':$1');
+}
+
+function* decidedPieces(tensor: OutputTensor, decided: TensorLocation, adjustments: Adjustments): Generator<Piece> {
+  const rows = decided.shape[0]!;
+  const rowsAtOnce = Math.max(1, Math.floor((CHUNK_ELEMENTS * rows) / decided.sizeBytes));
+  const squares = adjustments.get(decisionFor(tensor).replace(/:packed$/, ':squares'));
+  const [error, sum] = tensor.part === 'packed' ? readTensorF32(squares!) : [0, 0];
+  for (let first = 0; first < rows; first += rowsAtOnce) {
+    const bytes = adjustedBytes(decided, first, Math.min(rowsAtOnce, rows - first));
+    yield { bytes, squaredError: first === 0 ? error! : 0, squaredSum: first === 0 ? sum! : 0 };
   }
 }
 

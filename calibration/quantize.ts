@@ -1,12 +1,22 @@
-/** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest. */
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+/** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest or calibrated (AWQ). */
+import { copyFile, mkdir, readdir, readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
-import { indexOf, type LmHeadPrecision, planFiles, planTensors, quantizationConfig } from './quantize-plan.js';
+import { LLAMA_EU_NOTICE, LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
+import { calibrate } from './quantize/awq.js';
+import { type CalibrationScene, defaultCalibration, readCalibration } from './quantize/calibration-samples.js';
+import { WorkFolder } from './quantize/work-folder.js';
+import {
+  indexOf,
+  type LmHeadPrecision,
+  planFiles,
+  planTensors,
+  type QuantizeMethod,
+  quantizationConfig,
+} from './quantize-plan.js';
 import { type QuantizeTally, writeWeights } from './quantize-weights.js';
 
 export const QUANTIZE_GROUP_SIZES = [32, 64, 128] as const;
@@ -20,16 +30,32 @@ export interface QuantizeOptions extends CallOptions {
   readonly groupSize?: (typeof QUANTIZE_GROUP_SIZES)[number] | undefined;
   /** Default bf16: the head decides close calls, and is a small part of a large model. */
   readonly lmHead?: LmHeadPrecision | undefined;
+  /** `rtn` (default): rounding to nearest. `awq`: activation-aware, calibrated with pictures. */
+  readonly method?: QuantizeMethod | undefined;
+  /**
+   * For `awq`: a folder of pictures, or a `.jsonl` file of pictures with prompts and answers (see `readCalibration`), or
+   * scenes that are ready. Default: `evaluation/scenes.jsonl` beside the source, as the demo model has it.
+   */
+  readonly calibrate?: string | readonly CalibrationScene[] | undefined;
+  /** For `awq`: where prepared graphs are kept. */
+  readonly cacheDirectory?: string | undefined;
+  /** For `awq`. Default: the number of physical cores. */
+  readonly threads?: number | undefined;
   /** Needed when the source is under the Llama Community License. */
   readonly acceptLlamaLicense?: boolean | undefined;
+  /** Asked when the source is under that licence and `acceptLlamaLicense` is not set: whether a person accepts it. */
+  readonly confirmLlamaLicense?: ((notice: string) => Promise<boolean>) | undefined;
   /** Files are cut at this size. Default 4 GB. */
   readonly shardBytes?: number | undefined;
+  /** How much may be lost to a kill. Default 64 MiB. */
+  readonly journalBytes?: number | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly logger?: Logger | undefined;
 }
 
 export interface QuantizeResult extends QuantizeTally {
   readonly directory: string;
+  readonly method: QuantizeMethod;
   readonly groupSize: number;
   readonly lmHead: LmHeadPrecision;
   /** Weights of the result; `sourceBytes` are those of the source. */
@@ -37,67 +63,109 @@ export interface QuantizeResult extends QuantizeTally {
 }
 
 const SPARE_BYTES = 64 << 20;
+/** Raise when other bytes come out: work that an older version left is then not taken up. */
+const QUANTIZER_VERSION = 2;
 
 /**
  * Quantises a checkpoint into another Hugging Face folder (compressed-tensors `pack-quantized`, readable by vLLM):
  * int4 linears of the text decoder; vision, projector, embeddings and norms in 16 bit. Tokenizer, templates, licences
- * and scenebus.json come along. Same source, same bytes. Memory stays bounded whatever the size of the model.
+ * and scenebus.json come along. Same source and options, same bytes. Memory stays bounded whatever the size of the
+ * model. After a kill or an abort the same call goes on where it was; any other failure leaves nothing.
  *
- * @throws SdkError ERR_MODEL_* when the source is not sound; ERR_ARGUMENT_INVALID for a used folder or a group size that
- *   does not fit; ERR_LICENSE_NOT_ACCEPTED; ERR_DISK_FULL before the first byte where it can be known
+ * @throws SdkError ERR_MODEL_* when the source is not sound; ERR_ARGUMENT_INVALID for a used folder, a group size that
+ *   does not fit, or no calibration pictures; ERR_LICENSE_NOT_ACCEPTED; ERR_DISK_FULL, before the first byte where it
+ *   can be known; ERR_PREPARE_LOCKED when another process makes the same output
  *
  * @example
  * await quantizeCheckpoint({ source: 'models/demo', output: 'models/demo-int4', groupSize: 128 });
  */
 export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeResult> {
-  const { signal, groupSize = 128, lmHead = 'bf16', logger = silentLogger } = options;
+  const { signal, groupSize = 128, lmHead = 'bf16', method = 'rtn', logger = silentLogger } = options;
   signal?.throwIfAborted();
   const output = resolve(options.output);
-  requireOptions(groupSize, lmHead);
+  requireOptions(groupSize, lmHead, method);
   await requireFreeFolder(output, resolve(options.source));
   const checkpoint = await openCheckpoint(options.source, { signal });
   if (checkpoint.model.int4 !== null) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `${checkpoint.directory} is quantised already: give its 16-bit source.`);
   }
   const evidence = await llamaLicenseEvidence(checkpoint.directory, checkpoint.name);
-  if (evidence !== null) requireLlamaTerms(evidence, options.acceptLlamaLicense ?? false, output);
+  if (evidence !== null) {
+    const notice = `The source is under the Llama Community License (${evidence}). ${LLAMA_EU_NOTICE}`;
+    logger.log('warn', notice);
+    const accepted = options.acceptLlamaLicense ?? (await options.confirmLlamaLicense?.(notice)) ?? false;
+    requireLlamaTerms(evidence, accepted, output);
+  }
 
-  const files = planFiles(planTensors(checkpoint.model, groupSize, lmHead), options.shardBytes ?? 4e9);
+  const shardBytes = options.shardBytes ?? 4e9;
+  const files = planFiles(planTensors(checkpoint.model, groupSize, lmHead, method), shardBytes);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const scenes = method === 'awq' ? await calibrationScenes(checkpoint, options.calibrate) : [];
   const parent = dirname(output);
   await mkdir(parent, { recursive: true });
-  await requireDiskSpace(parent, sizeBytes + SPARE_BYTES);
-
-  // Beside the output, so that the rename stays within one file system.
-  const partialName = `.${basename(output)}.partial-`;
-  await removeLeftovers(parent, partialName);
-  const partial = join(parent, `${partialName}${process.pid}`);
+  const calibrated = scenes.map(({ samples }) => samples.map(({ tokens }) => [...tokens]));
+  const content = await checkpoint.contentHash();
+  const key = JSON.stringify([QUANTIZER_VERSION, content, groupSize, lmHead, method, shardBytes, calibrated]);
+  const work = await WorkFolder.open(output, key);
   try {
-    await mkdir(partial);
-    await copyCompanions(checkpoint, partial, evidence !== null, logger);
-    const tally = await writeWeights(files, partial, groupSize, sizeBytes, options);
-    if (files.length > 1) await writeJson(join(partial, 'model.safetensors.index.json'), indexOf(files));
-    await writeJson(join(partial, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
+    await requireDiskSpace(parent, sizeBytes + SPARE_BYTES - (await bytesIn(work.result)));
+    await copyCompanions(checkpoint, work.result, evidence !== null, logger);
+    const adjustments =
+      method === 'awq'
+        ? await calibrate(checkpoint, scenes, { ...options, groupSize, lmHead, workDirectory: work.calibration })
+        : new Map();
+    const journalFile = join(work.path, 'journal.json');
+    const weightOptions = { ...options, groupSize, totalBytes: sizeBytes, adjustments, journalFile };
+    const tally = await writeWeights(files, work.result, weightOptions);
+    if (files.length > 1) await writeJson(join(work.result, 'model.safetensors.index.json'), indexOf(files));
+    await writeJson(join(work.result, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
     // The proof that it can be loaded, before anybody sees it.
-    await openCheckpoint(partial, { signal });
-    await rename(partial, output).catch(async (cause: unknown) => {
+    await openCheckpoint(work.result, { signal });
+    await rename(work.result, output).catch(async (cause: unknown) => {
       await requireFreeFolder(output, checkpoint.directory); // somebody else was faster: say so
       throw cause;
     });
-    return { directory: output, groupSize, lmHead, sizeBytes, ...tally };
+    await work.remove();
+    return { directory: output, method, groupSize, lmHead, sizeBytes, ...tally };
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
+    if (signal?.aborted === true) await work.keep();
+    else await work.remove();
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw diskFull(parent, sizeBytes, 0, error);
     throw error;
   }
 }
 
-function requireOptions(groupSize: number, lmHead: string): void {
+async function calibrationScenes(
+  checkpoint: Checkpoint,
+  given: QuantizeOptions['calibrate'],
+): Promise<readonly CalibrationScene[]> {
+  const place = given ?? (await defaultCalibration(checkpoint.directory));
+  if (place === undefined) {
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      'The method awq needs pictures of the kind that the model will see: give a folder of them or a .jsonl file with --calibrate (calibrate).',
+    );
+  }
+  const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint) : place;
+  if (scenes.some(({ samples }) => samples.length > 0)) return scenes;
+  throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  let sum = 0;
+  for (const name of await readdir(folder)) sum += (await stat(join(folder, name))).size;
+  return sum;
+}
+
+function requireOptions(groupSize: number, lmHead: string, method: string): void {
   if (!(QUANTIZE_GROUP_SIZES as readonly number[]).includes(groupSize)) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a group size of 32, 64 or 128, but received ${groupSize}.`);
   }
   if (lmHead !== 'bf16' && lmHead !== 'int4') {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected lm_head as bf16 or int4, but received ${lmHead}.`);
+  }
+  if (method !== 'rtn' && method !== 'awq') {
+    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected the method rtn or awq, but received ${method}.`);
   }
 }
 
@@ -120,23 +188,6 @@ async function requireFreeFolder(output: string, source: string): Promise<void> 
       'ERR_ARGUMENT_INVALID',
       `The output ${output} exists and is not empty: remove it or choose another.`,
     );
-  }
-}
-
-/** Work of this process or of one that was killed; a running one keeps its own. */
-async function removeLeftovers(parent: string, partialName: string): Promise<void> {
-  for (const name of await readdir(parent)) {
-    if (!name.startsWith(partialName)) continue;
-    const pid = Number(name.slice(partialName.length));
-    if (pid === process.pid || !isRunning(pid)) await rm(join(parent, name), { recursive: true, force: true });
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
@@ -172,6 +223,9 @@ async function copyCompanions(checkpoint: Checkpoint, target: string, isLlama: b
   if (!isLlama) return;
   if (!names.some((name) => /^licen[cs]e/i.test(name))) {
     logger.log('warn', 'The source has no licence file; the Llama licence asks to hand its text on with the weights.');
+  }
+  if (!names.some((name) => /^use_policy/i.test(name))) {
+    logger.log('warn', 'The source has no USE_POLICY file; the Llama licence asks users to follow that policy.');
   }
   if (!names.includes('NOTICE')) await writeFile(join(target, 'NOTICE'), LLAMA_NOTICE);
 }

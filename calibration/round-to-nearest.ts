@@ -18,7 +18,7 @@ export interface QuantizedRows {
 /** A group of zeros, or of values that bfloat16 cannot scale, gets this scale and the value 0. */
 const SMALLEST_SCALE = 1e-20;
 
-const LARGEST_FLOAT = 3.4028234663852886e38;
+export const LARGEST_FLOAT = 3.4028234663852886e38;
 
 /** Adding and taking away 1.5·2²³ leaves a float32 no fraction bits: round to nearest, ties to even. */
 const ROUNDING = 12_582_912;
@@ -39,6 +39,17 @@ export function bf16Value(bits: number): number {
   return floatBits[0]!;
 }
 
+/** The scale of a group by its largest magnitude: bfloat16 bits. */
+export function scaleBits(largest: number): number {
+  return bf16Bits(Math.max(Math.fround(largest / 7.5), SMALLEST_SCALE));
+}
+
+/** −8 … 7. */
+export function roundToInt4(weight: number, scale: number): number {
+  const rounded = Math.fround(Math.fround(Math.fround(weight / scale) + ROUNDING) - ROUNDING);
+  return rounded < -8 ? -8 : Math.min(rounded, 7);
+}
+
 /** `weights`: whole groups. Null when a weight is not a finite number. */
 export function groupScales(weights: Float32Array, groupSize: number): Uint16Array | null {
   const scales = new Uint16Array(weights.length / groupSize);
@@ -50,17 +61,21 @@ export function groupScales(weights: Float32Array, groupSize: number): Uint16Arr
       if (!(magnitude <= LARGEST_FLOAT)) return null;
       if (magnitude > largest) largest = magnitude;
     }
-    scales[group] = bf16Bits(Math.max(Math.fround(largest / 7.5), SMALLEST_SCALE));
+    scales[group] = scaleBits(largest);
   }
   return scales;
 }
 
 /**
  * @param weights `[rows, inputs]`; `inputs` is a multiple of `groupSize`, itself a multiple of 8
+ * @param scales bfloat16 bits of another choice of scales; default `groupScales`
  * @returns null when a weight is not a finite number
  */
-export function quantizeRows(weights: Float32Array, groupSize: number): QuantizedRows | null {
-  const scales = groupScales(weights, groupSize);
+export function quantizeRows(
+  weights: Float32Array,
+  groupSize: number,
+  scales: Uint16Array | null = groupScales(weights, groupSize),
+): QuantizedRows | null {
   if (scales === null) return null;
   const packed = new Int32Array(weights.length / 8);
   let squaredError = 0;
@@ -71,8 +86,7 @@ export function quantizeRows(weights: Float32Array, groupSize: number): Quantize
       let word = 0;
       for (let j = 0; j < 8; j += 1) {
         const weight = weights[i + j]!;
-        const rounded = Math.fround(Math.fround(Math.fround(weight / scale) + ROUNDING) - ROUNDING);
-        const q = rounded < -8 ? -8 : Math.min(rounded, 7);
+        const q = roundToInt4(weight, scale);
         word |= (q + 8) << (4 * j);
         const error = weight - scale * q;
         squaredError += error * error;

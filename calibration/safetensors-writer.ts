@@ -44,6 +44,7 @@ export function encodeHeader(tensors: readonly PlannedTensor[]): Buffer {
 export class SafetensorsWriter implements AsyncDisposable {
   readonly #handle: FileHandle;
   #open = true;
+  #position = 0;
   #expectedBytes: number;
 
   private constructor(handle: FileHandle, expectedBytes: number) {
@@ -52,14 +53,33 @@ export class SafetensorsWriter implements AsyncDisposable {
   }
 
   /** `tensors` in the order in which they will be written; see `layoutOrder`. The file must not exist. */
-  static async create(path: string, tensors: readonly PlannedTensor[]): Promise<SafetensorsWriter> {
-    const handle = await open(path, 'wx');
-    const writer = new SafetensorsWriter(
-      handle,
-      tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
-    );
+  static async create(
+    path: string,
+    tensors: readonly PlannedTensor[],
+    options: { readonly overwrite?: boolean } = {},
+  ): Promise<SafetensorsWriter> {
+    const handle = await open(path, options.overwrite === true ? 'w' : 'wx');
+    const expectedBytes = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+    const writer = new SafetensorsWriter(handle, expectedBytes);
     try {
       await writer.#writeAll(encodeHeader(tensors));
+    } catch (error) {
+      await writer[Symbol.asyncDispose]();
+      throw error;
+    }
+    return writer;
+  }
+
+  /** Goes on with a file that an earlier run left, behind its first `done` tensors; what lies there is cut off. */
+  static async resume(path: string, tensors: readonly PlannedTensor[], done: number): Promise<SafetensorsWriter> {
+    const bytesOf = (some: readonly PlannedTensor[]) => some.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+    const handle = await open(path, 'r+');
+    const writer = new SafetensorsWriter(handle, bytesOf(tensors.slice(done)));
+    try {
+      const start = encodeHeader(tensors).length + bytesOf(tensors.slice(0, done));
+      if ((await handle.stat()).size < start) throw new RangeError(`${path} is shorter than its journal says`);
+      await handle.truncate(start);
+      writer.#position = start;
     } catch (error) {
       await writer[Symbol.asyncDispose]();
       throw error;
@@ -71,6 +91,11 @@ export class SafetensorsWriter implements AsyncDisposable {
     this.#expectedBytes -= piece.byteLength;
     if (this.#expectedBytes < 0) throw new RangeError('more bytes were written than the header promises');
     await this.#writeAll(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
+  }
+
+  /** What was written is on the disk. */
+  async sync(): Promise<void> {
+    await this.#handle.datasync();
   }
 
   /** To the disk, so that a rename that follows never shows half a file after a power cut. */
@@ -89,7 +114,8 @@ export class SafetensorsWriter implements AsyncDisposable {
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
     for (let done = 0; done < bytes.length; ) {
-      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done);
+      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, this.#position);
+      this.#position += bytesWritten;
       done += bytesWritten;
     }
   }

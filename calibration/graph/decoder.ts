@@ -29,6 +29,17 @@ export function emitDecoder(model: ModelDescription, options: DecoderOptions): U
   return new Decoder(model, options).emit();
 }
 
+/**
+ * One layer alone, for calibration with bounded memory: the residual stream goes in as `inputs_embeds` and comes out as
+ * `hidden [R, hidden]`. The other inputs are those of `emitDecoder`, as far as the layer has a use for them. What each
+ * of the layer's linears receives comes out as `input.{q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj}
+ * [R, inputs]` (cross layers: no k_proj, v_proj).
+ */
+export function emitDecoderLayer(model: ModelDescription, options: GraphOptions, layer: number): Uint8Array {
+  const crossAttention = model.architecture.text.crossAttentionLayers.includes(layer);
+  return new Decoder(model, { ...options, crossAttention }).emitLayer(layer);
+}
+
 /** Indices of the self-attention layers among all layers. */
 export function selfAttentionLayers(text: TextArchitecture): number[] {
   const cross = new Set(text.crossAttentionLayers);
@@ -48,10 +59,13 @@ class Decoder {
   readonly #w: Weights;
   readonly #text: TextArchitecture;
   readonly #options: DecoderOptions;
+  readonly #linearInputs = new Map<string, Value>();
 
   constructor(model: ModelDescription, options: DecoderOptions) {
     this.#b = new GraphBuilder(options.crossAttention ? 'decoder' : 'decoder_text');
-    this.#w = new Weights(model, options.weightsRoot, options.accuracyLevel);
+    this.#w = new Weights(model, options.weightsRoot, options.accuracyLevel, (name, x) =>
+      this.#linearInputs.set(name.slice(name.lastIndexOf('.') + 1), x),
+    );
     this.#text = model.architecture.text;
     this.#options = options;
   }
@@ -79,6 +93,21 @@ class Decoder {
     this.#trace(() => normed, 'after_final_norm');
     const logits = this.#w.linear(b, b.gather(normed, logitsRows), 'language_model.lm_head');
     b.output(logits, 'logits', 'float32', ['L', vocabularySize]);
+    return b.encode();
+  }
+
+  emitLayer(layer: number): Uint8Array {
+    const b = this.#b;
+    const { hiddenSize: hidden, rmsNormEps } = this.#text;
+    const embeddings = b.input('inputs_embeds', 'float32', [1, 'R', hidden]);
+    const residual = new Residual(b, this.#w, rmsNormEps, b.reshape(embeddings, [-1, hidden]));
+    const prefix = `language_model.model.layers.${layer}`;
+    b.within(prefix, () => {
+      if (this.#options.crossAttention) this.#crossLayer(residual, this.#crossInputs(), layer, prefix);
+      else this.#selfLayer(residual, this.#selfAttentionInputs(embeddings), layer, prefix);
+    });
+    b.output(residual.value(), 'hidden', 'float32', ['R', hidden]);
+    for (const [name, x] of this.#linearInputs) b.output(x, `input.${name}`, 'float32', ['R', 'inputs']);
     return b.encode();
   }
 

@@ -1,6 +1,7 @@
 export * from './architecture.js';
+export { GraphBuilder } from './builder.js';
 export { emitCrossKeyValue } from './cross-kv.js';
-export { type DecoderOptions, emitDecoder, selfAttentionLayers } from './decoder.js';
+export { type DecoderOptions, emitDecoder, emitDecoderLayer, selfAttentionLayers } from './decoder.js';
 export { GRAPH_VERSION, type GraphOptions } from './options.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
 export {

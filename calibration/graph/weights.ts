@@ -34,9 +34,17 @@ export class Weights {
   readonly #model: ModelDescription;
   readonly #root: string;
   readonly #accuracyLevel: AccuracyLevel;
+  readonly #onLinear: ((name: string, x: Value) => void) | undefined;
   readonly #realPaths = new Map<string, string>();
 
-  constructor(model: ModelDescription, root: string, accuracyLevel: AccuracyLevel) {
+  /** @param onLinear Told of every product with the name of its weight, for graphs that show what goes into them. */
+  constructor(
+    model: ModelDescription,
+    root: string,
+    accuracyLevel: AccuracyLevel,
+    onLinear?: (name: string, x: Value) => void,
+  ) {
+    this.#onLinear = onLinear;
     this.#model = model;
     this.#root = root;
     this.#accuracyLevel = accuracyLevel;
@@ -67,6 +75,7 @@ export class Weights {
 
   /** `x [rows, in]` times the weight `[out, in]` of `name`, plus its bias if there is one: `[rows, out]`. */
   linear(b: GraphBuilder, x: Value, name: string, bias = false): Value {
+    this.#onLinear?.(name, x);
     if (this.#model.tensors.has(`${name}.weight_packed`)) return this.#linearNBits(b, x, name);
     const inputs = [x, this.float(b, `${name}.weight`)];
     if (bias) inputs.push(this.float(b, `${name}.bias`));

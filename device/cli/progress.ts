@@ -18,9 +18,42 @@ export function createProgressReporter(stream: OutputStream, nowMs: () => number
   return stream.isTTY ? new BarReporter(stream, nowMs) : new LineReporter(stream, nowMs);
 }
 
+/** When a phase began and how far it was then: a run that goes on does not count what an earlier one did. */
+class Pace {
+  readonly #nowMs: () => number;
+  #phase: string | undefined;
+  #startedAtMs = 0;
+  #doneAtStart = 0;
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  /** `, 61.2 MB/s, 3 min left`; nothing in the first seconds, when it would only be noise. */
+  describe({ phase, done, total, unit }: Progress): string {
+    if (phase !== this.#phase) {
+      this.#phase = phase;
+      this.#startedAtMs = this.#nowMs();
+      this.#doneAtStart = done;
+    }
+    const elapsedMs = this.#nowMs() - this.#startedAtMs;
+    const rate = (done - this.#doneAtStart) / (elapsedMs / 1000);
+    if (elapsedMs < 2_000 || !(rate > 0)) return '';
+    const speed = unit === 'bytes' ? `, ${(rate / 1e6).toFixed(1)} MB/s` : '';
+    return total > done ? `${speed}, ${describeSeconds((total - done) / rate)} left` : speed;
+  }
+}
+
+function describeSeconds(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / 60);
+  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 class BarReporter implements ProgressReporter {
   readonly #stream: OutputStream;
   readonly #nowMs: () => number;
+  readonly #pace: Pace;
   #phase: string | undefined;
   #drawnAtMs = 0;
   /** The cursor stands at the end of a bar. */
@@ -30,10 +63,12 @@ class BarReporter implements ProgressReporter {
   constructor(stream: OutputStream, nowMs: () => number) {
     this.#stream = stream;
     this.#nowMs = nowMs;
+    this.#pace = new Pace(nowMs);
   }
 
   readonly onProgress = (progress: Progress): void => {
     const now = this.#nowMs();
+    const pace = this.#pace.describe(progress);
     const isSame = progress.phase === this.#phase;
     const isEnd = progress.total > 0 && progress.done >= progress.total;
     // A terminal over a slow line must not hold up the work: ten updates a second are enough.
@@ -44,7 +79,8 @@ class BarReporter implements ProgressReporter {
     this.#hasEnded = isEnd;
     this.#phase = progress.phase;
     this.#drawnAtMs = now;
-    const line = progress.total > 0 ? `${bar(progress)} ${describeProgress(progress)}` : describeProgress(progress);
+    const text = `${describeProgress(progress)}${pace}`;
+    const line = progress.total > 0 ? `${bar(progress)} ${text}` : text;
     this.#stream.write(`\r\x1b[2K${line.slice(0, (this.#stream.columns || 100) - 1)}`);
     this.#isDrawn = true;
     if (isEnd) this.#endLine();
@@ -69,6 +105,7 @@ class BarReporter implements ProgressReporter {
 class LineReporter implements ProgressReporter {
   readonly #stream: OutputStream;
   readonly #nowMs: () => number;
+  readonly #pace: Pace;
   #phase: string | undefined;
   #writtenAtMs = 0;
   #ended = false;
@@ -76,10 +113,12 @@ class LineReporter implements ProgressReporter {
   constructor(stream: OutputStream, nowMs: () => number) {
     this.#stream = stream;
     this.#nowMs = nowMs;
+    this.#pace = new Pace(nowMs);
   }
 
   readonly onProgress = (progress: Progress): void => {
     const now = this.#nowMs();
+    const pace = this.#pace.describe(progress);
     const isNew = progress.phase !== this.#phase;
     const isEnd = progress.total > 0 && progress.done >= progress.total;
     if (isNew) this.#ended = false;
@@ -87,7 +126,7 @@ class LineReporter implements ProgressReporter {
     this.#phase = progress.phase;
     this.#writtenAtMs = now;
     this.#ended = isEnd;
-    this.#stream.write(`${describeProgress(progress)}\n`);
+    this.#stream.write(`${describeProgress(progress)}${pace}\n`);
   };
 
   /** Lines stay. */

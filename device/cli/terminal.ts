@@ -1,4 +1,5 @@
 /** Where a command writes: results on stdout, everything about the way there on stderr. Injected, so tests can read. */
+import { createInterface } from 'node:readline/promises';
 
 export interface OutputStream {
   write(text: string): unknown;
@@ -13,6 +14,8 @@ export interface Terminal {
   out(line?: string): void;
   /** One line about the way to it. */
   note(line: string): void;
+  /** Asks a person for a line; undefined where nobody can answer. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Colours for stdout; plain text where it is not a terminal or NO_COLOR is set (https://no-color.org). */
   readonly paint: Painter;
 }
@@ -43,6 +46,16 @@ export function createTerminal(
     stderr,
     out: (line = '') => stdout.write(`${line}\n`),
     note: (line) => stderr.write(`${line}\n`),
+    ask: process.stdin.isTTY && stderr.isTTY ? askOnStandardInput : undefined,
     paint: coloured ? (style, text) => `\x1b[${SGR[style]}m${text}\x1b[0m` : (_, text) => text,
   };
+}
+
+async function askOnStandardInput(question: string): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await lines.question(question);
+  } finally {
+    lines.close();
+  }
 }

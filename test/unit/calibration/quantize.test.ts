@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -191,15 +190,6 @@ describe('quantizeCheckpoint on bad input', () => {
     expect(readdirSync(output)).toEqual(['mine']);
   });
 
-  it('clears away what a killed run left, and nothing that runs', async () => {
-    const folder = temporaryFolder();
-    const dead = spawnSync(process.execPath, ['--version']).pid;
-    mkdirSync(join(folder, `.out.partial-${dead}`));
-    mkdirSync(join(folder, `.out.partial-${process.ppid}`));
-    await quantizeCheckpoint({ source: TINY, output: join(folder, 'out'), groupSize: 32 });
-    expect(readdirSync(folder).sort()).toEqual([`.out.partial-${process.ppid}`, 'out']);
-  });
-
   it('says so when somebody else made the folder meanwhile', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
@@ -228,7 +218,7 @@ describe('quantizeCheckpoint on bad input', () => {
     const reason = new Error('enough');
     const aborted = attempt({ signal: controller.signal, onProgress: () => controller.abort(reason) });
     await expect(aborted.result).rejects.toBe(reason);
-    expect(readdirSync(dirname(aborted.output))).toEqual([]);
+    expect(existsSync(aborted.output)).toBe(false); // what is done is kept for the next run: quantize-runs.test.ts
 
     const first = attempt({});
     await first.result;
@@ -397,8 +387,14 @@ describe('the words of scenebus quantize', () => {
       output: 'b',
       groupSize: 128,
       lmHead: 'bf16',
-      acceptLlamaLicense: false,
+      method: 'rtn',
     });
+    expect(quantizeOptionsFrom('a', 'b', { method: 'awq', calibrate: 'pictures' })).toMatchObject({
+      method: 'awq',
+      calibrate: 'pictures',
+    });
+    expect(() => quantizeOptionsFrom('a', 'b', { method: 'gptq' })).toThrow(/--method rtn or awq/);
+    expect(() => quantizeOptionsFrom('a', 'b', { calibrate: 'pictures' })).toThrow(/--method awq with --calibrate/);
     expect(quantizeOptionsFrom('a', 'b', { group: '32', lmHead: 'int4', acceptLlamaLicense: true })).toMatchObject({
       groupSize: 32,
       lmHead: 'int4',
@@ -410,6 +406,7 @@ describe('the words of scenebus quantize', () => {
 
   it('tell the result', () => {
     const text = formatQuantizeResult({
+      method: 'rtn',
       directory: '/models/x',
       groupSize: 64,
       lmHead: 'bf16',
@@ -418,7 +415,7 @@ describe('the words of scenebus quantize', () => {
       sizeBytes: 800_000,
       relativeError: 0.0731,
     });
-    expect(text).toContain('35 linears in int4, groups of 64; lm_head in bf16');
+    expect(text).toContain('35 linears in int4 (rtn), groups of 64; lm_head in bf16');
     expect(text).toContain('2.0 MB → 0.8 MB');
     expect(text).toContain('7.31 %');
   });

@@ -16,6 +16,24 @@ describe('progress', () => {
     expect(describeProgress({ phase: 'Reading', done: 3, total: 0, unit: 'tensors' })).toBe('Reading: 3 tensors');
   });
 
+  it('tells rate and time left of what this run does, when they are known', () => {
+    const { reporter, clock, text } = recorder(false);
+    for (const [seconds, done] of [
+      [0, 100e6],
+      [10, 150e6],
+      [20, 200e6],
+    ] as const) {
+      clock.nowMs = 1000 * seconds;
+      reporter.onProgress({ phase: 'quantize', done, total: 8_000e6, unit: 'bytes' });
+    }
+    expect(text().split('\n')).toEqual([
+      'quantize: 100.0 of 8000.0 MB (1 %)',
+      'quantize: 150.0 of 8000.0 MB (1 %), 5.0 MB/s, 27 min left',
+      'quantize: 200.0 of 8000.0 MB (2 %), 5.0 MB/s, 26 min left',
+      '',
+    ]);
+  });
+
   it('rewrites one line on a terminal and ends it', () => {
     const { reporter, clock, text } = recorder(true);
     for (let done = 1; done <= 4; done++) {

@@ -1,0 +1,213 @@
+/**
+ * The float model, a layer at a time, on ONNX Runtime: one layer's weights are in memory, and the residual stream of
+ * all samples. What the pictures become lies on disk, since that is large.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  emitCrossKeyValue,
+  emitDecoderLayer,
+  type GraphOptions,
+  type ModelDescription,
+  visionGeometry,
+  weightsRoot,
+} from '#graph/index.js';
+import type { Checkpoint } from '#sdk/checkpoint/index.js';
+import type { CallOptions } from '#sdk/core/types.js';
+import { keysPerImage, planCrossAttention } from '#sdk/engine/cross-attention.js';
+import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
+import { openVisionTower } from '#sdk/engine/vision-tower.js';
+import type { CalibrationScene } from './calibration-samples.js';
+import { RowSample } from './row-sample.js';
+import type { Feeds, Runtime, Session } from './runtime.js';
+
+const NUMERICS = 'meta';
+const EMBEDDING = 'language_model.model.embed_tokens.weight';
+
+/** Rows that went into each linear of a layer, by `q_proj` …, and what came in from pictures as `states`. */
+export type LinearInputs = ReadonlyMap<string, RowSample>;
+
+interface Stream {
+  readonly tokens: Int32Array;
+  readonly imageTokenIndex: number;
+  /** `[tokens, hidden]`. */
+  hidden: Float32Array;
+}
+
+interface SceneState {
+  readonly streams: readonly Stream[];
+  readonly statesFile: string;
+  readonly numTiles: number;
+}
+
+export class LayerRunner {
+  readonly #model: ModelDescription;
+  readonly #runtime: Runtime;
+  readonly #scenes: readonly SceneState[];
+  readonly #options: GraphOptions;
+  /** Rows of pictures, which are the same for all cross layers. */
+  readonly states: RowSample;
+
+  private constructor(
+    model: ModelDescription,
+    runtime: Runtime,
+    scenes: readonly SceneState[],
+    states: RowSample,
+    contextLength: number,
+  ) {
+    this.#model = model;
+    this.#runtime = runtime;
+    this.#scenes = scenes;
+    this.states = states;
+    const root = weightsRoot(model);
+    this.#options = { weightsRoot: root, taps: 'inputs', contextLength, accuracyLevel: 1, instrument: false };
+  }
+
+  /** Encodes all pictures, into `workDirectory`, and begins all streams with their embeddings. */
+  static async open(
+    checkpoint: Checkpoint,
+    scenes: readonly CalibrationScene[],
+    runtime: Runtime,
+    options: CallOptions & {
+      readonly workDirectory: string;
+      readonly cacheDirectory?: string | undefined;
+      readonly onImage?: ((done: number) => void) | undefined;
+    },
+  ): Promise<LayerRunner> {
+    const { model } = checkpoint;
+    const { hiddenSize } = model.architecture.text;
+    const contextLength = Math.max(...scenes.flatMap(({ samples }) => samples.map(({ tokens }) => tokens.length)));
+    const states: SceneState[] = [];
+    let stateRows = 0;
+    {
+      await using tower = await openVisionTower(checkpoint, {
+        numerics: NUMERICS,
+        contextLength,
+        threads: runtime.threads,
+        cacheDirectory: options.cacheDirectory,
+        signal: options.signal,
+      });
+      using embedding = new EmbeddingTable(model.tensors.get(EMBEDDING)!);
+      for (const [index, scene] of scenes.entries()) {
+        options.signal?.throwIfAborted();
+        const image = await scene.image(options);
+        const encoded = await tower.encode(image);
+        const statesFile = join(options.workDirectory, `states-${index}`);
+        await writeFile(statesFile, encoded);
+        stateRows += encoded.length / hiddenSize;
+        const streams = scene.samples.map(({ tokens, imageTokenIndex }) => ({
+          tokens,
+          imageTokenIndex,
+          hidden: embedding.lookUp(tokens),
+        }));
+        states.push({ streams, statesFile, numTiles: image.numTiles });
+        options.onImage?.(index + 1);
+      }
+    }
+    const sample = new RowSample(hiddenSize, stateRows);
+    for (const { statesFile } of states) sample.add(await readFloats(statesFile));
+    return new LayerRunner(model, runtime, states, sample, contextLength);
+  }
+
+  /** Moves all streams through one layer; returns what its linears received. */
+  async advance(layer: number, signal?: AbortSignal): Promise<LinearInputs> {
+    const { text } = this.#model.architecture;
+    const isCross = text.crossAttentionLayers.includes(layer);
+    const { weightsRoot: root } = this.#options;
+    await using decoder = await this.#runtime.open(emitDecoderLayer(this.#model, this.#options, layer), root);
+    const onlyThis = { ...this.#model.architecture, text: { ...text, crossAttentionLayers: [layer] } };
+    await using cross = isCross
+      ? await this.#runtime.open(emitCrossKeyValue({ ...this.#model, architecture: onlyThis }, this.#options), root)
+      : undefined;
+    const rows = this.#scenes.flatMap(({ streams }) => streams).reduce((sum, { tokens }) => sum + tokens.length, 0);
+    const inputs = new Map<string, RowSample>();
+    for (const scene of this.#scenes) {
+      const image = cross === undefined ? {} : await this.#crossKeyValues(cross, scene, layer);
+      for (const stream of scene.streams) {
+        signal?.throwIfAborted();
+        const feeds = isCross ? { ...image, ...this.#crossFeeds(scene, stream) } : this.#selfFeeds(stream, layer);
+        const shape = [1, stream.tokens.length, text.hiddenSize];
+        const result = await decoder.run({ ...feeds, inputs_embeds: this.#runtime.float(stream.hidden, shape) });
+        stream.hidden = result.hidden!.data.slice();
+        for (const [name, { data, dims }] of Object.entries(result)) {
+          if (!name.startsWith('input.')) continue;
+          const linear = name.slice('input.'.length);
+          const sample = inputs.get(linear) ?? new RowSample(dims[1]!, rows);
+          inputs.set(linear, sample);
+          // Rows before the picture have no part in a cross layer.
+          sample.add(data, isCross ? stream.imageTokenIndex : 0);
+        }
+      }
+    }
+    if (isCross) inputs.set('states', this.states);
+    return inputs;
+  }
+
+  /** After the last layer: what lm_head receives. */
+  headInputs(finalNorm: Float32Array): RowSample {
+    const { hiddenSize, rmsNormEps } = this.#model.architecture.text;
+    const streams = this.#scenes.flatMap((scene) => scene.streams);
+    const sample = new RowSample(
+      hiddenSize,
+      streams.reduce((sum, { tokens }) => sum + tokens.length, 0),
+    );
+    for (const { hidden } of streams) {
+      const normed = new Float32Array(hidden.length);
+      for (let row = 0; row < hidden.length; row += hiddenSize) {
+        let square = 0;
+        for (let i = row; i < row + hiddenSize; i += 1) square += hidden[i]! ** 2;
+        const factor = 1 / Math.sqrt(square / hiddenSize + rmsNormEps);
+        for (let i = 0; i < hiddenSize; i += 1) normed[row + i] = hidden[row + i]! * factor * finalNorm[i]!;
+      }
+      sample.add(normed);
+    }
+    return sample;
+  }
+
+  #selfFeeds({ tokens }: Stream, layer: number): Feeds {
+    const { keyValueHeads, headDim } = this.#model.architecture.text;
+    const rows = tokens.length;
+    const empty = () =>
+      this.#runtime.float(new Float32Array(keyValueHeads * rows * headDim), [1, keyValueHeads, rows, headDim]);
+    return {
+      seqlens_k: this.#runtime.int32([rows - 1], [1]),
+      total_sequence_length: this.#runtime.int32([rows], []),
+      [`past_key.${layer}`]: empty(),
+      [`past_value.${layer}`]: empty(),
+    };
+  }
+
+  #crossFeeds({ numTiles }: SceneState, { tokens, imageTokenIndex }: Stream): Feeds {
+    const rows = tokens.length;
+    const images = [{ tokenIndex: imageTokenIndex, numTiles }];
+    const constants = this.#planConstants();
+    const plan = planCrossAttention({ ...constants, images, firstRow: 0, rows });
+    const keys = keysPerImage(constants, numTiles);
+    const bias = plan.keys === 0 ? new Float32Array(rows * keys) : plan.bias;
+    return {
+      cross_attention_bias: this.#runtime.float(bias, [1, 1, rows, keys]),
+      cross_attention_rows: this.#runtime.float(plan.attentionRows, [1, rows, 1]),
+      cross_mlp_rows: this.#runtime.float(plan.mlpRows, [1, rows, 1]),
+    };
+  }
+
+  async #crossKeyValues(cross: Session, { statesFile }: SceneState, layer: number): Promise<Feeds> {
+    const states = await readFloats(statesFile);
+    const { hiddenSize } = this.#model.architecture.text;
+    const shape = [states.length / hiddenSize, hiddenSize];
+    const made = await cross.run({ cross_attention_states: this.#runtime.float(states, shape) });
+    const names = [`cross_key.${layer}`, `cross_value.${layer}`];
+    return Object.fromEntries(names.map((name) => [name, this.#runtime.float(made[name]!.data, made[name]!.dims)]));
+  }
+
+  #planConstants() {
+    const { vision } = this.#model.architecture;
+    const { tokensPerTile } = visionGeometry(vision);
+    return { tokensPerTile, maxNumTiles: vision.maxNumTiles, numerics: NUMERICS } as const;
+  }
+}
+
+async function readFloats(file: string): Promise<Float32Array> {
+  const bytes = await readFile(file);
+  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}

@@ -1,0 +1,184 @@
+/** Runs that do not end as they should: killed, aborted, at the same time, on a disk that fills up. */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { quantizeCheckpoint } from '#calibration/quantize.js';
+import { licenceQuestion } from '#calibration/quantize-cli.js';
+import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import { randomScenes } from '../../support/calibration-scenes.js';
+import { copyCheckpoint, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+
+const TINY = join(GOLDEN, 'tiny-a');
+const OPTIONS = { source: TINY, groupSize: 32, journalBytes: 1, shardBytes: 300_000 } as const;
+
+function hashOf(folder: string): string {
+  const hash = createHash('sha256');
+  for (const file of readdirSync(folder).sort()) hash.update(file).update(readFileSync(join(folder, file)));
+  return hash.digest('hex');
+}
+
+async function undisturbed(): Promise<string> {
+  const output = join(temporaryFolder(), 'out');
+  await quantizeCheckpoint({ ...OPTIONS, output });
+  return hashOf(output);
+}
+
+/** A process that quantises up to `bytes` and then stands still. */
+async function standing(output: string, bytes: number) {
+  const module = fileURLToPath(new URL('../../../dist/calibration/quantize.js', import.meta.url));
+  const code = `
+    import { quantizeCheckpoint } from ${JSON.stringify(module)};
+    const onProgress = ({ done }) => {
+      if (done < ${bytes}) return;
+      require('node:fs').writeSync(1, 'standing\\n');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    };
+    await quantizeCheckpoint({ ...${JSON.stringify({ ...OPTIONS, output })}, onProgress });`;
+  const text = `import { createRequire } from 'node:module'; const require = createRequire('/');${code}`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', text], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  return child;
+}
+
+describe('a quantising run', () => {
+  it('keeps others from its output while it lives, and is taken up with identical bytes after a kill', async () => {
+    const folder = temporaryFolder();
+    const output = join(folder, 'out');
+    const child = await standing(output, 500_000);
+    await expect(quantizeCheckpoint({ ...OPTIONS, output })).rejects.toMatchObject({
+      code: 'ERR_PREPARE_LOCKED',
+      message: expect.stringContaining(`Process ${child.pid}`),
+    });
+    expect(existsSync(output)).toBe(false);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+
+    const seen: number[] = [];
+    await quantizeCheckpoint({ ...OPTIONS, output, onProgress: ({ done }) => seen.push(done) });
+    expect(seen[0]).toBeGreaterThan(300_000); // not from the start
+    expect(hashOf(output)).toBe(await undisturbed());
+    expect(readdirSync(folder)).toEqual(['out']);
+  }, 60_000);
+
+  it('keeps out a second call of the same process', async () => {
+    const folder = temporaryFolder();
+    const output = join(folder, 'out');
+    const results = await Promise.allSettled([
+      quantizeCheckpoint({ ...OPTIONS, output }),
+      quantizeCheckpoint({ ...OPTIONS, output }),
+    ]);
+    const failed = results.filter((result) => result.status === 'rejected');
+    expect(failed).toHaveLength(1);
+    expect(failed[0]!.reason).toMatchObject({ code: 'ERR_PREPARE_LOCKED' });
+    expect(readdirSync(folder)).toEqual(['out']);
+  });
+
+  it('that was aborted goes on with what it had, and starts anew with other options', async () => {
+    const folder = temporaryFolder();
+    const output = join(folder, 'out');
+    const abortAt = async (bytes: number, change = {}) => {
+      const controller = new AbortController();
+      const onProgress = ({ done }: { done: number }) => {
+        if (done >= bytes) controller.abort(new Error('enough'));
+      };
+      const { signal } = controller;
+      await expect(quantizeCheckpoint({ ...OPTIONS, output, signal, onProgress, ...change })).rejects.toThrow('enough');
+    };
+    await abortAt(500_000, { lmHead: 'int4' });
+    expect(readdirSync(folder)).toEqual(['.out.partial']);
+    const seen: number[] = [];
+    await abortAt(700_000);
+    await quantizeCheckpoint({ ...OPTIONS, output, onProgress: ({ done }) => seen.push(done) });
+    expect(seen[0]).toBeGreaterThan(500_000);
+    expect(hashOf(output)).toBe(await undisturbed());
+    expect(readdirSync(folder)).toEqual(['out']);
+  });
+
+  it('that was aborted while calibrating does not search decided layers again', async () => {
+    const folder = temporaryFolder();
+    const output = join(folder, 'out');
+    const { model } = await openCheckpoint(TINY);
+    const calibrate = randomScenes(model, 2, 1);
+    const cacheDirectory = join(folder, 'cache');
+    const options = { ...OPTIONS, calibrate, cacheDirectory, threads: 1, method: 'awq', output } as const;
+    const controller = new AbortController();
+    const onProgress = ({ phase, done }: { phase: string; done: number }) => {
+      if (phase === 'calibrate: layers' && done === 3) controller.abort(new Error('enough'));
+    };
+    await expect(quantizeCheckpoint({ ...options, signal: controller.signal, onProgress })).rejects.toThrow('enough');
+    const decided = readdirSync(join(folder, '.out.partial', 'calibration')).filter((name) => /^layer-/.test(name));
+    expect(decided).toEqual(['layer-0.safetensors', 'layer-1.safetensors', 'layer-2.safetensors']);
+    await quantizeCheckpoint(options);
+    const again = join(folder, 'again');
+    await quantizeCheckpoint({ ...options, output: again });
+    expect(hashOf(output)).toBe(hashOf(again));
+  });
+
+  it('on a disk that fills up says so and leaves nothing', async () => {
+    const folder = temporaryFolder();
+    const file = await open(join(folder, 'any'), 'w');
+    const prototype = Object.getPrototypeOf(file) as { write: (...args: unknown[]) => Promise<unknown> };
+    await file.close();
+    const { write } = prototype;
+    let writes = 0;
+    const spy = vi.spyOn(prototype, 'write').mockImplementation(function (this: unknown, ...args: unknown[]) {
+      writes += 1;
+      if (writes <= 40) return write.apply(this, args);
+      return Promise.reject(Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' }));
+    });
+    onTestFinished(() => spy.mockRestore());
+    await expect(quantizeCheckpoint({ ...OPTIONS, output: join(folder, 'out') })).rejects.toMatchObject({
+      code: 'ERR_DISK_FULL',
+      retryable: true,
+    });
+    expect(writes).toBe(41);
+    expect(readdirSync(folder)).toEqual(['any']);
+  });
+
+  it('takes over a lock that was cut short, once its owner cannot be told', async () => {
+    const folder = temporaryFolder();
+    mkdirSync(join(folder, '.out.partial'));
+    writeFileSync(join(folder, '.out.partial', 'lock'), '{"pid":');
+    await quantizeCheckpoint({ ...OPTIONS, output: join(folder, 'out') });
+    expect(readdirSync(folder)).toEqual(['out']);
+  });
+});
+
+describe('the Llama licence', () => {
+  it('is confirmed by typing, with the notice for the European Union, and its papers come along', async () => {
+    const source = copyCheckpoint();
+    writeFileSync(join(source, 'LICENSE.txt'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n…');
+    writeFileSync(join(source, 'USE_POLICY.md'), 'Llama 3.2 Acceptable Use Policy');
+    writeFileSync(join(source, 'NOTICE'), 'their notice');
+    const output = join(temporaryFolder(), 'Llama-out');
+    const log: string[] = [];
+    const run = (answer: string) =>
+      quantizeCheckpoint({
+        source,
+        output,
+        groupSize: 32,
+        confirmLlamaLicense: licenceQuestion(async (question) => {
+          expect(question).toContain('Type "I accept"');
+          return answer;
+        }),
+        logger: { log: (_, message) => log.push(message) },
+      });
+    await expect(run('yes')).rejects.toMatchObject({
+      code: 'ERR_LICENSE_NOT_ACCEPTED',
+      message: expect.stringContaining('European Union'),
+    });
+    expect(log.join('\n')).toContain('European Union');
+    await run('I accept\n');
+    expect(readFileSync(join(output, 'USE_POLICY.md'), 'utf8')).toBe('Llama 3.2 Acceptable Use Policy');
+    expect(readFileSync(join(output, 'NOTICE'), 'utf8')).toBe('their notice');
+    expect(existsSync(join(output, 'LICENSE.txt'))).toBe(true);
+  });
+});
