@@ -16,6 +16,7 @@ import type {
 } from './engine.js';
 import { checkForward, checkProcessedImage } from './engine-checks.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
+import { TrackedSequence } from './tracked-sequence.js';
 import { WorkerChannel } from './worker-channel.js';
 
 type Channel = WorkerChannel<OnnxRequests, OnnxNotice>;
@@ -63,15 +64,15 @@ export class OnnxEngine implements Engine {
     this.#openGeneration = this.#channel.generation;
   }
 
-  /** @internal Requests can be sent at once, in the order of the calls. */
-  get isOpen(): boolean {
+  /** Requests can be sent at once, in the order of the calls. */
+  get #isOpen(): boolean {
     return this.#channel.alive && this.#openGeneration === this.#channel.generation;
   }
 
   async encodeImage(image: ProcessedImage, options: CallOptions = {}): Promise<ImageState> {
     this.#checkUsable(options);
     checkProcessedImage(image, this.#open.architecture.vision);
-    if (!this.isOpen) await this.start(options);
+    if (!this.#isOpen) await this.start(options);
     const id = this.#nextId++;
     const { pixelValues, aspectRatioId, numTiles } = image;
     const generation = this.#channel.generation;
@@ -88,7 +89,21 @@ export class OnnxEngine implements Engine {
 
   createSequence(): Sequence {
     this.#checkUsable();
-    return new OnnxSequence(this, this.#nextId++);
+    const id = this.#nextId++;
+    /** Of the worker that holds the tokens; undefined before the first call. */
+    let generation: number | undefined;
+    return new TrackedSequence({
+      check: (length, tokens, options) => this.#checkForward(length, tokens, options),
+      forward: async (length, tokens, options) => {
+        if (!this.#isOpen) await this.start(options);
+        if (length > 0 && generation !== this.generation) throw lostState('sequence');
+        generation = this.generation;
+        return await this.#forward(id, length, tokens, options);
+      },
+      release: () => {
+        if (generation !== undefined) this.send('disposeSequence', { sequence: id }, generation);
+      },
+    });
   }
 
   /** Terminates the worker as a crash would. */
@@ -112,8 +127,7 @@ export class OnnxEngine implements Engine {
     this.#channel.request(method, request as never).catch(() => {});
   }
 
-  /** @internal */
-  async forward(
+  async #forward(
     sequence: number,
     position: number,
     tokens: Int32Array,
@@ -125,8 +139,7 @@ export class OnnxEngine implements Engine {
     return this.#cancellable(this.#channel.request('forward', request), options, stop);
   }
 
-  /** @internal */
-  checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
+  #checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
     this.#checkUsable(options);
     checkForward({ info: this.info, architecture: this.#open.architecture, length }, tokens, options);
     for (const { image } of options.images) {
@@ -199,60 +212,6 @@ class OnnxImageState implements ImageState {
     if (this.#disposed) return;
     this.#disposed = true;
     this.engine.send('disposeImage', { image: this.id }, this.#generation);
-  }
-}
-
-class OnnxSequence implements Sequence {
-  readonly #engine: OnnxEngine;
-  readonly #id: number;
-  #generation: number | undefined;
-  #length = 0;
-  #running = false;
-  #disposed = false;
-
-  constructor(engine: OnnxEngine, id: number) {
-    this.#engine = engine;
-    this.#id = id;
-  }
-
-  get length(): number {
-    return this.#length;
-  }
-
-  async forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult> {
-    this.#checkUsable();
-    this.#engine.checkForward(this.#length, tokens, options);
-    this.#running = true;
-    try {
-      if (!this.#engine.isOpen) await this.#engine.start(options);
-      if (this.#length > 0 && this.#generation !== this.#engine.generation) throw lostState('sequence');
-      this.#generation = this.#engine.generation;
-      const result = await this.#engine.forward(this.#id, this.#length, tokens, options);
-      this.#length += tokens.length;
-      return result;
-    } finally {
-      this.#running = false;
-    }
-  }
-
-  truncate(length: number): void {
-    this.#checkUsable();
-    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
-      const expected = `a whole number of 0 to ${this.#length}, the tokens in the sequence`;
-      throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a length as ${expected}, but received ${length}.`);
-    }
-    this.#length = length;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    if (this.#generation !== undefined) this.#engine.send('disposeSequence', { sequence: this.#id }, this.#generation);
-  }
-
-  #checkUsable(): void {
-    if (this.#disposed) throw new SdkError('ERR_DISPOSED', 'The sequence was disposed; create another one.');
-    if (this.#running) throw new SdkError('ERR_BUSY', 'The sequence is computing; await the running call first.');
   }
 }
 

@@ -18,6 +18,7 @@ import type {
 } from '../engine.js';
 import { checkCount, checkForward, checkProcessedImage, resolveContextLength } from '../engine-checks.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
+import { TrackedSequence } from '../tracked-sequence.js';
 import { openVisionTower, type VisionTower } from '../vision-tower.js';
 import type { CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { abortable, type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
@@ -122,7 +123,7 @@ class CpuEngine implements Engine {
     const { tileSize, patchSize } = this.#architecture.vision;
     const tokensPerTile = Math.floor(tileSize / patchSize) ** 2 + 1;
     const visible = image.numTiles * tokensPerTile;
-    const made = await this.enqueue(options, (flag) =>
+    const made = await this.#enqueue(options, (flag) =>
       engineAddon().encodeCpuImage(this.#decoder.handle, features, visible, flag),
     );
     return new CpuImageState(this, this.#nextId++, image.numTiles, made.sizeBytes, made.handle);
@@ -130,7 +131,12 @@ class CpuEngine implements Engine {
 
   createSequence(): Sequence {
     this.#checkUsable();
-    return new CpuSequence(this, engineAddon().createCpuSequence(this.#decoder.handle));
+    const handle = engineAddon().createCpuSequence(this.#decoder.handle);
+    return new TrackedSequence({
+      check: (length, tokens, options) => this.#checkForward(length, tokens, options),
+      forward: (length, tokens, options) => this.#forward(handle, length, tokens, options),
+      release: () => this.release(handle),
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -144,8 +150,8 @@ class CpuEngine implements Engine {
     await this.#resources[Symbol.asyncDispose]();
   }
 
-  /** @internal Appends `tokens` behind the first `length` tokens of the native sequence. */
-  async forward(
+  /** Appends `tokens` behind the first `length` tokens of the native sequence. */
+  async #forward(
     sequence: CpuSequenceHandle,
     length: number,
     tokens: Int32Array,
@@ -158,7 +164,7 @@ class CpuEngine implements Engine {
     const ids = tokens.slice(); // the call may wait, and the caller's array is the caller's
     const all = options.logits === 'all';
     const rows = all ? ids.length : 1;
-    const running = this.enqueue(options, async (flag) => {
+    const running = this.#enqueue(options, async (flag) => {
       // What an aborted call or a truncation left there is forgotten here, where nothing else uses the sequence.
       addon.truncateCpuSequence(sequence, length);
       const logits = new Float32Array(rows * this.info.vocabularySize);
@@ -168,8 +174,8 @@ class CpuEngine implements Engine {
     return this.#orAborted(running, options);
   }
 
-  /** @internal Runs a native call when those before it have ended; calls aborted while they wait do not start. */
-  enqueue<T>({ signal }: CallOptions, call: (flag: Int32Array) => Promise<T>): Promise<T> {
+  /** Runs a native call when those before it have ended; calls aborted while they wait do not start. */
+  #enqueue<T>({ signal }: CallOptions, call: (flag: Int32Array) => Promise<T>): Promise<T> {
     const work = this.#queue.then(() => abortable([signal, this.#closing.signal], call));
     this.#queue = work.catch(() => {});
     return work;
@@ -180,8 +186,7 @@ class CpuEngine implements Engine {
     this.#queue = this.#queue.then(() => engineAddon().releaseCpuHandle(handle));
   }
 
-  /** @internal */
-  checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
+  #checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
     this.#checkUsable(options);
     checkForward({ info: this.info, architecture: this.#architecture, length }, tokens, options);
     for (const { image } of options.images) {
@@ -237,56 +242,5 @@ class CpuImageState implements ImageState {
     if (this.#disposed) return;
     this.#disposed = true;
     this.engine.release(this.handle);
-  }
-}
-
-class CpuSequence implements Sequence {
-  readonly #engine: CpuEngine;
-  readonly #handle: CpuSequenceHandle;
-  #length = 0;
-  #running = false;
-  #disposed = false;
-
-  constructor(engine: CpuEngine, handle: CpuSequenceHandle) {
-    this.#engine = engine;
-    this.#handle = handle;
-  }
-
-  get length(): number {
-    return this.#length;
-  }
-
-  async forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult> {
-    this.#checkUsable();
-    this.#engine.checkForward(this.#length, tokens, options);
-    const added = tokens.length;
-    this.#running = true;
-    try {
-      const result = await this.#engine.forward(this.#handle, this.#length, tokens, options);
-      this.#length += added;
-      return result;
-    } finally {
-      this.#running = false;
-    }
-  }
-
-  truncate(length: number): void {
-    this.#checkUsable();
-    if (!Number.isInteger(length) || length < 0 || length > this.#length) {
-      const expected = `a whole number of 0 to ${this.#length}, the tokens in the sequence`;
-      throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a length as ${expected}, but received ${length}.`);
-    }
-    this.#length = length;
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    this.#engine.release(this.#handle);
-  }
-
-  #checkUsable(): void {
-    if (this.#disposed) throw new SdkError('ERR_DISPOSED', 'The sequence was disposed; create another one.');
-    if (this.#running) throw new SdkError('ERR_BUSY', 'The sequence is computing; await the running call first.');
   }
 }
