@@ -14,6 +14,7 @@ import { evaluateModel } from './evaluation/run-model.js';
 import { readScenes, renderScenes, type Scene, VARIANTS, type Variant } from './evaluation/scenes.js';
 import type { Scores } from './evaluation/scores.js';
 import { quantizeCheckpoint } from './quantize.js';
+import type { QuantizeMethod } from './quantize-plan.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
 
@@ -25,6 +26,7 @@ interface Arguments {
   readonly seed: string;
   readonly variant: Variant | 'all';
   readonly weights: Weights | 'both';
+  readonly method: QuantizeMethod;
   readonly backend: NonNullable<LoadModelOptions['backend']>;
   readonly threads?: number;
   readonly checkpoint: string;
@@ -46,6 +48,11 @@ function parseArguments(argv: readonly string[]): Arguments {
     .option('--seed <text>', 'any text; other seeds give other scenes', '1')
     .addOption(new Option('--variant <name>', 'rendering').choices([...VARIANTS, 'all']).default('plain'))
     .addOption(new Option('--weights <kind>', 'weights to run').choices([...WEIGHTS, 'both']).default('both'))
+    .addOption(
+      new Option('--method <name>', 'how int4 is made; awq calibrates with the pictures beside the checkpoint')
+        .choices(['rtn', 'awq'])
+        .default('rtn'),
+    )
     .addOption(new Option('--backend <name>', 'engine').choices(['auto', 'cpu', 'onnx']).default('auto'))
     .option('--threads <number>', 'threads of the engine', wholeNumber)
     .option('--checkpoint <folder>', 'model to measure', join(demoModel, 'checkpoint'))
@@ -93,7 +100,8 @@ async function measure(
   let directory = args.checkpoint;
   if (weights === 'int4') {
     progress('quantising to int4');
-    directory = (await quantizeCheckpoint({ source: args.checkpoint, output: join(temporary, 'int4') })).directory;
+    const { checkpoint: source, method } = args;
+    directory = (await quantizeCheckpoint({ source, output: join(temporary, 'int4'), method })).directory;
   }
   const cacheDirectory = join(temporary, 'cache'); // nothing of an evaluation stays
   await using model = await loadModel(directory, { backend: args.backend, threads: args.threads, cacheDirectory });

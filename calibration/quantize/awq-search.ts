@@ -12,8 +12,8 @@ const EXPONENTS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1] as const;
 /** Parts of the largest weight that the scale reaches; above 1 nothing is cut off at all. */
 const CLIP_RATIOS = [1, 1.06, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6] as const;
 /**
- * What a change must save of the error. A few percent on a sample are not worth it: a model that was trained for its
- * grid loses more by leaving it (measured on the demo model), and where outliers make factors pay they save far more.
+ * What a change must save of the error. A few percent of a layer's error on a sample are no gain at the end of the model
+ * (measured on the demo model, test/bench/NOTES.md), and where outliers make factors pay they save far more.
  */
 const SCALE_GAIN = 0.25;
 const CLIP_GAIN = 0.1;

@@ -1,5 +1,5 @@
-/** Rows kept of all that go into a linear: at most 1024, evenly spread over the text of all samples. */
-const MAX_ROWS = 1024;
+/** Rows kept of all that go into a linear: at most 2048, evenly spread over the text of all samples. */
+const MAX_ROWS = 2048;
 
 export class RowSample {
   readonly columns: number;

@@ -11,6 +11,7 @@ import { compare, klDivergence, predict } from '#calibration/quantize/divergence
 import { feedbackFactors, roundWithFeedback } from '#calibration/quantize/error-feedback.js';
 import { RowSample } from '#calibration/quantize/row-sample.js';
 import { quantizeCheckpoint } from '#calibration/quantize.js';
+import { quantizeReport } from '#calibration/quantize-report.js';
 import { bf16Value, groupScales, quantizeRows } from '#calibration/round-to-nearest.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { createRandom } from '#sdk/engine/index.js';
@@ -129,6 +130,19 @@ describe('awq', () => {
     };
     expect(await divergence('awq')).toBeLessThan(await divergence('rtn'));
   });
+
+  it('diverges less on the demo model at group 128, on scenes that took no part in calibration', async () => {
+    const lines = await quantizeReport({
+      checkpoint: join(DEMO, 'checkpoint'),
+      data: join(DEMO, 'evaluation', 'scenes.jsonl'),
+      scenes: 16,
+      groups: [128],
+      threads: 1,
+    });
+    const [rtn, awq] = ['rtn', 'awq'].map((method) => lines.find((line) => line.method === method)!);
+    expect(rtn!.rows).toBeGreaterThan(100);
+    expect(awq!.meanKl).toBeLessThan(rtn!.meanKl);
+  }, 300_000);
 
   it('makes the same bytes every time', async () => {
     const folder = temporaryFolder();
