@@ -43,7 +43,7 @@ def main():
     draw.text((LEFT, 8), "Training accuracy, means over a minute and smoothed, against pictures seen; grey: learning rate", fill="black", font=font)
     draw.line([(x_of(n), y_of(by_images[n]["rate"])) for n in images], fill=(190, 190, 190), width=2)
     for row, (key, name, colour) in enumerate(SERIES):
-        points = [(n, by_images[n][key]) for n in images if key in by_images[n]]
+        points = [(n, v) for n in images if (v := by_images[n].get(key)) is not None and v == v]      # v != v: not a number
         if len(points) > 1:
             values = smooth([v for _, v in points])
             draw.line([(x_of(n), y_of(v)) for (n, _), v in zip(points, values)], fill=colour, width=2)

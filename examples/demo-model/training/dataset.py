@@ -128,7 +128,7 @@ def build_row(rng, scene, layout, length, avoid):
 
 def make_sample(rng, layout, length, avoid=HELD_OUT):
     w, h = frame_size(rng)
-    scene = sample_scene(rng, w / h, avoid, more_signs=0.12)      # reading takes the most practice
+    scene = sample_scene(rng, w / h, avoid, more_signs=0.25)      # reading takes the most practice
     light = rng.choices(["plain", "dark", "bright"], [64, 20, 16])[0]
     image = photograph(draw_scene(scene, w, h), rng, light)
     tiles, count, aspect, (rows, cols), size = process(image, TILE, MAX_TILES)

@@ -71,7 +71,7 @@ class DenseHeads(nn.Module):
         things = on_thing.nonzero().squeeze(1)
         x = per_patch.index_select(0, things)
         written = (values["character"] < len(CHARACTERS)).nonzero().squeeze(1)
-        read = (outputs[3][written].argmax(-1) == values["character"][written]).float().mean().item()
+        read = {"charAcc": (outputs[3][written].argmax(-1) == values["character"][written]).float().mean().item()} if len(written) else {}
         accuracy = (outputs[0][things].argmax(-1) == column["class"][things]).float().mean().item()
         out = self.thing(x).float().split([n for _, n, _ in OBJECT_HEADS], -1)
         for (name, _, weight), o in zip(OBJECT_HEADS, out):
@@ -80,7 +80,7 @@ class DenseHeads(nn.Module):
         self.special_losses(losses, x, column, things)
         total = self.total(states[:, :, 0].mean(1)).float()
         losses["total"] = (0.2, F.cross_entropy(total, batch["objects"]))
-        return sum(w * l for w, l in losses.values()), {k: l.item() for k, (_, l) in losses.items()} | {"patchAcc": accuracy, "charAcc": read}
+        return sum(w * l for w, l in losses.values()), {k: l.item() for k, (_, l) in losses.items()} | {"patchAcc": accuracy} | read
 
     def box_losses(self, losses, x, things, known):
         box = known[things][:, FIELDS.index("x1"):FIELDS.index("y2") + 1]

@@ -101,8 +101,8 @@ class Log:
         self.sums, self.n, self.at = {}, 0, now
 
 
-def train(rank, args, shared, barrier, queue, state):
-    """One process. The first one has the schedule, the log and the files; `state` is what a saved file held."""
+def train(rank, args, shared, barrier, queue):
+    """One process. The first one has the schedule, the log and the files."""
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     tokenizer = Tokenizer.load(CHECKPOINT / "tokenizer.json")
@@ -111,6 +111,7 @@ def train(rank, args, shared, barrier, queue, state):
     initialise(model, tokenizer.numbers)
     if args.init_from:
         load_published(model, read_safetensors(args.init_from / "model.safetensors"))
+    state = torch.load(args.resume) if args.resume else None
     if state:
         model.load_state_dict(state["model"])
         heads.load_state_dict(state["heads"])
@@ -162,19 +163,18 @@ def main():
     args = arguments()
     args.run.mkdir(parents=True, exist_ok=True)
     context = mp.get_context("spawn")
-    state = torch.load(args.resume) if args.resume else None
+    start = torch.load(args.resume)["step"] if args.resume else 0
     model = Mllama(model_config())
     shared = Shared(Layout(model, DenseHeads(model.config["text_config"]["hidden_size"], model.vision_model)).size, args.processes)
     queues = [context.Queue(4) for _ in range(args.processes)]
     barrier = context.Barrier(args.processes)
     children = [context.Process(target=worker, daemon=True,
-                                args=(queues, CHECKPOINT / "tokenizer.json", args.seed, args.batch, args.length,
-                                      state["step"] if state else 0))]
-    children += [context.Process(target=train, args=(r, args, shared, barrier, queues[r], state), daemon=True)
+                                args=(queues, CHECKPOINT / "tokenizer.json", args.seed, args.batch, args.length, start))]
+    children += [context.Process(target=train, args=(r, args, shared, barrier, queues[r]), daemon=True)
                  for r in range(1, args.processes)]
     for child in children:
         child.start()
-    train(0, args, shared, barrier, queues[0], state)
+    train(0, args, shared, barrier, queues[0])
     children[0].terminate()
 
 
