@@ -92,8 +92,21 @@ async function ask(
   }
 }
 
+/**
+ * Aborts with `signal` or after the duration. With a timer of its own: on Node 20 `AbortSignal.any` holds its sources
+ * weakly, so an `AbortSignal.timeout` that nobody else holds may be collected and never fire.
+ */
 function endSignal(signal: AbortSignal, durationMs: number | undefined): AbortSignal {
-  return durationMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(durationMs)]);
+  if (durationMs === undefined) return signal;
+  const end = new AbortController();
+  const timer = setTimeout(() => end.abort(), durationMs);
+  const onAbort = () => {
+    clearTimeout(timer);
+    end.abort();
+  };
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  return end.signal;
 }
 
 /** Resolves when the promise does or the signal aborts, whichever is first. */
