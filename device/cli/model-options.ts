@@ -12,6 +12,7 @@ export interface ModelCommandOptions {
   readonly backend: NonNullable<LoadModelOptions['backend']>;
   readonly numerics: NonNullable<LoadModelOptions['numerics']>;
   readonly int4?: true;
+  readonly acceptLlamaLicense?: true;
   readonly threads?: number;
   readonly cache?: string;
   readonly verbose?: true;
@@ -27,6 +28,7 @@ export function addModelOptions(command: Command): Command {
         .default('meta'),
     )
     .option('--int4', 'quantise the model first, into the cache folder, once')
+    .option('--accept-llama-license', 'with --int4: you accept the licence of a model under the Llama licence')
     .option('--threads <count>', 'default: the physical cores', parseCount)
     .option('--cache <directory>', 'where prepared files are kept; default ~/.cache/scenebus')
     .option('--verbose', 'say what is done on the way');
@@ -44,7 +46,9 @@ export async function loadForCommand(
     onProgress: progress.onProgress,
     signal,
   };
-  const directory = options.int4 ? await int4Folder(options.model, shared) : options.model;
+  const directory = options.int4
+    ? await int4Folder(options.model, { ...shared, acceptLlamaLicense: options.acceptLlamaLicense })
+    : options.model;
   const { backend, numerics, threads } = options;
   return await loadModel(directory, { backend, numerics, threads, ...shared });
 }

@@ -29,6 +29,10 @@ export const modelSchema = z
       .enum(['none', 'int4'])
       .default('none')
       .meta({ title: 'Quantise at first start', description: 'int4: into the cache folder, once; the source stays' }),
+    acceptLlamaLicense: z.boolean().default(false).meta({
+      title: 'Llama licence accepted',
+      description: 'Needed to quantise a model under the Llama Community License: its owner has read and accepts it',
+    }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
     cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),

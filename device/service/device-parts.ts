@@ -5,9 +5,10 @@ import type { DeviceParts } from './device-service.js';
 /** The real thing: cameras through OpenCV, models through the SDK. */
 export const deviceParts: DeviceParts = {
   openCamera,
-  async loadModel({ directory, quantize, ...model }, call) {
+  async loadModel({ directory, quantize, acceptLlamaLicense, ...model }, call) {
     const { cacheDirectory } = model;
-    const folder = quantize === 'int4' ? await int4Folder(directory, { cacheDirectory, ...call }) : directory;
+    const int4 = { cacheDirectory, acceptLlamaLicense, ...call };
+    const folder = quantize === 'int4' ? await int4Folder(directory, int4) : directory;
     return loadModel(folder, { ...model, ...call });
   },
 };
