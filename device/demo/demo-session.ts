@@ -100,6 +100,7 @@ function endSignal(signal: AbortSignal, durationMs: number | undefined): AbortSi
   if (durationMs === undefined) return signal;
   const end = new AbortController();
   const timer = setTimeout(() => end.abort(), durationMs);
+  timer.unref(); // what runs keeps the process alive; a demo that failed does not wait for its time
   const onAbort = () => {
     clearTimeout(timer);
     end.abort();
