@@ -1,0 +1,89 @@
+#pragma once
+#include <cstddef>
+#include <string>
+
+/**
+ * The few declarations of the CUDA driver API that we call, written out so that no CUDA header is needed to build. They
+ * are a stable binary interface; the names with `_v2` are what cuda.h maps the plain names to.
+ */
+namespace scenebus::cuda::driver {
+
+using Result = int;
+using DeviceOrdinal = int;
+using Context = struct ContextOpaque*;
+using Module = struct ModuleOpaque*;
+using Function = struct FunctionOpaque*;
+using Graph = struct GraphOpaque*;
+using GraphExecHandle = struct GraphExecOpaque*;
+using Pointer = unsigned long long;
+
+constexpr Result kSuccess = 0;
+constexpr Result kErrorOutOfMemory = 2;
+constexpr Result kErrorNoDevice = 100;
+constexpr Result kErrorNoBinaryForGpu = 209;
+
+// CUdevice_attribute
+constexpr int kAttributeMultiprocessorCount = 16;
+constexpr int kAttributeIntegrated = 18;
+constexpr int kAttributeComputeMajor = 75;
+constexpr int kAttributeComputeMinor = 76;
+constexpr int kAttributeSharedPerBlockOptIn = 97;
+
+// CUfunction_attribute
+constexpr int kFunctionMaxDynamicShared = 8;
+
+constexpr unsigned kStreamNonBlocking = 1;
+/** Other threads may make any call while we capture; only ours is held to the rules. */
+constexpr int kCaptureThreadLocal = 1;
+
+struct Api {
+  Result (*init)(unsigned);
+  Result (*driverGetVersion)(int*);
+  Result (*deviceGetCount)(int*);
+  Result (*deviceGet)(DeviceOrdinal*, int);
+  Result (*deviceGetName)(char*, int, DeviceOrdinal);
+  Result (*deviceGetAttribute)(int*, int, DeviceOrdinal);
+  Result (*deviceTotalMem)(std::size_t*, DeviceOrdinal);
+  Result (*primaryContextRetain)(Context*, DeviceOrdinal);
+  Result (*primaryContextRelease)(DeviceOrdinal);
+  Result (*contextSetCurrent)(Context);
+  Result (*memGetInfo)(std::size_t*, std::size_t*);
+  Result (*memAlloc)(Pointer*, std::size_t);
+  Result (*memFree)(Pointer);
+  Result (*memHostAlloc)(void**, std::size_t, unsigned);
+  Result (*memFreeHost)(void*);
+  Result (*streamCreate)(void**, unsigned);
+  Result (*streamDestroy)(void*);
+  Result (*streamSynchronize)(void*);
+  Result (*copyToDevice)(Pointer, const void*, std::size_t, void*);
+  Result (*copyToHost)(void*, Pointer, std::size_t, void*);
+  Result (*copyOnDevice)(Pointer, Pointer, std::size_t, void*);
+  Result (*memset8)(Pointer, unsigned char, std::size_t, void*);
+  Result (*moduleLoadData)(Module*, const void*);
+  Result (*moduleUnload)(Module);
+  Result (*moduleGetFunction)(Function*, Module, const char*);
+  Result (*functionSetAttribute)(Function, int, int);
+  Result (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
+                         void**);
+  Result (*streamBeginCapture)(void*, int);
+  Result (*streamEndCapture)(void*, Graph*);
+  Result (*graphInstantiate)(GraphExecHandle*, Graph, unsigned long long);
+  Result (*graphLaunch)(GraphExecHandle, void*);
+  Result (*graphExecDestroy)(GraphExecHandle);
+  Result (*graphDestroy)(Graph);
+  Result (*eventCreate)(void**, unsigned);
+  Result (*eventDestroy)(void*);
+  Result (*eventRecord)(void*, void*);
+  Result (*eventSynchronize)(void*);
+  Result (*eventElapsedTime)(float*, void*, void*);
+  Result (*getErrorName)(Result, const char**);
+  Result (*getErrorString)(Result, const char**);
+};
+
+/** Opens the library once for the process. CudaError ERR_NATIVE_UNAVAILABLE names the file or the symbol that is missing. */
+const Api& load();
+
+/** The same with a library of another name: for tests. */
+Api loadFrom(const std::string& library);
+
+} // namespace scenebus::cuda::driver
