@@ -2,15 +2,46 @@
 import type { TextArchitecture } from './architecture.js';
 import { type GraphBuilder, MICROSOFT, type Value } from './builder.js';
 
-const LOWEST_FLOAT = -3.4028234663852886e38;
+export const LOWEST_FLOAT = -3.4028234663852886e38;
 /** GroupQueryAttention of ONNX Runtime 1.30 takes head sizes that are multiples of this when it rotates. */
 const FUSED_HEAD_MULTIPLE = 16;
 
+/** What sets the lowerings apart inside attention. */
+export interface AttentionOperators {
+  /** `[kvHeads, group·R, headDim]` times `[kvHeads, K, headDim]`, scaled: `[kvHeads, group·R, K]`. */
+  scores(query: Value, key: Value): Value;
+  /** `[kvHeads, group, R, K]` to weights over the keys. */
+  weights(scores: Value): Value;
+}
+
 /**
- * `query [R, heads, headDim]`, `key`, `value [kvHeads, K, headDim]`, `bias [.., R, K]` → `[R, heads·headDim]`.
+ * `query [R, heads, headDim]`, `key`, `value [kvHeads, K, headDim]` → `[R, heads·headDim]`.
  * The query heads that share a key head are laid one under another, so keys and values are never repeated.
  */
 export function groupedAttention(
+  b: GraphBuilder,
+  text: Pick<TextArchitecture, 'attentionHeads' | 'keyValueHeads' | 'headDim'>,
+  query: Value,
+  key: Value,
+  value: Value,
+  operators: AttentionOperators,
+): Value {
+  const { attentionHeads, keyValueHeads, headDim } = text;
+  const group = attentionHeads / keyValueHeads;
+  const stacked = b.reshape(b.transpose(query, [1, 0, 2]), [keyValueHeads, -1, headDim]); // [kvHeads, group·R, headDim]
+  const scores = operators.scores(stacked, key);
+  const rows = b.dimension(query, 0);
+  const keys = b.dimension(key, 1);
+  const perHead = b.node('Reshape', [scores, b.concat([b.ints([keyValueHeads, group]), rows, keys], 0)]);
+  const weights = operators.weights(perHead);
+  const flat = b.node('Reshape', [weights, b.concat([b.ints([keyValueHeads, -1]), keys], 0)]);
+  const mixed = b.node('MatMul', [flat, value]); // [kvHeads, group·R, headDim]
+  const byHead = b.node('Reshape', [mixed, b.concat([b.ints([attentionHeads]), rows, b.ints([headDim])], 0)]);
+  return b.reshape(b.transpose(byHead, [1, 0, 2]), [-1, attentionHeads * headDim]);
+}
+
+/** For ONNX Runtime in float32; `bias [.., R, K]` is added to the scores. */
+export function biasedAttention(
   b: GraphBuilder,
   text: TextArchitecture,
   query: Value,
@@ -18,21 +49,25 @@ export function groupedAttention(
   value: Value,
   bias: Value,
 ): Value {
-  const { attentionHeads, keyValueHeads, headDim } = text;
-  const group = attentionHeads / keyValueHeads;
-  const stacked = b.reshape(b.transpose(query, [1, 0, 2]), [keyValueHeads, -1, headDim]); // [kvHeads, group·R, headDim]
-  const scores = b.node('FusedMatMul', [stacked, key], {
-    domain: MICROSOFT,
-    attributes: { transB: 1, alpha: { float: 1 / Math.sqrt(headDim) } },
+  return groupedAttention(b, text, query, key, value, {
+    scores: (stacked, keys) =>
+      b.node('FusedMatMul', [stacked, keys], {
+        domain: MICROSOFT,
+        attributes: { transB: 1, alpha: { float: 1 / Math.sqrt(text.headDim) } },
+      }),
+    weights: (scores) => b.node('Softmax', [b.add(scores, bias)], { attributes: { axis: -1 } }),
   });
-  const rows = b.dimension(query, 0);
-  const keys = b.dimension(key, 1);
-  const perHead = b.node('Reshape', [scores, b.concat([b.ints([keyValueHeads, group]), rows, keys], 0)]);
-  const weights = b.node('Softmax', [b.add(perHead, bias)], { attributes: { axis: -1 } });
-  const flat = b.node('Reshape', [weights, b.concat([b.ints([keyValueHeads, -1]), keys], 0)]);
-  const mixed = b.node('MatMul', [flat, value]); // [kvHeads, group·R, headDim]
-  const byHead = b.node('Reshape', [mixed, b.concat([b.ints([attentionHeads]), rows, b.ints([headDim])], 0)]);
-  return b.reshape(b.transpose(byHead, [1, 0, 2]), [-1, attentionHeads * headDim]);
+}
+
+/**
+ * Rotates pairs (i, i + headDim/2) of `x [rows, heads, headDim]`; `cos`, `sin [rows, 1, headDim/2]`.
+ * Spec §7.2: the layout of published checkpoints.
+ */
+export function rotateHalves(b: GraphBuilder, x: Value, cos: Value, sin: Value, headDim: number): Value {
+  const half = headDim / 2;
+  const low = b.slice(x, b.ints([0]), b.ints([half]), 2);
+  const high = b.slice(x, b.ints([half]), b.ints([headDim]), 2);
+  return b.concat([b.node('Sub', [b.mul(low, cos), b.mul(high, sin)]), b.add(b.mul(high, cos), b.mul(low, sin))], 2);
 }
 
 /** What all self-attention layers of a graph share. */
@@ -124,11 +159,7 @@ function plainSelfAttention(
   const positions = (table: Value) => b.reshape(b.slice(table, shared.start, shared.end, 0), [-1, 1, half]);
   const cos = positions(shared.cos);
   const sin = positions(shared.sin);
-  const rotate = (x: Value): Value => {
-    const low = b.slice(x, b.ints([0]), b.ints([half]), 2);
-    const high = b.slice(x, b.ints([half]), b.ints([headDim]), 2);
-    return b.concat([b.node('Sub', [b.mul(low, cos), b.mul(high, sin)]), b.add(b.mul(high, cos), b.mul(low, sin))], 2);
-  };
+  const rotate = (x: Value) => rotateHalves(b, x, cos, sin, headDim);
   const query = rotate(b.reshape(rows.query, [-1, attentionHeads, headDim]));
   const headsFirst = (x: Value) => b.reshape(b.transpose(x, [1, 0, 2]), [1, keyValueHeads, -1, headDim]);
   const newKey = headsFirst(rotate(b.reshape(rows.key, [-1, keyValueHeads, headDim])));
@@ -142,6 +173,6 @@ function plainSelfAttention(
   const rowPositions = b.reshape(range(shared.start, shared.end), [-1, 1]);
   const isFuture = b.node('Greater', [range(b.ints([0]), shared.end), rowPositions]); // [R, total]
   const bias = b.node('Where', [isFuture, b.scalar(LOWEST_FLOAT), b.scalar(0)]);
-  const attended = groupedAttention(b, text, query, whole(rows.pastKey, newKey), whole(rows.pastValue, newValue), bias);
+  const attended = biasedAttention(b, text, query, whole(rows.pastKey, newKey), whole(rows.pastValue, newValue), bias);
   return { attended, newKey, newValue };
 }

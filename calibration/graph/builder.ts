@@ -3,7 +3,7 @@
  * a profile or an error of the runtime can be read.
  */
 
-import type { Initializer, NodeProto, TensorData, ValueInfo } from './onnx.js';
+import type { FunctionProto, Initializer, NodeProto, OperatorSet, TensorData, ValueInfo } from './onnx.js';
 import { type AttributeValue, type Dimension, type ElementType, encodeModel, type GraphProto } from './onnx.js';
 
 /** Name of a value in the graph. */
@@ -11,15 +11,20 @@ export type Value = string;
 
 /** Contributed operators of ONNX Runtime. */
 export const MICROSOFT = 'com.microsoft';
-const OPERATOR_SETS = [
-  { domain: '', version: 21 },
-  { domain: MICROSOFT, version: 1 },
-] as const;
+export const STANDARD: OperatorSet = { domain: '', version: 21 };
+const OPERATOR_SETS: readonly OperatorSet[] = [STANDARD, { domain: MICROSOFT, version: 1 }];
 const PRODUCER = 'scenebus';
 
 export interface NodeOptions {
   readonly domain?: string;
   readonly attributes?: Readonly<Record<string, AttributeValue>>;
+  /** Names of the outputs in place of made ones: outputs of the graph that no node may stand before. */
+  readonly names?: readonly Value[];
+}
+
+export interface EncodeOptions {
+  readonly operatorSets?: readonly OperatorSet[];
+  readonly functions?: readonly FunctionProto[];
 }
 
 export class GraphBuilder {
@@ -54,6 +59,11 @@ export class GraphBuilder {
   /** Gives `value` a public name. */
   output(value: Value, name: string, type: ElementType, shape: readonly Dimension[]): void {
     this.#nodes.push({ opType: 'Identity', domain: '', name, inputs: [value], outputs: [name], attributes: {} });
+    this.declareOutput(name, type, shape);
+  }
+
+  /** A value that a node made under its public name. */
+  declareOutput(name: Value, type: ElementType, shape: readonly Dimension[]): void {
     this.#outputs.push({ name, type, shape });
   }
 
@@ -84,9 +94,10 @@ export class GraphBuilder {
   /** A node with several outputs; an empty name in `outputs` leaves that output out. */
   multiNode(opType: string, inputs: readonly Value[], outputs: readonly string[], options: NodeOptions = {}): Value[] {
     const name = this.#unique(opType);
-    const values = outputs.map((output, index) =>
+    const made = outputs.map((output, index) =>
       output === '' ? '' : outputs.length === 1 ? name : `${name}.${output}${index}`,
     );
+    const values = made.map((value, index) => options.names?.[index] ?? value);
     this.#nodes.push({
       opType,
       domain: options.domain ?? '',
@@ -133,7 +144,12 @@ export class GraphBuilder {
     return this.node('Shape', [x], { attributes: { start: axis, end: axis + 1 } });
   }
 
-  encode(): Uint8Array {
+  /** What was built so far. */
+  get nodes(): readonly NodeProto[] {
+    return this.#nodes;
+  }
+
+  encode({ operatorSets = OPERATOR_SETS, functions = [] }: EncodeOptions = {}): Uint8Array {
     const graph: GraphProto = {
       name: this.#name,
       nodes: this.#nodes,
@@ -141,7 +157,7 @@ export class GraphBuilder {
       inputs: this.#inputs,
       outputs: this.#outputs,
     };
-    return encodeModel(graph, OPERATOR_SETS, PRODUCER);
+    return encodeModel(graph, operatorSets, PRODUCER, functions);
   }
 
   #unique(base: string): string {

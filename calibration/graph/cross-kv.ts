@@ -1,6 +1,7 @@
 /** Keys and values of the cross-attention layers (spec §8): they depend on the image only, so they are made once. */
 import type { ModelDescription } from './architecture.js';
 import { GraphBuilder, type Value } from './builder.js';
+import { crossKeyValue } from './decoder-layers.js';
 import { rmsNorm } from './decoder-parts.js';
 import type { GraphOptions } from './options.js';
 import { Weights } from './weights.js';
@@ -9,18 +10,17 @@ import { Weights } from './weights.js';
 export function emitCrossKeyValue(model: ModelDescription, options: GraphOptions): Uint8Array {
   const b = new GraphBuilder('cross_kv');
   const w = new Weights(model, options.weightsRoot, options.accuracyLevel);
-  const { hiddenSize, keyValueHeads: heads, headDim, crossAttentionLayers, rmsNormEps } = model.architecture.text;
-  const states = b.input('cross_attention_states', 'float32', ['K', hiddenSize]);
-  const shape = [1, heads, 'K', headDim];
-  const headsFirst = (x: Value) => b.reshape(b.transpose(x, [1, 0, 2]), [1, heads, -1, headDim]);
-  for (const layer of crossAttentionLayers) {
-    const prefix = `language_model.model.layers.${layer}.cross_attn`;
-    b.within(prefix, () => {
-      const perHead = (name: string) => b.reshape(w.linear(b, states, `${prefix}.${name}`), [-1, heads, headDim]);
-      const key = rmsNorm(b, w, perHead('k_proj'), `${prefix}.k_norm.weight`, rmsNormEps);
-      b.output(headsFirst(key), `cross_key.${layer}`, 'float32', shape);
-      b.output(headsFirst(perHead('v_proj')), `cross_value.${layer}`, 'float32', shape);
-    });
+  const { text } = model.architecture;
+  const lowering = {
+    b,
+    text,
+    linear: (x: Value, name: string) => w.linear(b, x, name),
+    rmsNorm: (x: Value, weight: string) => rmsNorm(b, w, x, weight, text.rmsNormEps),
+  };
+  const states = b.input('cross_attention_states', 'float32', ['K', text.hiddenSize]);
+  const shape = [1, text.keyValueHeads, 'K', text.headDim];
+  for (const layer of text.crossAttentionLayers) {
+    crossKeyValue(lowering, states, layer, (name, value) => b.output(value, `${name}.${layer}`, 'float32', shape));
   }
   return b.encode();
 }

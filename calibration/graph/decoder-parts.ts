@@ -1,5 +1,6 @@
-/** Pieces that the self- and the cross-attention layers of the text decoder share. */
+/** Pieces of the text decoder in operators of ONNX Runtime. */
 import { type GraphBuilder, MICROSOFT, type Value } from './builder.js';
+import type { ResidualStream } from './decoder-layers.js';
 import type { Weights } from './weights.js';
 
 export function rmsNorm(b: GraphBuilder, w: Weights, x: Value, weight: string, epsilon: number): Value {
@@ -9,7 +10,7 @@ export function rmsNorm(b: GraphBuilder, w: Weights, x: Value, weight: string, e
 }
 
 /** The residual stream: additions wait until the next norm, so that both become one operator. */
-export class Residual {
+export class Residual implements ResidualStream {
   readonly #b: GraphBuilder;
   readonly #w: Weights;
   readonly #epsilon: number;
@@ -28,7 +29,6 @@ export class Residual {
     this.#pending = delta;
   }
 
-  /** RMSNorm of the sum so far. */
   norm(weight: string): Value {
     if (this.#pending === undefined) return rmsNorm(this.#b, this.#w, this.#sum, weight, this.#epsilon);
     const inputs = [this.#sum, this.#pending, this.#w.float(this.#b, weight)];
@@ -41,7 +41,6 @@ export class Residual {
     return normed!;
   }
 
-  /** The sum so far, for inspection. */
   value(): Value {
     this.#flush();
     return this.#sum;
@@ -51,14 +50,4 @@ export class Residual {
     if (this.#pending !== undefined) this.#sum = this.#b.add(this.#sum, this.#pending);
     this.#pending = undefined;
   }
-}
-
-/** `down(silu(gate(x)) · up(x))`: `[R, hidden]`. */
-export function gatedMlp(b: GraphBuilder, w: Weights, x: Value, prefix: string): Value {
-  // QuickGelu with alpha 1 is SiLU: x · sigmoid(x).
-  const gate = b.node('QuickGelu', [w.linear(b, x, `${prefix}.gate_proj`)], {
-    domain: MICROSOFT,
-    attributes: { alpha: { float: 1 } },
-  });
-  return w.linear(b, b.mul(gate, w.linear(b, x, `${prefix}.up_proj`)), `${prefix}.down_proj`);
 }

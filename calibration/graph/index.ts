@@ -1,7 +1,8 @@
 export * from './architecture.js';
 export { GraphBuilder } from './builder.js';
 export { emitCrossKeyValue } from './cross-kv.js';
-export { type DecoderOptions, emitDecoder, emitDecoderLayer, selfAttentionLayers } from './decoder.js';
+export { type DecoderOptions, emitDecoder, emitDecoderLayer } from './decoder.js';
+export { selfAttentionLayers } from './decoder-layers.js';
 export { GRAPH_VERSION, type GraphOptions } from './options.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
 export {

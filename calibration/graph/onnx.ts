@@ -1,6 +1,6 @@
 /**
  * The ONNX messages that our graphs use, with the field numbers of onnx.proto (IR version 10).
- * Only the writing side: nothing here reads a model.
+ * Only the writing side.
  */
 import { MessageWriter } from './protobuf.js';
 
@@ -13,13 +13,20 @@ export const ELEMENT_TYPES = {
   bool: 9,
   float16: 10,
   bfloat16: 16,
+  /** Two to a byte, the first in the low half. */
+  int4: 22,
 } as const;
 export type ElementType = keyof typeof ELEMENT_TYPES;
 
 /** A number is a fixed size; a string names a size that is known at run time. */
 export type Dimension = number | string;
 
-export type AttributeValue = number | string | readonly number[] | { readonly float: number };
+export type AttributeValue =
+  | number
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly tensor: Omit<Initializer, 'name'> };
 
 export interface NodeProto {
   readonly opType: string;
@@ -57,23 +64,52 @@ export interface GraphProto {
   readonly outputs: readonly ValueInfo[];
 }
 
+/** An operator of a domain of its own, with a body in operators of other domains. Types follow from the inputs. */
+export interface FunctionProto {
+  readonly name: string;
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Names that a node of this operator may carry; the body need not use them. */
+  readonly attributes: readonly string[];
+  readonly nodes: readonly NodeProto[];
+}
+
 export interface OperatorSet {
   readonly domain: string;
   readonly version: number;
 }
 
 const IR_VERSION = 10;
-const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, ints: 7 } as const;
+const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, tensor: 4, ints: 7 } as const;
 const DATA_LOCATION_EXTERNAL = 1;
 
 /** The serialised ModelProto. */
-export function encodeModel(graph: GraphProto, operatorSets: readonly OperatorSet[], producer: string): Uint8Array {
+export function encodeModel(
+  graph: GraphProto,
+  operatorSets: readonly OperatorSet[],
+  producer: string,
+  functions: readonly FunctionProto[] = [],
+): Uint8Array {
   const model = new MessageWriter();
   model.varint(1, IR_VERSION).string(2, producer).message(7, encodeGraph(graph));
-  for (const { domain, version } of operatorSets) {
-    model.message(8, new MessageWriter().string(1, domain).varint(2, version));
-  }
+  for (const set of operatorSets) model.message(8, encodeOperatorSet(set));
+  for (const each of functions) model.message(25, encodeFunction(each, operatorSets));
   return model.finish();
+}
+
+function encodeOperatorSet({ domain, version }: OperatorSet): MessageWriter {
+  return new MessageWriter().string(1, domain).varint(2, version);
+}
+
+function encodeFunction(each: FunctionProto, operatorSets: readonly OperatorSet[]): MessageWriter {
+  const message = new MessageWriter().string(1, each.name);
+  for (const input of each.inputs) message.string(4, input);
+  for (const output of each.outputs) message.string(5, output);
+  for (const attribute of each.attributes) message.string(6, attribute);
+  for (const node of each.nodes) message.message(7, encodeNode(node));
+  for (const set of operatorSets) message.message(9, encodeOperatorSet(set));
+  return message.string(10, each.domain);
 }
 
 function encodeGraph(graph: GraphProto): MessageWriter {
@@ -101,6 +137,9 @@ function encodeAttribute(name: string, value: AttributeValue): MessageWriter {
   if (typeof value === 'number') return message.varint(3, value).varint(20, ATTRIBUTE_TYPE.int);
   if (typeof value === 'string') return message.string(4, value).varint(20, ATTRIBUTE_TYPE.string);
   if ('float' in value) return message.float(2, value.float).varint(20, ATTRIBUTE_TYPE.float);
+  if ('tensor' in value) {
+    return message.message(5, encodeTensor({ name: '', ...value.tensor })).varint(20, ATTRIBUTE_TYPE.tensor);
+  }
   for (const item of value) message.varint(8, item);
   return message.varint(20, ATTRIBUTE_TYPE.ints);
 }
@@ -108,7 +147,8 @@ function encodeAttribute(name: string, value: AttributeValue): MessageWriter {
 function encodeTensor(tensor: Initializer): MessageWriter {
   const message = new MessageWriter();
   for (const dimension of tensor.shape) message.varint(1, dimension);
-  message.varint(2, ELEMENT_TYPES[tensor.type]).string(8, tensor.name);
+  message.varint(2, ELEMENT_TYPES[tensor.type]);
+  if (tensor.name !== '') message.string(8, tensor.name);
   if (tensor.data.kind === 'inline') return message.bytes(9, tensor.data.bytes);
   const entries = {
     location: tensor.data.location,

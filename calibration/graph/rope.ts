@@ -1,5 +1,6 @@
 /** Rotary position embedding of the self-attention layers, with the llama3 scaling (spec §7.2). */
 import type { TextArchitecture } from './architecture.js';
+import type { GraphBuilder, Value } from './builder.js';
 
 /** One frequency per pair of channels, `[headDim / 2]`, radians per position. */
 export function inverseFrequencies(
@@ -44,4 +45,14 @@ export function ropeTables(
     }
   }
   return { cos, sin };
+}
+
+/** The tables as float32 constants `[positions, headDim / 2]` of a graph. */
+export function ropeInitializers(b: GraphBuilder, text: TextArchitecture, positions: number) {
+  const tables = ropeTables(text, positions);
+  const table = (name: keyof RopeTables): Value => {
+    const bytes = new Uint8Array(tables[name].buffer);
+    return b.initializer(`rope_${name}`, 'float32', [positions, text.headDim / 2], { kind: 'inline', bytes });
+  };
+  return { cos: table('cos'), sin: table('sin') };
 }

@@ -1,0 +1,172 @@
+/**
+ * Vision tower and projector (spec §5) as they are for every runtime: pixels of one image to the rows that
+ * cross-attention looks at. How each piece becomes operators is a lowering's affair.
+ *
+ * Which rows there are is said at run time (`visionRows`): one graph, and one copy of the weights, for any number of
+ * tiles, in full or with copies merged.
+ */
+import type { VisionArchitecture } from './architecture.js';
+import type { GraphBuilder, Value } from './builder.js';
+import { visionGeometry } from './vision-rows.js';
+
+const PREFIX = 'vision_model';
+
+export interface VisionLowering {
+  readonly b: GraphBuilder;
+  readonly vision: VisionArchitecture;
+  /** A weight, one row `[1, columns]` of a table, tanh of a gate: in the type in which rows are added. */
+  float(name: string): Value;
+  row(name: string, index: Value): Value;
+  gate(name: string): Value;
+  zeros(shape: readonly number[]): Value;
+  /** `x [rows, in]` times the weight `[out, in]` of `name`, plus its bias if there is one. */
+  linear(x: Value, name: string, bias?: boolean): Value;
+  layerNorm(x: Value, name: string): Value;
+  /** The exact one, by erf. */
+  gelu(x: Value): Value;
+  add(x: Value, y: Value): Value;
+  mul(x: Value, y: Value): Value;
+  /** Products with each patch of the pixels, row-major: `[slots, P - 1, hidden]`. */
+  patches(pixels: Value, weight: string): Value;
+  /**
+   * `project` gives the rows of one projection, `[R, hidden]`; so is the result. Real queries look at all keys, each
+   * as often as it stands for a row; the others look at the real keys (§5.5).
+   */
+  attention(project: (name: 'q' | 'k' | 'v') => Value): Value;
+  /** The rows that become features, as the projector takes them. */
+  featureRows(x: Value): Value;
+}
+
+export interface VisionInputs {
+  /** `[slots, 3, S, S]`. */
+  readonly pixels: Value;
+  /** int64 `[1]`. */
+  readonly aspectRatioId: Value;
+  /** int64 `[R]`, `[R]`, `[K]`: as in `VisionRows`. */
+  readonly rowTokens: Value;
+  readonly rowSlots: Value;
+  readonly stateRows: Value;
+}
+
+export interface VisionTrace {
+  /** Gives rows `[R, hidden]` a name, for comparison; `where`: which of them, in which shape. */
+  (name: string, value: () => Value, where: 'states' | 'full' | 'full by tile'): void;
+}
+
+/** `[K, textHidden]`. */
+export function visionLayers(
+  l: VisionLowering,
+  inputs: VisionInputs,
+  taps: 'inputs' | 'outputs',
+  trace: VisionTrace,
+  traceFeatures: (features: Value) => void,
+): Value {
+  const { b } = l;
+  const { hiddenSize: hidden } = l.vision;
+  const { aspectRatioId } = inputs;
+  const embedded = b.reshape(embed(l, inputs.pixels, aspectRatioId), [-1, hidden]);
+  let x = b.gather(b.concat([embedded, l.zeros([1, hidden])], 0), inputs.rowTokens);
+  trace('after_layernorm_pre', () => x, 'states');
+
+  /** States between the local layers: the input of each, and the output of the last. */
+  const between = [x];
+  for (let layer = 0; layer < l.vision.localLayers; layer++) {
+    x = block(l, x, `${PREFIX}.transformer.layers.${layer}`, false);
+    between.push(x);
+    trace(`after_local_layer_${layer}`, () => x, 'full');
+  }
+  const shift = taps === 'inputs' ? 0 : 1;
+  const tapped = l.vision.intermediateLayersIndices.map((layer) => between[layer + shift]!);
+
+  x = l.layerNorm(x, `${PREFIX}.layernorm_post`);
+  const tileVectors = b.reshape(tileEmbedding(l, 'post_tile_positional_embedding', aspectRatioId), [-1, hidden]);
+  x = l.add(x, b.gather(tileVectors, inputs.rowSlots));
+  trace('after_post_tile_embedding', () => x, 'full by tile');
+
+  for (let layer = 0; layer < l.vision.globalLayers; layer++) {
+    x = block(l, x, `${PREFIX}.global_transformer.layers.${layer}`, true);
+    trace(`after_global_layer_${layer}`, () => x, 'full');
+  }
+
+  const features = interleave(l, x, tapped);
+  traceFeatures(features);
+  return b.gather(l.linear(features, 'multi_modal_projector', true), inputs.stateRows);
+}
+
+/** Patches, tile and position embeddings, class token, first norm (§5.1–5.4): `[slots, P, hidden]`. */
+function embed(l: VisionLowering, pixels: Value, aspectRatioId: Value): Value {
+  const { b } = l;
+  const { maxNumTiles: tiles, hiddenSize: hidden } = l.vision;
+  const { tokensPerTile } = visionGeometry(l.vision);
+  const slots = b.dimension(pixels, 0);
+  const ofSlots = (perTile: Value) => b.slice(perTile, b.ints([0]), slots, 0);
+  let x = l.patches(pixels, `${PREFIX}.patch_embedding.weight`);
+  x = l.add(x, ofSlots(tileEmbedding(l, 'pre_tile_positional_embedding', aspectRatioId)));
+
+  const classToken = l.float(`${PREFIX}.class_embedding`);
+  const classTokens = b.node('Expand', [classToken, b.concat([slots, b.ints([1, hidden])], 0)]);
+  x = b.concat([classTokens, x], 1);
+
+  const positions = `${PREFIX}.gated_positional_embedding`;
+  const gate = l.gate(`${positions}.gate`);
+  const position = l.mul(l.float(`${positions}.embedding`), b.node('Sub', [b.scalar(1), gate]));
+  x = l.add(x, position);
+  const tilePositions = l.row(`${positions}.tile_embedding.weight`, aspectRatioId);
+  x = l.add(x, l.mul(ofSlots(b.reshape(tilePositions, [tiles, tokensPerTile, hidden])), gate));
+  return l.layerNorm(x, `${PREFIX}.layernorm_pre`);
+}
+
+/** tanh(gate) × the tile vectors of the arrangement: `[T, 1, hidden]`. */
+function tileEmbedding(l: VisionLowering, name: string, aspectRatioId: Value): Value {
+  const row = l.row(`${PREFIX}.${name}.embedding.weight`, aspectRatioId);
+  const vectors = l.b.reshape(row, [l.vision.maxNumTiles, 1, l.vision.hiddenSize]);
+  return l.mul(vectors, l.gate(`${PREFIX}.${name}.gate`));
+}
+
+/** One pre-norm layer (§5.6), with gates in the global stack (§5.8). */
+function block(l: VisionLowering, x: Value, prefix: string, gated: boolean): Value {
+  return l.b.within(prefix, () => {
+    const normed = l.layerNorm(x, `${prefix}.input_layernorm`);
+    const attended = l.attention((name) => l.linear(normed, `${prefix}.self_attn.${name}_proj`));
+    let attention = l.linear(attended, `${prefix}.self_attn.o_proj`);
+    if (gated) attention = l.mul(attention, l.gate(`${prefix}.gate_attn`));
+    const h = l.add(x, attention);
+
+    const again = l.layerNorm(h, `${prefix}.post_attention_layernorm`);
+    let mlp = l.linear(l.gelu(l.linear(again, `${prefix}.mlp.fc1`, true)), `${prefix}.mlp.fc2`, true);
+    if (gated) mlp = l.mul(mlp, l.gate(`${prefix}.gate_ffn`));
+    return l.add(h, mlp);
+  });
+}
+
+/** Taps interleaved channel by channel behind the final states (§5.9): `[featureRows, outputDim]`. */
+function interleave(l: VisionLowering, x: Value, taps: readonly Value[]): Value {
+  const { b } = l;
+  const hidden = l.vision.hiddenSize;
+  const final = l.featureRows(x);
+  if (taps.length === 0) return final;
+  const stacked = taps.map((tap) => b.reshape(l.featureRows(tap), [-1, hidden, 1]));
+  return b.concat([final, b.reshape(b.concat(stacked, 2), [-1, hidden * taps.length])], 1);
+}
+
+/**
+ * Outputs under the names of golden cases, all slots and the padding in their places: `full` is `full_sequence [T·P']`
+ * of `VisionRows`.
+ */
+export function visionTraces(l: VisionLowering, full: Value, stateRows: Value) {
+  const { b } = l;
+  const { maxNumTiles: tiles, hiddenSize: hidden, outputDim } = l.vision;
+  const { tokensPerTile, paddedTokensPerTile } = visionGeometry(l.vision);
+  const shapes = {
+    states: [1, tiles, tokensPerTile, hidden],
+    full: [1, tiles * paddedTokensPerTile, hidden],
+    'full by tile': [1, tiles, paddedTokensPerTile, hidden],
+  };
+  const output = (name: string, value: Value, shape: readonly number[]) =>
+    b.output(b.reshape(value, shape), name, 'float32', shape);
+  const rows: VisionTrace = (name, value, where) =>
+    output(name, b.gather(value(), where === 'states' ? stateRows : full), shapes[where]);
+  const features = (value: Value) =>
+    output('last_hidden_state', b.gather(value, stateRows), [1, 1, tiles, tokensPerTile, outputDim]);
+  return { rows, features };
+}
