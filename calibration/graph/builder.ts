@@ -19,7 +19,7 @@ export interface NodeOptions {
   readonly domain?: string;
   readonly attributes?: Readonly<Record<string, AttributeValue>>;
   /** Names of the outputs in place of made ones: outputs of the graph that no node may stand before. */
-  readonly names?: readonly Value[];
+  readonly names?: readonly (Value | undefined)[];
 }
 
 export interface EncodeOptions {

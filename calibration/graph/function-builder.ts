@@ -2,8 +2,9 @@
  * Builds the body of an ONNX function: an operator of our own domain that a runtime without a kernel for it computes
  * in standard operators. A function has no initialisers; its constants are nodes.
  */
-import { GraphBuilder, STANDARD, type Value } from './builder.js';
+import { STANDARD, type Value } from './builder.js';
 import type { ElementType, FunctionProto, OperatorSet, TensorData } from './onnx.js';
+import { TypedBuilder } from './typed-builder.js';
 
 export const SCENEBUS: OperatorSet = { domain: 'scenebus', version: 1 };
 /** What models with our functions import. */
@@ -13,7 +14,7 @@ export const FUNCTION_OPERATOR_SETS: readonly OperatorSet[] = [STANDARD, SCENEBU
  * All names begin with the function's, so that none equals a name of the graph around: the parser of TensorRT 10.0 to
  * 10.3 maps inputs of a function by name and leaves one out whose name is taken.
  */
-export class FunctionBuilder extends GraphBuilder {
+export class FunctionBuilder extends TypedBuilder {
   readonly #function: string;
   readonly #inputs: Value[] = [];
   readonly #constants = new Map<string, Value>();
@@ -23,11 +24,11 @@ export class FunctionBuilder extends GraphBuilder {
     this.#function = name;
   }
 
-  /** The type follows from the node that is called. */
-  override input(name: string): Value {
+  /** ONNX functions do not state types: this one is for the checks of the builder. */
+  override input(name: string, type: ElementType): Value {
     const value = `${this.#function}.${name}`;
     this.#inputs.push(value);
-    return value;
+    return this.note(value, type);
   }
 
   override initializer(name: string, type: ElementType, shape: readonly number[], data: TensorData): Value {
@@ -43,7 +44,11 @@ export class FunctionBuilder extends GraphBuilder {
   }
 
   /** `build` declares the inputs and returns the outputs. */
-  static make(name: string, attributes: readonly string[], build: (b: FunctionBuilder) => readonly Value[]): FunctionProto {
+  static make(
+    name: string,
+    attributes: readonly string[],
+    build: (b: FunctionBuilder) => readonly Value[],
+  ): FunctionProto {
     const b = new FunctionBuilder(name);
     const outputs = b.within(name, () => build(b));
     return { name, domain: SCENEBUS.domain, inputs: b.#inputs, outputs, attributes, nodes: b.nodes };

@@ -3,6 +3,7 @@ export { GraphBuilder } from './builder.js';
 export { emitCrossKeyValue } from './cross-kv.js';
 export { type DecoderOptions, emitDecoder, emitDecoderLayer } from './decoder.js';
 export { selfAttentionLayers } from './decoder-layers.js';
+export type { ElementType } from './onnx.js';
 export { GRAPH_VERSION, type GraphOptions } from './options.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
 export {

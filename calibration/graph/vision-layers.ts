@@ -48,10 +48,8 @@ export interface VisionInputs {
   readonly stateRows: Value;
 }
 
-export interface VisionTrace {
-  /** Gives rows `[R, hidden]` a name, for comparison; `where`: which of them, in which shape. */
-  (name: string, value: () => Value, where: 'states' | 'full' | 'full by tile'): void;
-}
+/** Gives rows `[R, hidden]` a name, for comparison; `where`: which of them, in which shape. */
+export type VisionTrace = (name: string, value: () => Value, where: 'states' | 'full' | 'full by tile') => void;
 
 /** `[K, textHidden]`. */
 export function visionLayers(

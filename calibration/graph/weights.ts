@@ -2,7 +2,7 @@
  * Puts a checkpoint's tensors into graphs without copying them: an initialiser points at the bytes in the
  * safetensors file. 16-bit weights are cast to float32, which the runtime does once, at load.
  */
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import type { ModelDescription, TensorDtype, TensorLocation } from './architecture.js';
 import { type GraphBuilder, MICROSOFT, type Value } from './builder.js';
@@ -17,9 +17,9 @@ export type AccuracyLevel = 1 | 4;
  * The folder that all weight files lie under, links resolved. ONNX Runtime refuses data outside the folder it is told
  * and files whose links lead out of it (a Hugging Face cache is full of such links), so locations are relative to this.
  */
-export function weightsRoot(model: ModelDescription): string {
-  const files = new Set([...model.tensors.values()].map((tensor) => tensor.file));
-  const folders = new Set([...files].map((file) => path.dirname(realpathSync(file))));
+export function weightsRoot(model: Pick<ModelDescription, 'tensors'>, ...otherFiles: readonly string[]): string {
+  const files = new Set([...[...model.tensors.values()].map((tensor) => tensor.file), ...otherFiles]);
+  const folders = new Set([...files].map((file) => path.dirname(resolveLinks(file))));
   const [first, ...rest] = [...folders].map((folder) => folder.split(path.sep));
   if (first === undefined) throw new RangeError('expected a model with tensors, got none');
   let shared = first;
@@ -30,12 +30,34 @@ export function weightsRoot(model: ModelDescription): string {
   return shared.join(path.sep) || path.sep;
 }
 
+/** Bytes of weight files as graphs name them. */
+export class ExternalFiles {
+  readonly #root: string;
+  readonly #realPaths = new Map<string, string>();
+
+  /** @param root See `weightsRoot`. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  locate(tensor: Pick<TensorLocation, 'file' | 'offsetBytes' | 'sizeBytes'>) {
+    const real = this.#realPaths.get(tensor.file) ?? resolveLinks(tensor.file);
+    this.#realPaths.set(tensor.file, real);
+    const location = path.relative(this.#root, real);
+    return { kind: 'external', location, offsetBytes: tensor.offsetBytes, sizeBytes: tensor.sizeBytes } as const;
+  }
+}
+
+/** The file may be one that is still to be written. */
+function resolveLinks(file: string): string {
+  return existsSync(file) ? realpathSync(file) : path.join(realpathSync(path.dirname(file)), path.basename(file));
+}
+
 export class Weights {
   readonly #model: ModelDescription;
-  readonly #root: string;
+  readonly #files: ExternalFiles;
   readonly #accuracyLevel: AccuracyLevel;
   readonly #onLinear: ((name: string, x: Value) => void) | undefined;
-  readonly #realPaths = new Map<string, string>();
 
   /** @param onLinear Told of every product with the name of its weight, for graphs that show what goes into them. */
   constructor(
@@ -46,7 +68,7 @@ export class Weights {
   ) {
     this.#onLinear = onLinear;
     this.#model = model;
-    this.#root = root;
+    this.#files = new ExternalFiles(root);
     this.#accuracyLevel = accuracyLevel;
   }
 
@@ -55,7 +77,7 @@ export class Weights {
     const tensor = this.#tensor(name);
     const type = FLOAT_TYPES[tensor.dtype];
     if (type === undefined) throw new TypeError(`expected ${name} as F32, F16 or BF16, got ${tensor.dtype}`);
-    return b.initializer(name, type, shape ?? tensor.shape, this.#external(tensor));
+    return b.initializer(name, type, shape ?? tensor.shape, this.#files.locate(tensor));
   }
 
   /** A float tensor as float32. */
@@ -101,7 +123,7 @@ export class Weights {
       `${name}.weight_packed`,
       'uint8',
       [rows, groups, (groupSize * bits) / 8],
-      this.#external(packed),
+      this.#files.locate(packed),
     );
     return b.node('MatMulNBits', [x, weight, this.float(b, `${name}.weight_scale`)], {
       domain: MICROSOFT,
@@ -118,17 +140,5 @@ export class Weights {
     const tensor = this.#model.tensors.get(name);
     if (tensor === undefined) throw new RangeError(`expected tensor ${name} in the checkpoint, it is missing`);
     return tensor;
-  }
-
-  #external(tensor: TensorLocation) {
-    const real = this.#realPaths.get(tensor.file) ?? realpathSync(tensor.file);
-    this.#realPaths.set(tensor.file, real);
-    const location = path.relative(this.#root, real);
-    return {
-      kind: 'external',
-      location,
-      offsetBytes: tensor.offsetBytes,
-      sizeBytes: tensor.sizeBytes,
-    } as const;
   }
 }

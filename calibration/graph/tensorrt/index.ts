@@ -1,0 +1,23 @@
+export { emitLoweredCrossKeyValue, emitLoweredDecoder, type LoweredDecoderOptions } from './decoder.js';
+export { CROSS_ATTENTION, INT4_MATMUL, KV_ATTENTION } from './functions.js';
+export {
+  bfloat16Bits,
+  bfloat16Value,
+  float16Bits,
+  float16Value,
+} from './half.js';
+export {
+  type Binding,
+  type BindingRole,
+  LOWERED_GRAPHS,
+  type LoweredEngine,
+  type LoweredGraph,
+  type LoweredGraphName,
+  type LoweringManifest,
+  loweringManifest,
+  type ProfileRange,
+} from './manifest.js';
+export { DEFAULT_LOWERING, LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
+export { emitLoweredVision, loweredVisionRows } from './vision.js';
+export { type LoweredWeight, LoweredWeights, type MadeWeight, type WeightRecipe, type WeightsFile } from './weights.js';
+export { type WriteWeightsOptions, writeLoweredWeights, writeWeightsFile } from './write-weights.js';

@@ -1,0 +1,236 @@
+/**
+ * Runs the graphs of the TensorRT lowering in ONNX Runtime, with bindings by name as the manifest lists them: what a
+ * TensorRT engine does, without TensorRT. Plain and slow; sequences hold whole caches, and a present becomes the next
+ * past.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import ort from 'onnxruntime-node';
+import {
+  type ElementType,
+  type ModelDescription,
+  type VisionRowsRequest,
+  visionRows,
+  weightsRoot,
+} from '#graph/index.js';
+import {
+  DEFAULT_LOWERING,
+  emitLoweredCrossKeyValue,
+  emitLoweredDecoder,
+  emitLoweredVision,
+  float16Bits,
+  float16Value,
+  type LoweredGraphName,
+  type LoweringManifest,
+  type LoweringOptions,
+  loweredVisionRows,
+  loweringManifest,
+  writeLoweredWeights,
+} from '#graph/tensorrt/index.js';
+
+export type Bindings = Readonly<Record<string, ort.Tensor>>;
+
+export interface LoweredFiles {
+  readonly manifest: LoweringManifest;
+  readonly graphs: Readonly<Record<LoweredGraphName, Uint8Array>>;
+}
+
+/** Emits everything into `folder`, weights included. Float32 unless said otherwise. */
+export async function writeLoweredFiles(
+  model: ModelDescription,
+  folder: string,
+  overrides: Partial<LoweringOptions> = {},
+): Promise<LoweredFiles> {
+  mkdirSync(folder, { recursive: true });
+  const files = {
+    convertedFile: path.join(folder, 'converted.bin'),
+    transposedFile: path.join(folder, 'transposed.bin'),
+  };
+  const options: LoweringOptions = {
+    ...DEFAULT_LOWERING,
+    decoderType: 'float32',
+    visionType: 'float32',
+    capacity: 64,
+    maxImages: 2,
+    ...files,
+    weightsRoot: weightsRoot(model, ...Object.values(files)),
+    ...overrides,
+  };
+  await writeLoweredWeights(model, options);
+  const manifest = loweringManifest(model, options);
+  const graphs = {
+    vision: emitLoweredVision(model, options),
+    'cross-kv': emitLoweredCrossKeyValue(model, options),
+    decoder: emitLoweredDecoder(model, { ...options, crossAttention: true }),
+    'decoder-text': emitLoweredDecoder(model, { ...options, crossAttention: false }),
+  };
+  for (const [name, graph] of Object.entries(graphs)) writeFileSync(path.join(folder, `${name}.onnx`), graph);
+  writeFileSync(path.join(folder, 'manifest.json'), JSON.stringify(manifest, undefined, 1));
+  return { manifest, graphs };
+}
+
+/** Sessions of the graphs, opened when first used, and what is done with them. */
+export class LoweredGraphs implements AsyncDisposable {
+  readonly manifest: LoweringManifest;
+  readonly #graphs: Readonly<Record<LoweredGraphName, Uint8Array>>;
+  readonly #sessions = new Map<LoweredGraphName, ort.InferenceSession>();
+
+  constructor({ manifest, graphs }: LoweredFiles) {
+    this.manifest = manifest;
+    this.#graphs = graphs;
+  }
+
+  static async open(model: ModelDescription, folder: string, overrides: Partial<LoweringOptions> = {}) {
+    return new LoweredGraphs(await writeLoweredFiles(model, folder, overrides));
+  }
+
+  /** Checks that exactly what the manifest lists goes in and comes out. */
+  async run(name: LoweredGraphName, inputs: Bindings): Promise<Bindings> {
+    const { inputs: expected, outputs } = this.manifest.graphs[name];
+    const missing = expected.filter((binding) => inputs[binding.name]?.type !== binding.type);
+    if (missing.length > 0) throw new TypeError(`${name} misses ${missing.map((binding) => binding.name).join(', ')}`);
+    const made = await (await this.#session(name)).run(inputs as ort.InferenceSession.FeedsType);
+    for (const { name: output, type } of outputs) {
+      if (made[output]?.type !== type) throw new TypeError(`${name} does not give ${output} as ${type}`);
+    }
+    return made;
+  }
+
+  /** Cross-attention states `[K, hidden]` of an image. */
+  async states(image: LoweredImage): Promise<ort.Tensor> {
+    const { vision } = this.manifest;
+    const { tileSize, maxNumTiles } = vision;
+    const rows = visionRows(vision, image);
+    const slotLength = 3 * tileSize ** 2;
+    const { key_bias, ...lists } = loweredVisionRows(rows);
+    const inputs: Record<string, ort.Tensor> = {
+      pixel_values: tensorOf('float32', image.pixelValues.subarray(0, rows.slots * slotLength), [
+        rows.slots,
+        3,
+        tileSize,
+        tileSize,
+      ]),
+      aspect_ratio_id: tensorOf('int64', [image.aspectRatioId], [1]),
+      key_bias: tensorOf('float32', key_bias, [key_bias.length]),
+    };
+    for (const [name, list] of Object.entries(lists)) inputs[name] = tensorOf('int64', list, [list.length]);
+    if (this.manifest.graphs.vision.inputs.some((binding) => binding.name === 'full_sequence')) {
+      inputs.full_sequence = tensorOf('int64', rows.fullSequence, [rows.fullSequence.length]);
+    }
+    if (rows.slots > maxNumTiles) throw new RangeError('more slots than the model has');
+    return (await this.run('vision', inputs)).cross_attention_states!;
+  }
+
+  /** Keys and values of an image, by name of the decoder's input. */
+  async crossKeyValues(states: ort.Tensor): Promise<Bindings> {
+    return this.run('cross-kv', { cross_attention_states: states });
+  }
+
+  createSequence(): LoweredSequence {
+    return new LoweredSequence(this);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const session of this.#sessions.values()) await session.release();
+    this.#sessions.clear();
+  }
+
+  async #session(name: LoweredGraphName): Promise<ort.InferenceSession> {
+    const open = this.#sessions.get(name);
+    if (open !== undefined) return open;
+    const session = await ort.InferenceSession.create(this.#graphs[name], sessionOptions(this.manifest.weightsRoot));
+    this.#sessions.set(name, session);
+    return session;
+  }
+}
+
+export function sessionOptions(weightsRoot: string): ort.InferenceSession.SessionOptions {
+  return {
+    executionProviders: ['cpu'],
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+    logSeverityLevel: 4,
+    extra: {
+      session: {
+        model_external_initializers_file_folder_path: weightsRoot,
+        // Float activations in products with int4 weights, as on the device; the default rounds them to int8.
+        qdq_matmulnbits_accuracy_level: '1',
+      },
+    },
+  };
+}
+
+export interface LoweredImage extends VisionRowsRequest {
+  /** All slots: `[T, 3, S, S]`. */
+  readonly pixelValues: Float32Array;
+  readonly aspectRatioId: number;
+}
+
+export interface StepRequest {
+  /** `[rows, hidden]`. */
+  readonly embeddings: Float32Array;
+  readonly rows: number;
+  /** Rows whose logits are wanted. */
+  readonly logitsRows: readonly number[];
+  /** Host inputs and keys and values of cross-attention; undefined: the graph without it. */
+  readonly cross?: Bindings | undefined;
+}
+
+/** A K/V cache: zeros at first, later what the last step gave. */
+export class LoweredSequence {
+  length = 0;
+  readonly #graphs: LoweredGraphs;
+  #caches: Bindings;
+
+  constructor(graphs: LoweredGraphs) {
+    this.#graphs = graphs;
+    const past = graphs.manifest.graphs['decoder-text'].inputs.filter((binding) => binding.role === 'past');
+    this.#caches = Object.fromEntries(
+      past.map(({ name, type, shape }) => {
+        const sizes = shape as number[];
+        const count = sizes.reduce((product, size) => product * size, 1);
+        return [name, tensorOf(type, new Float32Array(count), sizes)];
+      }),
+    );
+  }
+
+  /** Appends rows; `[logitsRows, vocabulary]`. */
+  async step({ embeddings, rows, logitsRows, cross }: StepRequest): Promise<Float32Array> {
+    const name = cross === undefined ? 'decoder-text' : 'decoder';
+    const made = await this.#graphs.run(name, {
+      inputs_embeds: tensorOf('float32', embeddings, [1, rows, embeddings.length / rows]),
+      past_length: tensorOf('int32', [this.length], [1]),
+      logits_rows: tensorOf('int64', logitsRows, [logitsRows.length]),
+      ...cross,
+      ...this.#caches,
+    });
+    const { outputs } = this.#graphs.manifest.graphs[name];
+    const presents = outputs.filter((binding) => binding.role === 'present');
+    this.#caches = Object.fromEntries(presents.map((binding) => [binding.aliasOf!, made[binding.name]!]));
+    this.length += rows;
+    return floatsOf(made.logits!);
+  }
+
+  /** Rows from `length` on are written over by what comes next. */
+  truncate(length: number): void {
+    this.length = length;
+  }
+}
+
+type Numbers = ArrayLike<number> & Iterable<number>;
+
+/** Numbers as a tensor of any float or integer type. */
+export function tensorOf(type: ElementType, values: Numbers, shape: readonly number[]): ort.Tensor {
+  const make = (data: ort.Tensor['data']) => new ort.Tensor(type as 'float32', data as Float32Array, shape);
+  if (type === 'float32') return make(values instanceof Float32Array ? values : Float32Array.from(values));
+  if (type === 'float16') return make(Uint16Array.from(values, float16Bits));
+  if (type === 'int32') return make(Int32Array.from(values));
+  if (type === 'int64') return make(BigInt64Array.from(Array.from(values, BigInt)));
+  throw new TypeError(`no tensors of ${type} here`);
+}
+
+/** The numbers of a float tensor. */
+export function floatsOf(tensor: ort.Tensor): Float32Array {
+  if (tensor.data instanceof Float32Array) return tensor.data;
+  return Float32Array.from(tensor.data as unknown as Uint16Array, float16Value);
+}
