@@ -68,8 +68,14 @@ export interface TensorRtProfile {
 export interface TensorRtPlanRequest {
   /** For messages and progress: `prefill`, `vision`, … */
   readonly name: string;
-  /** ONNX file; its external data lie beside it or where it points. */
+  /** ONNX file. */
   readonly graph: string;
+  /**
+   * Folder that the graph's external data are relative to: the checkpoint and the files made from it lie under it, the
+   * graph need not. The parser refuses data outside the folder of the path that it is told, so it is given the graph's
+   * bytes and a path in here.
+   */
+  readonly weightsRoot: string;
   /** The plan's file. Lock, timing cache and half-written plan lie beside it: `.lock`, `.timing`, `.partial`. */
   readonly plan: string;
   /** Says which weights the graph refers to, such as a content hash of the checkpoint. Part of the plan's key. */
