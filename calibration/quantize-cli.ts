@@ -1,6 +1,7 @@
 /** `scenebus quantize SOURCE OUTPUT …` without the terminal: words to options, a result to words. */
 import { SdkError } from '#sdk/core/errors.js';
 import { QUANTIZE_GROUP_SIZES, type QuantizeOptions, type QuantizeResult } from './quantize.js';
+import { LM_HEAD_PRECISIONS } from './quantize-plan.js';
 
 /** As a command line parser delivers them. */
 export interface QuantizeFlags {
@@ -18,9 +19,12 @@ export function quantizeOptionsFrom(source: string, output: string, flags: Quant
   if (groupSize === undefined) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --group 32, 64 or 128, but received "${flags.group}".`);
   }
-  const lmHead = flags.lmHead ?? 'bf16';
-  if (lmHead !== 'bf16' && lmHead !== 'int4') {
-    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --lm-head bf16 or int4, but received "${lmHead}".`);
+  const lmHead = LM_HEAD_PRECISIONS.find((form) => form === (flags.lmHead ?? 'bf16'));
+  if (lmHead === undefined) {
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `Expected --lm-head bf16, int8 or int4, but received "${flags.lmHead}".`,
+    );
   }
   const method = flags.method ?? 'rtn';
   if (method !== 'rtn' && method !== 'awq') {
@@ -48,9 +52,10 @@ export function licenceQuestion(ask: (question: string) => Promise<string>): () 
 
 export function formatQuantizeResult(result: QuantizeResult): string {
   const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+  const linearsIn4Bits = result.quantizedLinears - (result.lmHead === 'int8' ? 1 : 0);
   return [
     `${result.directory}`,
-    `  ${result.quantizedLinears} linears in int4 (${result.method}), groups of ${result.groupSize}; lm_head in ${result.lmHead}`,
+    `  ${linearsIn4Bits} linears in int4 (${result.method}), groups of ${result.groupSize}; lm_head in ${result.lmHead}`,
     `  ${megabytes(result.sourceBytes)} → ${megabytes(result.sizeBytes)}`,
     `  relative error of the quantised weights ${(result.relativeError * 100).toFixed(2)} %`,
   ].join('\n');

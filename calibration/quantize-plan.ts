@@ -1,9 +1,11 @@
 /** What a quantised folder will hold, known to the byte before anything is written. */
 import type { ModelDescription, TensorLocation } from '#graph/architecture.js';
 import { SdkError } from '#sdk/core/errors.js';
+import type { WeightBits } from './round-to-nearest.js';
 import { encodeHeader, layoutOrder, type PlannedTensor, tensorBytes } from './safetensors-writer.js';
 
-export type LmHeadPrecision = 'bf16' | 'int4';
+export const LM_HEAD_PRECISIONS = ['bf16', 'int8', 'int4'] as const;
+export type LmHeadPrecision = (typeof LM_HEAD_PRECISIONS)[number];
 
 export type QuantizeMethod = 'rtn' | 'awq';
 
@@ -11,6 +13,8 @@ export interface OutputTensor extends PlannedTensor {
   readonly source: TensorLocation;
   /** `copy`: the bytes as they are; `bf16`: rounded from float32; `folded`: a norm that calibration changed; the rest are parts of a packed linear. */
   readonly part: 'copy' | 'bf16' | 'folded' | 'packed' | 'scale' | 'shape';
+  /** Of a packed linear. */
+  readonly bits?: WeightBits;
 }
 
 export interface OutputFile {
@@ -19,10 +23,10 @@ export interface OutputFile {
   readonly sizeBytes: number;
 }
 
-/** Whether a tensor becomes int4: the linears of the text decoder, self and cross layers alike. */
-export function isQuantized(name: string, lmHead: LmHeadPrecision): boolean {
-  if (name === 'language_model.lm_head.weight') return lmHead === 'int4';
-  return /^language_model\.model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.[a-z]+_proj\.weight$/.test(name);
+/** What a tensor becomes; null: it stays. The linears of the text decoder get 4 bits, self and cross layers alike. */
+export function bitsFor(name: string, lmHead: LmHeadPrecision): WeightBits | null {
+  if (name === 'language_model.lm_head.weight') return { bf16: null, int8: 8, int4: 4 }[lmHead] as WeightBits | null;
+  return /^language_model\.model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.[a-z]+_proj\.weight$/.test(name) ? 4 : null;
 }
 
 /** Norms that calibration folds factors into. */
@@ -45,7 +49,8 @@ export function planTensors(
       planned.push({ name, dtype: 'BF16', shape: source.shape, source, part: 'folded' });
       continue;
     }
-    if (!isQuantized(name, lmHead)) {
+    const bits = bitsFor(name, lmHead);
+    if (bits === null) {
       const isFloat32 = source.dtype === 'F32';
       const dtype = isFloat32 ? 'BF16' : (source.dtype as 'F16' | 'BF16');
       planned.push({ name, dtype, shape: source.shape, source, part: isFloat32 ? 'bf16' : 'copy' });
@@ -54,8 +59,8 @@ export function planTensors(
     const [outputs, inputs] = source.shape as [number, number];
     if (inputs % groupSize !== 0) misfits.add(inputs);
     planned.push(
-      { name: `${name}_packed`, dtype: 'I32', shape: [outputs, inputs / 8], source, part: 'packed' },
-      { name: `${name}_scale`, dtype: 'BF16', shape: [outputs, inputs / groupSize], source, part: 'scale' },
+      { name: `${name}_packed`, dtype: 'I32', shape: [outputs, (inputs * bits) / 32], source, part: 'packed', bits },
+      { name: `${name}_scale`, dtype: 'BF16', shape: [outputs, inputs / groupSize], source, part: 'scale', bits },
       { name: `${name}_shape`, dtype: 'I64', shape: [2], source, part: 'shape' },
     );
   }
@@ -114,30 +119,36 @@ export function indexOf(files: readonly OutputFile[]): unknown {
 
 /** As compressed-tensors writes it. Names as patterns: module names differ between generations of transformers. */
 export function quantizationConfig(groupSize: number, lmHead: LmHeadPrecision): unknown {
-  return {
-    config_groups: {
-      group_0: {
-        format: 'pack-quantized',
-        input_activations: null,
-        output_activations: null,
-        targets: ['Linear'],
-        weights: {
-          actorder: null,
-          block_structure: null,
-          dynamic: false,
-          group_size: groupSize,
-          num_bits: 4,
-          observer: 'minmax',
-          observer_kwargs: {},
-          strategy: 'group',
-          symmetric: true,
-          type: 'int',
-        },
-      },
+  const group = (targets: readonly string[], bits: WeightBits) => ({
+    format: 'pack-quantized',
+    input_activations: null,
+    output_activations: null,
+    targets,
+    weights: {
+      actorder: null,
+      block_structure: null,
+      dynamic: false,
+      group_size: groupSize,
+      num_bits: bits,
+      observer: 'minmax',
+      observer_kwargs: {},
+      strategy: 'group',
+      symmetric: true,
+      type: 'int',
     },
+  });
+  // vLLM's class for lm_head is not called Linear: a head that is quantised must be named.
+  const head = 're:.*lm_head';
+  const groups = {
+    bf16: { group_0: group(['Linear'], 4) },
+    int8: { group_0: group(['Linear'], 4), group_1: group([head], 8) },
+    int4: { group_0: group(['Linear', head], 4) },
+  };
+  return {
+    config_groups: groups[lmHead],
     format: 'pack-quantized',
     global_compression_ratio: null,
-    ignore: ['re:.*vision_model.*', 're:.*multi_modal_projector.*', ...(lmHead === 'int4' ? [] : ['re:.*lm_head'])],
+    ignore: ['re:.*vision_model.*', 're:.*multi_modal_projector.*', ...(lmHead === 'bf16' ? [head] : [])],
     kv_cache_scheme: null,
     quant_method: 'compressed-tensors',
     quantization_status: 'compressed',

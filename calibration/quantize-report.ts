@@ -108,7 +108,7 @@ async function main(): Promise<void> {
     .option('--data <place>', 'scenes.jsonl or folder of pictures', join(demoModel, 'evaluation', 'scenes.jsonl'))
     .option('--scenes <number>', 'to calibrate with, and as many others to measure on', wholeNumber, 16)
     .option('--groups <sizes>', 'group sizes', groupList, [...QUANTIZE_GROUP_SIZES])
-    .option('--lm-head <form>', 'bf16 or int4', 'bf16')
+    .option('--lm-head <form>', 'bf16, int8 or int4', 'bf16')
     .option('--threads <number>', 'of ONNX Runtime', wholeNumber)
     .option('--accept-llama-license', 'you have read and accept the licence of a Llama model', false)
     .parse()

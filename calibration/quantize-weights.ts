@@ -11,7 +11,7 @@ import type { CallOptions } from '#sdk/core/types.js';
 import { openMappedFile } from '#sdk/native/index.js';
 import { type Adjustments, adjustedBytes } from './quantize/adjustments.js';
 import type { OutputFile, OutputTensor } from './quantize-plan.js';
-import { bf16Bits, groupScales, quantizeRows } from './round-to-nearest.js';
+import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
 import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
 
 /** Weights held in memory at a time: 4 M values, 16 MB as float32. */
@@ -118,7 +118,7 @@ interface Piece {
 /** The bytes of one output tensor, a bounded piece at a time. */
 function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsOptions): Generator<Piece> {
   const plain = (bytes: ArrayBufferView): Piece => ({ bytes, squaredError: 0, squaredSum: 0 });
-  const { source, part } = tensor;
+  const { source, part, bits } = tensor;
   if (part === 'shape') {
     yield plain(BigInt64Array.from(source.shape, BigInt));
     return;
@@ -147,9 +147,10 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       continue;
     }
     // Scales lie behind all packed words in the file: they are computed again rather than kept.
-    if (part === 'scale') yield plain(groupScales(values, groupSize) ?? notFinite(tensor));
+    if (part === 'scale') yield plain(groupScales(values, groupSize, bits) ?? notFinite(tensor));
     else {
-      const { packed, squaredError, squaredSum } = quantizeRows(values, groupSize) ?? notFinite(tensor);
+      const quantize = bits === 8 ? quantizeRowsTo8Bits : quantizeRows;
+      const { packed, squaredError, squaredSum } = quantize(values, groupSize) ?? notFinite(tensor);
       yield { bytes: packed, squaredError, squaredSum };
     }
   }

@@ -11,6 +11,7 @@ import { type CalibrationScene, defaultCalibration, readCalibration } from './qu
 import { WorkFolder } from './quantize/work-folder.js';
 import {
   indexOf,
+  LM_HEAD_PRECISIONS,
   type LmHeadPrecision,
   planFiles,
   planTensors,
@@ -68,7 +69,7 @@ const QUANTIZER_VERSION = 2;
 
 /**
  * Quantises a checkpoint into another Hugging Face folder (compressed-tensors `pack-quantized`, readable by vLLM):
- * int4 linears of the text decoder; vision, projector, embeddings and norms in 16 bit. Tokenizer, templates, licences
+ * int4 linears of the text decoder, lm_head as wished; vision, projector, embeddings and norms in 16 bit. Tokenizer, templates, licences
  * and scenebus.json come along. Same source and options, same bytes. Memory stays bounded whatever the size of the
  * model. After a kill or an abort the same call goes on where it was; any other failure leaves nothing.
  *
@@ -161,8 +162,8 @@ function requireOptions(groupSize: number, lmHead: string, method: string): void
   if (!(QUANTIZE_GROUP_SIZES as readonly number[]).includes(groupSize)) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a group size of 32, 64 or 128, but received ${groupSize}.`);
   }
-  if (lmHead !== 'bf16' && lmHead !== 'int4') {
-    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected lm_head as bf16 or int4, but received ${lmHead}.`);
+  if (!(LM_HEAD_PRECISIONS as readonly string[]).includes(lmHead)) {
+    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected lm_head as bf16, int8 or int4, but received ${lmHead}.`);
   }
   if (method !== 'rtn' && method !== 'awq') {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected the method rtn or awq, but received ${method}.`);

@@ -1,12 +1,16 @@
 /**
- * Symmetric int4 by rounding to nearest, in groups along the input: exactly the arithmetic that the demo model was
- * trained with (float32 throughout, ties to even):
+ * Symmetric integers by rounding to nearest, in groups along the input: exactly the arithmetic that the demo model was
+ * trained with (float32 throughout, ties to even), here for 4 bits:
  *
  *   scale = bf16(absmax / 7.5)      q = clamp(round(w / scale), −8, 7)
+ *
+ * 8 bits: 127, −128 and 127, so that no weight is off by more than half a step (and what bfloat16 takes of the scale).
  */
 
+export type WeightBits = 4 | 8;
+
 export interface QuantizedRows {
-  /** `[rows, inputs / 8]`: eight values a word, lowest bits first, value + 8. */
+  /** `[rows, inputs · bits / 32]`: eight (8 bits: four) values a word, lowest bits first, value + 8 (+ 128). */
   readonly packed: Int32Array;
   /** `[rows, inputs / groupSize]`: bfloat16 bits. */
   readonly scales: Uint16Array;
@@ -40,18 +44,28 @@ export function bf16Value(bits: number): number {
 }
 
 /** The scale of a group by its largest magnitude: bfloat16 bits. */
-export function scaleBits(largest: number): number {
-  return bf16Bits(Math.max(Math.fround(largest / 7.5), SMALLEST_SCALE));
+export function scaleBits(largest: number, bits: WeightBits = 4): number {
+  return bf16Bits(Math.max(Math.fround(largest / (bits === 4 ? 7.5 : 127)), SMALLEST_SCALE));
+}
+
+/** 8 of the 16 values that 4 bits have. */
+function halfRange(bits: WeightBits): number {
+  return 2 ** (bits - 1);
 }
 
 /** −8 … 7. */
 export function roundToInt4(weight: number, scale: number): number {
+  return roundTo(weight, scale, 8);
+}
+
+/** −half … half − 1. */
+function roundTo(weight: number, scale: number, half: number): number {
   const rounded = Math.fround(Math.fround(Math.fround(weight / scale) + ROUNDING) - ROUNDING);
-  return rounded < -8 ? -8 : Math.min(rounded, 7);
+  return rounded < -half ? -half : Math.min(rounded, half - 1);
 }
 
 /** `weights`: whole groups. Null when a weight is not a finite number. */
-export function groupScales(weights: Float32Array, groupSize: number): Uint16Array | null {
+export function groupScales(weights: Float32Array, groupSize: number, bits: WeightBits = 4): Uint16Array | null {
   const scales = new Uint16Array(weights.length / groupSize);
   for (let group = 0, i = 0; group < scales.length; group += 1) {
     let largest = 0;
@@ -61,7 +75,7 @@ export function groupScales(weights: Float32Array, groupSize: number): Uint16Arr
       if (!(magnitude <= LARGEST_FLOAT)) return null;
       if (magnitude > largest) largest = magnitude;
     }
-    scales[group] = scaleBits(largest);
+    scales[group] = scaleBits(largest, bits);
   }
   return scales;
 }
@@ -76,23 +90,39 @@ export function quantizeRows(
   groupSize: number,
   scales: Uint16Array | null = groupScales(weights, groupSize),
 ): QuantizedRows | null {
+  return packRows(weights, groupSize, scales, 4);
+}
+
+/** The same with 8 bits. */
+export function quantizeRowsTo8Bits(weights: Float32Array, groupSize: number): QuantizedRows | null {
+  return packRows(weights, groupSize, groupScales(weights, groupSize, 8), 8);
+}
+
+function packRows(
+  weights: Float32Array,
+  groupSize: number,
+  scales: Uint16Array | null,
+  bits: WeightBits,
+): QuantizedRows | null {
   if (scales === null) return null;
-  const packed = new Int32Array(weights.length / 8);
+  const half = halfRange(bits);
+  const perWord = 32 / bits;
+  const packed = new Int32Array(weights.length / perWord);
   let squaredError = 0;
   let squaredSum = 0;
   for (let group = 0, i = 0; group < scales.length; group += 1) {
     const scale = bf16Value(scales[group]!);
-    for (const end = i + groupSize; i < end; i += 8) {
+    for (const end = i + groupSize; i < end; i += perWord) {
       let word = 0;
-      for (let j = 0; j < 8; j += 1) {
+      for (let j = 0; j < perWord; j += 1) {
         const weight = weights[i + j]!;
-        const q = roundToInt4(weight, scale);
-        word |= (q + 8) << (4 * j);
+        const q = roundTo(weight, scale, half);
+        word |= (q + half) << (bits * j);
         const error = weight - scale * q;
         squaredError += error * error;
         squaredSum += weight * weight;
       }
-      packed[i >> 3] = word;
+      packed[i / perWord] = word;
     }
   }
   return { packed, scales, squaredError, squaredSum };

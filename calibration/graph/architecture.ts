@@ -69,17 +69,18 @@ export interface TensorLocation {
   readonly shape: readonly number[];
 }
 
-/** int4 weights in the compressed-tensors `pack-quantized` convention. */
+/** int4 weights in the compressed-tensors `pack-quantized` convention. Single linears (lm_head) may have 8 bits. */
 export interface Int4Scheme {
   readonly bits: 4;
-  /** Inputs that share a scale: 32, 64 or 128. */
+  /** Inputs that share a scale in the 4-bit linears: 32, 64 or 128; 0: one scale for each output (by channel). */
   readonly groupSize: number;
 }
 
 /**
  * `tensors` is keyed by the published names (mllama-spec §4, `language_model.model.layers.0…`), whichever
- * generation of names the file uses. A quantised linear `X.weight` appears as `X.weight_packed` (I32 [N, K/8]),
- * `X.weight_scale` ([N, K/group]) and `X.weight_shape`.
+ * generation of names the file uses. A quantised linear `X.weight` appears as `X.weight_packed` (I32 [N, K·bits/32],
+ * value + 2^(bits − 1), lowest bits first), `X.weight_scale` ([N, K/group], by channel [N, 1]) and `X.weight_shape`;
+ * K is the architecture's, bits and group follow from the shapes (`packedForm`).
  */
 export interface ModelDescription {
   readonly architecture: MllamaArchitecture;

@@ -5,6 +5,7 @@ export { type DecoderOptions, emitDecoder, emitDecoderLayer } from './decoder.js
 export { selfAttentionLayers } from './decoder-layers.js';
 export type { ElementType } from './onnx.js';
 export { GRAPH_VERSION, type GraphOptions } from './options.js';
+export { type PackedForm, packedForm } from './packed-form.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
 export {
   type VisionGeometry,

@@ -7,8 +7,12 @@ import path from 'node:path';
 import type { ModelDescription, TensorDtype, TensorLocation } from './architecture.js';
 import { type GraphBuilder, MICROSOFT, type Value } from './builder.js';
 import { ELEMENT_TYPES, type ElementType } from './onnx.js';
+import { packedForm } from './packed-form.js';
 
 const FLOAT_TYPES: Partial<Record<TensorDtype, ElementType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
+
+/** Blocks of MatMulNBits, largest first. */
+const BLOCKS = [128, 64, 32] as const;
 
 /** 4: int8 activations, fastest. 1: float32 activations, for reference values. */
 export type AccuracyLevel = 1 | 4;
@@ -105,29 +109,21 @@ export class Weights {
   }
 
   /**
-   * The packed bytes of compressed-tensors, value + 8 with the low nibble first, are those of MatMulNBits:
-   * int32 `[N, K/8]` on disk is uint8 `[N, K/group, group/2]` here.
+   * The packed bytes of compressed-tensors, value + 8 (128 at 8 bits) with the lowest bits first, are those of
+   * MatMulNBits: int32 `[N, K·bits/32]` on disk is uint8 `[N, K/block, block·bits/8]` here.
    */
   #linearNBits(b: GraphBuilder, x: Value, name: string): Value {
-    const packed = this.#tensor(`${name}.weight_packed`);
-    const scale = this.#tensor(`${name}.weight_scale`);
-    const [rows, words] = packed.shape as readonly [number, number];
-    const groups = scale.shape[1]!;
-    const groupSize = this.#model.int4?.groupSize ?? 0;
-    const columns = groups * groupSize;
-    const bits = (words * 32) / columns;
-    if (bits !== 4 && bits !== 8) {
-      throw new TypeError(`expected ${name} packed at 4 or 8 bits in groups of ${groupSize}, got ${bits} bits`);
-    }
-    const weight = b.initializer(
-      `${name}.weight_packed`,
-      'uint8',
-      [rows, groups, (groupSize * bits) / 8],
-      this.#files.locate(packed),
-    );
-    return b.node('MatMulNBits', [x, weight, this.float(b, `${name}.weight_scale`)], {
+    const { rows, columns, bits, groupSize } = packedForm(this.#model, name);
+    // One scale for a whole row, of any length, is repeated for blocks that the operator takes.
+    const block = groupSize < columns ? groupSize : (BLOCKS.find((size) => columns % size === 0) ?? columns);
+    const blocks = columns / block;
+    const packed = this.#files.locate(this.#tensor(`${name}.weight_packed`));
+    const weight = b.initializer(`${name}.weight_packed`, 'uint8', [rows, blocks, (block * bits) / 8], packed);
+    let scale = this.float(b, `${name}.weight_scale`);
+    if (columns / groupSize !== blocks) scale = b.node('Expand', [scale, b.ints([rows, blocks])]);
+    return b.node('MatMulNBits', [x, weight, scale], {
       domain: MICROSOFT,
-      attributes: { K: columns, N: rows, bits, block_size: groupSize, accuracy_level: this.#accuracyLevel },
+      attributes: { K: columns, N: rows, bits, block_size: block, accuracy_level: this.#accuracyLevel },
     });
   }
 

@@ -16,10 +16,14 @@ export async function checkModel(directory: string | undefined): Promise<Finding
     };
   try {
     const { name, model, manifest } = await openCheckpoint(folder);
-    const weights = model.int4 ? `int4 in groups of ${model.int4.groupSize}` : 'float';
+    const weights = model.int4 === null ? 'float' : int4Text(model.int4.groupSize);
     const boxes = manifest.boxes ? 'writes boxes' : 'writes no boxes: objects stay empty';
     return { ...base, status: 'ok', value: `${name}: ${model.tensors.size} tensors, ${weights}, ${boxes}` };
   } catch (error) {
     return { ...base, status: 'problem', value: error instanceof Error ? error.message : String(error) };
   }
+}
+
+function int4Text(groupSize: number): string {
+  return groupSize === 0 ? 'int4, one scale for each output' : `int4 in groups of ${groupSize}`;
 }

@@ -48,8 +48,6 @@ struct DecoderSpec {
   TextArchitecture text;
   /** By published name (`language_model.model.layers.0…`); the text decoder's are enough. */
   std::map<std::string, TensorSource> tensors;
-  /** Group size of packed int4 weights; 0 when there are none. */
-  int int4GroupSize = 0;
   /** Rows that see no image add what they attend to (Hugging Face releases); otherwise they add nothing (Meta). */
   bool maskedRowsAttend = false;
   int contextLength = 0;

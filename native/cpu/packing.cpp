@@ -27,13 +27,18 @@ void packInt4Block(const std::uint8_t* from, std::uint8_t* block, int lane) {
   }
 }
 
-void packInt8Block(const std::int8_t* from, std::uint8_t* block, int lane) {
-  for (int line = 0; line < 8; ++line)
-    std::memcpy(block + line * 64 + lane * 4, from + line * 4, 4);
+/** 32 bytes as value + 128 to signed bytes. */
+void packInt8Block(const std::uint8_t* from, std::uint8_t* block, int lane) {
+  for (int line = 0; line < 8; ++line) {
+    std::uint32_t four;
+    std::memcpy(&four, from + line * 4, sizeof(four));
+    four ^= 0x80808080u;
+    std::memcpy(block + line * 64 + lane * 4, &four, sizeof(four));
+  }
 }
 
-/** Rounds one row to signed bytes with a scale for each group. */
-void quantizeFloatRow(const PackSource& source, int row, std::int8_t* values, float* scales) {
+/** Rounds one row to bytes, value + 128, with a scale for each group. */
+void quantizeFloatRow(const PackSource& source, int row, std::uint8_t* values, float* scales) {
   const std::size_t start = static_cast<std::size_t>(row) * source.columns;
   for (int begin = 0; begin < source.columns; begin += source.groupSize) {
     float max = 0.0f;
@@ -46,8 +51,8 @@ void quantizeFloatRow(const PackSource& source, int row, std::int8_t* values, fl
     }
     const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
     for (int k = begin; k < begin + source.groupSize; ++k)
-      values[k] = static_cast<std::int8_t>(
-          std::nearbyintf(readScalar(source.values, source.valueType, start + k) * inverse));
+      values[k] = static_cast<std::uint8_t>(
+          128.0f + std::nearbyintf(readScalar(source.values, source.valueType, start + k) * inverse));
     scales[begin / source.groupSize] = inverse > 0.0f ? max / 127.0f : 0.0f;
   }
 }
@@ -113,7 +118,7 @@ void packGroup(const PackSource& source, int group, std::uint8_t* values, std::u
   std::memset(values, source.kind == PackSource::Kind::kInt4 ? 0x88 : 0, shape.groupValueBytes());
   std::memset(scales, 0, shape.groupScaleCount() * sizeof(*scales));
   std::vector<float> rowScales(static_cast<std::size_t>(scaleCount));
-  std::vector<std::int8_t> rounded;
+  std::vector<std::uint8_t> rounded;
   if (source.kind == PackSource::Kind::kFloat)
     rounded.resize(static_cast<std::size_t>(source.columns));
 
@@ -123,14 +128,14 @@ void packGroup(const PackSource& source, int group, std::uint8_t* values, std::u
     if (row >= source.rows)
       continue;
     const auto* bytes = static_cast<const std::uint8_t*>(source.values);
-    const std::int8_t* int8Row = nullptr;
+    const std::uint8_t* int8Row = nullptr;
     if (source.kind == PackSource::Kind::kFloat) {
       quantizeFloatRow(source, row, rounded.data(), rowScales.data());
       int8Row = rounded.data();
     } else {
       for (int i = 0; i < scaleCount; ++i)
         rowScales[i] = readScalar(source.scales.data, source.scales.type, static_cast<std::size_t>(row) * scaleCount + i);
-      int8Row = reinterpret_cast<const std::int8_t*>(bytes) + static_cast<std::size_t>(row) * source.columns;
+      int8Row = bytes + static_cast<std::size_t>(row) * source.columns;
     }
     packScales(rowScales.data(), scaleCount, lane, row, scales, rowFactors + lane);
     for (int b = 0; b < shape.blocks(); ++b) {

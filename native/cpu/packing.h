@@ -19,7 +19,7 @@ struct PackSource {
   enum class Kind {
     /** compressed-tensors `pack-quantized`: `[rows, columns / 2]` bytes, low nibble first, value + 8. */
     kInt4,
-    /** compressed-tensors `int-quantized`: `[rows, columns]` signed bytes. */
+    /** The same with 8 bits: `[rows, columns]` bytes, value + 128. */
     kInt8,
     /** Floats `[rows, columns]`, rounded here to 8 bits with a scale for each `groupSize` inputs. */
     kFloat,

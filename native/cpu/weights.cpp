@@ -102,16 +102,18 @@ struct DecoderWeights::Builder {
       to.stored = matrix(name + ".weight", rows, columns);
       return;
     }
-    const int groupSize = spec.int4GroupSize;
+    const auto& scale = require(scaleName);
+    // The shapes say how many bits a weight has and how many inputs share a scale.
+    const bool isInt8 = packed->shape == std::vector<std::int64_t>{rows, columns / 4};
+    const std::int64_t groups = scale.shape.size() == 2 ? scale.shape[1] : 0;
     PackSource source;
+    source.kind = isInt8 ? PackSource::Kind::kInt8 : PackSource::Kind::kInt4;
     source.rows = rows;
     source.columns = columns;
-    source.groupSize = groupSize;
+    source.groupSize = groups > 0 && columns % groups == 0 ? static_cast<int>(columns / groups) : 0;
     packedShape(source); // refuses sizes that do not divide
-    source.values = bytesOf(packedName, *packed, packed->type == TensorType::kI32, {rows, columns / 8});
-    const auto& scale = require(scaleName);
-    source.scales = {bytesOf(scaleName, scale, isFloat(scale.type), {rows, columns / groupSize}),
-                     scalarType(scale.type)};
+    source.values = bytesOf(packedName, *packed, packed->type == TensorType::kI32, {rows, columns / (isInt8 ? 4 : 8)});
+    source.scales = {bytesOf(scaleName, scale, isFloat(scale.type), {rows, groups}), scalarType(scale.type)};
     to.isPacked = true;
     sources.push_back(source);
     waiting.push_back(&to);

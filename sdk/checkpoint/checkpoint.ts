@@ -12,7 +12,7 @@ import { readJsonFile } from './json-file.js';
 import { type ModelManifest, readManifest } from './manifest.js';
 import { checkPackedContents } from './packed-contents.js';
 import { readProcessorConfig } from './processor-config.js';
-import { int4SchemeOf } from './quantization.js';
+import { quantizationOf } from './quantization.js';
 import type { SafetensorsFile } from './safetensors.js';
 import { readWeights } from './shards.js';
 import { resolveTensors } from './tensors.js';
@@ -56,21 +56,21 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   };
 
   const { architecture } = collect(architectureOf(config));
-  const int4 = int4SchemeOf(config.quantization_config);
+  const quantization = quantizationOf(config.quantization_config);
   const { processor } = collect(await readProcessorConfig(root, architecture.vision));
   const { generation } = collect(await readGenerationDefaults(root, config));
   const manifest = await readManifest(root);
   const weights = collect(await readWeights(root));
   options.signal?.throwIfAborted();
-  const { tensors } = collect(resolveTensors(weights, architecture, int4));
+  const { tensors } = collect(resolveTensors(weights, architecture, quantization));
   // What scales hold is looked at only when every place is known to be right.
-  if (problems.length === 0) problems.push(...(await checkPackedContents(tensors, options.signal)));
+  if (problems.length === 0) problems.push(...(await checkPackedContents(tensors, architecture, options.signal)));
   if (problems.length > 0 || processor === null) throw invalid(root, problems);
 
   return {
     directory: root,
     name: manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root),
-    model: { architecture, tensors, int4 },
+    model: { architecture, tensors, int4: quantization?.int4 ?? null },
     processor,
     generation,
     manifest,

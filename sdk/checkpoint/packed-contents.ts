@@ -1,23 +1,23 @@
 /** Looks into the small tensors of packed weights, which shapes alone do not vouch for. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { TensorLocation } from '#graph/architecture.js';
+import type { MllamaArchitecture, TensorLocation } from '#graph/architecture.js';
 import { openMappedFile } from '../native/mapped-file.js';
+import { expectedTensors } from './expected-tensors.js';
 import { readTensorF32 } from './read-tensor.js';
 
 /** Every scale must be a finite number, and every stated shape that of the packed weight. Reads some MB per GB. */
 export async function checkPackedContents(
   tensors: ReadonlyMap<string, TensorLocation>,
+  architecture: MllamaArchitecture,
   signal?: AbortSignal,
 ): Promise<string[]> {
   const problems: string[] = [];
-  for (const [name, location] of tensors) {
-    if (!name.endsWith('.weight_packed')) continue;
+  for (const { name: base, shape } of expectedTensors(architecture)) {
+    if (!tensors.has(`${base}_packed`)) continue;
     signal?.throwIfAborted();
-    const base = name.slice(0, -'_packed'.length);
-    const [rows, words] = location.shape as [number, number];
     const stated = readIntegers(tensors.get(`${base}_shape`)!);
-    if (stated[0] !== rows || stated[1] !== words * 8) {
-      problems.push(`${base}_shape states [${stated.join(', ')}], but the packed weight is [${rows}, ${words * 8}]`);
+    if (stated[0] !== shape[0] || stated[1] !== shape[1]) {
+      problems.push(`${base}_shape states [${stated.join(', ')}], but the packed weight is [${shape.join(', ')}]`);
     }
     const scale = tensors.get(`${base}_scale`)!;
     const bad = countNotFinite(scale);

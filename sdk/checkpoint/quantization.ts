@@ -6,6 +6,26 @@ import { SdkError } from '../core/errors.js';
 
 export const GROUP_SIZES = [32, 64, 128] as const;
 
+/** How a linear's weights are packed. */
+export interface WeightScheme {
+  readonly bits: 4 | 8;
+  /** Inputs that share a scale; 0: one scale for each output (strategy "channel"). */
+  readonly groupSize: number;
+}
+
+export interface Quantization {
+  readonly int4: Int4Scheme;
+  /** The scheme whose targets name a module, by any of its names; undefined when none does. */
+  schemeOf(moduleNames: readonly string[]): WeightScheme | undefined;
+}
+
+interface Target {
+  /** A name, `re:` and a regular expression, or a class of modules. */
+  readonly text: string;
+  readonly pattern: RegExp | null;
+  readonly scheme: WeightScheme;
+}
+
 const weightsSchema = z.looseObject({
   num_bits: z.int(),
   type: z.string().default('int'),
@@ -22,6 +42,7 @@ const quantizationSchema = z.looseObject({
     .record(
       z.string(),
       z.looseObject({
+        targets: z.array(z.string()).nullish(),
         weights: weightsSchema.nullish(),
         input_activations: z.unknown().optional(),
         format: z.string().nullish(),
@@ -31,55 +52,87 @@ const quantizationSchema = z.looseObject({
 });
 
 /** @throws SdkError ERR_MODEL_UNSUPPORTED for another method or scheme, ERR_MODEL_INVALID for a malformed one. */
-export function int4SchemeOf(config: unknown): Int4Scheme | null {
+export function quantizationOf(config: unknown): Quantization | null {
   if (config === null || config === undefined) return null;
   const parsed = quantizationSchema.safeParse(config);
   if (!parsed.success) {
-    throw new SdkError(
-      'ERR_MODEL_INVALID',
-      `config.json: quantization_config is not as expected:\n${z.prettifyError(parsed.error)}`,
-      { details: { problems: parsed.error.issues.map((issue) => issue.message) } },
+    throw malformed(
+      `is not as expected:\n${z.prettifyError(parsed.error)}`,
+      parsed.error.issues.map((issue) => issue.message),
     );
   }
   const { quant_method: method, format, config_groups: groups } = parsed.data;
   if (method !== 'compressed-tensors') {
     throw unsupported(`method "${method}"`, method);
   }
-  const schemes = Object.values(groups ?? {});
-  if (schemes.length === 0) throw unsupported('no config_groups', method);
-  let groupSize: number | undefined;
-  for (const scheme of schemes) {
-    const { weights } = scheme;
-    const schemeFormat = scheme.format ?? format;
-    if (schemeFormat !== 'pack-quantized') throw unsupported(`format "${schemeFormat}"`, schemeFormat);
+  const configGroups = Object.values(groups ?? {});
+  if (configGroups.length === 0) throw unsupported('no config_groups', method);
+  const targets: Target[] = [];
+  let int4: Int4Scheme | undefined;
+  for (const group of configGroups) {
+    const { weights } = group;
+    const groupFormat = group.format ?? format;
+    if (groupFormat !== 'pack-quantized') throw unsupported(`format "${groupFormat}"`, groupFormat);
     if (weights == null) throw unsupported('a group without weights', null);
-    if (scheme.input_activations != null) throw unsupported('quantised activations', scheme.input_activations);
-    if (weights.num_bits !== 4 || weights.type !== 'int') {
-      throw unsupported(`${weights.num_bits}-bit ${weights.type} weights`, weights.num_bits);
+    if (group.input_activations != null) throw unsupported('quantised activations', group.input_activations);
+    const scheme = schemeOf(weights);
+    if (scheme.bits === 4) {
+      if (int4 !== undefined && int4.groupSize !== scheme.groupSize) {
+        throw unsupported(`two group sizes (${int4.groupSize} and ${scheme.groupSize})`, [
+          int4.groupSize,
+          scheme.groupSize,
+        ]);
+      }
+      int4 = { bits: 4, groupSize: scheme.groupSize };
     }
-    if (!weights.symmetric) throw unsupported('asymmetric weights (zero points)', weights.symmetric);
-    if (weights.actorder != null && weights.actorder !== false && weights.actorder !== 'static') {
-      throw unsupported(`activation order "${String(weights.actorder)}" (weight_g_idx)`, weights.actorder);
-    }
-    const strategy = weights.strategy ?? (weights.group_size ? 'group' : 'channel');
-    if (strategy !== 'group') {
-      throw unsupported(`one scale per ${strategy} (strategy "${strategy}")`, strategy);
-    }
-    if (!(GROUP_SIZES as readonly number[]).includes(weights.group_size ?? 0)) {
-      throw unsupported(`group size ${weights.group_size}`, weights.group_size);
-    }
-    if (groupSize !== undefined && groupSize !== weights.group_size) {
-      throw unsupported(`two group sizes (${groupSize} and ${weights.group_size})`, [groupSize, weights.group_size]);
-    }
-    groupSize = weights.group_size!;
+    for (const text of group.targets ?? ['Linear']) targets.push({ text, pattern: patternOf(text), scheme });
   }
-  return { bits: 4, groupSize: groupSize! };
+  if (int4 === undefined) throw unsupported('8-bit int weights alone', 8);
+  return { int4, schemeOf: (names) => matching(targets, names)?.scheme };
+}
+
+function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
+  const { num_bits: bits, type, symmetric, actorder, group_size: size } = weights;
+  if ((bits !== 4 && bits !== 8) || type !== 'int') throw unsupported(`${bits}-bit ${type} weights`, bits);
+  if (!symmetric) throw unsupported('asymmetric weights (zero points)', symmetric);
+  // Columns that were only visited in another order ("weight", of old "static") lie in their own order.
+  if (actorder != null && actorder !== false && actorder !== 'static' && actorder !== 'weight') {
+    throw unsupported(`activation order "${String(actorder)}" (weight_g_idx)`, actorder);
+  }
+  const strategy = weights.strategy ?? (size != null && size > 0 ? 'group' : 'channel');
+  if (strategy === 'channel') return { bits, groupSize: 0 };
+  if (strategy !== 'group') throw unsupported(`one scale per ${strategy} (strategy "${strategy}")`, strategy);
+  if (!(GROUP_SIZES as readonly number[]).includes(size ?? 0)) throw unsupported(`group size ${size}`, size);
+  return { bits, groupSize: size! };
+}
+
+/** Names go before expressions and those before classes, whatever the order of the groups. */
+function matching(targets: readonly Target[], names: readonly string[]): Target | undefined {
+  return (
+    targets.find(({ text }) => names.includes(text)) ??
+    targets.find(({ pattern }) => pattern !== null && names.some((name) => pattern.test(name))) ??
+    targets.find(({ text }) => text === 'Linear')
+  );
+}
+
+/** As Python's `re.match`: from the beginning, and not necessarily to the end. */
+function patternOf(target: string): RegExp | null {
+  if (!target.startsWith('re:')) return null;
+  try {
+    return new RegExp(`^(?:${target.slice(3)})`);
+  } catch (cause) {
+    throw malformed(`has a target that is no regular expression: "${target}".`, [String(cause)]);
+  }
+}
+
+function malformed(what: string, problems: readonly string[]): SdkError {
+  return new SdkError('ERR_MODEL_INVALID', `config.json: quantization_config ${what}`, { details: { problems } });
 }
 
 function unsupported(what: string, received: unknown): SdkError {
   return new SdkError(
     'ERR_MODEL_UNSUPPORTED',
-    `config.json: quantization_config has ${what}. Supported: compressed-tensors "pack-quantized", symmetric 4-bit integers in groups of ${GROUP_SIZES.join(', ')}, weights only. Quantise the 16-bit checkpoint with \`scenebus quantize\`.`,
+    `config.json: quantization_config has ${what}. Supported: compressed-tensors "pack-quantized", symmetric 4-bit integers (8-bit ones beside them), in groups of ${GROUP_SIZES.join(', ')} or by channel, weights only. Quantise the 16-bit checkpoint with \`scenebus quantize\`.`,
     { details: { received } },
   );
 }

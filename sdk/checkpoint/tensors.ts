@@ -1,6 +1,7 @@
 /** Lays the architecture's list of tensors beside what the files hold, and says everything that differs. */
-import type { Int4Scheme, MllamaArchitecture, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import type { MllamaArchitecture, TensorDtype, TensorLocation } from '#graph/architecture.js';
 import { type ExpectedTensor, expectedTensors } from './expected-tensors.js';
+import type { Quantization, WeightScheme } from './quantization.js';
 import type { Weights } from './shards.js';
 import { publishedTensorName } from './tensor-names.js';
 
@@ -15,7 +16,7 @@ interface Check {
 export function resolveTensors(
   weights: Weights,
   architecture: MllamaArchitecture,
-  int4: Int4Scheme | null,
+  quantization: Quantization | null,
 ): { tensors: Map<string, TensorLocation>; problems: string[] } {
   const check: Check = { found: new Map(), used: new Map(), problems: [] };
   const rawNames = new Map<string, string>();
@@ -37,17 +38,20 @@ export function resolveTensors(
     if (isPacked && check.found.has(expected.name)) {
       check.problems.push(`${expected.name} comes both packed and unpacked`);
     } else if (isPacked && !expected.quantizable) {
-      check.problems.push(`${expected.name} is packed as int4; only the linears of the text decoder may be`);
-    } else if (isPacked && int4 === null) {
+      check.problems.push(`${expected.name} is packed; only the linears of the text decoder may be`);
+    } else if (isPacked && quantization === null) {
       check.problems.push(`${packedName} exists, but config.json has no quantization_config`);
-    } else if (isPacked && int4 !== null) {
-      takePacked(check, expected, int4.groupSize);
+    } else if (isPacked && quantization !== null) {
+      const raw = rawNames.get(packedName)!;
+      const scheme = quantization.schemeOf([raw, packedName].map((name) => name.replace(/\.weight_packed$/, '')));
+      if (scheme !== undefined) takePacked(check, expected, scheme);
+      else check.problems.push(`${packedName} exists, but no target of quantization_config names it`);
     } else {
       take(check, expected.name, expected.shape, FLOATS);
     }
   }
   if (
-    int4 !== null &&
+    quantization !== null &&
     check.problems.length === 0 &&
     ![...check.used.keys()].some((n) => n.endsWith('.weight_packed'))
   ) {
@@ -75,9 +79,10 @@ function take(check: Check, name: string, shape: readonly number[] | null, dtype
   check.used.set(name, tensor);
 }
 
-/** weight_packed I32 [N, K/8], weight_scale [N, K/group], weight_shape [2]. */
-function takePacked(check: Check, { name, shape }: ExpectedTensor, groupSize: number): void {
+/** weight_packed I32 [N, K·bits/32], weight_scale [N, K/group] or [N, 1], weight_shape [2]. */
+function takePacked(check: Check, { name, shape }: ExpectedTensor, scheme: WeightScheme): void {
   const [outputs, inputs] = shape as [number, number];
+  const groupSize = scheme.groupSize === 0 ? inputs : scheme.groupSize;
   if (inputs % groupSize !== 0) {
     check.problems.push(`${name}: ${inputs} inputs do not divide into groups of ${groupSize}`);
     return;
@@ -87,7 +92,7 @@ function takePacked(check: Check, { name, shape }: ExpectedTensor, groupSize: nu
       check.problems.push(`${name}_${suffix} is not supported: only symmetric weights in plain order`);
     }
   }
-  take(check, `${name}_packed`, [outputs, inputs / 8], ['I32']);
+  take(check, `${name}_packed`, [outputs, (inputs * scheme.bits) / 32], ['I32']);
   take(check, `${name}_scale`, [outputs, inputs / groupSize], FLOATS);
   take(check, `${name}_shape`, [2], ['I64', 'I32']);
 }

@@ -16,6 +16,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const cacheDirectory = path.join(folder, 'cache');
 const tinyA = path.join(GOLDEN, 'tiny-a');
 const { int4, dequantized } = makeInt4Checkpoint(tinyA, folder, 32);
+const channel = makeInt4Checkpoint(tinyA, path.join(folder, 'channel'), 'channel', { head: 'int8' });
 
 const opened = new Map<string, Promise<Checkpoint>>();
 const checkpoint = (directory: string) => {
@@ -34,6 +35,7 @@ describeEngine('cpu, bfloat16 in shards', (options) =>
 describeEngine('cpu, float32 with an f16 cache', (options) => open(tinyA, options), { tolerance: 1e-2 });
 // … or an activation by a whole step of int8.
 describeEngine('cpu, int4', (options) => open(int4, options), { tolerance: 0.2 });
+describeEngine('cpu, int4 by channel, int8 head', (options) => open(channel.int4, options), { tolerance: 0.2 });
 
 async function logitsOf(engine: Engine): Promise<Float32Array> {
   await using used = engine;
@@ -51,6 +53,18 @@ describe.each(['meta', 'hf-4.45', 'hf-5'] as const)('numerics %s', (numerics) =>
     expect(maxDifference(found, expected)).toBeLessThan(1e-4);
   });
 });
+
+test.each(engineAddon().cpuFeatures().instructionSets)(
+  'int4 weights by channel and an int8 head with %s kernels are near the exact ones',
+  async (set) => {
+    const exact = await logitsOf(await open(channel.dequantized, { keyValueType: 'f32' }));
+    const onnx = await openOnnxEngine(await checkpoint(channel.int4), { cacheDirectory, accuracyLevel: 1 });
+    expect(maxDifference(await logitsOf(onnx), exact)).toBeLessThan(1e-4);
+    const found = await logitsOf(await open(channel.int4, { instructionSet: set as never }));
+    expect(maxDifference(found, exact)).toBeGreaterThan(1e-4);
+    expect(maxDifference(found, exact)).toBeLessThan(0.5);
+  },
+);
 
 test.each(engineAddon().cpuFeatures().instructionSets)(
   'int4 logits with %s kernels are near the exact ones',

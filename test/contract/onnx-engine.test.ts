@@ -14,6 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const cacheDirectory = path.join(folder, 'cache');
 const tinyA = path.join(GOLDEN, 'tiny-a');
 const { int4, dequantized } = makeInt4Checkpoint(tinyA, folder, 32);
+const groupsAndHead = makeInt4Checkpoint(tinyA, path.join(folder, 'head'), 64, { head: 'int8' });
 
 const opened = new Map<string, Promise<Checkpoint>>();
 const checkpoint = (directory: string) => {
@@ -48,6 +49,14 @@ async function logitsOf(directory: string, accuracyLevel: 1 | 4): Promise<Float3
   const sequence = engine.createSequence();
   return (await sequence.forward(tokens, { images: [{ image, tokenIndex: 2 }], logits: 'all' })).logits;
 }
+
+test('an int8 head computes what its dequantised weights compute', async () => {
+  const reference = await logitsOf(groupsAndHead.dequantized, 1);
+  expect(maxDifference(await logitsOf(groupsAndHead.int4, 1), reference)).toBeLessThan(1e-4);
+  const fast = maxDifference(await logitsOf(groupsAndHead.int4, 4), reference);
+  expect(fast).toBeGreaterThan(1e-4);
+  expect(fast).toBeLessThan(0.5);
+});
 
 test('int4 graphs compute what the dequantised weights compute', async () => {
   const reference = await logitsOf(dequantized, 1);

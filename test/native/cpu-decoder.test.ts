@@ -36,7 +36,6 @@ async function specOf(overrides: Partial<CpuDecoderSpec> = {}, checkpoint = 'tin
   return {
     text: model.architecture.text,
     tensors: [...model.tensors].map(([name, location]) => ({ name, ...location })),
-    int4GroupSize: 0,
     maskedRowsAttend: false,
     contextLength: 256,
     threads: 2,

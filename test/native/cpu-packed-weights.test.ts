@@ -132,7 +132,6 @@ test('a preparation stopped inside the addon leaves no file', async () => {
   const spec = {
     text: model.architecture.text,
     tensors: [...model.tensors].map(([name, location]) => ({ name, ...location })),
-    int4GroupSize: 64,
     maskedRowsAttend: false,
     contextLength: 64,
     threads: 1,

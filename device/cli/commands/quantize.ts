@@ -23,7 +23,7 @@ export function addQuantizeCommand(program: Command, context: CommandContext): v
     )
     .option('--calibrate <place>', 'for awq: a folder of pictures, or a .jsonl file of pictures, prompts and answers')
     .addOption(new Option('--group <size>', 'weights that share a scale').choices(['32', '64', '128']).default('128'))
-    .addOption(new Option('--lm-head <form>', 'the last layer').choices(['bf16', 'int4']).default('bf16'))
+    .addOption(new Option('--lm-head <form>', 'the last layer').choices(['bf16', 'int8', 'int4']).default('bf16'))
     .option('--accept-llama-license', 'you have read and accept the licence of a Llama model')
     .addHelpText(
       'after',

@@ -166,7 +166,6 @@ DecoderSpec specOf(const Napi::Object& options) {
     source.shape = numbersOf<std::int64_t>(tensor, "shape");
     spec.tensors.emplace(textOf(tensor, "name"), std::move(source));
   }
-  spec.int4GroupSize = intOf(options, "int4GroupSize");
   spec.maskedRowsAttend = options.Get("maskedRowsAttend").ToBoolean();
   spec.contextLength = intOf(options, "contextLength");
   spec.threads = intOf(options, "threads");

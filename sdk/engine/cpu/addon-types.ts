@@ -23,8 +23,6 @@ export interface CpuFeatures {
 export interface CpuDecoderSpec {
   readonly text: TextArchitecture;
   readonly tensors: readonly (TensorLocation & { readonly name: string })[];
-  /** 0: no packed weights. */
-  readonly int4GroupSize: number;
   /** Rows that see no image add what they attend to (spec §9, line 2). */
   readonly maskedRowsAttend: boolean;
   readonly contextLength: number;

@@ -34,7 +34,6 @@ export async function openCpuDecoder(
     tensors: [...model.tensors]
       .filter(([name]) => TEXT_TENSOR.test(name))
       .map(([name, location]) => ({ name, ...location })),
-    int4GroupSize: model.int4?.groupSize ?? 0,
     maskedRowsAttend: options.numerics !== 'meta',
     contextLength: options.contextLength,
     threads: options.threads ?? 0,

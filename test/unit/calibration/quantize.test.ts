@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { quantizeCheckpoint } from '#calibration/quantize.js';
+import { type QuantizeResult, quantizeCheckpoint } from '#calibration/quantize.js';
 import { formatQuantizeResult, quantizeOptionsFrom } from '#calibration/quantize-cli.js';
 import type { TensorLocation } from '#graph/architecture.js';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
@@ -31,10 +31,11 @@ function unpack(tensors: ReadonlyMap<string, TensorLocation>, name: string): Flo
   const scale = tensors.get(`${name}_scale`)!;
   const scales = readTensorF32(scale);
   const [rows, groups] = scale.shape as [number, number];
-  const inputs = (packed.length * 2) / rows;
+  const inputs = Number(read(tensors.get(`${name}_shape`)!).readBigInt64LE(8));
+  const isInt8 = packed.length === rows * inputs;
   return Float32Array.from({ length: rows * inputs }, (_, i) => {
-    const byte = packed[i >> 1]!; // low nibble first: little-endian words, low bits first
-    const q = ((i % 2 === 0 ? byte : byte >> 4) & 15) - 8;
+    const byte = packed[isInt8 ? i : i >> 1]!; // little-endian words, low bits first: low nibble first
+    const q = isInt8 ? byte - 128 : ((i % 2 === 0 ? byte : byte >> 4) & 15) - 8;
     const row = Math.floor(i / inputs);
     return q * scales[row * groups + Math.floor((i % inputs) / (inputs / groups))]!;
   });
@@ -45,14 +46,31 @@ describe('quantizeCheckpoint', () => {
     [32, 'bf16'],
     [64, 'bf16'],
     [64, 'int4'],
+    [32, 'int8'],
   ] as const)('makes a folder that opens as int4, groups of %i, lm_head %s', async (groupSize, lmHead) => {
     const output = join(temporaryFolder(), 'tiny-int4');
     const result = await quantizeCheckpoint({ source: TINY, output, groupSize, lmHead });
     expect(result).toMatchObject({ directory: output, groupSize, lmHead, sourceBytes: 2_049_580 });
-    expect(result.quantizedLinears).toBe(LINEARS + (lmHead === 'int4' ? 1 : 0));
+    expect(result.quantizedLinears).toBe(LINEARS + (lmHead === 'bf16' ? 0 : 1));
     expect(result.sizeBytes).toBeLessThan(result.sourceBytes / 2);
     expect(result.relativeError).toBeGreaterThan(0.05);
     expect(result.relativeError).toBeLessThan(0.15);
+
+    const { config_groups: groups, ignore } = JSON.parse(
+      readFileSync(join(output, 'config.json'), 'utf8'),
+    ).quantization_config;
+    // vLLM finds the scheme of a layer by its name first; lm_head is no Linear there.
+    expect(Object.values<FreeJson>(groups).map(({ targets, weights }) => [weights.num_bits, ...targets])).toEqual(
+      {
+        bf16: [[4, 'Linear']],
+        int4: [[4, 'Linear', 're:.*lm_head']],
+        int8: [
+          [4, 'Linear'],
+          [8, 're:.*lm_head'],
+        ],
+      }[lmHead],
+    );
+    expect(ignore.includes('re:.*lm_head')).toBe(lmHead === 'bf16');
 
     const { model } = await openCheckpoint(output);
     const original = (await openCheckpoint(TINY)).model;
@@ -177,7 +195,7 @@ describe('quantizeCheckpoint on bad input', () => {
       message: expect.stringMatching(/128 do not divide linears with 64 inputs. Use --group 32 or 64/),
     });
     await expect(attempt({ groupSize: 48 }).result).rejects.toThrow(/32, 64 or 128/);
-    await expect(attempt({ lmHead: 'int2' }).result).rejects.toThrow(/bf16 or int4/);
+    await expect(attempt({ lmHead: 'int2' }).result).rejects.toThrow(/bf16, int8 or int4/);
   });
 
   it('leaves a used folder alone, and the source too', async () => {
@@ -299,12 +317,13 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
 
   it.each([
     [
-      'channel-wise scales',
-      (w: FreeJson) => Object.assign(w, { strategy: 'channel', group_size: null }),
-      /one scale per channel/,
+      'one scale for a tensor',
+      (w: FreeJson) => Object.assign(w, { strategy: 'tensor', group_size: null }),
+      /one scale per tensor/,
     ],
     ['another group', (w: FreeJson) => Object.assign(w, { group_size: 16 }), /group size 16/],
-    ['eight bits', (w: FreeJson) => Object.assign(w, { num_bits: 8 }), /8-bit int weights/],
+    ['eight bits alone', (w: FreeJson) => Object.assign(w, { num_bits: 8 }), /8-bit int weights alone/],
+    ['three bits', (w: FreeJson) => Object.assign(w, { num_bits: 3 }), /3-bit int weights/],
     ['zero points', (w: FreeJson) => Object.assign(w, { symmetric: false }), /asymmetric/],
     ['activation order', (w: FreeJson) => Object.assign(w, { actorder: 'group' }), /activation order "group"/],
   ])('refuses %s by name', async (_, edit, message) => {
@@ -313,6 +332,40 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     await expect(openCheckpoint(folder)).rejects.toMatchObject({
       code: 'ERR_MODEL_UNSUPPORTED',
       message: expect.stringMatching(message),
+    });
+  });
+
+  it('refuses a target that is no expression', async () => {
+    const folder = await quantized();
+    editJson(join(folder, 'config.json'), (config) => {
+      config.quantization_config.config_groups.group_0.targets = ['re:(lm_head'];
+    });
+    await expect(openCheckpoint(folder)).rejects.toMatchObject({
+      code: 'ERR_MODEL_INVALID',
+      message: expect.stringMatching(/no regular expression: "re:\(lm_head"/),
+    });
+  });
+
+  it('refuses packed weights that no target names', async () => {
+    const folder = await quantized();
+    editJson(join(folder, 'config.json'), (config) => {
+      config.quantization_config.config_groups.group_0.targets = ['re:.*self_attn.*'];
+    });
+    await expect(openCheckpoint(folder)).rejects.toMatchObject({
+      code: 'ERR_MODEL_INVALID',
+      message: expect.stringMatching(/mlp.up_proj.weight_packed exists, but no target/),
+    });
+  });
+
+  it('refuses a head in other bits than its target says', async () => {
+    const output = join(temporaryFolder(), 'int8-head');
+    await quantizeCheckpoint({ source: TINY, output, groupSize: 32, lmHead: 'int8' });
+    editJson(join(output, 'config.json'), (config) => {
+      delete config.quantization_config.config_groups.group_1; // Linear remains, in 4 bits
+    });
+    await expect(openCheckpoint(output)).rejects.toMatchObject({
+      code: 'ERR_MODEL_INVALID',
+      message: expect.stringMatching(/lm_head.weight_packed: config.json implies \[512, 8\], the file has \[512, 16\]/),
     });
   });
 
@@ -401,11 +454,12 @@ describe('the words of scenebus quantize', () => {
       acceptLlamaLicense: true,
     });
     expect(() => quantizeOptionsFrom('a', 'b', { group: '33' })).toThrow(/--group 32, 64 or 128, but received "33"/);
-    expect(() => quantizeOptionsFrom('a', 'b', { lmHead: 'int8' })).toThrow(/--lm-head bf16 or int4/);
+    expect(() => quantizeOptionsFrom('a', 'b', { lmHead: 'int2' })).toThrow(/--lm-head bf16, int8 or int4/);
+    expect(quantizeOptionsFrom('a', 'b', { lmHead: 'int8' }).lmHead).toBe('int8');
   });
 
   it('tell the result', () => {
-    const text = formatQuantizeResult({
+    const result: QuantizeResult = {
       method: 'rtn',
       directory: '/models/x',
       groupSize: 64,
@@ -414,9 +468,12 @@ describe('the words of scenebus quantize', () => {
       sourceBytes: 2_000_000,
       sizeBytes: 800_000,
       relativeError: 0.0731,
-    });
+    };
+    const text = formatQuantizeResult(result);
     expect(text).toContain('35 linears in int4 (rtn), groups of 64; lm_head in bf16');
     expect(text).toContain('2.0 MB → 0.8 MB');
     expect(text).toContain('7.31 %');
+    const withHead = { ...result, lmHead: 'int8', quantizedLinears: 36 } as const;
+    expect(formatQuantizeResult(withHead)).toContain('35 linears in int4 (rtn), groups of 64; lm_head in int8');
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bf16Bits, bf16Value, quantizeRows } from '#calibration/round-to-nearest.js';
+import { bf16Bits, bf16Value, quantizeRows, quantizeRowsTo8Bits } from '#calibration/round-to-nearest.js';
 
 /** Plain unpacking, written apart from the product's arithmetic. */
 function dequantize(packed: Int32Array, scales: Uint16Array, groupSize: number): number[] {
@@ -64,6 +64,16 @@ describe('quantizeRows', () => {
       expect(squaredSum).toBeGreaterThan(squaredError);
     },
   );
+
+  it('packs four values + 128 a word at 8 bits, with the scale absmax / 127', () => {
+    const group = Float32Array.from({ length: 32 }, (_, i) => [127, -127, 0.5, -1.5, 60.2, -60.7, 0, 1][i % 8]!);
+    const { packed, scales } = quantizeRowsTo8Bits(group, 32)!;
+    expect([...scales]).toEqual([0x3f80]);
+    const bytes = new Uint8Array(packed.buffer, 0, 8);
+    expect(Array.from(bytes, (byte) => byte - 128)).toEqual([127, -127, 0, -2, 60, -61, 0, 1]);
+    expect(packed.length).toBe(8);
+    expect(quantizeRowsTo8Bits(new Float32Array(32).fill(Number.NaN), 32)).toBeNull();
+  });
 
   it('gives a group of zeros a finite scale and zeros', () => {
     const { packed, scales } = quantizeRows(new Float32Array(64), 32)!;
