@@ -157,7 +157,7 @@ void Decoder::rotate(float* x, int heads, int row) const {
  * The query heads that share a key/value head, of several rows, read the cache together.
  */
 void Decoder::attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, int rowEnd, const int* limits,
-                     ScalarType type) {
+                     CacheType type) {
   const auto& text = mSpec.text;
   const int shared = text.attentionHeads / text.keyValueHeads;
   const int tileRows = kMaxQueries / shared;
@@ -247,7 +247,7 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
     }
     std::vector<std::vector<KeyValueRun>> runs(static_cast<std::size_t>(text.keyValueHeads));
     int positions = 0;
-    ScalarType type = mSpec.keyValueType;
+    CacheType type = mSpec.keyValueType;
     for (const auto* image : masked ? pass.allImages : group.visible) {
       const int count = masked ? image->keys->total : image->keys->visible;
       for (int head = 0; head < text.keyValueHeads; ++head)

@@ -82,7 +82,7 @@ class Decoder {
   void prepareRotation(int firstPosition, int rows);
   void rotate(float* x, int heads, int row) const;
   void attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, int rowEnd, const int* limits,
-              ScalarType type);
+              CacheType type);
   void selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequence, const Pass& pass);
   void crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass);
   void mlp(const LayerWeights& layer, int rows);

@@ -5,7 +5,7 @@
  * The float loops, written once over a `Simd` type that each instruction set supplies:
  *   Vector, kWidth (divides 16), kAttendVectors (vectors of sums that registers hold for each of 4 queries), zero,
  *   set1, load, store, add, sub, mul, div, fma(a, b, c) = a·b + c, max, min, sum, maxOf, loadF16, loadBf16,
- *   scalarF32, scalarF16, scalarBf16 (one number, any alignment), round (to nearest even),
+ *   loadI8 (signed bytes), scalarF32, scalarF16, scalarBf16 (one number, any alignment), round (to nearest even),
  *   scaleByPowerOfTwo(v, n) = v · 2ⁿ for whole n in [−126, 127].
  * Instantiated only in the kernels<Set>.cpp files. Those are compiled for instructions that other machines lack, so
  * nothing here may call an inline function that the linker could share with other files (no std:: templates).
@@ -27,11 +27,6 @@ struct FloatKernels {
       return Simd::loadF16(static_cast<const std::uint16_t*>(data) + index);
     else
       return Simd::loadBf16(static_cast<const std::uint16_t*>(data) + index);
-  }
-
-  template <ScalarType type>
-  static inline __attribute__((always_inline)) const char* address(const void* data, std::ptrdiff_t index) {
-    return static_cast<const char*>(data) + index * (type == ScalarType::kF32 ? 4 : 2);
   }
 
   template <ScalarType type>
@@ -182,13 +177,38 @@ struct FloatKernels {
 
   /** Vectors of positions or dimensions that are worked on at once: enough sums to hide how long one takes. */
   static constexpr int kScoreBlocks = Simd::kAttendVectors > kParts ? Simd::kAttendVectors / kParts : 1;
-  /** One prefetch for each 16 numbers, 32 or 64 bytes: the cache is read once, from memory. */
+  /** One prefetch for each 16 numbers, 16 to 64 bytes: the cache is read once, from memory. */
   static constexpr int kPartsPerPrefetch = kParts;
   static constexpr int kPrefetchPositions = 8;
   static constexpr int kValueParts = Simd::kAttendVectors > kParts ? Simd::kAttendVectors : kParts;
 
+  template <CacheType type>
+  static inline __attribute__((always_inline)) Vector loadCached(const void* data, std::ptrdiff_t index) {
+    if constexpr (type == CacheType::kF32)
+      return Simd::load(static_cast<const float*>(data) + index);
+    else if constexpr (type == CacheType::kF16)
+      return Simd::loadF16(static_cast<const std::uint16_t*>(data) + index);
+    else
+      return Simd::loadI8(static_cast<const std::int8_t*>(data) + index);
+  }
+
+  template <CacheType type>
+  static inline __attribute__((always_inline)) const char* cachedAddress(const void* data, std::ptrdiff_t index) {
+    return static_cast<const char*>(data) + index * kCachedBytes<type>;
+  }
+
+  template <CacheType type>
+  static constexpr int kCachedBytes = type == CacheType::kF32 ? 4 : type == CacheType::kF16 ? 2 : 1;
+
+  /** `x[i] *= factors[i]` for the 16-number blocks that hold `count` numbers. */
+  static inline __attribute__((always_inline)) void multiplyBlocks(float* x, const float* factors, int count) {
+    for (int i = 0; i < count; i += kKeyBlock)
+      for (int p = 0; p < kKeyBlock; p += kWidth)
+        Simd::store(x + i + p, Simd::mul(Simd::load(x + i + p), Simd::load(factors + i + p)));
+  }
+
   /** Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. */
-  template <ScalarType type, int kQueries, int kBlocks>
+  template <CacheType type, int kQueries, int kBlocks>
   static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, int headDim,
                                                                 const float* const* queries, float* scores) {
     const std::ptrdiff_t blockSize = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock;
@@ -204,8 +224,8 @@ struct FloatKernels {
         for (int p = 0; p < kParts; ++p) {
           const std::ptrdiff_t at = b * blockSize + static_cast<std::ptrdiff_t>(d) * kKeyBlock + p * kWidth;
           if (p % kPartsPerPrefetch == 0)
-            __builtin_prefetch(address<type>(keys, at + kBlocks * blockSize));
-          const Vector k = loadAs<type>(keys, at);
+            __builtin_prefetch(cachedAddress<type>(keys, at + kBlocks * blockSize));
+          const Vector k = loadCached<type>(keys, at);
 #pragma GCC unroll 4
           for (int q = 0; q < kQueries; ++q)
             sums[q][b][p] = Simd::fma(k, Simd::set1(queries[q][d]), sums[q][b][p]);
@@ -218,9 +238,9 @@ struct FloatKernels {
           Simd::store(scores + static_cast<std::ptrdiff_t>(q) * kScoreColumns + b * kKeyBlock + p * kWidth, sums[q][b][p]);
   }
 
-  template <ScalarType type, int kQueries>
+  template <CacheType type, int kQueries>
   static void scoreRun(const char* keys, int count, int headDim, const float* const* queries, float* scores) {
-    const std::ptrdiff_t blockBytes = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock * (type == ScalarType::kF32 ? 4 : 2);
+    const std::ptrdiff_t blockBytes = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock * kCachedBytes<type>;
     int position = 0;
     for (; position + (kScoreBlocks - 1) * kKeyBlock < count; position += kScoreBlocks * kKeyBlock)
       scoreBlocks<type, kQueries, kScoreBlocks>(keys + position / kKeyBlock * blockBytes, headDim, queries, scores + position);
@@ -229,7 +249,7 @@ struct FloatKernels {
   }
 
   /** Adds to kVectors vectors of dimensions from `d` on. */
-  template <ScalarType type, int kQueries, int kVectors>
+  template <CacheType type, int kQueries, int kVectors>
   static inline __attribute__((always_inline)) void addValueVectors(const void* values, int count, int headDim, int d,
                                                                     const float* probabilities, float* const* outputs) {
     Vector sums[kQueries][kVectors];
@@ -245,8 +265,8 @@ struct FloatKernels {
       for (int p = 0; p < kVectors; ++p) {
         const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(position) * headDim + d + p * kWidth;
         if (p % kPartsPerPrefetch == 0)
-          __builtin_prefetch(address<type>(values, at + kPrefetchPositions * static_cast<std::ptrdiff_t>(headDim)));
-        const Vector v = loadAs<type>(values, at);
+          __builtin_prefetch(cachedAddress<type>(values, at + kPrefetchPositions * static_cast<std::ptrdiff_t>(headDim)));
+        const Vector v = loadCached<type>(values, at);
 #pragma GCC unroll 4
         for (int q = 0; q < kQueries; ++q)
           sums[q][p] = Simd::fma(v, weights[q], sums[q][p]);
@@ -258,7 +278,7 @@ struct FloatKernels {
   }
 
   /** `outputs[q][d] += Σ_position probabilities[q][position] · values[position][d]` */
-  template <ScalarType type, int kQueries>
+  template <CacheType type, int kQueries>
   static void addValues(const void* values, int count, int headDim, const float* probabilities, float* const* outputs) {
     int d = 0;
     for (; d + kValueParts * kWidth <= headDim; d += kValueParts * kWidth)
@@ -317,7 +337,7 @@ struct FloatKernels {
     state.sum += Simd::sum(total);
   }
 
-  template <ScalarType type>
+  template <CacheType type>
   static void attendAs(const AttentionTask& task) {
     Softmax states[kMaxQueries];
     for (int q = 0; q < task.queryCount; ++q) {
@@ -325,16 +345,16 @@ struct FloatKernels {
       for (int d = 0; d < task.headDim; ++d)
         task.outputs[q][d] = 0.0f;
     }
-    constexpr int kSize = type == ScalarType::kF32 ? 4 : 2;
     int runStart = 0;
     for (int r = 0; r < task.runCount; runStart += task.runs[r].count, ++r) {
-      const auto* keys = static_cast<const char*>(task.runs[r].keys);
-      const auto* values = static_cast<const char*>(task.runs[r].values);
+      const KeyValueRun& run = task.runs[r];
+      const auto* keys = static_cast<const char*>(run.keys);
+      const auto* values = static_cast<const char*>(run.values);
       for (int begin = 0; begin < task.runs[r].count; begin += kScoreColumns) {
         const int rest = task.runs[r].count - begin;
         const int count = rest < kScoreColumns ? rest : kScoreColumns;
-        const char* blockKeys = keys + static_cast<std::ptrdiff_t>(begin) * task.headDim * kSize;
-        const char* blockValues = values + static_cast<std::ptrdiff_t>(begin) * task.headDim * kSize;
+        const char* blockKeys = keys + static_cast<std::ptrdiff_t>(begin) * task.headDim * kCachedBytes<type>;
+        const char* blockValues = values + static_cast<std::ptrdiff_t>(begin) * task.headDim * kCachedBytes<type>;
         for (int q = 0; q < task.queryCount;) {
           float* scores = task.scratch + static_cast<std::ptrdiff_t>(q) * kScoreColumns;
           const int step = task.queryCount - q >= 4 ? 4 : 1;
@@ -347,7 +367,11 @@ struct FloatKernels {
             const int visible = limit < 0 ? 0 : limit < count ? limit : count;
             float* row = scores + static_cast<std::ptrdiff_t>(i) * kScoreColumns;
             if (visible > 0) {
+              if constexpr (type == CacheType::kI8)
+                multiplyBlocks(row, run.keyScales + begin, count);
               foldScores(row, visible, count, task.scale, states[q + i], task.outputs[q + i], task.headDim);
+              if constexpr (type == CacheType::kI8)
+                multiplyBlocks(row, run.valueScales + begin, count);
             } else {
               for (int position = 0; position < count; ++position)
                 row[position] = 0.0f;
@@ -369,10 +393,14 @@ struct FloatKernels {
   }
 
   static void attend(const AttentionTask& task) {
-    if (task.type == ScalarType::kF32)
-      attendAs<ScalarType::kF32>(task);
-    else
-      attendAs<ScalarType::kF16>(task);
+    switch (task.type) {
+    case CacheType::kF32:
+      return attendAs<CacheType::kF32>(task);
+    case CacheType::kF16:
+      return attendAs<CacheType::kF16>(task);
+    case CacheType::kI8:
+      return attendAs<CacheType::kI8>(task);
+    }
   }
 };
 

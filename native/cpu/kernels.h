@@ -15,23 +15,32 @@ constexpr int kScoreColumns = 256;
 /** Floats of scratch memory that `attend` needs. */
 constexpr std::size_t kAttendScratch = static_cast<std::size_t>(kMaxQueries) * kScoreColumns;
 
+/** Numbers in the K/V caches; kI8: signed bytes with a scale for each head and position, of keys and values apart. */
+enum class CacheType { kF32, kF16, kI8 };
+
+constexpr std::size_t cacheElementBytes(CacheType type) {
+  return type == CacheType::kF32 ? 4 : type == CacheType::kF16 ? 2 : 1;
+}
+
 /**
  * Keys and values of one head for a run of positions.
  * `keys` `[ceil(count / 16)][headDim][16]`: 16 positions interleaved, so that scores need no sums across a register.
- * `values` `[count][headDim]`.
+ * `values` `[count][headDim]`; `keyScales` and `valueScales` `[count]`, of kI8 only.
  */
 struct KeyValueRun {
   const void* keys = nullptr;
   const void* values = nullptr;
   int count = 0;
+  const float* keyScales = nullptr;
+  const float* valueScales = nullptr;
 };
 
 /** Attention of some queries over the concatenation of `runs`; all belong to one key/value head. */
 struct AttentionTask {
   const KeyValueRun* runs = nullptr;
   int runCount = 0;
-  /** kF32 or kF16, of keys and values alike. */
-  ScalarType type = ScalarType::kF16;
+  /** Of keys and values alike. */
+  CacheType type = CacheType::kF16;
   /** Multiple of 16. */
   int headDim = 0;
   float scale = 1.0f;

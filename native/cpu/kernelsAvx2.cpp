@@ -22,6 +22,9 @@ struct SimdAvx2 {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
+  SCENEBUS_INLINE Vector loadI8(const std::int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   SCENEBUS_INLINE float scalarF32(const float* p) {
     float v;
     __builtin_memcpy(&v, p, sizeof(v));

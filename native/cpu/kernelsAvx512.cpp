@@ -22,6 +22,9 @@ struct SimdAvx512 {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
+  SCENEBUS_INLINE Vector loadI8(const std::int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   SCENEBUS_INLINE float scalarF32(const float* p) { return _mm_cvtss_f32(_mm_loadu_ps_one(p)); }
   SCENEBUS_INLINE float scalarF16(const std::uint16_t* p) { return _cvtsh_ss(unaligned(p)); }
   SCENEBUS_INLINE float scalarBf16(const std::uint16_t* p) {

@@ -21,6 +21,12 @@ struct SimdNeon {
   SCENEBUS_INLINE Vector loadBf16(const std::uint16_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
   }
+  SCENEBUS_INLINE Vector loadI8(const std::int8_t* p) {
+    std::uint32_t four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+  }
   SCENEBUS_INLINE float scalarF32(const float* p) {
     float v;
     __builtin_memcpy(&v, p, sizeof(v));

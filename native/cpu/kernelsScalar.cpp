@@ -21,6 +21,7 @@ struct SimdScalar {
   static void store(float* p, Vector v) { *p = v; }
   static Vector loadF16(const std::uint16_t* p) { return scalarF16(p); }
   static Vector loadBf16(const std::uint16_t* p) { return scalarBf16(p); }
+  static Vector loadI8(const std::int8_t* p) { return static_cast<float>(*p); }
   static float scalarF32(const float* p) { return load(p); }
   static float scalarF16(const std::uint16_t* p) {
     std::uint16_t v;

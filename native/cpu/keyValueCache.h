@@ -8,13 +8,14 @@
 namespace scenebus::cpu {
 
 /**
- * Keys and values of several layers and heads, laid out as `attend` reads them. Pages are taken from the system when
+ * Keys and values of several layers and heads, laid out as `attend` reads them; of kI8 the largest magnitude of a key or
+ * a value is 127 times its scale. Pages are taken from the system when
  * they are first written, so a long context costs only what is used of it.
  */
 class KeyValueCache {
  public:
   /** @throws std::bad_alloc when even the addresses cannot be had. */
-  KeyValueCache(int layers, int heads, int headDim, int capacity, ScalarType type);
+  KeyValueCache(int layers, int heads, int headDim, int capacity, CacheType type);
   ~KeyValueCache();
   KeyValueCache(const KeyValueCache&) = delete;
   KeyValueCache& operator=(const KeyValueCache&) = delete;
@@ -26,15 +27,20 @@ class KeyValueCache {
   KeyValueRun run(int layer, int head, int count) const;
 
   int capacity() const { return mCapacity; }
-  ScalarType type() const { return mType; }
+  CacheType type() const { return mType; }
   /** Addresses reserved, not memory used. */
   std::size_t sizeBytes() const { return mSizeBytes; }
 
  private:
   std::size_t headOffset(int layer, int head) const;
+  /** Bytes of the keys of one head, and of its values. */
+  std::size_t halfSizeBytes() const;
+  /** Keys' scales of a head whose data begins at `base`, followed by those of the values; kI8 only. */
+  template <typename Byte>
+  auto scalesOf(Byte* base) const;
 
   int mHeads, mHeadDim, mCapacity, mPaddedCapacity;
-  ScalarType mType;
+  CacheType mType;
   std::size_t mSizeBytes = 0;
   std::uint8_t* mData = nullptr;
 };

@@ -1,6 +1,6 @@
 #pragma once
 #include "cpu/cpuFeatures.h"
-#include "cpu/matrix.h"
+#include "cpu/kernels.h"
 
 #include <cstdint>
 #include <map>
@@ -54,8 +54,7 @@ struct DecoderSpec {
   /** 0: one for each physical core. */
   int threads = 0;
   std::optional<InstructionSet> instructionSet;
-  /** Of the K/V caches: kF16 or kF32. */
-  ScalarType keyValueType = ScalarType::kF16;
+  CacheType keyValueType = CacheType::kF16;
   /** Where packed weights are kept, and the key that they must carry. */
   std::string packedFile;
   std::string packedKey;

@@ -2,7 +2,14 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
 import { silentLogger } from '../core/logger.js';
-import { createRandom, type OpenEngineOptions, openCpuEngine, openOnnxEngine, sampleToken } from '../engine/index.js';
+import {
+  type CpuEngineOptions,
+  createRandom,
+  type OpenEngineOptions,
+  openCpuEngine,
+  openOnnxEngine,
+  sampleToken,
+} from '../engine/index.js';
 import { createTextGrounder } from '../grounding/text-grounder.js';
 import { createImageProcessor } from '../image/index.js';
 import { loadChatTemplate } from '../text/chat-template.js';
@@ -15,6 +22,8 @@ import { createModel } from './vision-language-model.js';
 export interface LoadModelOptions extends OpenEngineOptions {
   /** `auto` (default): the fastest that can run the model on this machine. */
   readonly backend?: 'auto' | 'cpu' | 'onnx' | undefined;
+  /** Numbers in the K/V caches of the cpu backend (see `CpuEngineOptions`); other backends have one kind only. */
+  readonly keyValueType?: CpuEngineOptions['keyValueType'];
   /**
    * Vision features kept for further questions about the same picture. Default: at most 8 pictures and 512 MiB; one
    * picture of the 11B model takes up to 210 MB.

@@ -33,9 +33,32 @@ describeEngine('cpu, bfloat16 in shards', (options) =>
 );
 // A last bit that differs between one row and many can move a cached value by a whole step of float16 …
 describeEngine('cpu, float32 with an f16 cache', (options) => open(tinyA, options), { tolerance: 1e-2 });
+describeEngine('cpu, float32 with an int8 cache', (options) => open(tinyA, { ...options, keyValueType: 'int8' }), {
+  tolerance: 0.1,
+});
 // … or an activation by a whole step of int8.
 describeEngine('cpu, int4', (options) => open(int4, options), { tolerance: 0.2 });
 describeEngine('cpu, int4 by channel, int8 head', (options) => open(channel.int4, options), { tolerance: 0.2 });
+
+test('an int8 cache takes half the memory of an f16 one, and its logits stay close', async () => {
+  const encode = async (keyValueType: 'f16' | 'int8') => {
+    await using engine = await open(tinyA, { keyValueType });
+    return (await engine.encodeImage(syntheticImage(ARRANGEMENTS.tall, 21))).sizeBytes;
+  };
+  const [half, bytes] = [await encode('f16'), await encode('int8')];
+  // A scale of 4 bytes for each head of 16 numbers: little for the 128 of a real model, much here.
+  expect(bytes / half).toBeCloseTo((16 + 4) / 32, 5);
+  const exact = await logitsOf(await open(tinyA, { keyValueType: 'f32' }));
+  for (const instructionSet of engineAddon().cpuFeatures().instructionSets) {
+    const found = await logitsOf(await open(tinyA, { keyValueType: 'int8', instructionSet: instructionSet as never }));
+    expect(maxDifference(found, exact)).toBeGreaterThan(1e-4);
+    expect(maxDifference(found, exact)).toBeLessThan(0.25);
+  }
+});
+
+test('an unknown keyValueType is refused', async () => {
+  await expect(open(tinyA, { keyValueType: 'int4' as never })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+});
 
 async function logitsOf(engine: Engine): Promise<Float32Array> {
   await using used = engine;

@@ -146,6 +146,17 @@ TextArchitecture architectureOf(const Napi::Object& text) {
   return result;
 }
 
+CacheType cacheTypeOf(const Napi::Object& options) {
+  const std::string name = textOf(options, "keyValueType");
+  if (name == "f32")
+    return CacheType::kF32;
+  if (name == "f16")
+    return CacheType::kF16;
+  if (name == "int8")
+    return CacheType::kI8;
+  throw Napi::TypeError::New(options.Env(), "Expected keyValueType f32, f16 or int8 but received " + name);
+}
+
 DecoderSpec specOf(const Napi::Object& options) {
   DecoderSpec spec;
   spec.text = architectureOf(objectOf(options, "text"));
@@ -171,7 +182,7 @@ DecoderSpec specOf(const Napi::Object& options) {
   spec.threads = intOf(options, "threads");
   spec.packedFile = textOf(options, "packedFile");
   spec.packedKey = textOf(options, "packedKey");
-  spec.keyValueType = textOf(options, "keyValueType") == "f32" ? ScalarType::kF32 : ScalarType::kF16;
+  spec.keyValueType = cacheTypeOf(options);
   const std::string set = textOf(options, "instructionSet");
   if (!set.empty()) {
     spec.instructionSet = parseInstructionSet(set);

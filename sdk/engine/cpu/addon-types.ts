@@ -20,6 +20,9 @@ export interface CpuFeatures {
   readonly physicalCores: number;
 }
 
+/** Numbers in the K/V caches; `int8` with a scale for each head and position. */
+export type CpuKeyValueType = 'f32' | 'f16' | 'int8';
+
 export interface CpuDecoderSpec {
   readonly text: TextArchitecture;
   readonly tensors: readonly (TensorLocation & { readonly name: string })[];
@@ -30,7 +33,7 @@ export interface CpuDecoderSpec {
   readonly threads: number;
   /** Empty: the fastest. */
   readonly instructionSet: string;
-  readonly keyValueType: 'f16' | 'f32';
+  readonly keyValueType: CpuKeyValueType;
   /** Where packed weights are kept (empty: in memory), and the key that the file must carry. Only for int4 models. */
   readonly packedFile: string;
   readonly packedKey: string;

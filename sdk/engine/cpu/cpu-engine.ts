@@ -28,8 +28,11 @@ export interface CpuEngineOptions extends OpenEngineOptions {
    * Kernels to use. Default: `SCENEBUS_CPU_INSTRUCTION_SET` in the environment, else the fastest of the processor.
    */
   readonly instructionSet?: CpuDecoderOptions['instructionSet'];
-  /** Numbers in the K/V caches. Default `f16`; `f32` takes twice the memory, for reference values. */
-  readonly keyValueType?: 'f16' | 'f32' | undefined;
+  /**
+   * Numbers in the K/V caches. Default `f16`. `f32` takes twice the memory, for reference values; `int8` half of it (a
+   * scale for each head and position), for long contexts and many images: answers may differ in close calls.
+   */
+  readonly keyValueType?: CpuDecoderOptions['keyValueType'];
 }
 
 /**
@@ -38,7 +41,7 @@ export interface CpuEngineOptions extends OpenEngineOptions {
  *
  * @throws SdkError ERR_NATIVE_UNAVAILABLE the addon or onnxruntime-node cannot be loaded
  * @throws SdkError ERR_MODEL_UNSUPPORTED sizes that the kernels do not take
- * @throws SdkError ERR_ARGUMENT_INVALID an instruction set that the processor does not have
+ * @throws SdkError ERR_ARGUMENT_INVALID an instruction set that the processor does not have, an unknown keyValueType
  *
  * @example
  * await using engine = await openCpuEngine(await openCheckpoint(directory));

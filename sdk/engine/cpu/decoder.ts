@@ -7,7 +7,7 @@ import { silentLogger } from '../../core/logger.js';
 import { engineAddon } from '../../native/index.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import { defaultCacheDirectory } from '../prepared-cache.js';
-import type { CpuDecoderSpec, OpenedCpuDecoder } from './addon-types.js';
+import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-types.js';
 
 /** Kernels by name, slowest first; only those of the processor can be chosen. */
 export type CpuInstructionSet = 'scalar' | 'avx2' | 'avx512-vnni' | 'neon-dotprod';
@@ -16,9 +16,10 @@ export interface CpuDecoderOptions extends OpenEngineOptions {
   readonly numerics: NonNullable<OpenEngineOptions['numerics']>;
   readonly contextLength: number;
   readonly instructionSet?: CpuInstructionSet | undefined;
-  readonly keyValueType?: 'f16' | 'f32' | undefined;
+  readonly keyValueType?: CpuKeyValueType | undefined;
 }
 
+const KEY_VALUE_TYPES: readonly CpuKeyValueType[] = ['f16', 'int8', 'f32'];
 const TEXT_TENSOR = /^language_model\./;
 /** Packing into memory is what remains when the cache cannot be written. */
 const CACHE_FAILURES: readonly unknown[] = ['ERR_DISK_FULL', 'ERR_CONFIG_INVALID'];
@@ -38,7 +39,7 @@ export async function openCpuDecoder(
     contextLength: options.contextLength,
     threads: options.threads ?? 0,
     instructionSet: chooseInstructionSet(options.instructionSet),
-    keyValueType: options.keyValueType ?? 'f16',
+    keyValueType: checkedKeyValueType(options.keyValueType ?? 'f16'),
     ...(model.int4 === null ? { packedFile: '', packedKey: '' } : await placeOfPacked(checkpoint, options)),
   };
   let opened: OpenedCpuDecoder;
@@ -61,6 +62,11 @@ async function open(spec: CpuDecoderSpec, { signal, onProgress }: CpuDecoderOpti
       onProgress?.({ phase: 'pack weights', done, total, unit: 'bytes' });
     }),
   );
+}
+
+function checkedKeyValueType(type: CpuKeyValueType): CpuKeyValueType {
+  if (KEY_VALUE_TYPES.includes(type)) return type;
+  throw new SdkError('ERR_ARGUMENT_INVALID', `Expected keyValueType f16, int8 or f32, but received "${type}".`);
 }
 
 function chooseInstructionSet(wanted: CpuInstructionSet | undefined): string {
