@@ -1,10 +1,11 @@
-/** Opens the native decoder: where packed weights are kept, progress, abort, and errors with codes of the SDK. */
+/** Opens the native decoder: where packed weights are kept, which kernels run, what is done when the cache fails. */
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
+import { SdkError } from '../../core/errors.js';
 import { silentLogger } from '../../core/logger.js';
 import { engineAddon } from '../../native/index.js';
+import { abortable } from '../native-call.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import { defaultCacheDirectory } from '../prepared-cache.js';
 import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-types.js';
@@ -98,42 +99,4 @@ async function placeOfPacked(
     return { packedFile: '', packedKey };
   }
   return { packedFile: join(directory, `${name}.weights`), packedKey };
-}
-
-/**
- * Runs a native call with a flag that any of the signals sets. Rejects with that signal's reason, else with an SdkError;
- * settles when the native side has. (`AbortSignal.any` would keep something of every call alive as long as the engine.)
- */
-export async function abortable<T>(
-  signals: readonly (AbortSignal | undefined)[],
-  call: (flag: Int32Array) => Promise<T>,
-): Promise<T> {
-  const throwIfAborted = () => {
-    for (const signal of signals) signal?.throwIfAborted();
-  };
-  throwIfAborted();
-  const flag = new Int32Array(1);
-  const stop = () => {
-    flag[0] = 1;
-  };
-  for (const signal of signals) signal?.addEventListener('abort', stop, { once: true });
-  try {
-    return await call(flag);
-  } catch (error) {
-    throwIfAborted();
-    throw toSdkError(error);
-  } finally {
-    for (const signal of signals) signal?.removeEventListener('abort', stop);
-  }
-}
-
-function toSdkError(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof SdkError) return error;
-  const code = (error as { code?: unknown }).code;
-  const known = typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
-  return new SdkError(known ? (code as ErrorCode) : 'ERR_ENGINE_FAILED', sentence(error.message), { cause: error });
-}
-
-function sentence(message: string): string {
-  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${message.endsWith('.') ? '' : '.'}`;
 }
