@@ -149,6 +149,14 @@ export class GraphBuilder {
     return this.#nodes;
   }
 
+  get inputs(): readonly ValueInfo[] {
+    return this.#inputs;
+  }
+
+  get outputs(): readonly ValueInfo[] {
+    return this.#outputs;
+  }
+
   encode({ operatorSets = OPERATOR_SETS, functions = [] }: EncodeOptions = {}): Uint8Array {
     const graph: GraphProto = {
       name: this.#name,

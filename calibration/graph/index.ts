@@ -6,6 +6,7 @@ export { selfAttentionLayers } from './decoder-layers.js';
 export type { ElementType } from './onnx.js';
 export { GRAPH_VERSION, type GraphOptions } from './options.js';
 export { type PackedForm, packedForm } from './packed-form.js';
+export { ProtobufError } from './protobuf.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
 export {
   type VisionGeometry,

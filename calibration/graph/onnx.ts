@@ -1,8 +1,8 @@
 /**
- * The ONNX messages that our graphs use, with the field numbers of onnx.proto (IR version 10).
- * Only the writing side.
+ * The ONNX messages that our graphs use, with the field numbers of onnx.proto (IR version 10): written whole, and read
+ * as far as a change to a finished file needs it.
  */
-import { MessageWriter } from './protobuf.js';
+import { type Field, MessageWriter, ProtobufError, readFields } from './protobuf.js';
 
 export const ELEMENT_TYPES = {
   float32: 1,
@@ -79,6 +79,17 @@ export interface OperatorSet {
   readonly domain: string;
   readonly version: number;
 }
+
+/** Numbers of the fields that readers look at. */
+export const FIELDS = {
+  model: { irVersion: 1, graph: 7, operatorSets: 8, functions: 25 },
+  graph: { node: 1, initializer: 5, input: 11, output: 12 },
+  function: { name: 1, node: 7, domain: 10 },
+  node: { input: 1, opType: 4, attribute: 5, domain: 7 },
+  attribute: { name: 1, int: 3, tensor: 5 },
+  tensor: { dims: 1, type: 2, name: 8, raw: 9, external: 13 },
+  valueInfo: { name: 1, type: 2 },
+} as const;
 
 const IR_VERSION = 10;
 const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, tensor: 4, ints: 7 } as const;
@@ -161,7 +172,7 @@ function encodeTensor(tensor: Initializer): MessageWriter {
   return message.varint(14, DATA_LOCATION_EXTERNAL);
 }
 
-function encodeValueInfo(info: ValueInfo): MessageWriter {
+export function encodeValueInfo(info: ValueInfo): MessageWriter {
   const shape = new MessageWriter();
   for (const dimension of info.shape) {
     const item = new MessageWriter();
@@ -171,4 +182,51 @@ function encodeValueInfo(info: ValueInfo): MessageWriter {
   }
   const tensorType = new MessageWriter().varint(1, ELEMENT_TYPES[info.type]).message(2, shape);
   return new MessageWriter().string(1, info.name).message(2, new MessageWriter().message(1, tensorType));
+}
+
+/** Fields of a message by name, the last one of each number; further ones by `all`. */
+export class Message {
+  readonly fields: readonly Field[];
+
+  constructor(bytes: Uint8Array) {
+    this.fields = readFields(bytes);
+  }
+
+  all(number: number): Field[] {
+    return this.fields.filter((field) => field.number === number);
+  }
+
+  string(number: number): string {
+    return this.all(number).at(-1)?.string() ?? '';
+  }
+
+  number(number: number): number {
+    return this.all(number).at(-1)?.varint() ?? 0;
+  }
+
+  numbers(number: number): number[] {
+    return this.all(number).flatMap((field) => field.varints());
+  }
+
+  /** The same message with some fields changed: `edit` returns what stands in a field's place, itself or nothing. */
+  rewrite(edit: (field: Field) => Uint8Array | Field | undefined, append: readonly [number, Uint8Array][] = []) {
+    const writer = new MessageWriter();
+    for (const field of this.fields) {
+      const made = edit(field);
+      if (made === field) writer.copy(field);
+      else if (made instanceof Uint8Array) writer.bytes(field.number, made);
+    }
+    for (const [number, bytes] of append) writer.bytes(number, bytes);
+    return writer.finish();
+  }
+}
+
+/** @throws ProtobufError when the bytes are no ONNX model. */
+export function readModel(bytes: Uint8Array): Message {
+  const model = new Message(bytes);
+  const { irVersion, graph, operatorSets } = FIELDS.model;
+  if (model.number(irVersion) < 1 || model.all(graph).length !== 1 || model.all(operatorSets).length === 0) {
+    throw new ProtobufError('expected an ONNX model: its version, one graph, the operators it is written in');
+  }
+  return model;
 }

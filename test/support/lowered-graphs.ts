@@ -15,32 +15,25 @@ import {
 } from '#graph/index.js';
 import {
   DEFAULT_LOWERING,
-  emitLoweredCrossKeyValue,
-  emitLoweredDecoder,
-  emitLoweredVision,
   float16Bits,
   float16Value,
   type LoweredGraphName,
+  type LoweredModelFiles,
   type LoweringManifest,
   type LoweringOptions,
   loweredVisionRows,
-  loweringManifest,
+  lowerModel,
   writeLoweredWeights,
 } from '#graph/tensorrt/index.js';
 
 export type Bindings = Readonly<Record<string, ort.Tensor>>;
-
-export interface LoweredFiles {
-  readonly manifest: LoweringManifest;
-  readonly graphs: Readonly<Record<LoweredGraphName, Uint8Array>>;
-}
 
 /** Emits everything into `folder`, weights included. Float32 unless said otherwise. */
 export async function writeLoweredFiles(
   model: ModelDescription,
   folder: string,
   overrides: Partial<LoweringOptions> = {},
-): Promise<LoweredFiles> {
+): Promise<LoweredModelFiles> {
   mkdirSync(folder, { recursive: true });
   const files = {
     convertedFile: path.join(folder, 'converted.bin'),
@@ -57,13 +50,7 @@ export async function writeLoweredFiles(
     ...overrides,
   };
   await writeLoweredWeights(model, options);
-  const manifest = loweringManifest(model, options);
-  const graphs = {
-    vision: emitLoweredVision(model, options),
-    'cross-kv': emitLoweredCrossKeyValue(model, options),
-    decoder: emitLoweredDecoder(model, { ...options, crossAttention: true }),
-    'decoder-text': emitLoweredDecoder(model, { ...options, crossAttention: false }),
-  };
+  const { manifest, graphs } = lowerModel(model, options);
   for (const [name, graph] of Object.entries(graphs)) writeFileSync(path.join(folder, `${name}.onnx`), graph);
   writeFileSync(path.join(folder, 'manifest.json'), JSON.stringify(manifest, undefined, 1));
   return { manifest, graphs };
@@ -75,7 +62,7 @@ export class LoweredGraphs implements AsyncDisposable {
   readonly #graphs: Readonly<Record<LoweredGraphName, Uint8Array>>;
   readonly #sessions = new Map<LoweredGraphName, ort.InferenceSession>();
 
-  constructor({ manifest, graphs }: LoweredFiles) {
+  constructor({ manifest, graphs }: LoweredModelFiles) {
     this.manifest = manifest;
     this.#graphs = graphs;
   }

@@ -29,12 +29,12 @@ export interface LoweredDecoderOptions extends LoweringOptions {
  * Outputs: `logits` float32 `[L,vocabulary]`, `present_key.{i}`, `present_value.{i}`: the past with the new rows in
  * their places, which a plugin writes where the past lies.
  */
-export function emitLoweredDecoder(model: ModelDescription, options: LoweredDecoderOptions): Uint8Array {
-  return new LoweredDecoder(model, options).emit();
+export function lowerDecoder(model: ModelDescription, options: LoweredDecoderOptions): Lowering {
+  return new LoweredDecoder(model, options).build();
 }
 
 /** `cross_attention_states` T `[K, hidden]` → `cross_key.{i}`, `cross_value.{i}` T `[1, kvHeads, K, headDim]`. */
-export function emitLoweredCrossKeyValue(model: ModelDescription, options: LoweringOptions): Uint8Array {
+export function lowerCrossKeyValue(model: ModelDescription, options: LoweringOptions): Lowering {
   const type = options.decoderType;
   const lowering = Object.assign(new Lowering('cross_kv', model, options, type), { text: model.architecture.text });
   const { b, text } = lowering;
@@ -45,7 +45,7 @@ export function emitLoweredCrossKeyValue(model: ModelDescription, options: Lower
       b.output(b.as(value, type), `${name}.${layer}`, type, shape),
     );
   }
-  return lowering.encode();
+  return lowering;
 }
 
 class LoweredDecoder extends Lowering implements DecoderLowering {
@@ -65,7 +65,7 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
     this.#options = options;
   }
 
-  emit(): Uint8Array {
+  build(): this {
     const { b, text } = this;
     const { hiddenSize: hidden } = text;
     const embeddings = b.input('inputs_embeds', 'float32', [1, 'R', hidden]);
@@ -81,7 +81,7 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
     this.#trace(() => normed, 'after_final_norm');
     const logits = b.as(this.linear(b.gather(normed, logitsRows), LM_HEAD), 'float32');
     b.output(logits, 'logits', 'float32', ['L', this.#model.architecture.text.vocabularySize]);
-    return this.encode();
+    return this;
   }
 
   silu(x: Value): Value {

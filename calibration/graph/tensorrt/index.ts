@@ -1,4 +1,4 @@
-export { emitLoweredCrossKeyValue, emitLoweredDecoder, type LoweredDecoderOptions } from './decoder.js';
+export { bfloat16ToFloat32 } from './element-type.js';
 export { CROSS_ATTENTION, INT4_MATMUL, KV_ATTENTION } from './functions.js';
 export {
   bfloat16Bits,
@@ -13,11 +13,13 @@ export {
   type LoweredEngine,
   type LoweredGraph,
   type LoweredGraphName,
+  type LoweredModelFiles,
   type LoweringManifest,
-  loweringManifest,
+  lowerModel,
   type ProfileRange,
 } from './manifest.js';
 export { DEFAULT_LOWERING, LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
-export { emitLoweredVision, loweredVisionRows } from './vision.js';
+export { toPluginMode } from './plugin-mode.js';
+export { loweredVisionRows } from './vision.js';
 export { type LoweredWeight, LoweredWeights, type MadeWeight, type WeightRecipe, type WeightsFile } from './weights.js';
 export { type WriteWeightsOptions, writeLoweredWeights, writeWeightsFile } from './write-weights.js';

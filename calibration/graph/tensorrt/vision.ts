@@ -15,8 +15,8 @@ import type { LoweringOptions } from './options.js';
  * and `key_bias [R]` float32. Instrumented: also `full_sequence [T·P']`, and states of all slots are expected.
  * Output: `cross_attention_states [K, textHidden]` in the decoder's type.
  */
-export function emitLoweredVision(model: ModelDescription, options: LoweringOptions): Uint8Array {
-  return new LoweredVision(model, options).emit();
+export function lowerVision(model: ModelDescription, options: LoweringOptions): Lowering {
+  return new LoweredVision(model, options).build();
 }
 
 /** `visionRows` as the inputs of this graph: lists of rows, from whose lengths all sizes follow. */
@@ -51,7 +51,7 @@ class LoweredVision extends Lowering implements VisionLowering {
     this.#options = options;
   }
 
-  emit(): Uint8Array {
+  build(): this {
     const { b } = this;
     const { tileSize, maxNumTiles } = this.vision;
     const { instrument, taps, decoderType } = this.#options;
@@ -75,7 +75,7 @@ class LoweredVision extends Lowering implements VisionLowering {
       traces.features(b.as(features, 'float32')),
     );
     b.output(b.as(states, decoderType), 'cross_attention_states', decoderType, ['K', this.#textHidden]);
-    return this.encode();
+    return this;
   }
 
   /** Only that row is read and cast. */
