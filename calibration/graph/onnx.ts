@@ -113,7 +113,7 @@ function encodeOperatorSet({ domain, version }: OperatorSet): MessageWriter {
   return new MessageWriter().string(1, domain).varint(2, version);
 }
 
-function encodeFunction(each: FunctionProto, operatorSets: readonly OperatorSet[]): MessageWriter {
+export function encodeFunction(each: FunctionProto, operatorSets: readonly OperatorSet[]): MessageWriter {
   const message = new MessageWriter().string(1, each.name);
   for (const input of each.inputs) message.string(4, input);
   for (const output of each.outputs) message.string(5, output);

@@ -3,7 +3,7 @@
  * TensorRT engine does, without TensorRT. Plain and slow; sequences hold whole caches, and a present becomes the next
  * past.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import ort from 'onnxruntime-node';
 import {
@@ -14,17 +14,25 @@ import {
   weightsRoot,
 } from '#graph/index.js';
 import {
+  type Binding,
+  bfloat16ToFloat32,
+  bfloat16Value,
   DEFAULT_LOWERING,
   float16Bits,
   float16Value,
+  type LoweredGraph,
   type LoweredGraphName,
   type LoweredModelFiles,
+  type LoweredType,
+  type LoweredWeight,
   type LoweringManifest,
   type LoweringOptions,
   loweredVisionRows,
   lowerModel,
   writeLoweredWeights,
 } from '#graph/tensorrt/index.js';
+
+import { withReferencePlugins } from './reference-plugins.js';
 
 export type Bindings = Readonly<Record<string, ort.Tensor>>;
 
@@ -59,16 +67,21 @@ export async function writeLoweredFiles(
 /** Sessions of the graphs, opened when first used, and what is done with them. */
 export class LoweredGraphs implements AsyncDisposable {
   readonly manifest: LoweringManifest;
-  readonly #graphs: Readonly<Record<LoweredGraphName, Uint8Array>>;
+  readonly #files: LoweredModelFiles;
+  readonly #plugins: boolean;
   readonly #sessions = new Map<LoweredGraphName, ort.InferenceSession>();
+  readonly #weights = new Map<string, ort.Tensor>();
 
-  constructor({ manifest, graphs }: LoweredModelFiles) {
-    this.manifest = manifest;
-    this.#graphs = graphs;
+  /** @param plugins Graphs in plugin mode, with stand-ins for the plugins, and weights as inputs. */
+  constructor(files: LoweredModelFiles, plugins = false) {
+    this.manifest = provenManifest(files.manifest);
+    this.#files = files;
+    this.#plugins = plugins;
   }
 
-  static async open(model: ModelDescription, folder: string, overrides: Partial<LoweringOptions> = {}) {
-    return new LoweredGraphs(await writeLoweredFiles(model, folder, overrides));
+  static async open(model: ModelDescription, folder: string, overrides: LoweredOverrides = {}) {
+    const { plugins, ...lowering } = overrides;
+    return new LoweredGraphs(await writeLoweredFiles(model, folder, lowering), plugins);
   }
 
   /** Checks that exactly what the manifest lists goes in and comes out. */
@@ -76,7 +89,12 @@ export class LoweredGraphs implements AsyncDisposable {
     const { inputs: expected, outputs } = this.manifest.graphs[name];
     const missing = expected.filter((binding) => inputs[binding.name]?.type !== binding.type);
     if (missing.length > 0) throw new TypeError(`${name} misses ${missing.map((binding) => binding.name).join(', ')}`);
-    const made = await (await this.#session(name)).run(inputs as ort.InferenceSession.FeedsType);
+    const session = await this.#session(name);
+    const known = new Set(expected.map((binding) => binding.name));
+    const weights = session.inputNames
+      .filter((input) => !known.has(input))
+      .map((input) => [input, this.#weight(input)]);
+    const made = await session.run({ ...inputs, ...Object.fromEntries(weights) });
     for (const { name: output, type } of outputs) {
       if (made[output]?.type !== type) throw new TypeError(`${name} does not give ${output} as ${type}`);
     }
@@ -125,10 +143,64 @@ export class LoweredGraphs implements AsyncDisposable {
   async #session(name: LoweredGraphName): Promise<ort.InferenceSession> {
     const open = this.#sessions.get(name);
     if (open !== undefined) return open;
-    const session = await ort.InferenceSession.create(this.#graphs[name], sessionOptions(this.manifest.weightsRoot));
+    const { graphs, manifest } = this.#files;
+    const graph = this.#plugins ? withReferencePlugins(graphs[name], manifest) : graphs[name];
+    const session = await ort.InferenceSession.create(bfloat16ToFloat32(graph), sessionOptions(manifest.weightsRoot));
     this.#sessions.set(name, session);
     return session;
   }
+
+  /** An input of plugin mode, read from where the manifest says that it lies. */
+  #weight(name: string): ort.Tensor {
+    const known = this.#weights.get(name);
+    if (known !== undefined) return known;
+    const weight = this.manifest.weights.find((each) => each.name === name);
+    if (weight === undefined) throw new RangeError(`the manifest does not list ${name}`);
+    const bytes = readBytes(weight);
+    const numbers = {
+      int32: () => new Int32Array(bytes),
+      float32: () => new Float32Array(bytes),
+      float16: () => Float32Array.from(new Uint16Array(bytes), float16Value),
+      bfloat16: () => Float32Array.from(new Uint16Array(bytes), bfloat16Value),
+    }[weight.type as 'int32' | LoweredType]();
+    const tensor = tensorOf(proven(weight.type), numbers, weight.shape);
+    this.#weights.set(name, tensor);
+    return tensor;
+  }
+}
+
+export interface LoweredOverrides extends Partial<LoweringOptions> {
+  readonly plugins?: boolean;
+}
+
+/** ONNX Runtime has no products in bfloat16: the same graphs are run in float32. */
+function provenManifest(manifest: LoweringManifest): LoweringManifest {
+  const retyped = (bindings: readonly Binding[]) =>
+    bindings.map((binding) => ({ ...binding, type: proven(binding.type) }));
+  const each = ({ inputs, outputs }: LoweredGraph) => ({ inputs: retyped(inputs), outputs: retyped(outputs) });
+  const { vision, decoder, 'cross-kv': crossKeyValue, 'decoder-text': text } = manifest.graphs;
+  const graphs = {
+    vision: each(vision),
+    'cross-kv': each(crossKeyValue),
+    decoder: each(decoder),
+    'decoder-text': each(text),
+  };
+  return { ...manifest, graphs };
+}
+
+function proven(type: ElementType): ElementType {
+  return type === 'bfloat16' ? 'float32' : type;
+}
+
+function readBytes({ file, offsetBytes, sizeBytes }: LoweredWeight): ArrayBuffer {
+  const bytes = new ArrayBuffer(sizeBytes);
+  const handle = openSync(file, 'r');
+  try {
+    if (readSync(handle, new Uint8Array(bytes), 0, sizeBytes, offsetBytes) !== sizeBytes) throw new RangeError('cut');
+  } finally {
+    closeSync(handle);
+  }
+  return bytes;
 }
 
 export function sessionOptions(weightsRoot: string): ort.InferenceSession.SessionOptions {

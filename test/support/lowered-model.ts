@@ -2,11 +2,16 @@
 import type ort from 'onnxruntime-node';
 import type { ModelDescription } from '#graph/index.js';
 import { visionGeometry } from '#graph/index.js';
-import type { LoweringOptions } from '#graph/tensorrt/index.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from '#sdk/engine/cross-attention.js';
 import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
 import type { Numerics } from '#sdk/engine/index.js';
-import { type Bindings, LoweredGraphs, type LoweredSequence, tensorOf } from './lowered-graphs.js';
+import {
+  type Bindings,
+  LoweredGraphs,
+  type LoweredOverrides,
+  type LoweredSequence,
+  tensorOf,
+} from './lowered-graphs.js';
 
 export interface LoweredImageState {
   readonly numTiles: number;
@@ -44,7 +49,7 @@ export class LoweredModel implements AsyncDisposable {
     model: ModelDescription,
     folder: string,
     numerics: Numerics = 'meta',
-    overrides: Partial<LoweringOptions> = {},
+    overrides: LoweredOverrides = {},
   ): Promise<LoweredModel> {
     return new LoweredModel(await LoweredGraphs.open(model, folder, overrides), model, numerics);
   }

@@ -1,5 +1,5 @@
 export { bfloat16ToFloat32 } from './element-type.js';
-export { CROSS_ATTENTION, INT4_MATMUL, KV_ATTENTION } from './functions.js';
+export { CROSS_ATTENTION, crossAttention, INT4_MATMUL, KV_ATTENTION, kvAttention } from './functions.js';
 export {
   bfloat16Bits,
   bfloat16Value,
