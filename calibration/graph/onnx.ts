@@ -26,7 +26,9 @@ export type AttributeValue =
   | string
   | readonly number[]
   | { readonly float: number }
-  | { readonly tensor: Omit<Initializer, 'name'> };
+  | { readonly tensor: Omit<Initializer, 'name'> }
+  /** In the body of a function: the integer that the node which calls it carries under this name. */
+  | { readonly integerOf: string };
 
 export interface NodeProto {
   readonly opType: string;
@@ -148,6 +150,7 @@ function encodeAttribute(name: string, value: AttributeValue): MessageWriter {
   if (typeof value === 'number') return message.varint(3, value).varint(20, ATTRIBUTE_TYPE.int);
   if (typeof value === 'string') return message.string(4, value).varint(20, ATTRIBUTE_TYPE.string);
   if ('float' in value) return message.float(2, value.float).varint(20, ATTRIBUTE_TYPE.float);
+  if ('integerOf' in value) return message.varint(20, ATTRIBUTE_TYPE.int).string(21, value.integerOf);
   if ('tensor' in value) {
     return message.message(5, encodeTensor({ name: '', ...value.tensor })).varint(20, ATTRIBUTE_TYPE.tensor);
   }

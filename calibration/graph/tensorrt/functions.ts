@@ -2,8 +2,8 @@
  * The hot parts of the decoder as operators of our own, with bodies in standard operators. Plugins of the same names
  * take their place when the bodies are removed (`toPluginMode`); until then every runtime computes the bodies.
  *
- * Sizes are constants in a body, so one model has one function of each name. The same sizes stand at each node as
- * attributes, for the plugins.
+ * Sizes of attention are constants in a body: one model has one function of each name. The same sizes stand at each node
+ * as attributes, for the plugins.
  */
 import type { TextArchitecture } from '../architecture.js';
 import { groupedAttention, LOWEST_FLOAT, rotateHalves } from '../attention.js';
@@ -28,10 +28,10 @@ export function headAttributes({ attentionHeads, keyValueHeads, headDim }: Heads
  * As a plugin the same node takes the weight as it lies on disk: int32 `weight_packed [N, K/8]` (value + 8, lowest bits
  * first) and `weight_scale [N, K/group]`.
  */
-export function int4MatMul(type: LoweredType, group: number): FunctionProto {
+export function int4MatMul(type: LoweredType): FunctionProto {
   return FunctionBuilder.make(INT4_MATMUL, ['K', 'N', 'group'], (b) => {
     const [x, weight, scale] = [b.input('x', type), b.input('weight', 'int4'), b.input('scale', type)];
-    const attributes = { axis: 0, block_size: group };
+    const attributes = { axis: 0, block_size: { integerOf: 'group' } };
     return [b.node('MatMul', [x, b.node('DequantizeLinear', [weight, scale], { attributes })])];
   });
 }

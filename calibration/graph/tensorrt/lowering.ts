@@ -34,7 +34,7 @@ export class Lowering {
     if (packed?.bits === 4) {
       const { K, N, group } = packed;
       const inputs = [half, this.stored(`${name}.weight_int4`), this.stored(`${name}.weight_scale_transposed`)];
-      return this.call(INT4_MATMUL, () => int4MatMul(type, group), inputs, [INT4_MATMUL], { K, N, group })[0]!;
+      return this.call(INT4_MATMUL, () => int4MatMul(type), inputs, [INT4_MATMUL], { K, N, group })[0]!;
     }
     const inputs = [half, b.as(this.stored(`${name}.weight`), type)];
     if (bias) inputs.push(b.as(this.stored(`${name}.bias`), type));

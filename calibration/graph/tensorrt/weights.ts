@@ -10,6 +10,7 @@
  */
 import type { ModelDescription, TensorDtype, TensorLocation } from '../architecture.js';
 import type { ElementType } from '../onnx.js';
+import { packedForm } from '../packed-form.js';
 import type { LoweredType, LoweringOptions } from './options.js';
 
 export interface LoweredWeight {
@@ -25,9 +26,15 @@ export interface LoweredWeight {
 export type WeightRecipe =
   /** int4 `[N, K/8]` words to `[K, N]` nibbles; groups of scale 0 become zeros. */
   | { readonly kind: 'transposed'; readonly packed: TensorLocation; readonly scale: TensorLocation }
-  /** `[N, G]` to `[G, N]`; a scale of 0 becomes 1, its weights being 0 then. */
-  | { readonly kind: 'transposed scale'; readonly scale: TensorLocation; readonly type: LoweredType }
-  | { readonly kind: 'cast'; readonly source: TensorLocation; readonly type: LoweredType }
+  /** `[N, G]` to `[G·repeat, N]`; a scale of 0 becomes 1, its weights being 0 then. */
+  | {
+      readonly kind: 'transposed scale';
+      readonly scale: TensorLocation;
+      readonly repeat: number;
+      readonly type: LoweredType;
+    }
+  /** Each value `repeat` times. */
+  | { readonly kind: 'cast'; readonly source: TensorLocation; readonly repeat: number; readonly type: LoweredType }
   /** 8-bit words `[N, K/4]` times their scales. */
   | {
       readonly kind: 'dequantized';
@@ -62,8 +69,14 @@ export interface PackedSizes {
   readonly bits: 4 | 8;
   readonly N: number;
   readonly K: number;
+  /** Inputs that share a scale. */
   readonly group: number;
+  /** Groups that share a scale of the checkpoint: one scale for a whole row is repeated for groups of usual size. */
+  readonly repeat: number;
 }
+
+/** Largest first. */
+const GROUPS = [128, 64, 32] as const;
 
 export class LoweredWeights {
   readonly converted: WeightsFile;
@@ -79,7 +92,7 @@ export class LoweredWeights {
     const names = [...model.tensors.keys()].filter((name) => name.endsWith('.weight_packed')).sort();
     for (const packedName of names) {
       const name = packedName.slice(0, -'.weight_packed'.length);
-      const { bits, N, K, group } = this.packed(name)!;
+      const { bits, N, K, group, repeat } = this.packed(name)!;
       const packed = this.#tensor(packedName);
       const scale = this.#tensor(`${name}.weight_scale`);
       if (bits === 8) {
@@ -87,15 +100,15 @@ export class LoweredWeights {
         continue;
       }
       transposed.add(`${name}.weight_int4`, 'int4', [K, N], { kind: 'transposed', packed, scale });
-      const turned = { kind: 'transposed scale', scale, type } as const;
+      const turned = { kind: 'transposed scale', scale, repeat, type } as const;
       transposed.add(`${name}.weight_scale_transposed`, type, [K / group, N], turned);
-      if (scale.dtype !== DTYPES[type]) {
-        converted.add(`${name}.weight_scale`, type, [N, K / group], { kind: 'cast', source: scale, type });
+      if (scale.dtype !== DTYPES[type] || repeat > 1) {
+        converted.add(`${name}.weight_scale`, type, [N, K / group], { kind: 'cast', source: scale, repeat, type });
       }
     }
     const head = model.tensors.get(`${LM_HEAD}.weight`);
     if (head !== undefined && head.dtype !== DTYPES[type]) {
-      converted.add(`${LM_HEAD}.weight`, type, head.shape, { kind: 'cast', source: head, type });
+      converted.add(`${LM_HEAD}.weight`, type, head.shape, { kind: 'cast', source: head, repeat: 1, type });
     }
     this.converted = converted.finish();
     this.transposed = transposed.finish();
@@ -106,18 +119,12 @@ export class LoweredWeights {
 
   /** Sizes of a packed linear; undefined when it is stored as numbers. */
   packed(name: string): PackedSizes | undefined {
-    const packed = this.#model.tensors.get(`${name}.weight_packed`);
-    if (packed === undefined) return undefined;
-    const [N, words] = packed.shape as [number, number];
-    const group = this.#model.int4?.groupSize ?? 0;
-    const K = this.#tensor(`${name}.weight_scale`).shape[1]! * group;
-    const bits = (words * 32) / K;
-    if (bits !== 4 && bits !== 8) {
-      throw new TypeError(`expected ${name} packed at 4 or 8 bits in groups of ${group}, got ${bits} bits`);
-    }
+    if (!this.#model.tensors.has(`${name}.weight_packed`)) return undefined;
+    const { rows: N, columns: K, bits, groupSize } = packedForm(this.#model, name);
     // Two nibbles of a row of [K, N] share a byte.
     if (bits === 4 && N % 2 !== 0) throw new TypeError(`expected an even number of outputs of ${name}, got ${N}`);
-    return { bits, N, K, group };
+    const group = groupSize < K ? groupSize : (GROUPS.find((size) => K % size === 0) ?? K);
+    return { bits, N, K, group, repeat: groupSize / group };
   }
 
   has(name: string): boolean {

@@ -77,17 +77,18 @@ async function* piecesOf({ name, recipe, shape }: MadeWeight, sources: Sources):
   switch (recipe.kind) {
     case 'cast': {
       const all = recipe.source.shape.reduce((product, size) => product * size, 1);
-      const step = CHUNK_BYTES / 4;
+      const step = Math.ceil(CHUNK_BYTES / 4 / recipe.repeat);
       for (let at = 0; at < all; at += step) {
         const values = await sources.floats(recipe.source, at, Math.min(step, all - at));
-        yield encode(values, recipe.type, name);
+        yield encode(repeated(values, recipe.repeat), recipe.type, name);
       }
       return;
     }
     case 'transposed scale': {
       const [groups, rows] = shape as [number, number];
-      const values = await sources.floats(recipe.scale, 0, rows * groups);
-      checkScales(values, name);
+      const stored = await sources.floats(recipe.scale, 0, (rows * groups) / recipe.repeat);
+      checkScales(stored, name);
+      const values = repeated(stored, recipe.repeat);
       const turned = new Float32Array(values.length);
       for (let row = 0; row < rows; row++) {
         for (let group = 0; group < groups; group++) {
@@ -103,6 +104,12 @@ async function* piecesOf({ name, recipe, shape }: MadeWeight, sources: Sources):
     case 'dequantized':
       yield* dequantizedPieces(recipe.packed, recipe.scale, recipe.type, name, sources);
   }
+}
+
+function repeated(values: Float32Array, times: number): Float32Array {
+  return times === 1
+    ? values
+    : Float32Array.from({ length: values.length * times }, (_, i) => values[Math.floor(i / times)]!);
 }
 
 /** A scale that is not 0 stays so in the narrower type: the runtime takes no scale of 0. */
