@@ -21,6 +21,7 @@ constexpr Result kSuccess = 0;
 constexpr Result kErrorOutOfMemory = 2;
 constexpr Result kErrorNoDevice = 100;
 constexpr Result kErrorNoBinaryForGpu = 209;
+constexpr Result kErrorNotFound = 500;
 
 // CUdevice_attribute
 constexpr int kAttributeMultiprocessorCount = 16;

@@ -82,8 +82,9 @@ DriverDevice::DriverDevice(const Api& api, int ordinal) : mApi(api) {
 }
 
 DriverDevice::~DriverDevice() {
-  if (mModule != nullptr && mApi.contextSetCurrent(mContext) == kSuccess)
-    mApi.moduleUnload(mModule);
+  if (mApi.contextSetCurrent(mContext) == kSuccess)
+    for (auto* module : mModules)
+      mApi.moduleUnload(module);
   mApi.primaryContextRelease(mDevice);
 }
 
@@ -144,29 +145,35 @@ void DriverDevice::fill(DevicePointer to, std::uint8_t value, std::size_t bytes,
   check(mApi.memset8(to, value, bytes, stream), "filling " + std::to_string(bytes) + " bytes on the device");
 }
 
-bool DriverDevice::hasKernels() const { return kernelImage().bytes > 0; }
+bool DriverDevice::hasKernels() const { return !kernelImages().images.empty(); }
 
 DriverDevice::LoadedFunction& DriverDevice::function(const char* name) {
   const std::lock_guard<std::mutex> lock(mFunctionsMutex);
   if (const auto found = mFunctions.find(std::string_view(name)); found != mFunctions.end())
     return found->second;
-  if (mModule == nullptr) {
-    const KernelImage image = kernelImage();
-    if (image.bytes == 0)
-      throw CudaError("ERR_NATIVE_UNAVAILABLE", std::string("the CUDA kernels were not compiled into this build: ") +
-                                                    image.description);
-    const Result loaded = mApi.moduleLoadData(&mModule, image.data);
-    if (loaded == kErrorNoBinaryForGpu)
-      throw CudaError("ERR_NATIVE_UNAVAILABLE",
-                      mInfo.name + " is sm_" + std::to_string(mInfo.smMajor) + std::to_string(mInfo.smMinor) +
-                          ", but the kernels were compiled for " + image.description +
-                          "; build with -DSCENEBUS_CUDA_ARCHITECTURES=" + std::to_string(mInfo.smMajor) +
-                          std::to_string(mInfo.smMinor));
-    check(loaded, "loading the CUDA kernels");
+  const KernelImages& all = kernelImages();
+  if (all.images.empty())
+    throw CudaError("ERR_NATIVE_UNAVAILABLE",
+                    std::string("the CUDA kernels were not compiled into this build: ") + all.description);
+  for (std::size_t i = 0; i < all.images.size(); ++i) {
+    if (i == mModules.size()) {
+      Module module = nullptr;
+      const Result result = mApi.moduleLoadData(&module, all.images[i].data);
+      if (result == kErrorNoBinaryForGpu)
+        throw CudaError("ERR_NATIVE_UNAVAILABLE", mInfo.name + " is sm_" + std::to_string(mInfo.smMajor) +
+                                                      std::to_string(mInfo.smMinor) +
+                                                      ", but the kernels were compiled for " + all.description);
+      check(result, "loading the CUDA kernels");
+      mModules.push_back(module);
+    }
+    LoadedFunction loaded;
+    const Result found = mApi.moduleGetFunction(&loaded.handle, mModules[i], name);
+    if (found == kErrorNotFound)
+      continue;
+    check(found, std::string("finding the kernel ") + name);
+    return mFunctions.emplace(name, loaded).first->second;
   }
-  LoadedFunction loaded;
-  check(mApi.moduleGetFunction(&loaded.handle, mModule, name), std::string("finding the kernel ") + name);
-  return mFunctions.emplace(name, loaded).first->second;
+  throw CudaError("ERR_ENGINE_FAILED", std::string("this build has no kernel ") + name);
 }
 
 void DriverDevice::launch(const KernelCall& call, Stream stream) {

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace scenebus::cuda {
 
@@ -54,7 +55,8 @@ class DriverDevice final : public Device {
   driver::Context mContext = nullptr;
   DeviceInfo mInfo;
   std::mutex mFunctionsMutex;
-  driver::Module mModule = nullptr;
+  /** Of the first images; the others are loaded when a kernel is not in these. */
+  std::vector<driver::Module> mModules;
   std::map<std::string, LoadedFunction, std::less<>> mFunctions;
 };
 

@@ -1,16 +1,21 @@
 #pragma once
 #include <cstddef>
+#include <vector>
 
 namespace scenebus::cuda {
 
-/** The kernels of native/kernels as nvcc compiled them (a fatbin); empty where the build had no nvcc. */
-struct KernelImage {
-  const unsigned char* data = nullptr;
-  std::size_t bytes = 0;
-  /** What it holds, e.g. "sm_87 compute_87"; or why it is empty. */
+/** The kernels of native/kernels as nvcc compiled them: a fatbin for each source. */
+struct KernelImages {
+  struct Image {
+    const unsigned char* data = nullptr;
+    std::size_t bytes = 0;
+  };
+  /** What they were compiled for, e.g. "sm_87 and PTX for 80"; or why there are none. */
   const char* description = "";
+  /** Empty where the build had no nvcc. */
+  std::vector<Image> images;
 };
 
-KernelImage kernelImage();
+const KernelImages& kernelImages();
 
 } // namespace scenebus::cuda

@@ -1,0 +1,29 @@
+#pragma once
+#include "kernels/gpu.h"
+
+/** Elements by the number of their type (ElementType). Device code only. */
+namespace scenebus::kernels {
+
+using namespace gpu;
+
+__device__ __forceinline__ float readElement(const void* data, std::size_t at, int type) {
+  if (type == 2)
+    return static_cast<const float*>(data)[at];
+  const std::uint16_t bits = static_cast<const std::uint16_t*>(data)[at];
+  return type == 1 ? floatFromBf16(bits) : floatFromHalf(bits);
+}
+
+__device__ __forceinline__ void writeElement(void* data, std::size_t at, int type, float value) {
+  if (type == 2)
+    static_cast<float*>(data)[at] = value;
+  else
+    static_cast<std::uint16_t*>(data)[at] = type == 1 ? bf16FromFloat(value) : halfFromFloat(value);
+}
+
+__device__ __forceinline__ float sumOfWarp(float value) {
+  for (int mask = 16; mask > 0; mask /= 2)
+    value += shuffleXor(value, mask);
+  return value;
+}
+
+} // namespace scenebus::kernels
