@@ -36,18 +36,26 @@ void GpuThread::blockBarrier() {
   mFiber.yield();
 }
 
-void GpuThread::copyAsync(void* to, const void* from, bool valid) { mOpen.push_back({to, from, valid}); }
+void GpuThread::arrive(const Copy& copy) {
+  if (copy.valid)
+    std::memcpy(copy.to, copy.from, 16);
+  else
+    std::memset(copy.to, 0, 16);
+}
+
+void GpuThread::copyAsync(void* to, const void* from, bool valid) {
+  if (mCopiesAtOnce)
+    arrive({to, from, valid});
+  mOpen.push_back({to, from, valid});
+}
 
 void GpuThread::commitCopies() { mCommitted.push_back(std::exchange(mOpen, {})); }
 
 void GpuThread::waitForCopies(std::size_t groupsLeft) {
   while (mCommitted.size() > groupsLeft) {
-    for (const auto& copy : mCommitted.front()) {
-      if (copy.valid)
-        std::memcpy(copy.to, copy.from, 16);
-      else
-        std::memset(copy.to, 0, 16);
-    }
+    if (!mCopiesAtOnce)
+      for (const auto& copy : mCommitted.front())
+        arrive(copy);
     mCommitted.erase(mCommitted.begin());
   }
 }
@@ -103,6 +111,7 @@ void BlockRunner::runBlock(unsigned threads, const BoundKernel& kernel, Order or
     thread.mError = nullptr;
     thread.mCommitted.clear();
     thread.mOpen.clear();
+    thread.mCopiesAtOnce = order == Order::kBackward;
     thread.mFiber.start([&thread, &kernel] {
       try {
         kernel();

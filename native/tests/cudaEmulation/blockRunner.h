@@ -11,7 +11,8 @@
 /**
  * Runs the threads of a grid, block after block. Stricter than a device: all 32 lanes of a warp must arrive at the same
  * shuffle, and all threads of a block at the same barrier; anything else throws std::logic_error. Shared memory starts
- * as NaN and has a guarded end; asynchronous copies arrive only when they are waited for.
+ * as NaN and has a guarded end; asynchronous copies arrive as late as they may (when they are waited for) or, in backward
+ * order, as early.
  */
 namespace scenebus::emulation {
 
@@ -43,12 +44,15 @@ class GpuThread {
     bool valid;
   };
 
+  static void arrive(const Copy& copy);
+
   Fiber mFiber;
   State mState = State::kReady;
   WarpOperation mOperation = nullptr;
   void* mValue = nullptr;
   std::vector<std::vector<Copy>> mCommitted;
   std::vector<Copy> mOpen;
+  bool mCopiesAtOnce = false;
   std::exception_ptr mError;
 };
 
