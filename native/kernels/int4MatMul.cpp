@@ -15,14 +15,14 @@ namespace {
 
 template <typename T> T* as(cuda::DevicePointer pointer) { return reinterpret_cast<T*>(pointer); }
 
-/** Words of 8 weights that a lane takes from one output: a quad covers a group, or 128 of it. 0: the plain path. */
+/** Words of 8 weights that a lane takes from one output: a quad covers a group, or a whole part of it. 0: the plain path. */
 int wordsFor(const Int4Weight& weight, cuda::DevicePointer x) {
   if (weight.packed % 16 != 0 || x % 16 != 0)
     return 0;
   // Rows of packed weights must start at multiples of 16 bytes too (asynchronous copies, 16-byte loads).
   if (weight.groupSize % 128 == 0)
     return 4;
-  return weight.groupSize == 64 ? 2 : weight.groupSize == 32 ? 1 : 0;
+  return weight.groupSize % 64 == 0 ? 2 : weight.groupSize % 32 == 0 ? 1 : 0;
 }
 
 void check(const Int4Weight& weight, int rows) {
@@ -96,9 +96,10 @@ void int4MatMuls(cuda::Device& device, cuda::Stream stream, cuda::DevicePointer 
   for (int i = 0; i < count; ++i) {
     const Int4Weight& weight = products[i].weight;
     check(weight, rows);
-    if (weight.inputs != like.inputs || weight.groupSize != like.groupSize || weight.scaleType != like.scaleType)
-      rejectArguments("int4MatMuls", "products of equal K, group size and scale type");
-    words = std::min(words, wordsFor(weight, x));
+    if (weight.inputs != like.inputs)
+      rejectArguments("int4MatMuls", "products of one x, of equal K");
+    const bool alike = weight.groupSize == like.groupSize && weight.scaleType == like.scaleType;
+    words = std::min(words, alike ? wordsFor(weight, x) : 0);
   }
   if (words == 0 || rows > kInt4GemvRows) {
     for (int i = 0; i < count; ++i)
@@ -155,10 +156,10 @@ void int4GateUp(cuda::Device& device, cuda::Stream stream, cuda::DevicePointer x
                 const Int4Weight& up, cuda::DevicePointer y, cuda::DevicePointer scratch) {
   check(gate, rows);
   check(up, rows);
-  if (gate.inputs != up.inputs || gate.outputs != up.outputs || gate.groupSize != up.groupSize ||
-      gate.scaleType != up.scaleType)
-    rejectArguments("int4GateUp", "gate and up of equal shape, group size and scale type");
-  const int words = std::min(wordsFor(gate, x), wordsFor(up, x));
+  if (gate.inputs != up.inputs || gate.outputs != up.outputs)
+    rejectArguments("int4GateUp", "gate and up of equal shape");
+  const bool alike = gate.groupSize == up.groupSize && gate.scaleType == up.scaleType;
+  const int words = alike ? std::min(wordsFor(gate, x), wordsFor(up, x)) : 0;
   if (words == 0 || rows > kInt4GemvRows) {
     const std::size_t elements = static_cast<std::size_t>(rows) * static_cast<std::size_t>(gate.outputs);
     int4MatMul(device, stream, x, rows, gate, scratch);

@@ -7,8 +7,8 @@
  * x is f16 with rows one after the other, 16-byte aligned; y is f16 or f32. Sums are f32, the scale is applied to the sum
  * of each group.
  *
- * Fast where K is a multiple of the group size, the group size 32, 64 or a multiple of 128, and pointers are 16-byte
- * aligned; any other even group size takes a plain path. Up to 8 rows the weights stream past the cache (bound by memory);
+ * Fast where the group size is a multiple of 32, best of 128 (one group for a row: groupSize = K), and pointers are
+ * 16-byte aligned; any other even group size takes a plain path. Up to 8 rows the weights stream past the cache (bound by memory);
  * above, tiles of 128 outputs on the tensor cores.
  */
 namespace scenebus::kernels {
@@ -35,12 +35,13 @@ struct Int4Product {
   cuda::DevicePointer y = 0;
 };
 
-/** Up to three products of one x, of equal K, group size and scale type; up to 8 rows in one launch. */
+/** Up to three products of one x; up to 8 rows in one launch when group size and scale type are equal. */
 void int4MatMuls(cuda::Device&, cuda::Stream, cuda::DevicePointer x, int rows, const Int4Product* products, int count,
                  ElementType outputType = ElementType::kF16);
 
 /**
- * y = silu(x · gateᵀ) · (x · upᵀ), f16. Up to 8 rows in one launch; above, `scratch` takes 2 · rows · N halves.
+ * y = silu(x · gateᵀ) · (x · upᵀ), f16. Up to 8 rows in one launch when group size and scale type
+ * are equal; else `scratch` takes 2 · rows · N halves.
  */
 void int4GateUp(cuda::Device&, cuda::Stream, cuda::DevicePointer x, int rows, const Int4Weight& gate,
                 const Int4Weight& up, cuda::DevicePointer y, cuda::DevicePointer scratch);
