@@ -41,6 +41,8 @@ void run(cuda::Device& device, cuda::Stream stream, AttentionArguments a, const 
     launch(device, stream, "attentionPlain", {static_cast<unsigned>(a.rows), heads}, 32, 0, a);
     return;
   }
+  if (reinterpret_cast<std::uintptr_t>(a.keys) % 16 != 0 || reinterpret_cast<std::uintptr_t>(a.values) % 16 != 0)
+    rejectArguments("attention", "keys and values at multiples of 16 bytes");
   const bool wide = shape.headDim == 128;
   if (a.rows > kDecodeRows) {
     const char* name = self ? (wide ? "kvAttentionPrefill128" : "kvAttentionPrefill64")

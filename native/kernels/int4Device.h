@@ -53,8 +53,8 @@ __device__ __forceinline__ void pairActivations(U32x4 x, std::uint32_t (&pairs)[
   pairs[3] = selectBytes(x.y, x.w, 0x7632u);
 }
 
-__device__ __forceinline__ float readScale(const std::uint16_t* scales, std::size_t at, int isBf16) {
-  const std::uint16_t bits = scales[at];
+/** Apart from the load, so that a load can stay under way until the scale is needed. */
+__device__ __forceinline__ float scaleFromBits(std::uint16_t bits, int isBf16) {
   return isBf16 != 0 ? floatFromBf16(bits) : floatFromHalf(bits);
 }
 

@@ -57,23 +57,24 @@ template <int kWords, int kWarpsM> __device__ __forceinline__ void int4Gemm(cons
     }
     commitCopies();
   };
-  const auto scaleOf = [&](int chunk) {
+  // As bits: to turn them into a float would wait for them.
+  const auto scaleOf = [&](int chunk) -> std::uint16_t {
     const int output = firstOutput + thread;
     if (thread >= kGemmTileOutputs || output >= a.outputs || chunk >= chunks)
-      return 0.0f;
-    return readScale(a.scales, static_cast<std::size_t>(output) * groups + chunk / chunksOfGroup, a.scalesAreBf16);
+      return 0;
+    return a.scales[static_cast<std::size_t>(output) * groups + (chunksOfGroup == 1 ? chunk : chunk / chunksOfGroup)];
   };
 
   float total[2][columns][4] = {};
   copyStage(0);
   if (thread < kGemmTileOutputs)
-    scaleStage[thread] = scaleOf(0);
+    scaleStage[thread] = scaleFromBits(scaleOf(0), a.scalesAreBf16);
   for (int chunk = 0; chunk < chunks; ++chunk) {
     if (chunk + 1 < chunks)
       copyStage(chunk + 1);
     else
       commitCopies(); // an empty group keeps the count
-    const float nextScale = scaleOf(chunk + 1);
+    const std::uint16_t nextScale = scaleOf(chunk + 1);
     waitForCopies<1>();
     __syncthreads(); // the stage has arrived for all threads
 
@@ -134,7 +135,8 @@ template <int kWords, int kWarpsM> __device__ __forceinline__ void int4Gemm(cons
           total[tile][column][i] += (i % 2 == 0 ? scale0 : scale1) * part[tile][i];
     }
     if (thread < kGemmTileOutputs)
-      scaleStage[((chunk + 1) & 1) * kGemmTileOutputs + thread] = nextScale;
+      scaleStage[((chunk + 1) & 1) * kGemmTileOutputs + thread] =
+          scaleFromBits(nextScale, a.scalesAreBf16);
     __syncthreads(); // before this stage is overwritten, and the next scales are read
   }
   waitForCopies<0>();

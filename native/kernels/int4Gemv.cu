@@ -55,7 +55,7 @@ template <int kWords, int kTiles, bool kPair> __device__ __forceinline__ void in
   const std::uint16_t* x = a.x + static_cast<std::size_t>(g) * a.inputs + t * 8 * kWords;
 
   WeightWords<kWords> words[depth][kTiles][2];
-  float laneScales[kTiles][2];
+  std::uint16_t laneScales[kTiles][2];
   const auto loadChunk = [&](int slot, int chunk) {
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile)
@@ -64,16 +64,19 @@ template <int kWords, int kTiles, bool kPair> __device__ __forceinline__ void in
         if (chunk < chunks)
           words[slot][tile][half] = loadWeights<kWords>(weights[tile][half] + static_cast<std::size_t>(chunk) * 16 * kWords);
   };
-  // Lane t of a quad holds the scales of chunk `first + t`.
+  // Lane t of a quad holds the scales of chunk `first + t`, as bits: to turn them into floats would wait for them.
   const auto loadScales = [&](int first) {
+    const int chunk = first + t;
+    const bool there = t < depth && chunk < chunks;
+    const int group = chunksOfGroup == 1 ? chunk : chunk / chunksOfGroup;
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile)
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        laneScales[tile][half] = t < depth && first + t < chunks
-                                     ? readScale(scales[tile][half], static_cast<std::size_t>((first + t) / chunksOfGroup),
-                                                 a.scalesAreBf16)
-                                     : 0.0f;
+      for (int half = 0; half < 2; ++half) {
+        laneScales[tile][half] = 0;
+        if (there)
+          laneScales[tile][half] = scales[tile][half][group];
+      }
   };
 
   int first = warp * depth;
@@ -97,7 +100,7 @@ template <int kWords, int kTiles, bool kPair> __device__ __forceinline__ void in
     for (int tile = 0; tile < kTiles; ++tile)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        ofChunk[tile][half] = laneScales[tile][half];
+        ofChunk[tile][half] = scaleFromBits(laneScales[tile][half], a.scalesAreBf16);
     const int next = first + warps * depth;
     loadScales(next);
 #pragma unroll
@@ -200,7 +203,7 @@ SCENEBUS_KERNEL(int4Plain, 256, 1, (const Int4GemmArguments a)) {
   for (int pair = lane; pair < a.inputs / 2; pair += 32) {
     const int byte = packed[pair];
     const std::size_t group = static_cast<std::size_t>(last) * (a.inputs / a.groupSize) + 2 * pair / a.groupSize;
-    const float scale = readScale(a.scales, group, a.scalesAreBf16);
+    const float scale = scaleFromBits(a.scales[group], a.scalesAreBf16);
     sum += scale * (static_cast<float>((byte & 15) - 8) * floatFromHalf(x[2 * pair]) +
                     static_cast<float>((byte >> 4) - 8) * floatFromHalf(x[2 * pair + 1]));
   }

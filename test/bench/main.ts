@@ -2,11 +2,13 @@
  * `npm run bench [-- decode|verify|prefill …] [--shape 1b|8b] [--group 32|64|128] [--rounds N] [--json FILE]`
  * `npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]`
  * `npm run bench -- scene-stream …` (see scene-stream.ts)
+ * `npm run bench -- kernels [--emulate]`: the CUDA kernels, tested and measured on this machine's GPU
  *
  * The cpu engine against ONNX Runtime on random weights of a published shape, in turn in one process; `vision`: the
  * vision tower with and without merged copies. Weights and prepared files stay in `.scenebus/bench` (8b: 10 GB).
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,6 +25,8 @@ if (process.argv[2] === 'scene-stream') {
   await runSceneStream(process.argv.slice(3));
   process.exit();
 }
+
+if (process.argv[2] === 'kernels') process.exit(runKernelHarness(process.argv.slice(3)));
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -48,6 +52,12 @@ for (const name of names) if (!known.includes(name)) fail(`a benchmark of ${know
 if (names.includes('vision')) await vision();
 const ofText = names.filter((name) => name !== 'vision');
 if (ofText.length > 0) await text(ofText);
+
+function runKernelHarness(options: readonly string[]): number {
+  const program = path.join(packageRoot(), 'native', 'build', 'native', 'kernels', 'kernelHarness');
+  if (!existsSync(program)) fail('the harness, which `npm run build:native` builds,', program);
+  return spawnSync(program, ['--test', '--bench', ...options], { stdio: 'inherit' }).status ?? 1;
+}
 
 async function vision(): Promise<void> {
   const [layers, numTiles] = [Number(values.layers), Number(values.tiles)];

@@ -1,3 +1,4 @@
+#include "bench.h"
 #include "cuda/kernelImage.h"
 #include "cudaEmulation/emulatedDevice.h"
 #include "kernelTest.h"
@@ -8,8 +9,8 @@
 #include <string_view>
 
 /**
- * Tests the kernels against their references and measures them, on the first CUDA device of the machine or, tests only,
- * on the emulation.
+ * Tests the kernels against their references and measures them, on the first CUDA device of the machine. With --emulate on
+ * the emulation, where a measurement only shows that the harness works: its sizes are small and its times mean nothing.
  */
 namespace scenebus::test {
 namespace {
@@ -78,12 +79,14 @@ Bytes runTwice(const std::function<Bytes()>& work) {
 
 int main(int argc, char** argv) {
   using namespace scenebus;
-  bool wantsTest = false, wantsEmulation = false, wantsImages = false;
+  bool wantsTest = false, wantsBench = false, wantsEmulation = false, wantsImages = false;
   const char* part = nullptr;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--test")
       wantsTest = true;
+    else if (argument == "--bench")
+      wantsBench = true;
     else if (argument == "--emulate")
       wantsEmulation = true;
     else if (argument == "--check-images")
@@ -93,8 +96,8 @@ int main(int argc, char** argv) {
   }
   if (wantsImages)
     return test::checkImages();
-  if (!wantsTest) {
-    std::fprintf(stderr, "usage: kernelHarness --test [--emulate] [part of a name] | --check-images\n");
+  if (!wantsTest && !wantsBench) {
+    std::fprintf(stderr, "usage: kernelHarness [--test] [--bench] [--emulate] [part of a test's name] | --check-images\n");
     return 2;
   }
   try {
@@ -106,7 +109,13 @@ int main(int argc, char** argv) {
       test::openedDevice = cuda::openDevice();
     }
     test::openedStream = test::openedDevice->createStream();
-    const int status = test::runTests(part);
+    int status = wantsTest ? test::runTests(part) : 0;
+    if (wantsBench && status == 0) {
+      if (wantsEmulation)
+        std::printf("On the emulation: small sizes, and times that say nothing of a GPU.\n");
+      const auto scale = wantsEmulation ? test::smallBenchScale() : test::BenchScale{};
+      std::printf("%s\n", test::runBench(*test::openedDevice, test::openedStream, scale).c_str());
+    }
     test::openedDevice->destroyStream(test::openedStream);
     test::openedDevice.reset();
     return status;

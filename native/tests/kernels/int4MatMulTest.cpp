@@ -53,6 +53,12 @@ TEST_CASE("int4 product of many rows at odd sizes") {
   checkProduct(70, {24, 512, 256}, ElementType::kF32);
 }
 
+TEST_CASE("int4 product with one scale for a row") {
+  checkProduct(1, {20, 640, 640}, ElementType::kF32);
+  checkProduct(5, {9, 96, 96}, ElementType::kF16);
+  checkProduct(12, {30, 192, 192}, ElementType::kF32);
+}
+
 TEST_CASE("int4 product takes any even group size, and x at any address") {
   checkProduct(3, {11, 96, 24}, ElementType::kF32);
   checkProduct(12, {9, 30, 6}, ElementType::kF16);
@@ -81,6 +87,19 @@ TEST_CASE("three int4 products of one x in one launch equal three launches") {
       CHECK_CLOSE(as<float>(download(outputs[i])), all[i]->times(x, rows), int4Tolerance(512), 1e-5, "%d rows, product %d",
                   rows, static_cast<int>(i));
   }
+}
+
+TEST_CASE("products and pairs of unlike groups run one by one") {
+  const Int4Weights first(24, 256, 128), second(24, 256, 64, ElementType::kBf16);
+  const Floats x = asHalves(normal(2 * 256));
+  const auto deviceX = upload(toHalves(x));
+  cuda::DeviceBuffer y(device(), 2 * 24 * 2), other(device(), 2 * 24 * 2), scratch(device(), 2 * 24 * 4);
+  const Int4Product products[] = {{first.onDevice(), y.get()}, {second.onDevice(), other.get()}};
+  int4MatMuls(device(), stream(), deviceX.get(), 2, products, 2);
+  CHECK_CLOSE(floatsOf(download(other), ElementType::kF16), second.times(x, 2), 1e-4, 6e-4, "second product");
+  int4GateUp(device(), stream(), deviceX.get(), 2, first.onDevice(), second.onDevice(), y.get(), scratch.get());
+  CHECK_CLOSE(floatsOf(download(y), ElementType::kF16), reference::siluMul(first.times(x, 2), second.times(x, 2)), 1e-4, 3e-3,
+              "gate and up");
 }
 
 TEST_CASE("gate and up with their activation, fused and apart") {
