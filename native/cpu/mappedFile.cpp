@@ -1,22 +1,17 @@
 #include "cpu/mappedFile.h"
 
+#include "common/keptFile.h"
 #include "cpu/error.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 namespace scenebus::cpu {
-
-FileDescriptor::~FileDescriptor() {
-  if (mDescriptor >= 0)
-    close(mDescriptor);
-}
 
 MappedFile::MappedFile(const std::string& path) {
   const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));

@@ -30,18 +30,4 @@ class MappedFile {
   std::size_t mSizeBytes = 0;
 };
 
-/** A file descriptor that closes itself. */
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int descriptor) : mDescriptor(descriptor) {}
-  ~FileDescriptor();
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return mDescriptor; }
-  bool isOpen() const { return mDescriptor >= 0; }
-
- private:
-  int mDescriptor;
-};
-
 } // namespace scenebus::cpu

@@ -1,16 +1,13 @@
 #include "cpu/packedStore.h"
 
+#include "common/keptFile.h"
 #include "cpu/error.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <exception>
 #include <mutex>
 
@@ -29,13 +26,7 @@ void append(std::string& to, T value) {
   to.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-[[noreturn]] void failWriting(const std::string& path, int error) {
-  if (error == ENOSPC || error == EDQUOT)
-    throw CpuError("ERR_DISK_FULL", "no room for the packed weights at " + path +
-                                        "; free some space or choose another cacheDirectory");
-  throw CpuError("ERR_CONFIG_INVALID", "cannot write the packed weights to " + path + ": " + std::strerror(error) +
-                                           "; choose another cacheDirectory");
-}
+const std::string kWhat = "the packed weights";
 
 } // namespace
 
@@ -91,18 +82,7 @@ PackedStore::PackedStore(const std::string& path, const std::string& key, const 
   }
   if (openExisting(path, layout))
     return;
-  const std::string lockPath = path + ".lock";
-  const FileDescriptor lock(open(lockPath.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (!lock.isOpen())
-    failWriting(path, errno);
-  // The system frees the lock when its holder dies, so a killed preparation blocks nobody.
-  while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR)
-      failWriting(path, errno);
-    abort.check();
-    const timespec pause{0, 50'000'000};
-    nanosleep(&pause, nullptr);
-  }
+  const FileLock lock(kWhat, path, abort);
   if (openExisting(path, layout))
     return;
   mOrigin = access(path.c_str(), F_OK) == 0 ? Origin::kReplaced : Origin::kCreated;
@@ -160,20 +140,11 @@ void PackedStore::fill(std::uint8_t* bytes, const Layout& layout, const std::vec
 
 void PackedStore::create(const std::string& path, const Layout& layout, const std::vector<PackSource>& sources,
                          ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress) {
-  const std::string partial = path + ".partial";
-  const FileDescriptor file(open(partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!file.isOpen())
-    failWriting(path, errno);
-  struct RemovePartial {
-    const std::string& path;
-    ~RemovePartial() { unlink(path.c_str()); } // after the rename there is nothing to remove
-  } const remove{partial};
-  // Reserves all of the space now, so that writing through the mapping cannot fail later.
-  if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(layout.sizeBytes)); error != 0)
-    failWriting(path, error);
-  void* memory = mmap(nullptr, layout.sizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  PartialFile file(kWhat, path);
+  file.reserve(layout.sizeBytes);
+  void* memory = mmap(nullptr, layout.sizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
   if (memory == MAP_FAILED)
-    failWriting(path, errno);
+    file.fail(errno);
   struct Unmap {
     void* memory;
     std::size_t sizeBytes;
@@ -183,9 +154,9 @@ void PackedStore::create(const std::string& path, const Layout& layout, const st
   auto* bytes = static_cast<std::uint8_t*>(memory);
   fill(bytes, layout, sources, pool, abort, progress);
   std::memcpy(bytes, layout.header.data(), layout.header.size());
-  if (msync(memory, layout.sizeBytes, MS_SYNC) != 0 || fsync(file.get()) != 0 ||
-      rename(partial.c_str(), path.c_str()) != 0)
-    failWriting(path, errno);
+  if (msync(memory, layout.sizeBytes, MS_SYNC) != 0)
+    file.fail(errno);
+  file.commit();
 }
 
 } // namespace scenebus::cpu

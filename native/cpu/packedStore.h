@@ -1,4 +1,5 @@
 #pragma once
+#include "common/abortFlag.h"
 #include "cpu/mappedFile.h"
 #include "cpu/packing.h"
 #include "cpu/threadPool.h"
@@ -12,22 +13,6 @@
 namespace scenebus::cpu {
 
 using ProgressFunction = std::function<void(std::uint64_t doneBytes, std::uint64_t totalBytes)>;
-
-/** Thrown when the caller's abort flag was seen. */
-class Aborted : public std::exception {
- public:
-  const char* what() const noexcept override { return "aborted"; }
-};
-
-/** Set by the caller from another thread; polled. */
-struct AbortFlag {
-  const std::int32_t* value = nullptr;
-  bool isSet() const { return value != nullptr && __atomic_load_n(value, __ATOMIC_RELAXED) != 0; }
-  void check() const {
-    if (isSet())
-      throw Aborted();
-  }
-};
 
 /**
  * All packed matrices of a model in one mapped file, made on the first load. The file appears atomically; its header

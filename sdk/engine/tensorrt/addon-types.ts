@@ -80,6 +80,8 @@ export interface TensorRtPlanRequest {
   readonly plan: string;
   /** Says which weights the graph refers to, such as a content hash of the checkpoint. Part of the plan's key. */
   readonly weightsIdentity: string;
+  /** Size of the plan, about: room on the disk and memory are checked before it is built. 0 when unknown. */
+  readonly expectedBytes: number;
   /** Our own operators run as plugins and write present K/V over past. The graph is then the rewritten one. */
   readonly plugins: boolean;
   readonly profile: readonly TensorRtProfile[];
