@@ -73,6 +73,8 @@ class Device {
   /** Aligned to 256 bytes; ERR_ENGINE_OUT_OF_MEMORY when there is no room. */
   virtual DevicePointer allocate(std::size_t bytes) = 0;
   virtual void release(DevicePointer) noexcept = 0;
+  /** Whether only copies and kernels reach the address; false for memory of the processor. */
+  virtual bool isDeviceMemory(DevicePointer address) = 0;
   virtual void* allocatePinned(std::size_t bytes) = 0;
   virtual void releasePinned(void*) noexcept = 0;
 

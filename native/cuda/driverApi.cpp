@@ -38,6 +38,7 @@ Api loadFrom(const std::string& library) {
   find(api.memGetInfo, "cuMemGetInfo_v2");
   find(api.memAlloc, "cuMemAlloc_v2");
   find(api.memFree, "cuMemFree_v2");
+  find(api.pointerGetAttribute, "cuPointerGetAttribute");
   find(api.memHostAlloc, "cuMemHostAlloc");
   find(api.memFreeHost, "cuMemFreeHost");
   find(api.streamCreate, "cuStreamCreate");

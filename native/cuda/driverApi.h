@@ -30,6 +30,10 @@ constexpr int kAttributeComputeMajor = 75;
 constexpr int kAttributeComputeMinor = 76;
 constexpr int kAttributeSharedPerBlockOptIn = 97;
 
+// CUpointer_attribute, CUmemorytype
+constexpr int kPointerMemoryType = 2;
+constexpr unsigned kMemoryTypeHost = 1;
+
 // CUfunction_attribute
 constexpr int kFunctionMaxDynamicShared = 8;
 
@@ -51,6 +55,7 @@ struct Api {
   Result (*memGetInfo)(std::size_t*, std::size_t*);
   Result (*memAlloc)(Pointer*, std::size_t);
   Result (*memFree)(Pointer);
+  Result (*pointerGetAttribute)(void*, int, Pointer);
   Result (*memHostAlloc)(void**, std::size_t, unsigned);
   Result (*memFreeHost)(void*);
   Result (*streamCreate)(void**, unsigned);

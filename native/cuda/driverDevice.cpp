@@ -108,6 +108,13 @@ void DriverDevice::release(DevicePointer pointer) noexcept {
     mApi.memFree(pointer);
 }
 
+bool DriverDevice::isDeviceMemory(DevicePointer address) {
+  unsigned type = driver::kMemoryTypeHost;
+  // Memory that CUDA never saw is the processor's own, and the driver refuses to speak of it.
+  return mApi.pointerGetAttribute(&type, driver::kPointerMemoryType, address) == driver::kSuccess &&
+         type != driver::kMemoryTypeHost;
+}
+
 void* DriverDevice::allocatePinned(std::size_t bytes) {
   void* pointer = nullptr;
   check(mApi.memHostAlloc(&pointer, bytes == 0 ? 1 : bytes, 0), "allocating " + megabytes(bytes) + " of pinned memory");

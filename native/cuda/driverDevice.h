@@ -23,6 +23,7 @@ class DriverDevice final : public Device {
   void makeCurrent() override;
   DevicePointer allocate(std::size_t bytes) override;
   void release(DevicePointer) noexcept override;
+  bool isDeviceMemory(DevicePointer address) override;
   void* allocatePinned(std::size_t bytes) override;
   void releasePinned(void*) noexcept override;
   Stream createStream() override;

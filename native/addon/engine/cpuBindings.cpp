@@ -1,11 +1,12 @@
 // The cpu backend: cpuFeatures(), openCpuDecoder(spec, …) -> Promise, and what works on the handles that they return.
 // Typed in sdk/engine/cpu-binding.ts. Every call that computes runs on a thread of libuv's pool.
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "addon/nodeValues.h"
+#include "addon/promiseWorker.h"
 #include "addon/registrar.h"
 #include "cpu/decoder.h"
 #include "cpu/error.h"
@@ -23,76 +24,7 @@ constexpr napi_type_tag kDecoderTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a01};
 constexpr napi_type_tag kSequenceTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a02};
 constexpr napi_type_tag kImageTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a03};
 
-template <typename T>
-Napi::Value makeHandle(Napi::Env env, std::shared_ptr<T> object, const napi_type_tag& tag) {
-  auto handle = Napi::External<std::shared_ptr<T>>::New(
-      env, new std::shared_ptr<T>(std::move(object)), [](Napi::Env, std::shared_ptr<T>* held) { delete held; });
-  handle.TypeTag(&tag);
-  return handle;
-}
-
-template <typename T>
-std::shared_ptr<T>& heldBy(const Napi::Value& value, const napi_type_tag& tag) {
-  if (!value.IsExternal() || !value.As<Napi::External<std::shared_ptr<T>>>().CheckTypeTag(&tag))
-    throw Napi::TypeError::New(value.Env(), "Expected a handle of the cpu backend");
-  return *value.As<Napi::External<std::shared_ptr<T>>>().Data();
-}
-
-template <typename T>
-std::shared_ptr<T> requireHandle(const Napi::Value& value, const napi_type_tag& tag) {
-  std::shared_ptr<T> object = heldBy<T>(value, tag);
-  if (!object)
-    throw Napi::Error::New(value.Env(), "the handle was released");
-  return object;
-}
-
 // --- arguments -------------------------------------------------------------------------------------------------
-
-template <typename Array>
-Array requireArray(const Napi::Value& value, napi_typedarray_type type, const char* what) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type)
-    throw Napi::TypeError::New(value.Env(), std::string("Expected ") + what);
-  return value.As<Array>();
-}
-
-Napi::Int32Array requireInts(const Napi::Value& value) {
-  return requireArray<Napi::Int32Array>(value, napi_int32_array, "an Int32Array");
-}
-
-Napi::Float32Array requireFloats(const Napi::Value& value) {
-  return requireArray<Napi::Float32Array>(value, napi_float32_array, "a Float32Array");
-}
-
-/** One int32 that JavaScript sets to stop a call. */
-AbortFlag requireFlag(const Napi::Value& value) {
-  const auto flag = requireInts(value);
-  if (flag.ElementLength() != 1)
-    throw Napi::TypeError::New(value.Env(), "Expected an abort flag as an Int32Array of 1");
-  return {flag.Data()};
-}
-
-double numberOf(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (!value.IsNumber())
-    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as a number");
-  return value.As<Napi::Number>().DoubleValue();
-}
-
-int intOf(const Napi::Object& object, const char* name) { return static_cast<int>(numberOf(object, name)); }
-
-std::string textOf(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (!value.IsString())
-    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as a string");
-  return value.As<Napi::String>().Utf8Value();
-}
-
-Napi::Object objectOf(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (!value.IsObject())
-    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as an object");
-  return value.As<Napi::Object>();
-}
 
 TensorType tensorTypeOf(const std::string& name) {
   if (name == "F32")
@@ -106,22 +38,6 @@ TensorType tensorTypeOf(const std::string& name) {
   if (name == "I32")
     return TensorType::kI32;
   return TensorType::kOther;
-}
-
-template <typename T>
-std::vector<T> numbersOf(const Napi::Object& object, const char* name) {
-  const Napi::Object list = objectOf(object, name);
-  if (!list.IsArray())
-    throw Napi::TypeError::New(object.Env(), std::string("Expected ") + name + " as an array");
-  const auto array = list.As<Napi::Array>();
-  std::vector<T> numbers;
-  for (std::uint32_t i = 0; i < array.Length(); ++i) {
-    const Napi::Value value = array.Get(i);
-    if (!value.IsNumber())
-      throw Napi::TypeError::New(object.Env(), std::string("Expected numbers in ") + name);
-    numbers.push_back(static_cast<T>(value.As<Napi::Number>().Int64Value()));
-  }
-  return numbers;
 }
 
 TextArchitecture architectureOf(const Napi::Object& text) {
@@ -193,62 +109,6 @@ DecoderSpec specOf(const Napi::Object& options) {
 }
 
 // --- calls -----------------------------------------------------------------------------------------------------
-
-/** Runs `execute` on libuv's pool and settles a promise with what `result` makes of it on the JS thread. */
-class PromiseWorker : public Napi::AsyncWorker {
-public:
-  using Work = std::function<void()>;
-  using Result = std::function<Napi::Value(Napi::Env)>;
-
-  PromiseWorker(Napi::Env env, Work execute, Result result)
-      : Napi::AsyncWorker(env, "scenebus.cpu"), mDeferred(Napi::Promise::Deferred::New(env)),
-        mExecute(std::move(execute)), mResult(std::move(result)) {}
-
-  /** Keeps a buffer alive that the call reads or writes. */
-  void hold(const Napi::Value& value) { mHeld.push_back(Napi::Persistent(value.As<Napi::Object>())); }
-
-  Napi::Promise start() {
-    const Napi::Promise promise = mDeferred.Promise();
-    Queue();
-    return promise;
-  }
-
-  void Execute() override {
-    try {
-      mExecute();
-    } catch (const CpuError& error) {
-      fail(error.code(), error.what());
-    } catch (const Aborted&) {
-      fail("ABORTED", "the call was aborted");
-    } catch (const std::bad_alloc&) {
-      fail("ERR_ENGINE_OUT_OF_MEMORY", "not enough memory; choose a shorter contextLength or a smaller model");
-    } catch (const std::exception& error) {
-      fail("ERR_ENGINE_FAILED", error.what());
-    }
-  }
-
-  void OnOK() override { mDeferred.Resolve(mResult(Env())); }
-
-  void OnError(const Napi::Error& error) override {
-    Napi::Object value = error.Value();
-    value.Set("code", mCode);
-    mDeferred.Reject(value);
-  }
-
-private:
-  void fail(const std::string& code, const std::string& message) {
-    mCode = code;
-    SetError(message);
-  }
-
-  Napi::Promise::Deferred mDeferred;
-  Work mExecute;
-  Result mResult;
-  std::vector<Napi::ObjectReference> mHeld;
-  std::string mCode = "ERR_ENGINE_FAILED";
-};
-
-Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 /** cpuFeatures() -> { instructionSets, processor, physicalCores } */
 Napi::Value cpuFeatures(const Napi::CallbackInfo& info) {

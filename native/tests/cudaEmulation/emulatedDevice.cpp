@@ -1,5 +1,6 @@
 #include "cudaEmulation/emulatedDevice.h"
 
+#include <iterator>
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -154,6 +155,11 @@ void EmulatedDevice::release(cuda::DevicePointer pointer) noexcept {
   mUsedBytes -= allocation.bytes;
   mAllocations.erase(found);
   std::free(allocation.base);
+}
+
+bool EmulatedDevice::isDeviceMemory(cuda::DevicePointer address) {
+  const auto after = mAllocations.upper_bound(address);
+  return after != mAllocations.begin() && address < std::prev(after)->first + std::prev(after)->second.bytes;
 }
 
 void* EmulatedDevice::allocatePinned(std::size_t bytes) {

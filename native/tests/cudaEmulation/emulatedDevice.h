@@ -40,6 +40,7 @@ class EmulatedDevice final : public cuda::Device {
   void makeCurrent() override {}
   cuda::DevicePointer allocate(std::size_t bytes) override;
   void release(cuda::DevicePointer) noexcept override;
+  bool isDeviceMemory(cuda::DevicePointer address) override;
   void* allocatePinned(std::size_t bytes) override;
   void releasePinned(void*) noexcept override;
   cuda::Stream createStream() override;

@@ -43,6 +43,8 @@ export interface TensorRtDevice {
   readonly driverVersion: number;
   /** Shares its memory with the processor, as on a Jetson. */
   readonly integrated: boolean;
+  /** Our own kernels are in the addon: without them plugins cannot be used. */
+  readonly hasKernels: boolean;
 }
 
 export interface TensorRtStatus {
@@ -204,7 +206,10 @@ export interface TensorRtAddon {
     onProgress: (progress: TensorRtProgress) => void,
     abort: Int32Array,
   ): Promise<BuiltTensorRtPlan>;
-  /** Builds what is missing, forecasts the memory (ERR_ENGINE_OUT_OF_MEMORY with figures), then takes it all. */
+  /**
+   * Builds what is missing, forecasts the memory (ERR_ENGINE_OUT_OF_MEMORY with figures), then takes it all. Notices
+   * may also come later, as long as the model is open.
+   */
   openTensorRtModel(
     spec: TensorRtModelSpec,
     onProgress: (progress: TensorRtProgress) => void,
