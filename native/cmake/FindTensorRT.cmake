@@ -37,8 +37,9 @@ else()
   file(READ "${tensorRtFound_NvInfer.h}/NvInferVersion.h" tensorRtVersionHeader)
   foreach(part MAJOR MINOR PATCH)
     # From 10.13 the macros that count are TRT_*_ENTERPRISE.
-    if(tensorRtVersionHeader MATCHES "define TRT_${part}_ENTERPRISE ([0-9]+)"
-       OR tensorRtVersionHeader MATCHES "define NV_TENSORRT_${part} ([0-9]+)")
+    if(tensorRtVersionHeader MATCHES "define TRT_${part}_ENTERPRISE ([0-9]+)")
+      list(APPEND TensorRT_VERSION ${CMAKE_MATCH_1})
+    elseif(tensorRtVersionHeader MATCHES "define NV_TENSORRT_${part} ([0-9]+)")
       list(APPEND TensorRT_VERSION ${CMAKE_MATCH_1})
     endif()
   endforeach()

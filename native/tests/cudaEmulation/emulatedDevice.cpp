@@ -1,10 +1,10 @@
 #include "cudaEmulation/emulatedDevice.h"
 
-#include <iterator>
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 
 #if defined(__SANITIZE_ADDRESS__)
