@@ -101,8 +101,8 @@ export class LoweredGraphs implements AsyncDisposable {
     return made;
   }
 
-  /** Cross-attention states `[K, hidden]` of an image. */
-  async states(image: LoweredImage): Promise<ort.Tensor> {
+  /** Cross-attention states `[K, hidden]` of an image; instrumented graphs give more. */
+  async vision(image: LoweredImage): Promise<Bindings> {
     const { vision } = this.manifest;
     const { tileSize, maxNumTiles } = vision;
     const rows = visionRows(vision, image);
@@ -123,7 +123,7 @@ export class LoweredGraphs implements AsyncDisposable {
       inputs.full_sequence = tensorOf('int64', rows.fullSequence, [rows.fullSequence.length]);
     }
     if (rows.slots > maxNumTiles) throw new RangeError('more slots than the model has');
-    return (await this.run('vision', inputs)).cross_attention_states!;
+    return this.run('vision', inputs);
   }
 
   /** Keys and values of an image, by name of the decoder's input. */

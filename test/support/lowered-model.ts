@@ -59,7 +59,7 @@ export class LoweredModel implements AsyncDisposable {
     merged = false,
   ): Promise<LoweredImageState> {
     const allSlots = this.#constants.numerics !== 'meta';
-    const states = await this.graphs.states({ ...image, merged, allSlots });
+    const states = (await this.graphs.vision({ ...image, merged, allSlots })).cross_attention_states!;
     const keyValues = await this.graphs.crossKeyValues(states);
     return { numTiles: image.numTiles, keys: keysPerImage(this.#constants, image.numTiles), states, keyValues };
   }
