@@ -16,13 +16,8 @@ import {
 /** The graph in plugin mode, with stand-ins. */
 export function withReferencePlugins(graph: Uint8Array, manifest: LoweringManifest): Uint8Array {
   const rewritten = toPluginMode(graph);
-  const { decoderType, text, capacity, weights } = manifest;
-  const scale = weights.find(({ name }) => name.endsWith('.weight_scale'));
-  const packed = weights.find(({ name }) => name === scale?.name.replace('_scale', '_packed'));
-  const functions: FunctionProto[] = [kvAttention(decoderType, text, capacity), crossAttention(decoderType, text)];
-  if (scale !== undefined) {
-    functions.push(packedMatMul(decoderType, (packed!.shape[1]! * 8) / scale.shape[1]!));
-  }
+  const { decoderType: type, text, capacity } = manifest;
+  const functions = [packedMatMul(type), kvAttention(type, text, capacity), crossAttention(type, text)];
   const used = (each: FunctionProto) => Buffer.from(rewritten).includes(each.name);
   return readModel(rewritten).rewrite(
     (field) => field,
@@ -38,7 +33,7 @@ export function functionsOf(model: Uint8Array): string[] {
 }
 
 /** `x [rows, K]`, int32 `[N, K/8]` with value + 8 in four bits, lowest first, `scale [N, K/group]` → `[rows, N]`. */
-function packedMatMul(type: ElementType, group: number): FunctionProto {
+function packedMatMul(type: ElementType): FunctionProto {
   return FunctionBuilder.make(INT4_MATMUL, ['K', 'N', 'group'], (b) => {
     const [x, packed, scale] = [b.input('x', type), b.input('packed', 'int32'), b.input('scale', type)];
     // Bits of int32 as a positive number; the 33rd bit is above all that is looked at.
@@ -47,7 +42,7 @@ function packedMatMul(type: ElementType, group: number): FunctionProto {
     const nibbles = b.as(b.node('Mod', [shifted, b.ints([16])]), 'float32'); // [N, K/8, 8]
     const values = b.node('Reshape', [
       b.node('Sub', [nibbles, b.scalar(8)]),
-      b.concat([b.dimension(packed, 0), b.ints([-1, group])], 0),
+      b.concat([b.dimension(packed, 0), b.dimension(scale, 1), b.ints([-1])], 0),
     ]);
     const scaled = b.mul(values, b.node('Unsqueeze', [b.as(scale, 'float32'), b.ints([2])]));
     const weight = b.transpose(

@@ -9,15 +9,14 @@ import type { LoweredType, LoweringOptions } from './options.js';
 import { transposeNibbles } from './transpose.js';
 import { LoweredWeights, type MadeWeight, type WeightsFile } from './weights.js';
 
-/** Read at once. */
-const CHUNK_BYTES = 4 * 2 ** 20;
-/** Of a transposed weight, made at once; a larger one is read once per block. */
 const BLOCK_BYTES = 64 * 2 ** 20;
 const VALUE_BYTES = { F32: 4, F16: 2, BF16: 2 } as const;
 
 export interface WriteWeightsOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+  /** Of a transposed weight, made at once; a larger one is read once per block. A sixteenth is read at once. */
+  readonly blockBytes?: number | undefined;
 }
 
 /** Both files; see `LoweredWeights` for which of them is needed when. */
@@ -42,10 +41,10 @@ export async function writeLoweredWeights(
  * checkpoint that was cut, and what the file system says
  */
 export async function writeWeightsFile(target: WeightsFile, options: WriteWeightsOptions = {}): Promise<void> {
-  const { signal, onProgress } = options;
+  const { signal, onProgress, blockBytes = BLOCK_BYTES } = options;
   signal?.throwIfAborted();
   const temporary = `${target.file}.${process.pid}.partial`;
-  const sources = new Sources(signal);
+  const sources = new Sources(signal, blockBytes);
   let output: FileHandle | undefined;
   try {
     output = await open(temporary, 'w');
@@ -77,7 +76,7 @@ async function* piecesOf({ name, recipe, shape }: MadeWeight, sources: Sources):
   switch (recipe.kind) {
     case 'cast': {
       const all = recipe.source.shape.reduce((product, size) => product * size, 1);
-      const step = Math.ceil(CHUNK_BYTES / 4 / recipe.repeat);
+      const step = Math.ceil(sources.chunkBytes / 4 / recipe.repeat);
       for (let at = 0; at < all; at += step) {
         const values = await sources.floats(recipe.source, at, Math.min(step, all - at));
         yield encode(repeated(values, recipe.repeat), recipe.type, name);
@@ -121,8 +120,8 @@ async function* transposedPieces(packed: TensorLocation, scale: TensorLocation, 
   const wordsPerGroup = words / groups;
   const scales = await sources.floats(scale, 0, rows * groups);
   checkScales(scales, name);
-  const blockWords = Math.max(1, Math.min(words, Math.floor(BLOCK_BYTES / (rows * 4))));
-  const chunkRows = Math.max(2, 2 * Math.floor(CHUNK_BYTES / (words * 8)));
+  const blockWords = Math.max(1, Math.min(words, Math.floor(sources.blockBytes / (rows * 4))));
+  const chunkRows = Math.max(2, 2 * Math.floor(sources.chunkBytes / (words * 8)));
   for (let firstWord = 0; firstWord < words; firstWord += blockWords) {
     const count = Math.min(blockWords, words - firstWord);
     const block = new Uint8Array(count * rows * 4);
@@ -149,7 +148,7 @@ async function* dequantizedPieces(
   const [rows, words] = packed.shape as [number, number];
   const columns = words * 4;
   const groups = scale.shape[1]!;
-  const step = Math.max(1, Math.floor(CHUNK_BYTES / columns));
+  const step = Math.max(1, Math.floor(sources.chunkBytes / columns));
   for (let row = 0; row < rows; row += step) {
     const height = Math.min(step, rows - row);
     const bytes = new Uint8Array(await sources.bytes(packed, row * columns, height * columns));
@@ -190,11 +189,15 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number)
 
 /** Open files of the checkpoint. */
 class Sources {
+  readonly blockBytes: number;
+  readonly chunkBytes: number;
   readonly #signal: AbortSignal | undefined;
   readonly #handles = new Map<string, FileHandle>();
 
-  constructor(signal: AbortSignal | undefined) {
+  constructor(signal: AbortSignal | undefined, blockBytes: number) {
     this.#signal = signal;
+    this.blockBytes = blockBytes;
+    this.chunkBytes = blockBytes / 16;
   }
 
   async bytes(tensor: TensorLocation, start: number, length: number): Promise<ArrayBuffer> {
