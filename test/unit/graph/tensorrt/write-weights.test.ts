@@ -102,9 +102,11 @@ describe('int4', () => {
     }
     const scale = read('weight_scale_transposed');
     const turned = halves(scale.bytes, float16Value);
-    const group = columns / groups < columns ? columns / groups : columns;
+    const group = Math.min(columns / groups, columns);
     expect(scale).toMatchObject({ type: 'float16', shape: [columns / group, rows] });
-    turned.forEach((value, i) => expect(value).toBe(scales[(i % rows) * groups + Math.floor(i / rows)]));
+    turned.forEach((value, i) => {
+      expect(value).toBe(scales[(i % rows) * groups + Math.floor(i / rows)]);
+    });
   });
 
   test('a weight that takes several blocks and chunks is the same as in one', () => {
