@@ -18,24 +18,38 @@ NEGATIVE = -1e30
 
 
 class Attention(torch.autograd.Function):
-    """softmax(q k^T + mask) v with an own backward pass: q is scaled already, leading axis is batch x kv heads."""
+    """softmax(q k^T + mask) v with an own backward pass: q is scaled already, leading axis is batch x kv heads.
+
+    `mask(scores, image)` changes the scores of one image in place. Images go one by one, so that the scores stay in
+    the cache: more than twice as fast as all at once."""
 
     @staticmethod
-    def forward(ctx, q, k, v, mask):
-        scores = torch.bmm(q, k.transpose(1, 2))
-        if mask is not None:
-            mask(scores)
-        p = torch.softmax(scores, -1)
+    def forward(ctx, q, k, v, mask, heads):
+        p = q.new_empty(q.shape[0], q.shape[1], k.shape[1])
+        out = torch.empty_like(q)
+        for i in range(q.shape[0] // heads):
+            part = slice(i * heads, (i + 1) * heads)
+            scores = torch.bmm(q[part], k[part].transpose(1, 2))
+            if mask is not None:
+                mask(scores, i)
+            torch._softmax(scores, -1, False, out=p[part])
+            torch.bmm(p[part], v[part], out=out[part])
         ctx.save_for_backward(q, k, v, p)
-        return torch.bmm(p, v)
+        ctx.heads = heads
+        return out
 
     @staticmethod
     def backward(ctx, grad):
         q, k, v, p = ctx.saved_tensors
         grad = grad.contiguous()
-        dv = torch.bmm(p.transpose(1, 2), grad)
-        ds = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), p, -1, p.dtype)
-        return torch.bmm(ds, k), torch.bmm(ds.transpose(1, 2), q), dv, None
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for i in range(q.shape[0] // ctx.heads):
+            part = slice(i * ctx.heads, (i + 1) * ctx.heads)
+            torch.bmm(p[part].transpose(1, 2), grad[part], out=dv[part])
+            ds = torch._softmax_backward_data(torch.bmm(grad[part], v[part].transpose(1, 2)), p[part], -1, p.dtype)
+            torch.bmm(ds, k[part], out=dq[part])
+            torch.bmm(ds.transpose(1, 2), q[part], out=dk[part])
+        return dq, dk, dv, None, None
 
 
 class RMSNormFunction(torch.autograd.Function):
@@ -100,7 +114,7 @@ class VisionAttention(nn.Module):
         e = size // self.heads
         w = torch.cat([self.q_proj.weight * e ** -0.5, self.k_proj.weight, self.v_proj.weight]).to(x.dtype)
         q, k, v = F.linear(x, w).view(b, n, 3, self.heads, e).permute(2, 0, 3, 1, 4).contiguous().view(3, -1, n, e).unbind(0)
-        out = Attention.apply(q, k, v, mask)
+        out = Attention.apply(q, k, v, mask, self.heads)
         return self.o_proj(out.view(b, self.heads, n, e).transpose(1, 2).reshape(b, n, size))
 
 
@@ -193,18 +207,14 @@ class VisionModel(nn.Module):
         """Pad rows do not see each other. The equal pad rows of a tile are one row here, counted `pads` times."""
         real = self.tiles * self.patches
         bias = math.log(self.pads) if self.pads else 0.0
-        heads = self.c["attention_heads"]
-        partial = (counts < self.tiles).nonzero().flatten().tolist()
+        used = (counts * self.patches).tolist()
 
-        def apply(scores):
+        def apply(scores, image):
             if self.pads:
                 scores[:, :, real:] += bias
                 scores[:, real:, real:] = NEGATIVE
-            if partial:
-                view = scores.view(-1, heads, *scores.shape[1:])
-                for i in partial:
-                    used = int(counts[i]) * self.patches
-                    view[i, :, used:, used:] = NEGATIVE
+            if used[image] < real:
+                scores[:, used[image]:, used[image]:] = NEGATIVE
         return apply
 
     def forward(self, pixels, aspect, counts, dtype):
@@ -281,7 +291,7 @@ class TextAttention(nn.Module):
         """Cross-attention; also returns the scaled queries, which the guide loss reads."""
         b, n, _ = x.shape
         q = self.grouped((self.q_norm(self.q_proj(x).view(b, n, self.heads, self.size)) * self.size ** -0.5).to(x.dtype))
-        return self.finish(Attention.apply(q, *picture, mask), b, n), q
+        return self.finish(Attention.apply(q, *picture, mask, self.kv_heads), b, n), q
 
     def forward(self, x, cos, sin, mask, cache=None):
         b, n, _ = x.shape
@@ -293,7 +303,7 @@ class TextAttention(nn.Module):
             if self in cache:
                 k, v = (torch.cat(both, 1) for both in zip(cache[self], (k, v)))
             cache[self] = k, v
-        return self.finish(Attention.apply(self.grouped(q), k, v, mask), b, n)
+        return self.finish(Attention.apply(self.grouped(q), k, v, mask, self.kv_heads), b, n)
 
 
 class TextMLP(nn.Module):
@@ -361,13 +371,11 @@ class Mllama(nn.Module):
 
     def picture_mask(self, counts):
         """Hides the tokens of unused slots; None when there are none."""
-        patches, kv = self.vision_model.patches, self.config["text_config"]["num_key_value_heads"]
-        partial = [(i, int(n) * patches) for i, n in enumerate(counts) if n < self.vision_model.tiles]
+        used = (counts * self.vision_model.patches).tolist()
 
-        def apply(scores):
-            for i, used in partial:
-                scores[i * kv:(i + 1) * kv, :, used:] = NEGATIVE
-        return apply if partial else None
+        def apply(scores, image):
+            scores[:, :, used[image]:] = NEGATIVE
+        return apply
 
     def text(self, ids, positions, mask, sees, picture, counts, cache=None):
         """ids, positions [B, L]; mask additive [B, L, L] or None; sees [B, L] (1 from the image token on).
@@ -381,11 +389,11 @@ class Mllama(nn.Module):
         angle = positions[..., None, None].float() * self.frequencies
         cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
         b, length = ids.shape
-        spread = None if mask is None else mask.to(dtype).repeat(1, group, 1).unsqueeze(1)
+        spread = None if mask is None else mask.to(dtype).repeat(1, group, 1)
 
-        def causal(scores):
+        def causal(scores, image):
             if spread is not None:
-                scores.view(b, -1, *scores.shape[1:]).add_(spread)
+                scores.add_(spread[image])
         hide, full, queries = self.picture_mask(counts), sees.unsqueeze(-1).float(), {}
         for i, layer in enumerate(model.layers):
             u = layer.input_layernorm(h).to(dtype)
