@@ -74,8 +74,10 @@ def answer_tokens(layout, question):
 
 def choose_questions(rng, asker):
     """Endless stream of questions: one long answer, then the scene's particular things, then a balanced mix."""
-    yield asker.caption() if rng.random() < 0.5 else asker.list()
-    if "sign" in asker.by_class:
+    signs = asker.by_class.get("sign", [])
+    if len(signs) < 3 or rng.random() < 0.4:
+        yield asker.caption() if rng.random() < 0.5 else asker.list()
+    for _ in signs:
         yield asker.sign()
     if "lamp" in asker.by_class:
         yield asker.lamp()
@@ -126,9 +128,9 @@ def build_row(rng, scene, layout, length, avoid):
     return ids, positions, segment, labels, weight, guide, kind
 
 
-def make_sample(rng, layout, length, avoid=HELD_OUT):
+def make_sample(rng, layout, length, reading, avoid=HELD_OUT):
     w, h = frame_size(rng)
-    scene = sample_scene(rng, w / h, avoid, more_signs=0.25)      # reading takes the most practice
+    scene = sample_scene(rng, w / h, avoid, reading)
     light = rng.choices(["plain", "dark", "bright"], [64, 20, 16])[0]
     image = photograph(draw_scene(scene, w, h), rng, light)
     tiles, count, aspect, (rows, cols), size = process(image, TILE, MAX_TILES)
@@ -146,13 +148,13 @@ FIELDS = ["tiles", "counts", "aspect", "ids", "positions", "segment", "labels", 
           "characters", "table", "objects"]
 
 
-def worker(queues, tokenizer_path, seed, batch, length, start):
+def worker(queues, tokenizer_path, stage, start):
     """Endless batches, dealt out to the queues of the training processes."""
     os.nice(2)
     layout = Layout(Tokenizer.load(tokenizer_path))
     step = start
     while True:
-        samples = [make_sample(scene_rng("training", seed, step, i), layout, length) for i in range(batch)]
+        samples = [make_sample(scene_rng("training", stage.seed, step, i), layout, stage.length, stage.reading) for i in range(stage.batch)]
         # Pictures of fewer tiles last, so that masks for them touch one part of the batch.
         samples.sort(key=lambda s: -s[1])
         for r, queue in enumerate(queues):

@@ -23,9 +23,12 @@ class Losses:
         self.vocab = vocab
         self.boxed = torch.tensor([t in ("list", "listOf", "locate") for t in TASKS])
 
-    def __call__(self, model, heads, batch):
-        states = model.features(batch["tiles"], batch["aspect"], batch["counts"])
+    def __call__(self, model, heads, batch, only_heads=False):
+        with torch.set_grad_enabled(not only_heads):
+            states = model.features(batch["tiles"], batch["aspect"], batch["counts"])
         dense, dense_stats = heads(states, batch)
+        if only_heads:
+            return self.dense_weight * dense, dense_stats
         if self.text_every > 1:
             states = states[::self.text_every]
             batch = {name: values[::self.text_every] for name, values in batch.items()}

@@ -20,11 +20,11 @@ def is_small(name, p):
     return "gate" in name and p.numel() == 1 or "q_norm" in name or "k_norm" in name
 
 
-def orthogonal(x):
+def orthogonal(x, compute):
     """Five Newton-Schulz steps towards the nearest orthogonal matrices, batched."""
     tall = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if tall else x
-    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).bfloat16().contiguous()
+    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).to(compute).contiguous()
     for _ in range(5):
         gram = torch.bmm(x, x.transpose(1, 2))
         x = torch.bmm(torch.bmm(gram, gram).mul_(2.0315).add_(gram, alpha=-4.7750), x).add_(x, alpha=3.4445)
@@ -57,9 +57,9 @@ class Shared:
 
 
 class Optimiser:
-    def __init__(self, model, heads, shared, rank, processes, first):
+    def __init__(self, model, heads, shared, rank, processes, first, compute):
         """`first`: this process' values are the ones to start from."""
-        self.shared, self.rank, self.processes, self.updates = shared, rank, processes, 0
+        self.shared, self.rank, self.processes, self.updates, self.compute = shared, rank, processes, 0, compute
         layout = Layout(model, heads)
         self.clipped = slice(layout.matrices, layout.size)
         for name, p, at in layout.entries:
@@ -69,7 +69,7 @@ class Optimiser:
             p.grad = shared.gradients[rank, at].view(p.shape)
         self.names = {name: at for name, _, at in layout.entries}
         matrices = [(p.shape, at) for name, p, at in layout.entries if is_matrix(name, p)]
-        others = [(is_small(name, p), at) for name, p, at in layout.entries if not is_matrix(name, p)]
+        others = [(is_small(name, p), name.startswith("heads."), at) for name, p, at in layout.entries if not is_matrix(name, p)]
         self.groups = {}
         for shape, at in sorted(matrices, key=lambda m: tuple(m[0]))[rank::processes]:
             self.groups.setdefault(tuple(shape), []).append(at)
@@ -82,22 +82,24 @@ class Optimiser:
         return self.shared.gradients[:, at].mean(0)
 
     @torch.no_grad()
-    def step(self, factor):
+    def step(self, factor, only_heads=False):
         """After all processes have their gradients. Returns the norm of what AdamW handles."""
         self.updates += 1
         norm = float(self.gradient(self.clipped).norm())
-        for shape, places in self.groups.items():
+        for shape, places in ({} if only_heads else self.groups).items():
             grad = torch.stack([self.gradient(at).view(shape) for at in places])
             momentum = torch.stack([self.shared.momentum[at].view(shape) for at in places])
             momentum.mul_(MUON_MOMENTUM).add_(grad, alpha=1 - MUON_MOMENTUM)
-            update = orthogonal(grad.mul_(1 - MUON_MOMENTUM).add_(momentum, alpha=MUON_MOMENTUM))
+            update = orthogonal(grad.mul_(1 - MUON_MOMENTUM).add_(momentum, alpha=MUON_MOMENTUM), self.compute)
             rate = MUON_RATE * factor
             scale = max(1, shape[0] / shape[1]) ** 0.5
             for at, m, u in zip(places, momentum, update):
                 self.shared.momentum[at] = m.flatten()
                 self.shared.parameters[at].mul_(1 - rate * MUON_DECAY).add_(u.flatten(), alpha=-rate * scale)
         shrink = min(1.0, CLIP / (norm + 1e-6))
-        for small, at in self.others:
+        for small, of_heads, at in self.others:
+            if only_heads and not of_heads:
+                continue
             self.adam(at, self.gradient(at) * shrink, ADAM_RATE * factor * (SMALL_FACTOR if small else 1))
         return norm
 

@@ -2,11 +2,11 @@
 
     THREADS=1 . ./environment.sh && python3 train.py --run /tmp/demo-run
 
-One run is a constant rate and then a linear decay to nothing. The schedule counts pictures
-(--images, --decay); a file `decay-until` in the run folder with a time of day (17:35) starts the
-decay at once and ends it then, for a machine that is shared. Decay quantises the text weights in
-the forward pass, so that int4 answers like float. Stop it with SIGTERM, which saves first, and continue with --resume FILE;
---init-from FOLDER starts from an exported checkpoint.
+Runs the stages of recipe.json one after the other, from nothing, with fixed seeds. The end of each is
+STAGE.pt in the run folder. SIGTERM saves and stops; the same command goes on where it was, also after
+a crash (it saves every 4 minutes). `--stage NAME --init-from FOLDER` runs one stage only, from the
+exported checkpoint that the stage before it left. The schedule counts pictures, never the time. Decay
+quantises the text weights in the forward pass, so that int4 answers like float.
 """
 
 import argparse
@@ -26,48 +26,24 @@ from losses import Losses
 from model import Mllama
 from optimiser import Layout, Optimiser, Shared
 from quantise import quantise_text
+from recipe import RECIPE, read_recipe
 from tokenizer import Tokenizer
 from weights import load_published, read_safetensors
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoint"
+SAVE_EVERY = 240
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--run", type=Path, required=True, help="folder for the log and the checkpoints")
-    p.add_argument("--images", type=int, default=120_000, help="pictures in all, decay included")
-    p.add_argument("--decay", type=float, default=0.3, help="share of the pictures over which the rate decays")
-    p.add_argument("--batch", type=int, default=32)
-    p.add_argument("--length", type=int, default=160, help="tokens of a row of questions")
-    p.add_argument("--text-every", type=int, default=1, help="ask only about every n-th picture (2 saves a quarter of the time)")
+    p.add_argument("--recipe", type=Path, default=RECIPE)
+    p.add_argument("--stage", help="run only this stage")
+    p.add_argument("--init-from", type=Path, help="an exported checkpoint folder to start from")
+    p.add_argument("--compute", choices=["float32", "bfloat16"], default="float32",
+                   help="type of the matrix products; bfloat16 is fast only where the processor has instructions for it")
     p.add_argument("--processes", type=int, default=2, help="each with one thread and an equal part of every batch")
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--resume", type=Path, help="a file saved by an earlier run")
-    p.add_argument("--init-from", type=Path, help="an exported checkpoint folder")
-    p.add_argument("--rate", type=float, default=1.0, help="factor on all learning rates")
     return p.parse_args()
-
-
-class Schedule:
-    """Factor on the learning rates: warm-up, constant, linear decay."""
-
-    def __init__(self, args, start):
-        self.images, self.begin = args.images, args.images * (1 - args.decay)
-        self.file, self.start, self.rate = args.run / "decay-until", start, args.rate
-        self.clock = None
-
-    def __call__(self, images, step):
-        if self.clock is None and self.file.exists():
-            hour, minute = map(int, self.file.read_text().strip().split(":"))
-            now = time.localtime()
-            end = time.time() + (hour * 60 + minute - now.tm_hour * 60 - now.tm_min) * 60 - now.tm_sec
-            self.clock = (time.time(), end)
-        if self.clock:
-            left = (self.clock[1] - time.time()) / max(1.0, self.clock[1] - self.clock[0])
-        else:
-            left = (self.images - images) / max(1, self.images - self.begin)
-        self.decaying, self.done = left < 1, left <= 0
-        return self.rate * min(1.0, (step - self.start + 1) / 80) * max(0.01, min(1.0, left))
 
 
 def save(path, model, heads, optimiser, progress):
@@ -101,41 +77,62 @@ class Log:
         self.sums, self.n, self.at = {}, 0, now
 
 
-def train(rank, args, shared, barrier, queue):
+def start_weights(model, start):
+    """From an exported folder, or from a file of an earlier stage, rounded as the export rounds."""
+    if start and start.is_dir():
+        load_published(model, read_safetensors(start / "model.safetensors"))
+    elif start:
+        model.load_state_dict({k: v.bfloat16().float() for k, v in torch.load(start)["model"].items()})
+
+
+def accumulate(losses, model, heads, batch, parts, only_heads):
+    """The gradient of the mean over the parts; returns the means of the statistics."""
+    sums = {}
+    for i in range(parts):
+        loss, stats = losses(model, heads, {name: values[i::parts] for name, values in batch.items()}, only_heads)
+        (loss / parts).backward()
+        for k, v in stats.items():
+            if v == v:              # a part may have nothing of a kind
+                sums.setdefault(k, []).append(v)
+    return {k: sum(v) / len(v) for k, v in sums.items()}
+
+
+def train(rank, args, stage, start, resume, shared, barrier, queue):
     """One process. The first one has the schedule, the log and the files."""
     torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
+    torch.manual_seed(stage.seed)
     tokenizer = Tokenizer.load(CHECKPOINT / "tokenizer.json")
-    model = Mllama(model_config())
+    model = Mllama(model_config(), compute=getattr(torch, args.compute))
     heads = DenseHeads(model.config["text_config"]["hidden_size"], model.vision_model)
     initialise(model, tokenizer.numbers)
-    if args.init_from:
-        load_published(model, read_safetensors(args.init_from / "model.safetensors"))
-    state = torch.load(args.resume) if args.resume else None
+    start_weights(model, start)
+    state = torch.load(resume) if resume else None
     if state:
         model.load_state_dict(state["model"])
         heads.load_state_dict(state["heads"])
     barrier.wait()
-    optimiser = Optimiser(model, heads, shared, rank, args.processes, first=rank == 0)
+    optimiser = Optimiser(model, heads, shared, rank, args.processes, first=rank == 0, compute=model.compute)
     if state:
         optimiser.load(state["optimiser"])
-    progress = {k: state[k] if state else 0 for k in ("step", "images", "seconds")}
+    progress = {k: state[k] if state else 0 for k in ("step", "images", "seconds")} | {"stage": stage.name}
     text = model.config["text_config"]
     losses = Losses(tokenizer.numbers, text["vocab_size"], text["vocab_size"], text["cross_attention_layers"][1],
-                    text_every=args.text_every)
-    schedule, log, stop = Schedule(args, progress["step"]), Log(args.run, args.batch) if rank == 0 else None, []
+                    text_every=stage.textEvery)
+    log, stop = Log(args.run, stage.batch) if rank == 0 else None, []
     if rank == 0:
         signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-        print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {progress['step']}", flush=True)
+        print(f"stage {stage.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {progress['step']}", flush=True)
     quantised, saved, before = False, time.time(), time.time()
     while True:
+        factor, decaying = stage.factor(progress["images"])
+        finished = progress["images"] >= stage.images
         if rank == 0:
-            factor = schedule(progress["images"], progress["step"])
-            shared.control[:] = torch.tensor([factor, schedule.decaying, schedule.done or bool(stop)], dtype=torch.float64)
+            shared.control[0] = finished or bool(stop)
         barrier.wait()              # the parameters are up to date everywhere
-        factor, decaying, done = shared.control.tolist()
-        if rank == 0 and (done or time.time() - saved > 240 or decaying and not quantised):
-            save(args.run / ("before-decay.pt" if decaying and not quantised else "last.pt"), model, heads, optimiser, progress)
+        done = bool(shared.control[0])
+        if rank == 0 and (done or time.time() - saved > SAVE_EVERY or decaying and not quantised):
+            name = stage.name if finished else "before-decay" if decaying and not quantised else "last"
+            save(args.run / f"{name}.pt", model, heads, optimiser, progress)
             saved = time.time()
         if done:
             break
@@ -145,37 +142,54 @@ def train(rank, args, shared, barrier, queue):
             if rank == 0:
                 print(f"decay begins at {progress['images']} pictures", flush=True)
         batch = {name: torch.from_numpy(a) for name, a in zip(FIELDS, queue.get())}
+        only_heads = progress["images"] < stage.headsOnly
         optimiser.clear()
-        loss, stats = losses(model, heads, batch)
-        loss.backward()
+        stats = accumulate(losses, model, heads, batch, stage.batch // args.processes // stage.part or 1, only_heads)
         barrier.wait()              # all gradients are there
-        norm = optimiser.step(factor)
+        norm = optimiser.step(factor, only_heads)
         now = time.time()
-        progress = {"step": progress["step"] + 1, "images": progress["images"] + args.batch, "seconds": progress["seconds"] + now - before}
+        progress |= {"step": progress["step"] + 1, "images": progress["images"] + stage.batch, "seconds": progress["seconds"] + now - before}
         before = now
         if rank == 0:
             log.add(stats, progress, factor, norm)
     if rank == 0:
         print(f"{progress['images']} pictures, {progress['seconds'] / 60:.1f} minutes", flush=True)
+    return finished
+
+
+def run_stage(args, stage, start):
+    """True when the stage is finished, False when it was stopped."""
+    last = args.run / "last.pt"
+    state = torch.load(last) if last.exists() else None
+    resume, step = (last, state["step"]) if state and state["stage"] == stage.name else (None, 0)
+    context = mp.get_context("spawn")
+    model = Mllama(model_config())
+    shared = Shared(Layout(model, DenseHeads(model.config["text_config"]["hidden_size"], model.vision_model)).size, args.processes)
+    queues = [context.Queue(4) for _ in range(args.processes)]
+    barrier = context.Barrier(args.processes)
+    children = [context.Process(target=worker, daemon=True, args=(queues, CHECKPOINT / "tokenizer.json", stage, step))]
+    children += [context.Process(target=train, args=(r, args, stage, start, resume, shared, barrier, queues[r]), daemon=True)
+                 for r in range(1, args.processes)]
+    for child in children:
+        child.start()
+    finished = train(0, args, stage, start, resume, shared, barrier, queues[0])
+    for child in children[1:]:
+        child.join()
+    children[0].terminate()
+    return finished
 
 
 def main():
     args = arguments()
     args.run.mkdir(parents=True, exist_ok=True)
-    context = mp.get_context("spawn")
-    start = torch.load(args.resume)["step"] if args.resume else 0
-    model = Mllama(model_config())
-    shared = Shared(Layout(model, DenseHeads(model.config["text_config"]["hidden_size"], model.vision_model)).size, args.processes)
-    queues = [context.Queue(4) for _ in range(args.processes)]
-    barrier = context.Barrier(args.processes)
-    children = [context.Process(target=worker, daemon=True,
-                                args=(queues, CHECKPOINT / "tokenizer.json", args.seed, args.batch, args.length, start))]
-    children += [context.Process(target=train, args=(r, args, shared, barrier, queues[r]), daemon=True)
-                 for r in range(1, args.processes)]
-    for child in children:
-        child.start()
-    train(0, args, shared, barrier, queues[0])
-    children[0].terminate()
+    start = args.init_from
+    for stage in read_recipe(args.recipe):
+        if args.stage and stage.name != args.stage:
+            continue
+        end = args.run / f"{stage.name}.pt"
+        if not end.exists() and not run_stage(args, stage, start):
+            break
+        start = end
 
 
 if __name__ == "__main__":

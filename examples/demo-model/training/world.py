@@ -9,7 +9,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from glyphs import CHARACTERS, GLYPHS, GLYPH_HEIGHT, GLYPH_WIDTH
+from glyphs import GLYPHS, GLYPH_HEIGHT, GLYPH_WIDTH
 from shapes import CLASSES, PLAIN_SHAPES, lamp, rectangle
 
 COLOURS = ["red", "orange", "yellow", "green", "blue", "purple", "white", "black"]
@@ -18,7 +18,11 @@ CLASS_WEIGHTS = [3.4 if c == "sign" else 1.6 if c == "lamp" else 1.0 for c in CL
 # Pairs that training never shows or asks about; evaluation does, to see whether colour and class compose.
 HELD_OUT = frozenset([("purple", "clock"), ("orange", "phone"), ("green", "robot")])
 SIGN_WORDS = ["EXIT", "OPEN", "STOP", "SHOP", "HELP", "INFO", "PULL", "PUSH", "CAFE", "TAXI", "BUS", "WC", "BAR", "NO",
-              "GO", "UP", "IN", "OUT", "ON", "HOT", "KEY", "MAP", "SALE", "FREE", "GATE", "ZONE", "QUIZ", "JAZZ"]
+              "GO", "UP", "IN", "OUT", "ON", "HOT", "KEY", "MAP", "SALE", "FREE", "GATE", "ZONE", "JAZZ"]
+# Q is left out, as on many printed codes: only a tail sets it off from O.
+SIGN_LETTERS, SIGN_DIGITS = "ABCDEFGHIJKLMNOPRSTUVWXYZ", "0123456789"
+# Least height of a sign's capitals against the longer side of the frame: 20 pixels of the 224 that the model sees.
+LEGIBLE = 0.092
 OBJECT_COUNT_WEIGHTS = [5, 14, 20, 24, 21, 16]
 MAX_OBJECTS = 5
 
@@ -67,21 +71,22 @@ class Scene:
         return [x0 / self.width, y0 / self.height, x1 / self.width, y1 / self.height]
 
 
-def sign_text(rng):
-    if rng.random() < 0.2:
+def sign_text(rng, lengths=(2, 3, 3, 3), words=0.15):
+    """`lengths`: weights of texts of 1 to 4 characters; `words`: the share of known words."""
+    if rng.random() < words:
         return rng.choice(SIGN_WORDS)
     text = ""
-    for _ in range(rng.choices([1, 2, 3, 4], [2, 3, 3, 3])[0]):
+    for _ in range(rng.choices([1, 2, 3, 4], lengths)[0]):
         # At most two digits in a row: a number beyond 99 is no word of the model.
         letters_only = text[-2:].isdigit() and len(text) >= 2
-        text += rng.choice(CHARACTERS[:26]) if letters_only or rng.random() < 0.68 else rng.choice(CHARACTERS[26:])
+        text += rng.choice(SIGN_LETTERS if letters_only or rng.random() < 0.68 else SIGN_DIGITS)
     return text
 
 
 def sign_parts(rng, text, cap_height):
     """Board, post and glyphs in world units around (0, 0)."""
-    cell = cap_height * rng.uniform(0.84, 1.0)
-    glyph_width = cell * 0.72
+    cell = cap_height * rng.uniform(0.9, 1.0)
+    glyph_width = cell * 0.7
     half_w = max(cell * len(text), cap_height * 1.1) / 2 + cap_height * rng.uniform(0.22, 0.45)
     half_h = cap_height * rng.uniform(0.78, 0.95)
     post = cap_height * rng.uniform(0.4, 0.9)
@@ -109,13 +114,13 @@ def moved(points, dx, dy):
     return [(x + dx, y + dy) for x, y in points]
 
 
-def make_object(rng, cls, colour, size, text=None, on=None, tilt=None):
-    """One thing around (0, 0); `size` is about half its extent."""
+def make_object(rng, cls, colour, size, text=None, on=None, tilt=None, legible=LEGIBLE):
+    """One thing around (0, 0); `size` is about half its extent, `legible` the least height of a sign's capitals."""
     obj = SceneObject(cls, colour, [], (0, 0, 0, 0))
     angle = math.radians(rng.uniform(-18, 18) if tilt is None else tilt)
     if cls == "sign":
         obj.text = sign_text(rng) if text is None else text
-        cap_height = max(0.088, min(0.13, size * 0.68))
+        cap_height = legible * (1 + 0.4 * min(1.0, max(0.0, (size - 0.1) / 0.1)))
         parts, glyphs = sign_parts(rng, obj.text, cap_height)
         angle *= 0.45
         obj.glyphs = [(c, [rotated(s, angle) for s in strokes], rotated(cell, angle)) for c, strokes, cell in glyphs]
@@ -193,25 +198,27 @@ def choose_pair(rng, theme, objects):
     return colour, cls
 
 
-def sample_scene(rng, aspect, avoid=frozenset(), more_signs=0.0):
-    """A random scene; `avoid` holds (colour, class) pairs that must not occur, `more_signs` is the share of
-    scenes that are mostly signs, on top of those that happen to have one."""
+def sample_scene(rng, aspect, avoid=frozenset(), reading=0.0):
+    """A random scene; `avoid` holds (colour, class) pairs that must not occur, `reading` is the share of scenes that
+    are nothing but signs, as many as find room: practice for training."""
     width, height = math.sqrt(aspect), 1 / math.sqrt(aspect)
     wanted = rng.choices(range(MAX_OBJECTS + 1), OBJECT_COUNT_WEIGHTS)[0]
     p = rng.random()
     theme = ("class", rng.choice(CLASSES)) if p < 0.2 else ("colour", rng.choice(COLOURS)) if p < 0.38 else ("mixed", "")
-    if more_signs and rng.random() < more_signs:
-        theme = ("class", "sign")
+    practice = bool(reading) and rng.random() < reading
+    if practice:
+        wanted = MAX_OBJECTS
     limit = 0.25 if rng.random() < 0.5 else 0.03
     objects = []
-    for _ in range(90):
+    for _ in range(120 if practice else 90):
         if len(objects) == wanted:
             break
-        colour, cls = choose_pair(rng, theme, objects)
+        colour, cls = (rng.choice(COLOURS), "sign") if practice else choose_pair(rng, theme, objects)
         if (colour, cls) in avoid or any(o.cls == cls and o.colour == colour for o in objects):
             continue
-        size = rng.uniform(0.105, 0.2) * (1.0 if wanted < 4 else 0.9)
-        obj = make_object(rng, cls, colour, size)
+        size = rng.uniform(0.11, 0.21) * (1.0 if wanted < 4 else 0.92)
+        text = sign_text(rng, (0, 1, 2, 4), 0.05) if practice else None
+        obj = make_object(rng, cls, colour, size, text=text, legible=LEGIBLE * max(width, height))
         if place(rng, obj, width, height, objects, limit):
             objects.append(obj)
     objects.sort(key=lambda o: o.centre[0])
