@@ -1,6 +1,7 @@
 /** What is measured. Each contender does the same work in turn, round after round, with the bandwidth beside it. */
 import type { BandwidthProbe } from './bandwidth.js';
 import type { Contender } from './contenders.js';
+import { median } from './median.js';
 
 export interface Benchmark {
   readonly name: string;
@@ -53,7 +54,6 @@ export interface Work {
 }
 
 const token = (index: number) => (index * 7919 + 17) % 128_000;
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
 
 export async function measure(benchmark: Benchmark, work: Work): Promise<Result[]> {
   const { context, tokens, logits, calls } = benchmark;

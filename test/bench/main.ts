@@ -1,11 +1,14 @@
 /**
- * `npm run bench [-- decode|verify|prefill …] [--shape 1b|8b] [--group 32|64|128] [--rounds N] [--json FILE]`
+ * `npm run bench [-- decode|prefill|verify|load …] [--shape 1b|8b|11b] [--group 32|64|128] [--rounds N] [--json FILE]
+ *     [--without own|onnx|llama …]`
  * `npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]`
  * `npm run bench -- scene-stream …` (see scene-stream.ts)
  * `npm run bench -- kernels [--emulate]`: the CUDA kernels, tested and measured on this machine's GPU
+ * `npm run bench -- capture [address] [seconds]` (see capture-cost.ts)
  *
- * The cpu engine against ONNX Runtime on random weights of a published shape, in turn in one process; `vision`: the
- * vision tower with and without merged copies. Weights and prepared files stay in `.scenebus/bench` (8b: 10 GB).
+ * The cpu engine against ONNX Runtime and llama.cpp on random weights of a published shape, in turn in one process tree.
+ * `--shape 11b`: the whole model with one image, loads and memory included. `vision`: the vision tower with and without
+ * merged copies. Weights and prepared files stay in `.scenebus/bench` (8b: 15 GB, 11b: 14 GB).
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -14,15 +17,20 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { engineAddon, packageRoot } from '#sdk/native/index.js';
 import { startBandwidthProbe } from './bandwidth.js';
-import { BENCHMARKS, measure, type Result } from './benchmarks.js';
-import { openOnnx, openOwn } from './contenders.js';
-import { randomModel } from './random-model.js';
+import { BENCHMARKS } from './benchmarks.js';
 import { runSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
+import { benchText } from './text.js';
 import { benchVision } from './vision.js';
+import { benchWholeModel } from './whole-model.js';
 
 if (process.argv[2] === 'scene-stream') {
   await runSceneStream(process.argv.slice(3));
+  process.exit();
+}
+if (process.argv[2] === 'capture') {
+  process.argv.splice(2, 1);
+  await import('./capture-cost.js');
   process.exit();
 }
 
@@ -45,13 +53,19 @@ const { values, positionals } = parseArgs({
 const directory = path.join(packageRoot(), '.scenebus', 'bench');
 const features = engineAddon().cpuFeatures();
 const threads = Number(values.threads ?? features.physicalCores);
+const rounds = Number(values.rounds);
 
 const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
-const known = [...Object.keys(BENCHMARKS), 'vision'];
-for (const name of names) if (!known.includes(name)) fail(`a benchmark of ${known}`, name);
+const ofText = [...Object.keys(BENCHMARKS), 'load'];
+for (const name of names) {
+  if (name !== 'vision' && !ofText.includes(name))
+    fail(`a benchmark of ${[...ofText, 'vision', 'scene-stream', 'capture']}`, name);
+}
+for (const name of values.without) if (!['own', 'onnx', 'llama'].includes(name)) fail('own, onnx or llama', name);
+if (!Number.isInteger(rounds) || rounds < 1) fail('rounds as a whole number from 1 on', values.rounds);
 if (names.includes('vision')) await vision();
-const ofText = names.filter((name) => name !== 'vision');
-if (ofText.length > 0) await text(ofText);
+const text = names.filter((name) => name !== 'vision');
+if (text.length > 0) await (values.shape === '11b' ? wholeModel() : textDecoder(text));
 
 function runKernelHarness(options: readonly string[]): number {
   const program = path.join(packageRoot(), 'native', 'build', 'native', 'kernels', 'kernelHarness');
@@ -63,66 +77,45 @@ async function vision(): Promise<void> {
   const [layers, numTiles] = [Number(values.layers), Number(values.tiles)];
   if (!Number.isInteger(layers) || layers < 1) fail('layers as a whole number from 1 on', values.layers);
   if (![1, 2, 3, 4].includes(numTiles)) fail('tiles of 1 to 4', values.tiles);
-  const results = await benchVision({ directory, threads, rounds: Number(values.rounds), layers, numTiles });
+  const results = await benchVision({ directory, threads, rounds, layers, numTiles });
   write('vision', { layers, numTiles, results });
 }
 
-async function text(names: readonly string[]): Promise<void> {
-  if (!Object.hasOwn(TEXT_SHAPES, values.shape)) fail(`a shape of ${Object.keys(TEXT_SHAPES)}`, values.shape);
+async function textDecoder(benchmarks: readonly string[]): Promise<void> {
+  const shapes = Object.keys(TEXT_SHAPES);
+  if (!shapes.includes(values.shape)) fail(`a shape of ${[...shapes, '11b']}`, values.shape);
   const shape = values.shape as ShapeName;
-  const sizes = TEXT_SHAPES[shape];
-  const options = { contextLength: Number(values.context), threads, cacheDirectory: directory };
-
-  console.log(`weights of shape ${shape}, group ${values.group}, in ${directory}`);
-  const model = await randomModel(directory, shape, Number(values.group));
-  const contenders = [];
-  if (!values.without.includes('own')) contenders.push(await openOwn(model, options));
-  if (!values.without.includes('onnx')) contenders.push(await openOnnx(model, options));
-  for (const { name, loadMs } of contenders) console.log(`${name}: opened in ${(loadMs / 1000).toFixed(1)} s`);
-
+  const groupSize = Number(values.group);
+  const { without } = values;
+  const options = { directory, shape, groupSize, rounds, threads, without, cacheDirectory: directory };
   const probe = startBandwidthProbe(threads);
-  const cacheBytesPerToken = sizes.layers * sizes.keyValueHeads * sizes.headDim * 2 * 2;
-  const results: Result[] = [];
-  const headings = ['benchmark', 'contender', 'median ms', 'best ms', 'tokens/s', 'of roofline', 'GB/s'];
-  console.log(line(headings));
-  for (const benchmark of names.flatMap((name) => BENCHMARKS[name]!)) {
-    if (benchmark.context + benchmark.tokens > options.contextLength) continue;
-    for (const result of await measure(benchmark, {
-      contenders,
-      probe,
-      rounds: Number(values.rounds),
-      cacheBytesPerToken,
-    })) {
-      results.push(result);
-      console.log(
-        line([
-          result.benchmark,
-          result.contender,
-          result.medianMs.toFixed(1),
-          result.bestMs.toFixed(1),
-          ((benchmark.tokens / result.medianMs) * 1000).toFixed(1),
-          benchmark.tokens === 1 ? result.rooflineFraction.toFixed(2) : '',
-          result.bandwidthGBs.toFixed(1),
-        ]),
-      );
-    }
-  }
-  for (const contender of contenders) await contender.close();
+  const results = await benchText(benchmarks, { ...options, contextLength: Number(values.context), probe });
   probe.close();
-  write(shape, { shape, group: Number(values.group), results });
+  write(shape, { shape, group: groupSize, results });
+}
+
+/** Loads, decoding and verifying in one run, whichever of them is asked for: opening the model takes longest. */
+async function wholeModel(): Promise<void> {
+  const probe = startBandwidthProbe(threads);
+  const groupSize = Number(values.group);
+  const result = await benchWholeModel({ directory, groupSize, threads, rounds, probe });
+  probe.close();
+  write('whole-11b', { shape: '11b', group: groupSize, ...result });
 }
 
 function write(name: string, results: object): void {
-  const machine = { ...features, threads, memoryBytes: os.totalmem(), kernel: os.release(), node: process.version };
+  const machine = {
+    ...features,
+    threads,
+    memoryBytes: os.totalmem(),
+    loadAverage: os.loadavg(),
+    kernel: os.release(),
+    node: process.version,
+  };
   const file = path.resolve(values.json ?? path.join(directory, `results-${name}-${Date.now()}.json`));
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, `${JSON.stringify({ machine, ...results }, null, 2)}\n`);
   console.log(`written to ${file}`);
-}
-
-function line(cells: readonly string[]): string {
-  const widths = [24, 24, 10, 9, 9, 12, 6];
-  return cells.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' ');
 }
 
 function fail(expected: string, received: string): never {

@@ -1,12 +1,14 @@
-/** Random int4 weights in the quantised format, streamed to disk once per shape and group size. */
+/** Random weights in the quantised format, streamed to disk once per shape and group size. */
 import { randomFillSync } from 'node:crypto';
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import { quantizationConfig } from '#calibration/quantize-plan.js';
 import type { MllamaArchitecture, ModelDescription, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import { configSchema, architectureOf as readArchitecture } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';
-import { architectureOf, type ShapeName } from './shapes.js';
+import { architectureOf, type ShapeName, WHOLE_PROCESSOR, wholeConfig } from './shapes.js';
 
 const CHUNK_BYTES = 32 * 2 ** 20;
 
@@ -26,55 +28,75 @@ const bfloat16 = (exponent: number, signed: boolean) => (chunk: Buffer) => {
   for (let i = 0; i < values.length; i += 1) values[i] = bits | (values[i]! & (signed ? 0x807f : 0x7f));
 };
 
-function plan(shape: ShapeName, groupSize: number): Planned[] {
-  const list: Planned[] = [];
-  for (const { name, shape: sides, quantizable } of expectedTensors(architectureOf(shape))) {
-    if (!name.startsWith('language_model.')) continue;
-    if (!quantizable) {
-      list.push({ name, dtype: 'BF16', shape: sides, shapeValues: bfloat16(-1, name.includes('embed')) });
-      continue;
-    }
-    const [rows, columns] = sides as [number, number];
-    // Uniform int4 has deviation 4.6: outputs keep about the size of the inputs.
-    const exponent = Math.floor(Math.log2(1 / (4.6 * Math.sqrt(columns))));
-    list.push({ name: `${name}_packed`, dtype: 'I32', shape: [rows, columns / 8], shapeValues: keep });
-    list.push({
-      name: `${name}_scale`,
-      dtype: 'BF16',
-      shape: [rows, columns / groupSize],
-      shapeValues: bfloat16(exponent, false),
-    });
-  }
-  return list;
+/** Text linears packed in 4 bits, lm_head in `headBits`; everything else in bfloat16. */
+function planQuantized(architecture: MllamaArchitecture, groupSize: number, headBits: 4 | 8): Planned[] {
+  return expectedTensors(architecture).flatMap(({ name, shape, quantizable }) => {
+    if (!quantizable) return [planFloat(name, shape)];
+    const [rows, columns] = shape as [number, number];
+    const bits = name.includes('lm_head') ? headBits : 4;
+    // Uniform int4 has deviation 4.6, int8 74: outputs keep about the size of the inputs.
+    const exponent = Math.floor(Math.log2(1 / ((bits === 4 ? 4.6 : 74) * Math.sqrt(columns))));
+    const scales = bfloat16(exponent, false);
+    const stated = (chunk: Buffer) => {
+      chunk.writeBigInt64LE(BigInt(rows), 0);
+      chunk.writeBigInt64LE(BigInt(columns), 8);
+    };
+    return [
+      { name: `${name}_packed`, dtype: 'I32', shape: [rows, (columns * bits) / 32], shapeValues: keep },
+      { name: `${name}_scale`, dtype: 'BF16', shape: [rows, columns / groupSize], shapeValues: scales },
+      { name: `${name}_shape`, dtype: 'I64', shape: [2], shapeValues: stated },
+    ];
+  });
 }
 
-const SIZES: Partial<Record<TensorDtype, number>> = { BF16: 2, I32: 4 };
+/** In bfloat16; tile embeddings are 0, as they are published. */
+function planFloat(name: string, shape: readonly number[]): Planned {
+  const isTable = /(tile_embedding|positional_embedding\.embedding)\.weight$/.test(name);
+  const isScale = name.includes('norm') && name.endsWith('weight');
+  // Outputs keep about the size of the inputs.
+  const small = isScale || shape.length < 2 || name.includes('embed_tokens');
+  const exponent = small ? -1 : Math.floor(Math.log2(1 / Math.sqrt(shape.at(-1)!)));
+  const zeros = (chunk: Buffer) => void chunk.fill(0);
+  return { name, dtype: 'BF16', shape, shapeValues: isTable ? zeros : bfloat16(exponent, !isScale) };
+}
+
+const SIZES: Partial<Record<TensorDtype, number>> = { BF16: 2, I32: 4, I64: 8 };
 const sizeOf = ({ dtype, shape }: Planned) => shape.reduce((a, b) => a * b, 1) * SIZES[dtype]!;
 
+/** The text decoder of a published shape alone. */
 export async function randomModel(directory: string, shape: ShapeName, groupSize: number): Promise<ModelDescription> {
   mkdirSync(directory, { recursive: true });
   const file = path.join(directory, `random-${shape}-g${groupSize}.safetensors`);
-  if (!existsSync(file)) await write(file, plan(shape, groupSize));
-  return { architecture: architectureOf(shape), tensors: await locate(file), int4: { bits: 4, groupSize } };
+  const architecture = architectureOf(shape);
+  const planned = planQuantized(architecture, groupSize, 4).filter(({ name }) => name.startsWith('language_model.'));
+  if (!existsSync(file)) await write(file, planned);
+  return { architecture, tensors: await locate(file), int4: { bits: 4, groupSize } };
 }
 
-/** The vision tower in bfloat16, as published: its tile embeddings are 0. */
+/** The vision tower alone, with next to no text. */
 export async function randomVisionModel(
   directory: string,
   architecture: MllamaArchitecture,
 ): Promise<ModelDescription> {
   mkdirSync(directory, { recursive: true });
   const file = path.join(directory, `random-vision-${architecture.vision.localLayers}.safetensors`);
-  const zeros = (chunk: Buffer) => void chunk.fill(0);
-  const planned = expectedTensors(architecture).map(({ name, shape }): Planned => {
-    const isTable = /(tile_embedding|positional_embedding\.embedding)\.weight$/.test(name);
-    const isScale = name.includes('norm') && name.endsWith('weight');
-    // Outputs keep about the size of the inputs.
-    const exponent = isScale || shape.length < 2 ? -1 : Math.floor(Math.log2(1 / Math.sqrt(shape.at(-1)!)));
-    return { name, dtype: 'BF16', shape, shapeValues: isTable ? zeros : bfloat16(exponent, !isScale) };
-  });
+  const planned = expectedTensors(architecture).map(({ name, shape }) => planFloat(name, shape));
   if (!existsSync(file)) await write(file, planned);
   return { architecture, tensors: await locate(file), int4: null };
+}
+
+/** A whole quantised checkpoint folder of the 11B model's sizes, lm_head in int8, for `openCheckpoint`. */
+export async function randomCheckpoint(directory: string, groupSize: number): Promise<string> {
+  const folder = path.join(directory, `random-11b-g${groupSize}`);
+  const file = path.join(folder, 'model.safetensors');
+  if (existsSync(file)) return folder;
+  mkdirSync(folder, { recursive: true });
+  const config = wholeConfig(quantizationConfig(groupSize, 'int8'));
+  const { architecture } = readArchitecture(configSchema.parse(config));
+  writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
+  writeFileSync(path.join(folder, 'preprocessor_config.json'), JSON.stringify(WHOLE_PROCESSOR));
+  await write(file, planQuantized(architecture, groupSize, 8));
+  return folder;
 }
 
 async function locate(file: string): Promise<ReadonlyMap<string, TensorLocation>> {

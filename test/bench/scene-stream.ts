@@ -13,6 +13,7 @@ import { Drafting } from '#sdk/model/drafting/index.js';
 import { packageRoot } from '#sdk/native/index.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
 import type { Result } from './benchmarks.js';
+import { median } from './median.js';
 
 type DraftingOption = 'auto' | 'off';
 
@@ -97,7 +98,6 @@ async function describeFrames(
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
 
 /** Tokens after each answer's first, by the time for them. */
 function tokensPerSecond({ answers }: Pass): number {

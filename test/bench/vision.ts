@@ -10,6 +10,7 @@ import path from 'node:path';
 import { type MllamaArchitecture, type VisionRows, visionGeometry, visionRows } from '#graph/index.js';
 import { openVisionTower } from '#sdk/engine/vision-tower.js';
 import { maxDifference, syntheticImage } from '../support/tiny-images.js';
+import { median } from './median.js';
 import { randomVisionModel } from './random-model.js';
 import { visionArchitecture } from './shapes.js';
 
@@ -34,7 +35,6 @@ export interface VisionResult {
 
 /** Arrangements with 1, 2, 3 and 4 tiles. */
 const ASPECT_RATIO_IDS = [1, 2, 3, 4];
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
 
 export async function benchVision(options: VisionBenchOptions): Promise<readonly VisionResult[]> {
   const { threads, numTiles } = options;
