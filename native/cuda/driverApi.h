@@ -21,6 +21,8 @@ constexpr Result kSuccess = 0;
 constexpr Result kErrorOutOfMemory = 2;
 constexpr Result kErrorNoDevice = 100;
 constexpr Result kErrorNoBinaryForGpu = 209;
+/** PTX of a newer compiler than the driver knows. */
+constexpr Result kErrorUnsupportedPtx = 222;
 constexpr Result kErrorNotFound = 500;
 
 // CUdevice_attribute

@@ -166,10 +166,13 @@ DriverDevice::LoadedFunction& DriverDevice::function(const char* name) {
     if (i == mModules.size()) {
       Module module = nullptr;
       const Result result = mApi.moduleLoadData(&module, all.images[i].data);
-      if (result == kErrorNoBinaryForGpu)
+      if (result == kErrorNoBinaryForGpu || result == kErrorUnsupportedPtx)
         throw CudaError("ERR_NATIVE_UNAVAILABLE", mInfo.name + " is sm_" + std::to_string(mInfo.smMajor) +
                                                       std::to_string(mInfo.smMinor) +
-                                                      ", but the kernels were compiled for " + all.description);
+                                                      ", but the kernels were compiled for " + all.description +
+                                                      "; build on this machine, with its own CUDA toolkit and "
+                                                      "-DSCENEBUS_CUDA_ARCHITECTURES=" +
+                                                      std::to_string(mInfo.smMajor) + std::to_string(mInfo.smMinor));
       check(result, "loading the CUDA kernels");
       mModules.push_back(module);
     }

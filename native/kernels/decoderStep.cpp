@@ -33,6 +33,26 @@ DecoderStep::DecoderStep(cuda::Device& device, cuda::Stream stream, const Decode
   device.synchronize(stream);
 }
 
+void DecoderStep::multiply(cuda::Stream stream, cuda::DevicePointer x, int rows, const DecoderLinear& linear,
+                           cuda::DevicePointer y, ElementType outputType) {
+  if (linear.half != 0)
+    halfMatMul(mDevice, stream, x, rows, linear.half, linear.shape.outputs, linear.shape.inputs, y, outputType);
+  else
+    int4MatMul(mDevice, stream, x, rows, linear.shape, y, outputType);
+}
+
+void DecoderStep::gateUp(cuda::Stream stream, const DecoderLayer& layer, int rows) {
+  if (layer.gate.half == 0 && layer.up.half == 0) {
+    int4GateUp(mDevice, stream, mNormed.get(), rows, layer.gate.shape, layer.up.shape, mActivated.get(), mGateUp.get());
+    return;
+  }
+  const std::size_t elements = static_cast<std::size_t>(rows) * static_cast<std::size_t>(mModel.intermediate);
+  const cuda::DevicePointer up = mGateUp.get() + 2 * elements;
+  multiply(stream, mNormed.get(), rows, layer.gate, mGateUp.get());
+  multiply(stream, mNormed.get(), rows, layer.up, up);
+  siluMul(mDevice, stream, mGateUp.get(), up, elements, mActivated.get());
+}
+
 void DecoderStep::normalize(cuda::Stream stream, const Update& update, cuda::DevicePointer weight, int rows) {
   RmsNorm norm;
   norm.hidden = norm.sum = mHidden.get();
@@ -50,9 +70,15 @@ void DecoderStep::normalize(cuda::Stream stream, const Update& update, cuda::Dev
 
 DecoderStep::Update DecoderStep::selfAttention(cuda::Stream stream, const DecoderLayer& layer, std::size_t index,
                                                const DecoderInputs& inputs) {
-  const Int4Product products[] = {
-      {layer.query, mQuery.get()}, {layer.key, mKey.get()}, {layer.value, mValue.get()}};
-  int4MatMuls(mDevice, stream, mNormed.get(), inputs.rows, products, 3);
+  if (layer.query.half == 0 && layer.key.half == 0 && layer.value.half == 0) {
+    const Int4Product products[] = {
+        {layer.query.shape, mQuery.get()}, {layer.key.shape, mKey.get()}, {layer.value.shape, mValue.get()}};
+    int4MatMuls(mDevice, stream, mNormed.get(), inputs.rows, products, 3);
+  } else {
+    multiply(stream, mNormed.get(), inputs.rows, layer.query, mQuery.get());
+    multiply(stream, mNormed.get(), inputs.rows, layer.key, mKey.get());
+    multiply(stream, mNormed.get(), inputs.rows, layer.value, mValue.get());
+  }
   KvAttention attention;
   attention.shape = mModel.heads;
   attention.rows = inputs.rows;
@@ -68,13 +94,13 @@ DecoderStep::Update DecoderStep::selfAttention(cuda::Stream stream, const Decode
   attention.workspace = mWorkspace.get();
   attention.attended = mAttended.get();
   kvAttention(mDevice, stream, attention);
-  int4MatMul(mDevice, stream, mAttended.get(), inputs.rows, layer.output, mUpdate.get());
+  multiply(stream, mAttended.get(), inputs.rows, layer.output, mUpdate.get());
   return {mUpdate.get(), 1.0f, 0};
 }
 
 DecoderStep::Update DecoderStep::crossAttention(cuda::Stream stream, const DecoderLayer& layer, std::size_t index,
                                                 const DecoderInputs& inputs) {
-  int4MatMul(mDevice, stream, mNormed.get(), inputs.rows, layer.query, mQuery.get());
+  multiply(stream, mNormed.get(), inputs.rows, layer.query, mQuery.get());
   RmsNorm norm;
   norm.hidden = norm.y = mQuery.get();
   norm.weight = layer.queryNorm;
@@ -93,7 +119,7 @@ DecoderStep::Update DecoderStep::crossAttention(cuda::Stream stream, const Decod
   attention.workspace = mWorkspace.get();
   attention.attended = mAttended.get();
   kernels::crossAttention(mDevice, stream, attention);
-  int4MatMul(mDevice, stream, mAttended.get(), inputs.rows, layer.output, mUpdate.get());
+  multiply(stream, mAttended.get(), inputs.rows, layer.output, mUpdate.get());
   return {mUpdate.get(), layer.attentionGate, inputs.crossAttentionRows};
 }
 
@@ -118,11 +144,7 @@ void DecoderStep::logits(cuda::Stream stream, const Update& update, const Decode
     norm.eps = mModel.eps;
     rmsNorm(mDevice, stream, norm);
   }
-  if (mModel.head.outputs > 0)
-    int4MatMul(mDevice, stream, mNormed.get(), rows, mModel.head, inputs.logits, ElementType::kF32);
-  else
-    halfMatMul(mDevice, stream, mNormed.get(), rows, mModel.halfHead, mModel.vocabulary, mModel.hidden, inputs.logits,
-               ElementType::kF32);
+  multiply(stream, mNormed.get(), rows, mModel.head, inputs.logits, ElementType::kF32);
 }
 
 void DecoderStep::run(cuda::Stream stream, const DecoderInputs& inputs) {
@@ -139,8 +161,8 @@ void DecoderStep::run(cuda::Stream stream, const DecoderInputs& inputs) {
     normalize(stream, update, layer.inputNorm, inputs.rows);
     update = layer.isCross ? crossAttention(stream, layer, i, inputs) : selfAttention(stream, layer, i, inputs);
     normalize(stream, update, layer.postAttentionNorm, inputs.rows);
-    int4GateUp(mDevice, stream, mNormed.get(), inputs.rows, layer.gate, layer.up, mActivated.get(), mGateUp.get());
-    int4MatMul(mDevice, stream, mActivated.get(), inputs.rows, layer.down, mUpdate.get());
+    gateUp(stream, layer, inputs.rows);
+    multiply(stream, mActivated.get(), inputs.rows, layer.down, mUpdate.get());
     update = {mUpdate.get(), layer.isCross ? layer.mlpGate : 1.0f, layer.isCross ? inputs.crossMlpRows : 0};
   }
   logits(stream, update, inputs);

@@ -11,6 +11,12 @@
  */
 namespace scenebus::kernels {
 
+/** int4, or left in 16 bit: then `half` is f16 `[outputs, inputs]` and of `shape` only outputs and inputs count. */
+struct DecoderLinear {
+  Int4Weight shape;
+  cuda::DevicePointer half = 0;
+};
+
 struct DecoderLayer {
   bool isCross = false;
   /** f16 `[hidden]` */
@@ -19,7 +25,7 @@ struct DecoderLayer {
   /** f16 `[headDim]`, cross layers only. */
   cuda::DevicePointer queryNorm = 0;
   /** Cross layers have no key and value here: those are the image's. */
-  Int4Weight query, key, value, output, gate, up, down;
+  DecoderLinear query, key, value, output, gate, up, down;
   /** Cross layers only, tanh applied. */
   float attentionGate = 1.0f;
   float mlpGate = 1.0f;
@@ -33,9 +39,7 @@ struct DecoderModel {
   float eps = 1e-5f;
   std::vector<DecoderLayer> layers;
   cuda::DevicePointer finalNorm = 0;
-  /** `head` when it has outputs, else f16 `[vocabulary, hidden]`. */
-  Int4Weight head;
-  cuda::DevicePointer halfHead = 0;
+  DecoderLinear head;
   /** Positions of the caches; f32 `[capacity, headDim / 2]`. */
   int capacity = 0;
   cuda::DevicePointer cosines = 0;
@@ -80,6 +84,9 @@ class DecoderStep {
     cuda::DevicePointer rowGates = 0;
   };
 
+  void multiply(cuda::Stream stream, cuda::DevicePointer x, int rows, const DecoderLinear& linear, cuda::DevicePointer y,
+                ElementType outputType = ElementType::kF16);
+  void gateUp(cuda::Stream stream, const DecoderLayer& layer, int rows);
   void normalize(cuda::Stream stream, const Update& update, cuda::DevicePointer weight, int rows);
   Update selfAttention(cuda::Stream stream, const DecoderLayer& layer, std::size_t index, const DecoderInputs& inputs);
   Update crossAttention(cuda::Stream stream, const DecoderLayer& layer, std::size_t index, const DecoderInputs& inputs);

@@ -256,7 +256,7 @@ class Bench {
     const auto weight = [&](int outputs, int inputs) {
       const Int4Weight result = mMemory.weight(outputs, inputs);
       weightBytes += bytesOf(result);
-      return result;
+      return DecoderLinear{result, 0};
     };
     DecoderInputs inputs;
     int selfLayers = 0;

@@ -39,10 +39,9 @@ class RandomDecoder {
     mModel.finalNorm = keep(upload(toHalves(mFinalNorm)));
     mHead = &weights(kVocabulary, kHidden, 128);
     mHalfHead = asHalves(normal(sizeOf(kVocabulary, kHidden), 0.05f));
+    mModel.head.shape = mHead->onDevice();
     if (halfHead)
-      mModel.halfHead = keep(upload(toHalves(mHalfHead)));
-    else
-      mModel.head = mHead->onDevice();
+      mModel.head.half = keep(upload(toHalves(mHalfHead)));
     for (int position = 0; position < kCapacity; ++position)
       for (int i = 0; i < kHeads.headDim / 2; ++i) {
         mCosines.push_back(std::cos(static_cast<float>(position) / static_cast<float>(1 + i)));
@@ -101,7 +100,7 @@ class RandomDecoder {
                                    rows, kHidden);
     }
     hidden = reference::rmsNorm(hidden, rows, kHidden, mFinalNorm, 1e-5f);
-    return mModel.halfHead != 0 ? reference::matMul(hidden, rows, mHalfHead, kVocabulary, kHidden) : mHead->times(hidden, rows);
+    return mModel.head.half != 0 ? reference::matMul(hidden, rows, mHalfHead, kVocabulary, kHidden) : mHead->times(hidden, rows);
   }
 
  private:
@@ -138,18 +137,18 @@ class RandomDecoder {
     layer.inputNorm = keep(upload(toHalves(host.inputNorm)));
     layer.postAttentionNorm = keep(upload(toHalves(host.postNorm)));
     layer.queryNorm = keep(upload(toHalves(host.queryNorm)));
-    layer.query = host.query->onDevice();
-    layer.output = host.output->onDevice();
-    layer.gate = host.gate->onDevice();
-    layer.up = host.up->onDevice();
-    layer.down = host.down->onDevice();
+    layer.query.shape = host.query->onDevice();
+    layer.output.shape = host.output->onDevice();
+    layer.gate.shape = host.gate->onDevice();
+    layer.up.shape = host.up->onDevice();
+    layer.down.shape = host.down->onDevice();
     layer.attentionGate = host.attentionGate;
     layer.mlpGate = host.mlpGate;
     if (!isCross) {
       host.key = &weights(keyValue, kHidden, 128);
       host.value = &weights(keyValue, kHidden, 128);
-      layer.key = host.key->onDevice();
-      layer.value = host.value->onDevice();
+      layer.key.shape = host.key->onDevice();
+      layer.value.shape = host.value->onDevice();
     }
     const std::size_t cached = sizeOf(kHeads.kvHeads, isCross ? kCrossKeys : kCapacity, kHeads.headDim);
     host.keys = isCross ? asHalves(normal(cached)) : Floats(cached, 0.0f);
