@@ -45,6 +45,14 @@ export function defaultCacheDirectory(): string {
   return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.cache'), 'scenebus');
 }
 
+export type PreparedPlace = Pick<PrepareOptions, 'cacheDirectory' | 'kind' | 'key'>;
+
+/** Where the files of an entry lie; for those who keep more beside them. */
+export function preparedDirectory({ cacheDirectory, kind, key }: PreparedPlace): string {
+  const name = createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 32);
+  return path.join(cacheDirectory ?? defaultCacheDirectory(), kind, name);
+}
+
 /**
  * The files of an entry, built when missing or damaged. A cache that cannot be written costs time, not function: the
  * files are then built in memory, with a warning.
@@ -52,9 +60,9 @@ export function defaultCacheDirectory(): string {
  * @throws SdkError ERR_PREPARE_LOCKED another process has been building this for longer than `lockTimeoutMs`
  */
 export async function preparedFiles(options: PrepareOptions, build: () => PreparedFiles): Promise<PreparedFiles> {
-  const key = createHash('sha256').update(JSON.stringify(options.key)).digest('hex').slice(0, 32);
-  const root = path.join(options.cacheDirectory ?? defaultCacheDirectory(), options.kind);
-  const entry = path.join(root, key);
+  const entry = preparedDirectory(options);
+  const key = path.basename(entry);
+  const root = path.dirname(entry);
   const kept = await readEntry(entry, key);
   if (kept !== undefined) return kept;
 

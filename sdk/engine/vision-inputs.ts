@@ -10,9 +10,9 @@ export interface VisionInputs {
   readonly pixelShape: readonly number[];
 }
 
-type Config = Pick<OpenRequest, 'architecture' | 'mergeableFrom' | 'numerics' | 'trace'>;
+export type VisionInputsConfig = Pick<OpenRequest, 'architecture' | 'mergeableFrom' | 'numerics' | 'trace'>;
 
-export function chooseVisionRows(config: Config, image: EncodeStatesRequest): VisionInputs {
+export function chooseVisionRows(config: VisionInputsConfig, image: EncodeStatesRequest): VisionInputs {
   const { vision } = config.architecture;
   const { pixelValues, aspectRatioId, numTiles } = image;
   const { tileSize, maxNumTiles } = vision;

@@ -1,7 +1,7 @@
 /**
  * The only door to the addons: finds them, and when it cannot, says every place it looked and what to do.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -65,6 +65,14 @@ export function loadAddonFrom(name: AddonName, candidates: readonly string[]): u
     `Expected the native addon ${name}.node for ${process.platform}-${process.arch}, but none could be loaded:\n${tried}\n${remedy}`,
     { details: { addon: name, attempts } },
   );
+}
+
+/** Changes when the addon is built anew, for results that are remembered about what is in it. */
+export function addonIdentity(name: AddonName): string {
+  const file = addonCandidates(name).find((path) => existsSync(path));
+  if (file === undefined) return 'none';
+  const { size, mtimeMs } = statSync(file);
+  return `${size}-${mtimeMs}`;
 }
 
 function loadAddon<N extends AddonName>(name: N): AddonByName[N] {

@@ -1,0 +1,155 @@
+/** From the manifest of lowered graphs to what the addon is asked to open. Pure. */
+import path from 'node:path';
+import { visionGeometry } from '#graph/index.js';
+import type { Binding, LoweredEngine, LoweredGraphName, ProfileRange } from '#graph/tensorrt/index.js';
+import { SdkError } from '../../core/errors.js';
+import type {
+  TensorRtBinding,
+  TensorRtModelSpec,
+  TensorRtPart,
+  TensorRtProfile,
+  TensorRtRole,
+  TensorRtType,
+} from './addon-types.js';
+import type { LoweredCheckpoint } from './lowering.js';
+
+/** Scratch that a tactic may use: more only helps products that a Jetson has no memory for anyway. */
+const WORKSPACE_BYTES = 2 ** 30;
+/** TensorRT's default. */
+const OPTIMIZATION_LEVEL = 3;
+/** Stays free for the system beside the model, which shares its memory on a Jetson. */
+const RESERVE_BYTES = 256 * 2 ** 20;
+/** The picture that is asked about, and the next one, encoded before the first is given up. */
+export const IMAGES_AT_ONCE = 2;
+
+/**
+ * `separate`: engines for prefill and decode, each with and without cross-attention. Their plans hold no int4 weights,
+ * so four of them cost little.
+ * `single`: one decoder for everything, because each plan would hold all weights again: native mode, and checkpoints
+ * that are not int4. Text alone then looks at a blank picture whose results are dropped.
+ */
+export type DecoderLayout = 'separate' | 'single';
+
+export function decoderLayout({ mode, manifest }: Pick<LoweredCheckpoint, 'mode' | 'manifest'>): DecoderLayout {
+  const isInt4 = manifest.weights.some(({ name }) => name.endsWith('.weight_packed'));
+  return mode === 'plugin' && isInt4 ? 'separate' : 'single';
+}
+
+export const SINGLE_DECODER = 'decoder';
+
+type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER };
+
+export function modelSpec(name: string, lowered: LoweredCheckpoint): TensorRtModelSpec {
+  const { manifest } = lowered;
+  const { text, vision, engines } = manifest;
+  const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? engines : singleDecoder(engines);
+  const withImages = text.crossAttentionLayers.length > 0;
+  const parts = chosen
+    .filter(({ graph }) => withImages || graph === 'decoder-text')
+    .map((engine) => partOf(engine, lowered));
+  const taken = new Set(parts.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));
+  const { tokensPerTile } = visionGeometry(vision);
+  return {
+    name,
+    parts,
+    encode: withImages ? ['vision', 'cross-kv'] : [],
+    weights: manifest.weights.filter((weight) => taken.has(weight.name)),
+    sequences: 1,
+    images: withImages ? IMAGES_AT_ONCE : 0,
+    imagePositions: withImages ? vision.maxNumTiles * tokensPerTile : 0,
+    reserveBytes: RESERVE_BYTES,
+  };
+}
+
+function isWeight({ role }: TensorRtBinding): boolean {
+  return role === 'weight';
+}
+
+/** Most calls decode one row, so that is what it is made fastest for. */
+function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
+  return engines
+    .filter(({ name }) => name === 'vision' || name === 'cross-kv' || name === 'prefill')
+    .map((engine): PlannedEngine => {
+      if (engine.name !== 'prefill') return engine;
+      const rows = { ...engine.profile.R!, opt: 1 };
+      return { ...engine, name: SINGLE_DECODER, profile: { ...engine.profile, R: rows } };
+    });
+}
+
+function partOf(engine: PlannedEngine, lowered: LoweredCheckpoint): TensorRtPart {
+  const { manifest, mode, directory, weightsIdentity } = lowered;
+  const { inputs, outputs } = manifest.graphs[engine.graph];
+  const weights = lowered.weightInputs(engine.graph).map((input): TensorRtBinding => {
+    const weight = manifest.weights.find(({ name }) => name === input);
+    if (weight === undefined) throw mismatch(`the manifest does not say where ${input} of ${engine.graph} lies`);
+    return { name: input, role: 'weight', type: typeOf(weight.type, input), shape: weight.shape };
+  });
+  return {
+    name: engine.name,
+    plan: {
+      name: engine.name,
+      graph: lowered.graphFile(engine.graph),
+      weightsRoot: manifest.weightsRoot,
+      plan: path.join(directory, `${engine.name}.${mode}.plan`),
+      weightsIdentity,
+      plugins: mode === 'plugin' && usesPlugins(engine.graph),
+      profile: inputs.filter(isVariable).map((binding) => profileOf(binding, engine)),
+      workspaceBytes: WORKSPACE_BYTES,
+      optimizationLevel: OPTIMIZATION_LEVEL,
+    },
+    bindings: [
+      ...inputs.map((binding) => bindingOf(binding, 'input')),
+      ...weights,
+      ...outputs.map((binding) => bindingOf(binding, 'output')),
+    ],
+    // The same shapes and addresses come again with every token; an image's do not.
+    captured: engine.name === 'decode' || engine.name === 'decode-text' || engine.name === SINGLE_DECODER,
+  };
+}
+
+/** The vision tower has no operators of our own. */
+function usesPlugins(graph: LoweredGraphName): boolean {
+  return graph !== 'vision';
+}
+
+function isVariable({ shape }: Binding): boolean {
+  return shape.some((side) => typeof side === 'string');
+}
+
+function profileOf({ name, shape }: Binding, { name: engine, profile }: PlannedEngine): TensorRtProfile {
+  const sides = (bound: keyof ProfileRange) =>
+    shape.map((side) => {
+      if (typeof side === 'number') return side;
+      const range = profile[side];
+      if (range === undefined) throw mismatch(`the engine ${engine} does not bound ${side} of ${name}`);
+      return range[bound];
+    });
+  return { name, min: sides('min'), opt: sides('opt'), max: sides('max') };
+}
+
+function bindingOf({ name, role, type, shape }: Binding, side: 'input' | 'output'): TensorRtBinding {
+  return { name, role: roleOf(role, side), type: typeOf(type, name), shape };
+}
+
+function roleOf(role: Binding['role'], side: 'input' | 'output'): TensorRtRole {
+  switch (role) {
+    case 'states': // out of the vision tower, into what makes keys and values of them
+      return side === 'input' ? 'host' : 'output';
+    case 'logits':
+    case 'trace':
+      return 'output';
+    default:
+      return role;
+  }
+}
+
+const TYPES: readonly string[] = ['float32', 'float16', 'bfloat16', 'int32', 'int64', 'int8', 'uint8'];
+
+function typeOf(type: Binding['type'], name: string): TensorRtType {
+  if (TYPES.includes(type)) return type as TensorRtType;
+  throw mismatch(`${name} is of type ${type}, which no binding can have`);
+}
+
+function mismatch(problem: string): SdkError {
+  return new SdkError('ERR_ENGINE_INCOMPATIBLE', `The graphs for TensorRT are not as expected: ${problem}.`);
+}

@@ -1,0 +1,57 @@
+/** Builds and runs a small model on this device and compares it with recorded values. */
+import path from 'node:path';
+import { isSdkError } from '../../../core/errors.js';
+import type { OpenEngineOptions } from '../../options.js';
+import { defaultCacheDirectory } from '../../prepared-cache.js';
+import type { TensorRtMode } from '../lowering.js';
+import { isRefusal, openModel, type TensorRtHost } from '../tensorrt-engine.js';
+import { compareSamples, describeCheck, firstFailure, type SampleCheck } from './compare.js';
+import { makeFormulaModel } from './formula-model.js';
+import { recordedSamples } from './recording.js';
+import { runScenario, SELF_TEST_CONTEXT } from './scenario.js';
+
+export interface SelfTestOptions
+  extends Pick<OpenEngineOptions, 'cacheDirectory' | 'onProgress' | 'logger' | 'signal'> {
+  readonly mode: TensorRtMode;
+  /** Layer by layer: other plans than those that serve, so both are worth running. */
+  readonly layers: boolean;
+}
+
+export interface SelfTestReport {
+  readonly mode: TensorRtMode;
+  readonly layers: boolean;
+  /** In the order of computation; empty when nothing could be run. */
+  readonly checks: readonly SampleCheck[];
+  /** Null: passed. Else what differs first and by how much, or why nothing ran. */
+  readonly reason: string | null;
+}
+
+/**
+ * A plan that is refused is a mode that failed. So is a device that fails: the next start then tries the other mode.
+ * @throws signal.reason; SdkError for what says nothing about the mode: no memory, no disk
+ */
+export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions): Promise<SelfTestReport> {
+  const { mode, layers, cacheDirectory = defaultCacheDirectory(), onProgress, logger, signal } = options;
+  const folder = path.join(path.resolve(cacheDirectory), 'tensorrt-self-test', 'model');
+  const checkpoint = await makeFormulaModel(folder);
+  const contextLength = SELF_TEST_CONTEXT;
+  const shared = { cacheDirectory, onProgress: prefixed(onProgress), logger, signal, vision: 'full' } as const;
+  try {
+    const samples = await runScenario(
+      (onTensor) => openModel(host, checkpoint, { ...shared, mode, contextLength, onTensor }),
+      layers,
+    );
+    signal?.throwIfAborted();
+    const checks = compareSamples(samples, recordedSamples());
+    const failure = firstFailure(checks);
+    return { mode, layers, checks, reason: failure === undefined ? null : describeCheck(failure) };
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!isRefusal(error) && !isSdkError(error, 'ERR_ENGINE_FAILED')) throw error;
+    return { mode, layers, checks: [], reason: error.message };
+  }
+}
+
+function prefixed(onProgress: OpenEngineOptions['onProgress']): OpenEngineOptions['onProgress'] {
+  return onProgress && ((progress) => onProgress({ ...progress, phase: `self-test: ${progress.phase}` }));
+}

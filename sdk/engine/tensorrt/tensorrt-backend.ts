@@ -1,0 +1,241 @@
+/**
+ * One open model in the addon. TypeScript decides rows, chunks, masks, positions and embeddings; the addon binds, copies
+ * and runs. `NativeEngine` around it checks, orders and aborts.
+ */
+import { visionGeometry } from '#graph/index.js';
+import { bfloat16Value, float16Value, loweredVisionRows } from '#graph/tensorrt/index.js';
+import { SdkError } from '../../core/errors.js';
+import { type CrossAttentionPlan, type PlanConstants, planCrossAttention } from '../cross-attention.js';
+import type { EmbeddingTable } from '../embedding-table.js';
+import type { ForwardResult, ProcessedImage } from '../engine.js';
+import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../native-engine.js';
+import { chooseVisionRows, type VisionInputsConfig } from '../vision-inputs.js';
+import type {
+  HostTensor,
+  TensorRtAddon,
+  TensorRtArray,
+  TensorRtBinding,
+  TensorRtImageHandle,
+  TensorRtModelHandle,
+  TensorRtPart,
+  TensorRtSequenceHandle,
+} from './addon-types.js';
+import { SINGLE_DECODER } from './model-spec.js';
+
+type Placed = NativePlacedImage<TensorRtImageHandle>;
+type Inputs = Record<string, HostTensor>;
+type Outputs = Record<string, TensorRtArray>;
+
+/** Receives intermediate tensors of instrumented graphs under the names of golden cases. */
+export type OnTensor = (name: string, data: Float32Array, shape: readonly number[]) => void;
+
+export interface TensorRtBackendOptions {
+  readonly model: TensorRtModelHandle;
+  readonly parts: readonly TensorRtPart[];
+  readonly config: VisionInputsConfig;
+  readonly embedding: EmbeddingTable;
+  /** Rows of one step, and images that they may look at together. */
+  readonly maxPrefillRows: number;
+  readonly maxDecodeRows: number;
+  readonly maxImages: number;
+  readonly onTensor?: OnTensor | undefined;
+}
+
+export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, TensorRtSequenceHandle> {
+  readonly #addon: TensorRtAddon;
+  readonly #options: TensorRtBackendOptions;
+  readonly #parts: ReadonlyMap<string, TensorRtPart>;
+  /** What text alone looks at where no decoder comes without cross-attention; results are dropped. */
+  #blank: { readonly handle: TensorRtImageHandle; readonly positions: number } | undefined;
+  readonly #constants: PlanConstants;
+
+  constructor(addon: TensorRtAddon, options: TensorRtBackendOptions) {
+    this.#addon = addon;
+    this.#options = options;
+    const { architecture, numerics } = options.config;
+    const { tokensPerTile } = visionGeometry(architecture.vision);
+    this.#constants = { tokensPerTile, maxNumTiles: architecture.vision.maxNumTiles, numerics };
+    this.#parts = new Map(options.parts.map((part) => [part.name, part]));
+  }
+
+  encodeImage(image: ProcessedImage, enqueue: Enqueue): Promise<NativeImage<TensorRtImageHandle>> {
+    return enqueue((flag) => this.#encode(image, flag));
+  }
+
+  createSequence(): TensorRtSequenceHandle {
+    return this.#addon.createTensorRtSequence(this.#options.model);
+  }
+
+  async forward(
+    call: NativeForward<TensorRtImageHandle, TensorRtSequenceHandle>,
+    flag: Int32Array,
+  ): Promise<ForwardResult> {
+    const { tokens, length } = call;
+    const { vocabularySize } = this.#options.config.architecture.text;
+    const rows = call.logits === 'all' ? tokens.length : 1;
+    const logits = new Float32Array(rows * vocabularySize);
+    for (let start = 0; start < tokens.length; ) {
+      const step = this.#nextStep(call, start);
+      const ofStep = tokens.subarray(start, start + step.rows);
+      // Logits of rows that nobody asked for are made all the same, of one row: the graph gives no fewer.
+      const into =
+        call.logits === 'all' ? logits.subarray(start * vocabularySize, (start + step.rows) * vocabularySize) : logits;
+      await this.#step(call, length + start, ofStep, step.plan, into, flag);
+      start += step.rows;
+    }
+    return { logits, rows };
+  }
+
+  release(handle: TensorRtImageHandle | TensorRtSequenceHandle): void {
+    this.#addon.releaseTensorRtHandle(handle);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#blank !== undefined) this.#addon.releaseTensorRtHandle(this.#blank.handle);
+    this.#addon.releaseTensorRtHandle(this.#options.model);
+    this.#options.embedding[Symbol.dispose]();
+  }
+
+  /**
+   * As many rows as a step takes. All logits come at most `maxDecodeRows` at a time, and rows that look at more images
+   * than a step takes are halved until they do not.
+   */
+  #nextStep({ tokens, length, images, logits }: NativeForward<TensorRtImageHandle, unknown>, start: number) {
+    const { maxPrefillRows, maxDecodeRows, maxImages } = this.#options;
+    const most = logits === 'all' ? maxDecodeRows : maxPrefillRows;
+    for (let rows = Math.min(tokens.length - start, most); ; rows = Math.ceil(rows / 2)) {
+      const plan = planCrossAttention({ ...this.#constants, images, firstRow: length + start, rows });
+      if (plan.images.length <= maxImages) return { rows, plan };
+      if (rows > 1) continue;
+      throw new SdkError(
+        'ERR_LIMIT_EXCEEDED',
+        `Expected text that looks at no more than ${maxImages} images at once, but ${plan.images.length} stand side by side before it. Put text between them, or use the cpu backend.`,
+        { details: { maxImages, images: plan.images.length } },
+      );
+    }
+  }
+
+  async #step(
+    call: NativeForward<TensorRtImageHandle, TensorRtSequenceHandle>,
+    position: number,
+    tokens: Int32Array,
+    plan: CrossAttentionPlan,
+    logits: Float32Array,
+    flag: Int32Array,
+  ): Promise<void> {
+    const { model, config, embedding, maxDecodeRows } = this.#options;
+    const { hiddenSize, vocabularySize } = config.architecture.text;
+    const rows = tokens.length;
+    const wanted = logits.length / vocabularySize;
+    const isDecode = rows <= maxDecodeRows;
+    // Rows none of which sees an image are rows of text.
+    const textPart = isDecode ? 'decode-text' : 'prefill-text';
+    const isText = plan.keys === 0 && this.#parts.has(textPart);
+    const separate = isText ? textPart : isDecode ? 'decode' : 'prefill';
+    const part = this.#parts.get(separate) ?? this.#parts.get(SINGLE_DECODER)!;
+    const inputs: Inputs = {
+      inputs_embeds: float32(embedding.lookUp(tokens), [1, rows, hiddenSize]),
+      past_length: { type: 'int32', shape: [1], data: Int32Array.of(position) },
+      logits_rows: int64(Array.from({ length: wanted }, (_, row) => rows - wanted + row)),
+    };
+    const images = isText ? [] : await this.#addCross(inputs, plan, call.images, rows, flag);
+    const outputs: Outputs = { logits };
+    const traces = this.#addTraces(outputs, part, rows);
+    const forward = { part: part.name, inputs, images, outputs };
+    await this.#addon.forwardTensorRt(model, call.sequence, forward, flag);
+    this.#report(traces, outputs, 'text.');
+  }
+
+  /** @returns The images whose keys take part. */
+  async #addCross(
+    inputs: Inputs,
+    plan: CrossAttentionPlan,
+    placed: readonly Placed[],
+    rows: number,
+    flag: Int32Array,
+  ): Promise<TensorRtImageHandle[]> {
+    inputs.cross_attention_rows = float32(plan.attentionRows, [1, rows, 1]);
+    inputs.cross_mlp_rows = float32(plan.mlpRows, [1, rows, 1]);
+    if (plan.keys > 0) {
+      inputs.cross_attention_bias = float32(plan.bias, [1, 1, rows, plan.keys]);
+      return plan.images.map((index) => placed[index]!.handle);
+    }
+    this.#blank ??= await this.#encodeBlank(flag);
+    const { handle, positions } = this.#blank;
+    inputs.cross_attention_bias = float32(new Float32Array(rows * positions), [1, 1, rows, positions]);
+    return [handle];
+  }
+
+  /** One tile of nothing, with the pixels that unused slots have. */
+  async #encodeBlank(flag: Int32Array) {
+    const { tileSize, maxNumTiles } = this.#options.config.architecture.vision;
+    const geometry = {
+      sourceWidth: tileSize,
+      sourceHeight: tileSize,
+      resizedWidth: tileSize,
+      resizedHeight: tileSize,
+      canvasWidth: tileSize,
+      canvasHeight: tileSize,
+      tileSize,
+    };
+    const pixelValues = new Float32Array(maxNumTiles * 3 * tileSize ** 2);
+    return this.#run({ pixelValues, aspectRatioId: 1, numTiles: 1, geometry }, {}, flag);
+  }
+
+  async #encode(image: ProcessedImage, flag: Int32Array): Promise<NativeImage<TensorRtImageHandle>> {
+    const outputs: Outputs = {};
+    const parts = ['vision', 'cross-kv'].map((name) => this.#parts.get(name)!);
+    const traces = parts.flatMap((part) => this.#addTraces(outputs, part, 0));
+    const made = await this.#run(image, outputs, flag);
+    this.#report(traces, outputs, '');
+    return made;
+  }
+
+  #run(image: ProcessedImage, outputs: Outputs, flag: Int32Array) {
+    const { config, model } = this.#options;
+    const chosen = chooseVisionRows(config, image);
+    const { key_bias, ...lists } = loweredVisionRows(chosen.rows);
+    const inputs: Inputs = {
+      pixel_values: float32(chosen.pixelValues, chosen.pixelShape),
+      aspect_ratio_id: int64([image.aspectRatioId]),
+      key_bias: float32(key_bias, [key_bias.length]),
+    };
+    for (const [name, list] of Object.entries(lists)) inputs[name] = int64(list);
+    if (config.trace) inputs.full_sequence = int64(chosen.rows.fullSequence);
+    return this.#addon.encodeTensorRtImage(model, inputs, outputs, flag);
+  }
+
+  /** Room for every intermediate tensor of a part that somebody listens to. */
+  #addTraces(outputs: Outputs, part: TensorRtPart, rows: number): TensorRtBinding[] {
+    if (this.#options.onTensor === undefined) return [];
+    const traces = part.bindings.filter(({ role, name }) => role === 'output' && name !== 'logits');
+    return traces.map((binding) => {
+      const shape = binding.shape.map((side) => (side === 'R' ? rows : side === 'K' ? this.#allKeys : Number(side)));
+      const count = shape.reduce((product, side) => product * side, 1);
+      outputs[binding.name] = binding.type === 'float32' ? new Float32Array(count) : new Uint16Array(count);
+      return { ...binding, shape };
+    });
+  }
+
+  /** Instrumented graphs give the states of all slots. */
+  get #allKeys(): number {
+    return this.#constants.maxNumTiles * this.#constants.tokensPerTile;
+  }
+
+  #report(traces: readonly TensorRtBinding[], outputs: Outputs, prefix: string): void {
+    for (const { name, type, shape } of traces) {
+      const raw = outputs[name]!;
+      const toFloat = type === 'bfloat16' ? bfloat16Value : float16Value;
+      const data = raw instanceof Float32Array ? raw : Float32Array.from(raw as Uint16Array, toFloat);
+      this.#options.onTensor?.(`${prefix}${name}`, data, shape as number[]);
+    }
+  }
+}
+
+function float32(data: Float32Array, shape: readonly number[]): HostTensor {
+  return { type: 'float32', shape, data };
+}
+
+function int64(values: readonly number[]): HostTensor {
+  return { type: 'int64', shape: [values.length], data: BigInt64Array.from(values, BigInt) };
+}
