@@ -6,7 +6,6 @@ import type { ModelDescription } from '#graph/architecture.js';
 import { packedForm, selfAttentionLayers, visionGeometry } from '#graph/index.js';
 import { DEFAULT_LOWERING } from '#graph/tensorrt/index.js';
 import type { TensorRtMode } from './lowering.js';
-import { IMAGES_AT_ONCE } from './model-spec.js';
 
 export interface MemoryForecast {
   readonly parts: readonly MemoryPart[];
@@ -26,6 +25,9 @@ export interface ForecastOptions {
   readonly contextLength: number;
   readonly mode: TensorRtMode;
 }
+
+/** Pictures held: the one that is asked about, and the next, encoded before the first is given up. */
+export const IMAGES_AT_ONCE = 2;
 
 /** Of weights, activations and caches. */
 const HALF_BYTES = 2;
@@ -79,6 +81,16 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
 
 function scores(heads: number, rows: number, keys: number): number {
   return heads * rows * keys * (FLOAT_BYTES + HALF_BYTES);
+}
+
+/** Without the embedding, which stays in its file. */
+export function decoderWeightBytes(model: ModelDescription): number {
+  return weightBytes(model, (name) => name.startsWith('language_model.') && name !== EMBEDDING);
+}
+
+/** With the projector. */
+export function visionWeightBytes(model: ModelDescription): number {
+  return weightBytes(model, (name) => !name.startsWith('language_model.'));
 }
 
 /** On the device: packed int4 as it lies, everything else in 16 bits. */

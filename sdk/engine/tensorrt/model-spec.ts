@@ -1,6 +1,6 @@
 /** From the manifest of lowered graphs to what the addon is asked to open. Pure. */
 import path from 'node:path';
-import { visionGeometry } from '#graph/index.js';
+import { type ModelDescription, visionGeometry } from '#graph/index.js';
 import type { Binding, LoweredEngine, LoweredGraphName, ProfileRange } from '#graph/tensorrt/index.js';
 import { SdkError } from '../../core/errors.js';
 import type {
@@ -12,6 +12,7 @@ import type {
   TensorRtType,
 } from './addon-types.js';
 import type { LoweredCheckpoint } from './lowering.js';
+import { decoderWeightBytes, IMAGES_AT_ONCE, visionWeightBytes } from './memory-forecast.js';
 
 /** Scratch that a tactic may use: more only helps products that a Jetson has no memory for anyway. */
 const WORKSPACE_BYTES = 2 ** 30;
@@ -19,9 +20,6 @@ const WORKSPACE_BYTES = 2 ** 30;
 const OPTIMIZATION_LEVEL = 3;
 /** Stays free for the system beside the model, which shares its memory on a Jetson. */
 const RESERVE_BYTES = 256 * 2 ** 20;
-/** The picture that is asked about, and the next one, encoded before the first is given up. */
-export const IMAGES_AT_ONCE = 2;
-
 /**
  * `separate`: engines for prefill and decode, each with and without cross-attention. Their plans hold no int4 weights,
  * so four of them cost little.
@@ -39,14 +37,14 @@ export const SINGLE_DECODER = 'decoder';
 
 type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER };
 
-export function modelSpec(name: string, lowered: LoweredCheckpoint): TensorRtModelSpec {
+export function modelSpec(name: string, model: ModelDescription, lowered: LoweredCheckpoint): TensorRtModelSpec {
   const { manifest } = lowered;
   const { text, vision, engines } = manifest;
   const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? engines : singleDecoder(engines);
   const withImages = text.crossAttentionLayers.length > 0;
   const parts = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
-    .map((engine) => partOf(engine, lowered));
+    .map((engine) => partOf(engine, lowered, expectedBytes(engine, model)));
   const taken = new Set(parts.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));
   const { tokensPerTile } = visionGeometry(vision);
   return {
@@ -76,7 +74,7 @@ function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
     });
 }
 
-function partOf(engine: PlannedEngine, lowered: LoweredCheckpoint): TensorRtPart {
+function partOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: number): TensorRtPart {
   const { manifest, mode, directory, weightsIdentity } = lowered;
   const { inputs, outputs } = manifest.graphs[engine.graph];
   const weights = lowered.weightInputs(engine.graph).map((input): TensorRtBinding => {
@@ -92,6 +90,7 @@ function partOf(engine: PlannedEngine, lowered: LoweredCheckpoint): TensorRtPart
       weightsRoot: manifest.weightsRoot,
       plan: path.join(directory, `${engine.name}.${mode}.plan`),
       weightsIdentity,
+      expectedBytes: expected,
       plugins: mode === 'plugin' && usesPlugins(engine.graph),
       profile: inputs.filter(isVariable).map((binding) => profileOf(binding, engine)),
       workspaceBytes: WORKSPACE_BYTES,
@@ -105,6 +104,12 @@ function partOf(engine: PlannedEngine, lowered: LoweredCheckpoint): TensorRtPart
     // The same shapes and addresses come again with every token; an image's do not.
     captured: engine.name === 'decode' || engine.name === 'decode-text' || engine.name === SINGLE_DECODER,
   };
+}
+
+/** Plans hold what their graphs hold of weights. Of those in plugin mode that is next to nothing. */
+function expectedBytes({ name }: PlannedEngine, model: ModelDescription): number {
+  if (name === 'vision') return visionWeightBytes(model);
+  return name === SINGLE_DECODER ? decoderWeightBytes(model) : 0;
 }
 
 /** The vision tower has no operators of our own. */

@@ -169,7 +169,7 @@ async function openPlans(
   const instrument = options.onTensor !== undefined;
   const lowered = await lowerCheckpoint(checkpoint, { ...options, types: host.types, instrument });
   onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
-  const spec = modelSpec(checkpoint.name, lowered);
+  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered);
   const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
   const opened = await abortable([signal], (flag) => host.addon.openTensorRtModel(spec, report, flag));
   if (signal?.aborted === true) {

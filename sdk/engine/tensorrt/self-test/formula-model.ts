@@ -97,10 +97,18 @@ function formulaTensors(): FormulaTensor[] {
   });
 }
 
-/** Uniform int4 values; the scale makes the product's rows about as large as its inputs. */
+/**
+ * Eight int4 values to a word. −8 comes in every sixteenth word only: as often as the others it would pull all weights
+ * to one side, and one direction would drown the rest. The scale makes rows of a product about as large as its inputs.
+ */
 function packedLinear(name: string, shape: readonly number[], random: RandomSource): FormulaTensor[] {
   const [rows, columns] = shape as [number, number];
-  const packed = Uint32Array.from({ length: (rows * columns) / 8 }, () => random() * 2 ** 32);
+  const packed = Uint32Array.from({ length: (rows * columns) / 8 }, (_, word) => {
+    const lowest = word % 16 === 0 ? 0 : 1;
+    let bits = 0;
+    for (let i = 0; i < 8; i++) bits = bits * 16 + lowest + Math.floor(random() * (16 - lowest));
+    return bits;
+  });
   const scale = Uint16Array.from({ length: (rows * columns) / GROUP }, () =>
     float16Bits((0.15 + 0.1 * random()) / Math.sqrt(columns)),
   );

@@ -35,6 +35,10 @@ export async function chooseTestedMode(
   const logger: Logger = options.logger ?? silentLogger;
   const reasons: string[] = [];
   for (const mode of wanted === 'auto' ? (['plugin', 'native'] as const) : [wanted]) {
+    if (mode === 'plugin' && !platform.device.hasKernels) {
+      reasons.push('plugin mode: the addon was built without CUDA kernels; install nvcc, then `npm run build:native`');
+      continue;
+    }
     const verdict = (await readVerdict(host, platform, mode, options)) ?? (await test(host, platform, mode, options));
     if (verdict.passed) return mode;
     const reason = `${mode} mode: ${verdict.reason ?? 'failed'}`;
