@@ -81,6 +81,20 @@ export {
 export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
 export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
 
+// TensorRT: what it would need, what it is, whether it computes what it should
+
+export {
+  forecastTensorRtMemory,
+  type MemoryForecast,
+  openTensorRtEngine,
+  type SampleCheck,
+  type SelfTestReport,
+  type TensorRtMode,
+  type TensorRtStatus,
+  tensorRtSelfTest,
+  tensorRtStatus,
+} from './engine/index.js';
+
 // Errors, limits, logging, lifetimes
 
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';

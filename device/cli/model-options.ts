@@ -21,7 +21,11 @@ export interface ModelCommandOptions {
 export function addModelOptions(command: Command): Command {
   return command
     .option('--model <directory>', 'model folder', demoModelDirectory())
-    .addOption(new Option('--backend <name>', 'what runs the model').choices(['auto', 'cpu', 'onnx']).default('auto'))
+    .addOption(
+      new Option('--backend <name>', 'what runs the model')
+        .choices(['auto', 'tensorrt', 'cpu', 'onnx'])
+        .default('auto'),
+    )
     .addOption(
       new Option('--numerics <name>', 'meta: as trained; the others reproduce releases of transformers')
         .choices(['meta', 'hf-4.45', 'hf-5'])

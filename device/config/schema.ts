@@ -19,7 +19,10 @@ const filePath = z.string().min(1);
 export const modelSchema = z
   .strictObject({
     directory: filePath.meta({ title: 'Model folder', description: 'Relative to this file' }),
-    backend: z.enum(['auto', 'onnx', 'cpu']).default('auto').meta({ title: 'Backend' }),
+    backend: z.enum(['auto', 'tensorrt', 'onnx', 'cpu']).default('auto').meta({
+      title: 'Backend',
+      description: 'auto: TensorRT where it is installed and passes its self-test, else the processor',
+    }),
     numerics: z.enum(['meta', 'hf-4.45', 'hf-5']).default('meta').meta({
       title: 'Numerics',
       description:

@@ -5,7 +5,7 @@
 import type { Numerics } from './engine.js';
 
 /** Most negative finite float32: after the softmax exactly 0. */
-const LOWEST_FLOAT = -3.4028234663852886e38;
+export const LOWEST_FLOAT = -3.4028234663852886e38;
 
 /** Rows `[start, end)` that see an image; `end` is Infinity for rows that are still to come. */
 export interface CrossAttentionSpan {

@@ -7,8 +7,16 @@ import type { EngineCheckpoint, OpenEngine, OpenEngineOptions } from '../engine/
 /** Backends by name, best first: the order in which `auto` tries them. */
 export type Backends = Readonly<Record<string, OpenEngine>>;
 
-/** Failures that say "not here": another backend may still do it. A broken model or a full disk is none of them. */
-const CANNOT_RUN_HERE = new Set(['ERR_ENGINE_INCOMPATIBLE', 'ERR_NATIVE_UNAVAILABLE', 'ERR_MODEL_UNSUPPORTED']);
+/**
+ * Failures that say "not here": another backend may still do it. A broken model or a full disk is none of them. Memory
+ * is: a device's may be too small for a model that the processor's holds, and K/V in it are larger.
+ */
+const CANNOT_RUN_HERE = new Set([
+  'ERR_ENGINE_INCOMPATIBLE',
+  'ERR_ENGINE_OUT_OF_MEMORY',
+  'ERR_NATIVE_UNAVAILABLE',
+  'ERR_MODEL_UNSUPPORTED',
+]);
 
 /**
  * Opens the named backend, or with `auto` the first that can run this checkpoint on this machine.

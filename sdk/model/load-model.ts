@@ -8,6 +8,7 @@ import {
   type OpenEngineOptions,
   openCpuEngine,
   openOnnxEngine,
+  openTensorRtEngine,
   sampleToken,
 } from '../engine/index.js';
 import { createTextGrounder } from '../grounding/text-grounder.js';
@@ -15,13 +16,16 @@ import { createImageProcessor } from '../image/index.js';
 import { loadChatTemplate } from '../text/chat-template.js';
 import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
-import { openEngine } from './backends.js';
+import { type Backends, openEngine } from './backends.js';
 import type { VisionLanguageModel } from './types.js';
 import { createModel } from './vision-language-model.js';
 
 export interface LoadModelOptions extends OpenEngineOptions {
-  /** `auto` (default): the fastest that can run the model on this machine. */
-  readonly backend?: 'auto' | 'cpu' | 'onnx' | undefined;
+  /**
+   * `auto` (default): the fastest that can run the model on this machine: TensorRT where it is installed, passes its
+   * self-test and has the memory, else own kernels on the processor.
+   */
+  readonly backend?: 'auto' | 'tensorrt' | 'cpu' | 'onnx' | undefined;
   /** Numbers in the K/V caches of the cpu backend (see `CpuEngineOptions`); other backends have one kind only. */
   readonly keyValueType?: CpuEngineOptions['keyValueType'];
   /**
@@ -31,7 +35,7 @@ export interface LoadModelOptions extends OpenEngineOptions {
   readonly imageCache?: { readonly maxImages?: number | undefined; readonly maxBytes?: number | undefined } | undefined;
 }
 
-const BACKENDS = { cpu: openCpuEngine, onnx: openOnnxEngine };
+const BACKENDS: Backends = { tensorrt: openTensorRtEngine, cpu: openCpuEngine, onnx: openOnnxEngine };
 
 /**
  * Loads a Hugging Face folder of the Llama-3.2-Vision architecture: weights (float or int4), tokenizer, chat template.
@@ -47,6 +51,15 @@ const BACKENDS = { cpu: openCpuEngine, onnx: openOnnxEngine };
  * console.log(answer.text, answer.objects);
  */
 export async function loadModel(directory: string, options: LoadModelOptions = {}): Promise<VisionLanguageModel> {
+  return loadModelOn(BACKENDS, directory, options);
+}
+
+/** @internal The same on other backends. */
+export async function loadModelOn(
+  backends: Backends,
+  directory: string,
+  options: LoadModelOptions,
+): Promise<VisionLanguageModel> {
   const { backend = 'auto', imageCache, ...engineOptions } = options;
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
@@ -62,7 +75,7 @@ export async function loadModel(directory: string, options: LoadModelOptions = {
 
   const opened = new DisposalStack();
   try {
-    const engine = opened.use(await openEngine(BACKENDS, backend, checkpoint, engineOptions));
+    const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
     const model = createModel({

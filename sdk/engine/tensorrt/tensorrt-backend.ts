@@ -5,7 +5,13 @@
 import { visionGeometry } from '#graph/index.js';
 import { bfloat16Value, float16Value, loweredVisionRows } from '#graph/tensorrt/index.js';
 import { SdkError } from '../../core/errors.js';
-import { type CrossAttentionPlan, type PlanConstants, planCrossAttention } from '../cross-attention.js';
+import {
+  type CrossAttentionPlan,
+  keysPerImage,
+  LOWEST_FLOAT,
+  type PlanConstants,
+  planCrossAttention,
+} from '../cross-attention.js';
 import type { EmbeddingTable } from '../embedding-table.js';
 import type { ForwardResult, ProcessedImage } from '../engine.js';
 import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../native-engine.js';
@@ -157,13 +163,30 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     inputs.cross_attention_rows = float32(plan.attentionRows, [1, rows, 1]);
     inputs.cross_mlp_rows = float32(plan.mlpRows, [1, rows, 1]);
     if (plan.keys > 0) {
-      inputs.cross_attention_bias = float32(plan.bias, [1, 1, rows, plan.keys]);
-      return plan.images.map((index) => placed[index]!.handle);
+      const seen = plan.images.map((index) => placed[index]!);
+      // Instrumented graphs keep the keys of unused slots too.
+      const bias = this.#options.config.trace ? this.#biasOfAllSlots(plan, seen, rows) : plan.bias;
+      inputs.cross_attention_bias = float32(bias, [1, 1, rows, bias.length / rows]);
+      return seen.map(({ handle }) => handle);
     }
     this.#blank ??= await this.#encodeBlank(flag);
     const { handle, positions } = this.#blank;
     inputs.cross_attention_bias = float32(new Float32Array(rows * positions), [1, 1, rows, positions]);
     return [handle];
+  }
+
+  #biasOfAllSlots(plan: CrossAttentionPlan, seen: readonly Placed[], rows: number): Float32Array {
+    const widened = new Float32Array(rows * seen.length * this.#allKeys).fill(LOWEST_FLOAT);
+    const counts = seen.map(({ numTiles }) => keysPerImage(this.#constants, numTiles));
+    for (let row = 0; row < rows; row++) {
+      let from = row * plan.keys;
+      counts.forEach((count, image) => {
+        const to = (row * seen.length + image) * this.#allKeys;
+        widened.set(plan.bias.subarray(from, from + count), to);
+        from += count;
+      });
+    }
+    return widened;
   }
 
   /** One tile of nothing, with the pixels that unused slots have. */

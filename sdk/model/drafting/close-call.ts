@@ -10,9 +10,12 @@ import type { EngineInfo } from '../../engine/engine.js';
  *   carry the last bits too, and keep them; they are part of the 8e-5.
  * - onnx, int4 weights: activations are rounded to int8, and a last bit moves some of them by a whole step: up to 0.07 in
  *   the demo model's logits. Of 500 answers of a model with random weights 2 came out different, margin or not.
+ * - tensorrt: products in float16, and plans for one row differ from those for several. On a processor the same graphs
+ *   differ by less than 2e-2 between one row and many; the margin is more than twice that. Not measured on a device.
  */
 export function closeCallMargin(info: Pick<EngineInfo, 'backend' | 'weights'>): number | undefined {
   if (info.backend === 'cpu') return 0;
+  if (info.backend === 'tensorrt') return 5e-2;
   return info.backend === 'onnx' && info.weights === 'float' ? 2e-3 : undefined;
 }
 

@@ -40,7 +40,7 @@ describe('openEngine', () => {
     await expect(openEngine(backends, 'cpu', checkpoint, {})).rejects.toThrow('refused with');
   });
 
-  it.each(['tensorrt', 'toString', ''])('refuses the name %o', async (name) => {
+  it.each(['remote', 'toString', ''])('refuses the name %o', async (name) => {
     await expect(openEngine({ onnx: able }, name, checkpoint, {})).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
     });

@@ -15,7 +15,7 @@ export interface SampleCheck {
 
 /**
  * Relative error that rounding explains. Recorded values are those of float32 activations. Measured with the same
- * graphs and 16-bit types on a processor: at most 0.0015 in the decoder (float16). The vision tower runs in bfloat16,
+ * graphs and types on a processor: at most 0.0004 in the decoder (float16). The vision tower runs in bfloat16,
  * whose steps are eight times as large. One head or one group of weights taken for another gives 0.1 and more.
  */
 export const TOLERANCE = { vision: 0.03, text: 0.015 } as const;

@@ -1,0 +1,158 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { SdkError } from '#sdk/core/errors.js';
+import type { LogLevel } from '#sdk/core/logger.js';
+import { compareSamples, describeCheck, firstFailure, TOLERANCE } from '#sdk/engine/tensorrt/self-test/compare.js';
+import { chooseTestedMode } from '#sdk/engine/tensorrt/self-test/gate.js';
+import { recordedSamples } from '#sdk/engine/tensorrt/self-test/recording.js';
+import { runSelfTest } from '#sdk/engine/tensorrt/self-test/self-test.js';
+import { requirePlatform } from '#sdk/engine/tensorrt/status.js';
+import type { TensorRtHost } from '#sdk/engine/tensorrt/tensorrt-engine.js';
+import { referenceSamples } from '../../../support/record-self-test.js';
+import { type ExecutorOptions, NativeError, TensorRtExecutor } from '../../../support/tensorrt-executor.js';
+
+const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-self-test-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const cacheDirectory = path.join(folder, 'cache');
+
+function host(options: ExecutorOptions = {}, identity = 'test'): TensorRtHost & { addon: TensorRtExecutor } {
+  return { addon: new TensorRtExecutor(options), identity };
+}
+
+/** A kernel that takes the weights of one layer wrongly: words of neighbouring outputs change places. */
+const wrongLayer: ExecutorOptions['onWeight'] = (name, data) => {
+  if (name === 'language_model.model.layers.2.self_attn.k_proj.weight_packed') (data as Int32Array).reverse();
+};
+/** A runtime that gets it wrong from the start, whatever the mode. */
+const wrongEverywhere: ExecutorOptions['onStep'] = (_, inputs) => {
+  const embeddings = inputs.inputs_embeds?.data as Float32Array | undefined;
+  if (embeddings !== undefined) for (let i = 0; i < embeddings.length; i += 8) embeddings[i] = 0;
+};
+
+function choose(on: TensorRtHost, cache: string, mode: 'auto' | 'plugin' | 'native' = 'auto') {
+  const log: string[] = [];
+  const logger = { log: (_: LogLevel, message: string) => void log.push(message) };
+  const platform = requirePlatform(on.addon);
+  return { log, mode: chooseTestedMode(on, platform, mode, { cacheDirectory: cache, logger }) };
+}
+
+describe('recorded values', () => {
+  it('are what the reference backend gives', async () => {
+    const samples = await referenceSamples(path.join(folder, 'reference'));
+    const recorded = recordedSamples();
+    expect(samples.map(({ name }) => name)).toEqual(recorded.map(({ name }) => name));
+    // Kept as float16: half a step is 2⁻¹¹.
+    for (const { error } of compareSamples(samples, recorded)) expect(error).toBeLessThan(5e-4);
+  });
+
+  it('cover every layer of every sort of call', () => {
+    const names = recordedSamples().map(({ name }) => name);
+    for (const call of ['prefill', 'decode', 'verify', 'continue']) {
+      for (const layer of [0, 1, 2, 3]) expect(names).toContain(`${call}: text.after_layer_${layer}`);
+    }
+    expect(names).toContain('text prefill: logits');
+    expect(names).toContain('encode: cross_attention_states');
+  });
+});
+
+describe('comparison', () => {
+  const recorded = [{ name: 'decode: text.after_layer_1', values: Float32Array.of(3, 4) }];
+  const check = (...values: number[]) =>
+    compareSamples([{ name: recorded[0]!.name, values: Float32Array.from(values) }], recorded);
+
+  it('measures relative to the whole vector and names what differs most', () => {
+    expect(check(3, 4.05)[0]).toMatchObject({ error: expect.closeTo(0.01, 4), tolerance: TOLERANCE.text });
+    expect(firstFailure(check(3, 4.05))).toBeUndefined();
+    expect(describeCheck(firstFailure(check(3, 5))!)).toBe(
+      'layer 1 (cross-attention) of decode: relative error 0.200, at most 0.015 (found 5.000, expected 4.000)',
+    );
+  });
+
+  it('lets neither NaN nor a missing value pass', () => {
+    expect(firstFailure(check(3, Number.NaN))).toBeDefined();
+    expect(firstFailure(check(3))).toBeDefined();
+    expect(firstFailure(compareSamples([], [{ name: 'decode: logits', values: Float32Array.of(1) }]))).toBeDefined();
+  });
+});
+
+describe('on the graphs in ONNX Runtime', () => {
+  it.each(['plugin', 'native'] as const)('%s mode passes, layer by layer, well within the tolerance', async (mode) => {
+    const on = host();
+    const { checks, reason } = await runSelfTest(on, { mode, layers: true, cacheDirectory });
+    expect(reason).toBeNull();
+    expect(checks).toHaveLength(recordedSamples().length);
+    const worst = Math.max(...checks.map(({ error }) => error));
+    expect(worst).toBeLessThan(TOLERANCE.text / 3);
+    // A float16 that was none would be exact.
+    expect(worst).toBeGreaterThan(1e-4);
+    expect(on.addon.live).toEqual([]);
+  });
+
+  it('is done once for a device, and again for other kernels', async () => {
+    const cache = path.join(folder, 'once');
+    const first = host();
+    expect(await choose(first, cache).mode).toBe('plugin');
+    expect(first.addon.steps.length).toBeGreaterThan(0);
+    const second = host();
+    expect(await choose(second, cache).mode).toBe('plugin');
+    expect(second.addon.steps).toEqual([]);
+    const rebuilt = host({}, 'other kernels');
+    expect(await choose(rebuilt, cache).mode).toBe('plugin');
+    expect(rebuilt.addon.steps.length).toBeGreaterThan(0);
+  });
+
+  it('refuses kernels that get a layer wrong, names it, and takes standard operators', async () => {
+    const on = host({ onWeight: wrongLayer }, 'wrong layer');
+    const { log, mode } = choose(on, cacheDirectory);
+    expect(await mode).toBe('native');
+    expect(log).toContainEqual(
+      expect.stringMatching(
+        /failed in plugin mode: layer 2 \(self-attention\) of prefill: relative error 0\.\d+, at most/,
+      ),
+    );
+    expect(on.addon.live).toEqual([]);
+    // Remembered: the next start does not run what failed.
+    const again = host({ onWeight: wrongLayer }, 'wrong layer');
+    expect(await choose(again, cacheDirectory).mode).toBe('native');
+    expect(again.addon.steps).toEqual([]);
+    await expect(choose(again, cacheDirectory, 'plugin').mode).rejects.toMatchObject({
+      code: 'ERR_ENGINE_INCOMPATIBLE',
+    });
+  });
+
+  it('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
+    const on = host({ onStep: wrongEverywhere }, 'wrong everywhere');
+    const refused = choose(on, cacheDirectory).mode.catch((error: unknown) => error);
+    const { code, message } = (await refused) as SdkError;
+    expect(code).toBe('ERR_ENGINE_INCOMPATIBLE');
+    expect(message).toMatch(/plugin mode: layer 0 \(self-attention\) of prefill: relative error 0\.\d+, at most/);
+    expect(message).toMatch(/native mode: layer 0 \(self-attention\) of prefill: relative error 0\.\d+, at most/);
+    expect(on.addon.live).toEqual([]);
+  });
+
+  it('takes a plan that is refused for a mode that failed, and no memory for no verdict', async () => {
+    const refuse: ExecutorOptions['onBuild'] = ({ plugins }) => {
+      if (plugins) throw new NativeError('ERR_MODEL_UNSUPPORTED', 'no plugin creator for KvAttention');
+    };
+    const refused = choose(host({ onBuild: refuse }, 'refused'), path.join(folder, 'refused'));
+    expect(await refused.mode).toBe('native');
+    expect(refused.log).toContainEqual(expect.stringContaining('No plugin creator for KvAttention'));
+
+    const noMemory = path.join(folder, 'no-memory');
+    const onOpen = () => {
+      throw new NativeError('ERR_ENGINE_OUT_OF_MEMORY', 'no memory');
+    };
+    const full = choose(host({ onOpen }), noMemory);
+    await expect(full.mode).rejects.toMatchObject({ code: 'ERR_ENGINE_OUT_OF_MEMORY' });
+    expect(readdirSync(path.join(noMemory, 'tensorrt-self-test')).filter((name) => name.endsWith('.json'))).toEqual([]);
+  });
+
+  it('has no plugin mode where the addon has no kernels', async () => {
+    const device = { ...new TensorRtExecutor().tensorRtStatus().device!, hasKernels: false };
+    const on = host({ status: { device } }, 'no kernels');
+    expect(await choose(on, cacheDirectory).mode).toBe('native');
+    await expect(choose(on, cacheDirectory, 'plugin').mode).rejects.toThrow('built without CUDA kernels');
+  });
+});
