@@ -87,6 +87,7 @@ export {
   forecastTensorRtMemory,
   type MemoryForecast,
   openTensorRtEngine,
+  prepareTensorRtGraphs,
   type SampleCheck,
   type SelfTestReport,
   type TensorRtMode,

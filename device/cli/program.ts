@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { version } from 'scenebus';
 import { type CommandContext, examples } from './command-context.js';
 import { addAskCommand } from './commands/ask.js';
+import { addBuildEngineCommand } from './commands/build-engine.js';
 import { addBusCommand } from './commands/bus.js';
 import { addConfigCommand } from './commands/config.js';
 import { addDemoCommand } from './commands/demo.js';
@@ -60,6 +61,7 @@ export function createProgram(context: CommandContext): Command {
   addAskCommand(program, context);
   addBusCommand(program, context);
   addQuantizeCommand(program, context);
+  addBuildEngineCommand(program, context);
   addVerifyCommand(program, context);
   addDoctorCommand(program, context);
   addConfigCommand(program, context);

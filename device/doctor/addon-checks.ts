@@ -2,7 +2,7 @@
 import type { Finding } from './finding.js';
 import type { Machine } from './machine.js';
 
-const BUILD_REMEDY = 'run `npm run build:native` (an installed package: `npx scenebus setup`)';
+export const BUILD_REMEDY = 'run `npm run build:native` (an installed package: `npx scenebus setup`)';
 const nativeModule = new URL('../../sdk/native/index.js', import.meta.url).href;
 
 /** Loads an addon and prints what `expression` says about it as JSON. */
@@ -10,6 +10,11 @@ function inspect(machine: Machine, loader: 'engineAddon' | 'captureAddon', expre
   const script = `const { ${loader} } = await import(process.argv[1]); const addon = ${loader}();
     console.log(JSON.stringify(${expression}));`;
   return machine.run(process.execPath, ['--input-type=module', '-e', script, nativeModule]);
+}
+
+/** The engine addon's answer as JSON in the last line of the output. */
+export function inspectEngineAddon(machine: Machine, expression: string) {
+  return inspect(machine, 'engineAddon', expression);
 }
 
 function failure(output: string | undefined): string {

@@ -1,8 +1,12 @@
 import type { Command } from 'commander';
+import { tensorRtSelfTest } from 'scenebus';
 import { diagnose } from '../../doctor/diagnose.js';
 import type { Finding } from '../../doctor/finding.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
+import { createLogger } from '../logger.js';
+import { createProgressReporter } from '../progress.js';
+import { formatSelfTest } from '../self-test-output.js';
 import type { Style, Terminal } from '../terminal.js';
 
 const MARKS: Readonly<Record<Finding['status'], readonly [Style, string]>> = {
@@ -11,20 +15,53 @@ const MARKS: Readonly<Record<Finding['status'], readonly [Style, string]>> = {
   problem: ['red', 'FAIL'],
 };
 
+interface DoctorOptions {
+  readonly json?: true;
+  readonly model?: string;
+  readonly selfTest?: true;
+  readonly cache?: string;
+}
+
 export function addDoctorCommand(program: Command, context: CommandContext): void {
   program
     .command('doctor')
     .description('Look at this machine: what is there, what is missing, and what each absence means')
     .option('--json', 'print the findings as JSON')
     .option('--model <directory>', 'model folder to look at')
-    .addHelpText('after', examples('scenebus doctor', 'scenebus doctor --json', 'scenebus doctor --model ./my-model'))
-    .action(async (options: { json?: true; model?: string }) => {
+    .option('--self-test', 'run the self-test of the TensorRT backend on this device instead, layer by layer')
+    .option('--cache <directory>', 'with --self-test: where plans are kept; default ~/.cache/scenebus')
+    .addHelpText(
+      'after',
+      examples(
+        'scenebus doctor',
+        'scenebus doctor --json',
+        'scenebus doctor --model ./my-model',
+        'scenebus doctor --self-test',
+      ),
+    )
+    .action(async (options: DoctorOptions) => {
+      if (options.selfTest) return runSelfTest(options, context);
       const findings = await diagnose({ modelDirectory: options.model, signal: context.signal });
       const healthy = findings.every((finding) => finding.status !== 'problem');
       if (options.json) context.terminal.out(JSON.stringify({ healthy, findings }, null, 2));
       else printFindings(findings, context.terminal);
       if (!healthy) context.setExitCode(EXIT_CODES.failed);
     });
+}
+
+/** The device may serve when the last mode that was tried computes what it should. */
+async function runSelfTest({ json, cache }: DoctorOptions, context: CommandContext): Promise<void> {
+  const { terminal, signal } = context;
+  using progress = createProgressReporter(terminal.stderr);
+  const { onProgress } = progress;
+  const logger = createLogger(terminal, 'warn');
+  const reports = await tensorRtSelfTest({ cacheDirectory: cache, onProgress, logger, signal });
+  progress[Symbol.dispose]();
+  const mode = reports.at(-1)?.mode;
+  const passed = reports.every((report) => report.mode !== mode || report.reason === null);
+  if (json) terminal.out(JSON.stringify({ passed, reports }, null, 2));
+  else for (const line of formatSelfTest(reports)) terminal.out(line);
+  if (!passed) context.setExitCode(EXIT_CODES.failed);
 }
 
 function printFindings(findings: readonly Finding[], terminal: Terminal): void {

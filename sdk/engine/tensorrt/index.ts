@@ -6,5 +6,11 @@ export {
   type MemoryForecast,
   type MemoryPart,
 } from './memory-forecast.js';
-export { type SampleCheck, type SelfTestReport, tensorRtSelfTest, tensorRtStatus } from './public.js';
+export {
+  prepareTensorRtGraphs,
+  type SampleCheck,
+  type SelfTestReport,
+  tensorRtSelfTest,
+  tensorRtStatus,
+} from './public.js';
 export { openTensorRtEngine, type TensorRtEngineOptions } from './tensorrt-engine.js';

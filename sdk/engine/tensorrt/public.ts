@@ -1,5 +1,8 @@
 /** What tools ask about the backend without opening a model. */
+import { resolveContextLength } from '../engine-checks.js';
+import type { EngineCheckpoint } from '../options.js';
 import type { TensorRtStatus } from './addon-types.js';
+import { lowerCheckpoint, type TensorRtMode } from './lowering.js';
 import type { SampleCheck } from './self-test/compare.js';
 import { type GateOptions, keepVerdict } from './self-test/gate.js';
 import { runSelfTest, type SelfTestReport } from './self-test/self-test.js';
@@ -39,4 +42,17 @@ export async function tensorRtSelfTestOn(host: TensorRtHost, options: GateOption
     if (failed.reason === null) break;
   }
   return reports;
+}
+
+/**
+ * Writes the graphs of a checkpoint into the cache, without a device.
+ * @returns The folder, where plans go too.
+ * @throws SdkError ERR_MODEL_UNSUPPORTED, ERR_DISK_FULL, ERR_CONFIG_INVALID
+ */
+export async function prepareTensorRtGraphs(
+  checkpoint: EngineCheckpoint,
+  options: GateOptions & { readonly mode: TensorRtMode; readonly contextLength?: number | undefined },
+): Promise<string> {
+  const contextLength = resolveContextLength(options.contextLength, checkpoint.model.architecture.text);
+  return (await lowerCheckpoint(checkpoint, { ...options, numerics: 'meta', contextLength })).directory;
 }
