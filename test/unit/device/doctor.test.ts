@@ -77,14 +77,47 @@ describe('doctor', () => {
     expect(await checkOnnxRuntime(good)).toMatchObject({ status: 'ok', value: 'onnxruntime-node 1.30.0' });
   });
 
-  it('recognises a Jetson, a graphics card and TensorRT', async () => {
-    const release = '# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n';
-    const jetson = machine({ readText: files({ '/etc/nv_tegra_release': release }) });
-    expect((await checkCuda(jetson)).value).toBe('Jetson, L4T 36.4.3');
+  it('recognises a Jetson and a graphics card', async () => {
+    const release = (revision: string) => ({
+      '/etc/nv_tegra_release': `# R36 (release), REVISION: ${revision}, GCID: 1, BOARD: generic\n`,
+    });
+    const jetson = machine({ readText: files(release('4.3')) });
+    expect(await checkCuda(jetson)).toMatchObject({ status: 'ok', value: 'Jetson, JetPack 6.2 (L4T 36.4.3)' });
+    const old = machine({ readText: files(release('3.0')) });
+    expect(await checkCuda(old)).toMatchObject({ status: 'absent', meaning: expect.stringContaining('has no int4') });
     const card = machine({ run: async () => ({ code: 0, output: 'NVIDIA X, 550.1\n' }) });
     expect((await checkCuda(card)).value).toBe('NVIDIA X, 550.1');
-    const list: Machine['list'] = async (path) => (path.includes('aarch64') ? ['libnvinfer.so.10'] : []);
-    expect((await checkTensorRt(machine({ list }))).value).toContain('libnvinfer.so.10');
+  });
+
+  it('repeats what the addon says about TensorRT, and what follows from it', async () => {
+    const device = { name: 'Orin', hasKernels: true };
+    const library = { path: '/usr/lib/libnvinfer.so.10', version: '10.3.0' };
+    const fits = { compiledFor: '10.3.0', library, device, problem: null };
+    const says = (status: object | null, code = 0) =>
+      checkTensorRt(machine({ run: async () => ({ code, output: `noise\n${JSON.stringify(status)}\n` }) }));
+    expect(await says(fits)).toMatchObject({
+      status: 'ok',
+      value: 'compiled for 10.3.0, found 10.3.0 at /usr/lib/libnvinfer.so.10, on Orin',
+    });
+    const noHeaders = { compiledFor: null, library: null, device: null, problem: { code: 'X', message: 'x' } };
+    for (const status of [noHeaders, null]) {
+      expect(await says(status)).toMatchObject({
+        status: 'absent',
+        value: 'the engine addon was built without TensorRT',
+        remedy: expect.stringContaining('tensorrt-dev'),
+      });
+    }
+    const noLibrary = { ...fits, library: null, problem: { code: 'X', message: 'libnvinfer.so.10\n  was not found' } };
+    expect(await says(noLibrary)).toMatchObject({
+      status: 'absent',
+      value: 'compiled for 10.3.0, found no library',
+      meaning: 'models run on the processor: libnvinfer.so.10; was not found',
+    });
+    expect(await says({ ...fits, device: { ...device, hasKernels: false } })).toMatchObject({
+      status: 'absent',
+      remedy: expect.stringContaining('nvcc'),
+    });
+    expect(await says(null, 1)).toMatchObject({ status: 'absent', value: expect.stringContaining('does not load') });
   });
 
   it('finds cameras, and those that this user may not open', async () => {
