@@ -35,8 +35,10 @@ struct ProfileRange {
 
 /** What a plan is built from; all of it is part of the plan's key. */
 struct BuildOptions {
-  /** ONNX file; its external data lie where it points, relative to it. */
+  /** ONNX file. */
   std::string graph;
+  /** Folder that the graph's external data are relative to. Not part of the key: what lies there is. */
+  std::string weightsRoot;
   std::vector<ProfileRange> profile;
   /** Our own operators are plugins, and present K/V alias past K/V. */
   bool plugins = false;

@@ -113,6 +113,7 @@ PlanRequest planRequestOf(const Napi::Object& request) {
   result.weightsIdentity = textOf(request, "weightsIdentity");
   result.expectedBytes = bytesOf(request, "expectedBytes");
   result.options.graph = textOf(request, "graph");
+  result.options.weightsRoot = textOf(request, "weightsRoot");
   result.options.plugins = request.Get("plugins").ToBoolean();
   result.options.workspaceBytes = bytesOf(request, "workspaceBytes");
   result.options.optimizationLevel = intOf(request, "optimizationLevel");

@@ -3,6 +3,7 @@
 #include "tensorrt/nvinfer/openLibrary.h"
 #include "tensorrt/nvinfer/planBuilder.h"
 #include "tensorrt/nvinfer/planReader.h"
+#include "tensorrt/nvinfer/plugin.h"
 
 #include <utility>
 
@@ -19,6 +20,7 @@ class NvinferLibrary final : public InferenceLibrary {
     if (!mRuntime)
       throw CodedError("ERR_ENGINE_INCOMPATIBLE",
                        "TensorRT " + mLibraries.version.text() + " could not be started:" + mMessages.take());
+    registerPlugins(mLibraries.symbols, device, mMessages);
   }
 
   Version version() const override { return mLibraries.version; }

@@ -1,6 +1,7 @@
 #include "tensorrt/nvinfer/planBuilder.h"
 
 #include "common/codedError.h"
+#include "common/mappedFile.h"
 #include "tensorrt/nvinfer/types.h"
 
 #include <map>
@@ -124,8 +125,12 @@ std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& me
   const std::unique_ptr<nvonnxparser::IParser> parser(static_cast<nvonnxparser::IParser*>(
       symbols.createParser(network.get(), &messages, static_cast<int>(NV_ONNX_PARSER_VERSION))));
   required(parser.get(), "a parser", messages);
-  // By its path, from which the parser finds the external data.
-  if (!parser->parseFromFile(options.graph.c_str(), static_cast<int>(nvinfer1::ILogger::Severity::kERROR)))
+  MappedFile graph;
+  if (const std::string problem = graph.map(options.graph, 0, MappedFile::kToEnd); !problem.empty())
+    throw CodedError("ERR_MODEL_NOT_FOUND", "cannot read the graph " + options.graph + ": " + problem);
+  // The parser takes the folder of this path for the one that external data are relative to; it opens no such file.
+  const std::string place = options.weightsRoot + "/graph.onnx";
+  if (!parser->parse(graph.data(), graph.size(), place.c_str()))
     throw CodedError("ERR_MODEL_UNSUPPORTED",
                      "TensorRT cannot read the graph " + options.graph + ":" + parserErrors(*parser) + messages.take());
 
