@@ -115,6 +115,9 @@ std::unique_ptr<nvinfer1::ITimingCache> useTimings(nvinfer1::IBuilderConfig& con
 
 std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& messages, cuda::Device& device,
                                      const BuildOptions& options, TimingCache& timing, BuildObserver& observer) {
+  if (options.plugins && !device.hasKernels())
+    throw CodedError("ERR_NATIVE_UNAVAILABLE", "Plugins need our CUDA kernels, which this addon was built without. "
+                                               "Install CUDA's nvcc, then npm run build:native");
   device.makeCurrent();
   messages.clear();
   const std::unique_ptr<nvinfer1::IBuilder> builder(
