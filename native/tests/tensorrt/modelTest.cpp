@@ -123,7 +123,7 @@ TEST_CASE("model: without a recording steps run plainly, and that is said once")
 
 TEST_CASE("model: what cannot fit is refused with figures before anything is built") {
   ModelFixture f;
-  f.device.limitMemory(1000);
+  f.device.limitMemory(600);
   const std::string failure = failureOf([&] { f.open(); });
   CHECK_MESSAGE(contains(failure, "ERR_ENGINE_OUT_OF_MEMORY") && contains(failure, "K/V of sequences"), "%s",
                 failure.c_str());
