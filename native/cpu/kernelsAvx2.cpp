@@ -148,43 +148,45 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
     for (int t = 0; t < kTokens; ++t)
       totals[half][t] = _mm256_setzero_ps();
   for (int begin = 0; begin < blocks; begin += blocksPerScale, scale += kGroupRows) {
-    __m256 groupTotals[2][kTokens];
-    for (int half = 0; half < 2; ++half)
-      for (int t = 0; t < kTokens; ++t)
-        groupTotals[half][t] = _mm256_setzero_ps();
-    for (int b = 0; b < blocksPerScale;
-         ++b, w += kBlockBytes, xs += width * kBlockColumns, xScales += width, xBiases += width) {
+    // One half after the other: 8 weights and 4 sums are what 16 registers hold.
 #pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
+    for (int half = 0; half < 2; ++half) {
+      const std::uint8_t* blockWeights = w + half * 32;
+      const std::int8_t* blockInputs = xs;
+      __m256 groupTotals[kTokens];
+      for (int t = 0; t < kTokens; ++t)
+        groupTotals[t] = _mm256_setzero_ps();
+      for (int b = 0; b < blocksPerScale; ++b, blockWeights += kBlockBytes, blockInputs += width * kBlockColumns) {
         __m256i weights[8];
         if constexpr (kBits == 4) {
 #pragma GCC unroll 4
           for (int line = 0; line < 4; ++line) {
-            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + line * 64 + half * 32));
+            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(blockWeights + line * 64));
             weights[line] = _mm256_and_si256(both, nibble);
             weights[line + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
           }
         } else {
 #pragma GCC unroll 8
           for (int line = 0; line < 8; ++line)
-            weights[line] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + line * 64 + half * 32));
+            weights[line] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(blockWeights + line * 64));
         }
 #pragma GCC unroll 4
         for (int t = 0; t < kTokens; ++t) {
-          __m256i sums =
-              blockSums<kBits>(weights, xs + t * kBlockColumns);
+          __m256i sums = blockSums<kBits>(weights, blockInputs + t * kBlockColumns);
           if constexpr (kBits == 4)
-            sums = _mm256_add_epi32(sums, _mm256_set1_epi32(xBiases[t]));
-          groupTotals[half][t] =
-              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(xScales[t]), groupTotals[half][t]);
+            sums = _mm256_add_epi32(sums, _mm256_set1_epi32(xBiases[b * width + t]));
+          groupTotals[t] =
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(xScales[b * width + t]), groupTotals[t]);
         }
       }
-    }
-    for (int half = 0; half < 2; ++half) {
       const __m256 scales = SimdAvx2::loadF16(scale + half * 8);
       for (int t = 0; t < kTokens; ++t)
-        totals[half][t] = _mm256_fmadd_ps(groupTotals[half][t], scales, totals[half][t]);
+        totals[half][t] = _mm256_fmadd_ps(groupTotals[t], scales, totals[half][t]);
     }
+    w += static_cast<std::ptrdiff_t>(blocksPerScale) * kBlockBytes;
+    xs += blocksPerScale * width * kBlockColumns;
+    xScales += blocksPerScale * width;
+    xBiases += blocksPerScale * width;
   }
   const int rows = m.rows - group * kGroupRows < kGroupRows ? m.rows - group * kGroupRows : kGroupRows;
   for (int t = 0; t < kTokens; ++t) {

@@ -37,6 +37,12 @@ const packedFile = () => {
   return path.join(cacheDirectory, 'cpu', name!);
 };
 
+/** Prepares, and gives the place of the file. */
+async function prepared(): Promise<string> {
+  await openCpuDecoder(checkpoint, options());
+  return packedFile();
+}
+
 async function logits(): Promise<Float32Array> {
   await using engine = await openCpuEngine(checkpoint, { cacheDirectory });
   return (await engine.createSequence().forward(Int32Array.of(500, 1, 2, 3), { images: [], logits: 'all' })).logits;
@@ -99,6 +105,36 @@ test('what a killed preparation left behind is no obstacle', async () => {
   expect(readFileSync(file).equals(expected)).toBe(true);
   expect(files().filter((name) => name.endsWith('.partial'))).toEqual([]);
 });
+
+test('a preparation that is killed blocks nobody, and the next one makes the file', async () => {
+  const reference = readFileSync(await prepared());
+  rmSync(path.join(cacheDirectory, 'cpu'), { recursive: true });
+  // Holds the lock and half a file, as a preparation does, when it is killed.
+  const root = packageRoot();
+  const addonUrl = JSON.stringify(pathToFileURL(path.join(root, 'dist', 'sdk', 'engine', 'cpu', 'decoder.js')).href);
+  const checkpointUrl = JSON.stringify(pathToFileURL(path.join(root, 'dist', 'sdk', 'checkpoint', 'index.js')).href);
+  const program = `
+    const { openCheckpoint } = await import(${checkpointUrl});
+    const { openCpuDecoder } = await import(${addonUrl});
+    await openCpuDecoder(await openCheckpoint(${JSON.stringify(int4)}), {
+      numerics: 'meta', contextLength: 64, threads: 1, cacheDirectory: ${JSON.stringify(cacheDirectory)},
+      onProgress: () => process.kill(process.pid, 'SIGKILL') });`;
+  const killed = promisify(execFile)(process.execPath, ['--input-type=module', '-e', program]);
+  await expect(killed).rejects.toMatchObject({ signal: 'SIGKILL' });
+  expect((await openCpuDecoder(checkpoint, options())).packed).toMatch(/created|found/);
+  expect(readFileSync(packedFile()).equals(reference)).toBe(true);
+  expect(files().filter((name) => name.endsWith('.partial'))).toEqual([]);
+});
+
+test.each(engineAddon().cpuFeatures().instructionSets)(
+  'the file that another processor made serves one with %s kernels',
+  async (instructionSet) => {
+    const opened = await openCpuDecoder(checkpoint, { ...options(), instructionSet: 'scalar' });
+    expect(opened.packed).toBe('created');
+    const other = await openCpuDecoder(checkpoint, { ...options(), instructionSet: instructionSet as never });
+    expect(other).toMatchObject({ packed: 'found', instructionSet });
+  },
+);
 
 test('two processes that prepare at once end with one good file', async () => {
   const root = packageRoot();
