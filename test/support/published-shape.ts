@@ -7,8 +7,10 @@ const GROUP = 128;
 const BYTES: Partial<Record<TensorDtype, number>> = { BF16: 2, I32: 4, I64: 8 };
 
 export function publishedShape(): ModelDescription {
-  // Everything that a configuration leaves out has the published size.
-  const { architecture } = architectureOf(configSchema.parse({ model_type: 'mllama' }));
+  // What a configuration leaves out has the published size; tiles of 560 are those of the instruct models.
+  const { architecture } = architectureOf(
+    configSchema.parse({ model_type: 'mllama', vision_config: { image_size: 560 } }),
+  );
   const tensors = new Map<string, TensorLocation>();
   const add = (name: string, dtype: TensorDtype, shape: readonly number[]) => {
     const sizeBytes = shape.reduce((product, side) => product * side, BYTES[dtype]!);

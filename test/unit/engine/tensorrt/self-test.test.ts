@@ -2,8 +2,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { formatSelfTest } from '#device/cli/self-test-output.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { LogLevel } from '#sdk/core/logger.js';
+import { tensorRtSelfTestOn } from '#sdk/engine/tensorrt/public.js';
 import { compareSamples, describeCheck, firstFailure, TOLERANCE } from '#sdk/engine/tensorrt/self-test/compare.js';
 import { chooseTestedMode } from '#sdk/engine/tensorrt/self-test/gate.js';
 import { recordedSamples } from '#sdk/engine/tensorrt/self-test/recording.js';
@@ -147,6 +149,24 @@ describe('on the graphs in ONNX Runtime', () => {
     const full = choose(host({ onOpen }), noMemory);
     await expect(full.mode).rejects.toMatchObject({ code: 'ERR_ENGINE_OUT_OF_MEMORY' });
     expect(readdirSync(path.join(noMemory, 'tensorrt-self-test')).filter((name) => name.endsWith('.json'))).toEqual([]);
+  });
+
+  it('on request runs layer by layer and as it serves, and remembers that', async () => {
+    const cache = path.join(folder, 'on-request');
+    const reports = await tensorRtSelfTestOn(host({}, 'on request'), { cacheDirectory: cache });
+    expect(reports.map(({ mode, layers, reason }) => [mode, layers, reason])).toEqual([
+      ['plugin', true, null],
+      ['plugin', false, null],
+    ]);
+    const lines = formatSelfTest(reports);
+    expect(lines[0]).toBe('plugin mode, layer by layer: passed');
+    expect(lines).toContainEqual(
+      expect.stringMatching(/^ {2}ok {3}prefill: text\.after_layer_2 +relative error \de-4/),
+    );
+    expect(lines.at(-1)).toBe('This device serves in plugin mode.');
+    const after = host({}, 'on request');
+    expect(await choose(after, cache).mode).toBe('plugin');
+    expect(after.addon.steps).toEqual([]);
   });
 
   it('has no plugin mode where the addon has no kernels', async () => {

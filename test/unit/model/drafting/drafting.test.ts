@@ -155,6 +155,7 @@ describe('close calls', () => {
     expect([margin('cpu', 'float'), margin('cpu', 'int4')]).toEqual([0, 0]);
     expect(margin('onnx', 'float')).toBeGreaterThan(2 * 8e-5);
     expect(margin('onnx', 'int4')).toBeUndefined();
-    expect(margin('tensorrt', 'float')).toBeUndefined(); // until somebody has measured it
+    // On a processor its graphs differ by less than 2e-2 between one row and many (test/contract).
+    expect(margin('tensorrt', 'int4')).toBeGreaterThan(2 * 2e-2);
   });
 });
