@@ -48,6 +48,8 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
   });
   const perPosition = 2 * text.keyValueHeads * text.headDim * HALF_BYTES;
   const selfLayers = selfAttentionLayers(text).length;
+  // Standard operators write the present K/V beside the past, not over it.
+  const caches = options.mode === 'plugin' ? 1 : 2;
   const imageKeys = vision.maxNumTiles * tokensPerTile;
   const images = text.crossAttentionLayers.length === 0 ? 0 : IMAGES_AT_ONCE;
 
@@ -66,7 +68,7 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
       weightBytes(model, (name) => name.startsWith('language_model.') && name !== EMBEDDING),
     ),
     exact('vision weights', images === 0 ? 0 : weightBytes(model, (name) => !name.startsWith('language_model.'))),
-    exact('K/V', selfLayers * perPosition * options.contextLength),
+    exact('K/V', caches * selfLayers * perPosition * options.contextLength),
     exact('cross K/V', images * text.crossAttentionLayers.length * perPosition * imageKeys),
     { name: 'decoder scratch', leastBytes: decoderLayer, mostBytes: decoderLayer + decoderScores },
     {
