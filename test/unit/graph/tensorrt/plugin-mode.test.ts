@@ -4,6 +4,7 @@ import { type ModelDescription, weightsRoot } from '#graph/index.js';
 import { ELEMENT_TYPES, FIELDS, Message, readModel } from '#graph/onnx.js';
 import { MessageWriter, ProtobufError } from '#graph/protobuf.js';
 import {
+  bfloat16ToFloat32,
   DEFAULT_LOWERING,
   INT4_MATMUL,
   type LoweredModelFiles,
@@ -91,6 +92,14 @@ test('types and shapes of the inputs are those of the checkpoint', () => {
   const name = 'language_model.model.layers.0.mlp.down_proj';
   expect(types.get(`${name}.weight_packed`)).toEqual({ type: ELEMENT_TYPES.int32, sizes: [64, 16] });
   expect(types.get(`${name}.weight_scale`)).toEqual({ type: ELEMENT_TYPES.float16, sizes: [64, 4] });
+});
+
+test('a graph without bfloat16 is not changed by taking it out; one with it has none left', () => {
+  const { decoder, vision } = lowered.graphs;
+  expect(Buffer.from(bfloat16ToFloat32(decoder)).equals(decoder)).toBe(true);
+  const float = bfloat16ToFloat32(vision);
+  expect(Buffer.from(float).equals(vision)).toBe(false);
+  expect(Buffer.from(bfloat16ToFloat32(float)).equals(float)).toBe(true);
 });
 
 test('doing it again changes nothing', () => {
