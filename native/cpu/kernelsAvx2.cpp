@@ -99,6 +99,9 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
   }
 }
 
+/** Bytes ahead of the read position that are asked for; hides the latency that the hardware prefetcher leaves. */
+constexpr int kPrefetchBytes = 4096;
+
 SCENEBUS_INLINE __m256i inputs(const std::int8_t* x, int line) {
   std::int32_t four;
   __builtin_memcpy(&four, x + line * 4, sizeof(four));
@@ -157,6 +160,10 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
       for (int t = 0; t < kTokens; ++t)
         groupTotals[t] = _mm256_setzero_ps();
       for (int b = 0; b < blocksPerScale; ++b, blockWeights += kBlockBytes, blockInputs += width * kBlockColumns) {
+        // The first of the two passes over a line fetches for both; more rows wait for arithmetic instead.
+        if (kTokens == 1 && half == 0)
+          for (int line = 0; line < kBlockBytes; line += 64)
+            _mm_prefetch(reinterpret_cast<const char*>(blockWeights) + kPrefetchBytes + line, _MM_HINT_T0);
         __m256i weights[8];
         if constexpr (kBits == 4) {
 #pragma GCC unroll 4
