@@ -1,6 +1,8 @@
-"""Writes the checkpoint folder from a file that training saved.
+"""Writes the checkpoint folder from what training saved.
 
-    export.py SAVED.pt [--out FOLDER]
+    export.py STAGE... [--out FOLDER]
+
+A stage is a file that training saved or an exported folder; of several, the weights are averaged.
 
 Everything a loader of published Mllama folders reads: bf16 weights under the published names,
 config, tokenizer, chat template, processor and generation settings, and scenebus.json with the
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from configuration import BOS, EOS, PAD, generation_config, processor_config
+from configuration import BOS, EOS, PAD, generation_config, model_config, processor_config
 from model import Mllama
 from tokenizer import IMAGE, Tokenizer
 from weights import load_published, published, read_safetensors, write_safetensors
@@ -60,21 +62,34 @@ def export(model, out, tokenizer):
     return sum(t.numel() for t in tensors.values())
 
 
+def average(stages):
+    """The model whose weights are the mean of the stages' weights, each rounded to bf16 as exported."""
+    total = {}
+    for stage in stages:
+        model = Mllama(model_config())
+        if stage.is_dir():
+            load_published(model, read_safetensors(stage / "model.safetensors"))
+        else:
+            model.load_state_dict(torch.load(stage)["model"])
+        for name, p in model.state_dict().items():
+            total[name] = total.get(name, 0) + p.bfloat16().float() / len(stages)
+    model.load_state_dict(total)
+    return model
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("saved", type=Path)
+    p.add_argument("stages", type=Path, nargs="+")
     p.add_argument("--out", type=Path, default=CHECKPOINT)
     args = p.parse_args()
-    saved = torch.load(args.saved)
     tokenizer = Tokenizer.load(CHECKPOINT / "tokenizer.json")
-    model = Mllama(saved["config"])
-    model.load_state_dict(saved["model"])
+    model = average(args.stages)
     count = export(model, args.out, tokenizer)
-    again = Mllama(saved["config"])
+    again = Mllama(model.config)
     load_published(again, read_safetensors(args.out / "model.safetensors"))     # names and shapes are complete
     if args.out != CHECKPOINT:
         shutil.copyfile(CHECKPOINT / "tokenizer.json", args.out / "tokenizer.json")
-    print(f"{count} parameters after {saved['images']} pictures -> {args.out}")
+    print(f"{count} parameters -> {args.out}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch.multiprocessing as mp
 from configuration import model_config
 from dataset import FIELDS, worker
 from heads import DenseHeads
-from initialise import initialise, keep_unused_slots_zero
+from initialise import initialise
 from losses import Losses
 from model import Mllama
 from optimiser import Layout, Optimiser, Shared
