@@ -135,6 +135,6 @@ describe('loadModel', () => {
   });
 
   it('refuses an unknown backend', async () => {
-    await expect(load({ backend: 'tensorrt' as 'onnx' })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    await expect(load({ backend: 'quantum' as 'onnx' })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
   });
 });
