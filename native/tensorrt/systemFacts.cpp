@@ -2,9 +2,9 @@
 
 #include <sys/statvfs.h>
 
+#include <cstdio>
 #include <fstream>
 #include <limits>
-#include <regex>
 
 namespace scenebus::tensorrt {
 namespace {
@@ -20,18 +20,18 @@ std::string firstLine(const std::string& path) {
 
 std::string l4tRelease(const std::string& root) {
   // "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, …"
-  static const std::regex pattern("R(\\d+) \\(release\\), REVISION: ([\\d.]+)");
+  int major = 0, minor = 0, patch = 0;
   const std::string line = firstLine(root + "/etc/nv_tegra_release");
-  std::smatch found;
-  return std::regex_search(line, found, pattern) ? "R" + found[1].str() + "." + found[2].str() : "";
+  if (std::sscanf(line.c_str(), "# R%d (release), REVISION: %d.%d", &major, &minor, &patch) != 3)
+    return "";
+  return "R" + std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
 }
 
 std::string powerMode(const std::string& root) {
   // "pmode:0000", or "pmode:0000 fmode:fanNull" on some boards
-  static const std::regex pattern("pmode:0*(\\d+)");
+  int mode = 0;
   const std::string line = firstLine(root + "/var/lib/nvpmodel/status");
-  std::smatch found;
-  return std::regex_search(line, found, pattern) ? found[1].str() : "";
+  return std::sscanf(line.c_str(), "pmode:%d", &mode) == 1 ? std::to_string(mode) : "";
 }
 
 std::uint64_t availableMemoryBytes(const std::string& root) {
