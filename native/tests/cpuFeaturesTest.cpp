@@ -5,6 +5,11 @@ using namespace scenebus::cpu;
 
 TEST_CASE("features: the scalar set is always available and the best set is an available one") {
   const auto sets = availableInstructionSets();
+  // A log should tell what the kernels were tested with.
+  std::printf("instruction sets:");
+  for (const auto set : sets)
+    std::printf(" %s", instructionSetName(set).data());
+  std::printf("\n");
   CHECK(!sets.empty() && sets.front() == InstructionSet::kScalar);
   CHECK(sets.back() == bestInstructionSet());
 }
