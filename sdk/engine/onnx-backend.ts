@@ -2,6 +2,7 @@
  * What the worker thread computes: vision tower, cross keys and values, decoder steps, on ONNX Runtime. Calls must come
  * one after another, so that what one of them uses is never released under it.
  */
+import path from 'node:path';
 import { selfAttentionLayers, visionGeometry } from '#graph/index.js';
 import { SdkError } from '../core/errors.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from './cross-attention.js';
@@ -204,19 +205,38 @@ export class OnnxBackend {
   async #session(name: GraphName): Promise<Session> {
     const open = this.#sessions.get(name);
     if (open !== undefined) return open;
+    const session = await this.#gate.pass(() => this.#create(name));
+    this.#sessions.set(name, session);
+    return session;
+  }
+
+  #create(name: GraphName): Promise<Session> {
+    const { graphs, sessions, threads, weightsRoot } = this.#config;
     const options = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
       executionMode: 'sequential',
-      intraOpNumThreads: this.#config.threads,
+      intraOpNumThreads: threads,
       interOpNumThreads: 1,
       logSeverityLevel: 4, // errors come as exceptions; standard error is not ours
-      extra: { session: { model_external_initializers_file_folder_path: this.#config.weightsRoot } },
     } as const;
-    const graph = this.#config.graphs[name];
-    const session = await this.#gate.pass(() => this.#ort.InferenceSession.create(graph, options));
-    this.#sessions.set(name, session);
-    return session;
+    const graph = { model_external_initializers_file_folder_path: weightsRoot };
+    if (sessions === undefined) {
+      return this.#ort.InferenceSession.create(graphs[name], { ...options, extra: { session: graph } });
+    }
+    const file = path.join(sessions.directory, `${name}.onnx`);
+    if (sessions.use === 'read') {
+      // Optimised and packed already: the weights are mapped from the file beside it.
+      return this.#ort.InferenceSession.create(file, { ...options, graphOptimizationLevel: 'disabled' });
+    }
+    const written = {
+      ...graph,
+      optimized_model_external_initializers_file_name: `${name}.weights`,
+      optimized_model_external_initializers_min_size_in_bytes: '1024',
+      save_external_prepacked_constant_initializers: '1',
+    };
+    const extra = { session: written };
+    return this.#ort.InferenceSession.create(graphs[name], { ...options, optimizedModelFilePath: file, extra });
   }
 
   #report(done: number, total: number): void {

@@ -30,6 +30,14 @@ export interface OpenRequest {
   readonly separateTextDecoder: boolean;
   /** Send intermediate tensors, of instrumented graphs. */
   readonly trace: boolean;
+  /** Optimised graphs with weights as the kernels take them. Default: graphs are optimised at every start. */
+  readonly sessions?: KeptSessions | undefined;
+}
+
+export interface KeptSessions {
+  readonly directory: string;
+  /** `write`: makes the files in the empty directory; `read`: opens them instead of `graphs`. */
+  readonly use: 'write' | 'read';
 }
 
 export interface EncodeImageRequest {

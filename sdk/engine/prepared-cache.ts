@@ -1,10 +1,11 @@
 /**
- * Files made from a checkpoint and kept: `<cache>/<kind>/<key>/…` with `prepared.json`, which holds a hash of each.
- * An entry appears whole (a rename) and is built again when anything about it is damaged. A lock file keeps two
- * processes from building the same; it only saves work, since the rename alone decides whose entry stays.
+ * Files made from a checkpoint and kept: `<cache>/<kind>/<key>/…` with `prepared.json`, which holds a hash of each, or
+ * the size of each where they are too large to be read at every start. An entry appears whole (a rename) and is built
+ * again when anything about it is damaged. A lock file keeps two processes from building the same; it only saves work,
+ * since the rename alone decides whose entry stays.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -21,8 +22,10 @@ const LOCK_STALE_MS = 10 * 60_000;
 
 /** Entries of one kind that are kept; the longest unused go first. */
 const KEPT_ENTRIES = 16;
+const KEPT_FOLDERS = 2;
 
 const indexSchema = z.object({ key: z.string(), files: z.record(z.string(), z.string()) });
+const folderSchema = z.object({ key: z.string(), sizesBytes: z.record(z.string(), z.int()) });
 const lockSchema = z.object({ pid: z.int(), host: z.string() });
 
 export type PreparedFiles = Readonly<Record<string, Uint8Array>>;
@@ -62,10 +65,72 @@ export function preparedDirectory({ cacheDirectory, kind, key }: PreparedPlace):
 export async function preparedFiles(options: PrepareOptions, build: () => PreparedFiles): Promise<PreparedFiles> {
   const entry = preparedDirectory(options);
   const key = path.basename(entry);
-  const root = path.dirname(entry);
-  const kept = await readEntry(entry, key);
-  if (kept !== undefined) return kept;
+  const make = async () => {
+    const files = build();
+    const fill = async (draft: string) => {
+      for (const [name, bytes] of Object.entries(files)) await writeFile(path.join(draft, name), bytes);
+      return { key, files: Object.fromEntries(Object.entries(files).map(([name, bytes]) => [name, sha256(bytes)])) };
+    };
+    await writeEntry(entry, fill).catch((error) => warnUnwritable(options, path.dirname(entry), error));
+    await prune(path.dirname(entry), KEPT_ENTRIES).catch(() => {});
+    return files;
+  };
+  return once(options, { kept: () => readEntry(entry, key), make, unwritable: build });
+}
 
+export interface PrepareFolderOptions extends PrepareOptions {
+  /** Room that the files need, at least. */
+  readonly sizeBytes: number;
+}
+
+/**
+ * A folder of large files that `fill` writes into a draft. Only their sizes are checked when they are met again.
+ * undefined, with a warning: they cannot be kept, because there is no room or the cache cannot be written.
+ *
+ * @throws SdkError ERR_PREPARE_LOCKED as `preparedFiles`
+ * @throws whatever `fill` throws for another reason than the disk
+ */
+export async function preparedFolder(
+  options: PrepareFolderOptions,
+  fill: (draft: string) => Promise<void>,
+): Promise<string | undefined> {
+  const entry = preparedDirectory(options);
+  const key = path.basename(entry);
+  const root = path.dirname(entry);
+  const make = async () => {
+    try {
+      const { bavail, bsize } = await statfs(root);
+      if (bavail * bsize < options.sizeBytes) {
+        throw new Error(`${options.sizeBytes} bytes are needed, ${bavail * bsize} are free`);
+      }
+      await prune(root, KEPT_FOLDERS - 1).catch(() => {});
+      await writeEntry(entry, async (draft) => {
+        await fill(draft);
+        return { key, sizesBytes: await sizesIn(draft) };
+      });
+      return entry;
+    } catch (error) {
+      if (options.signal?.aborted === true || error instanceof SdkError) throw error;
+      return warnUnwritable(options, root, error);
+    }
+  };
+  return once(options, { kept: () => wholeFolder(entry, key), make, unwritable: () => undefined });
+}
+
+interface Steps<T> {
+  /** undefined: not there, or damaged. */
+  kept(): Promise<T | undefined>;
+  make(): Promise<T>;
+  /** When not even a lock can be written. */
+  unwritable(): T;
+}
+
+/** What is kept, or what is made now, by nobody else at the same time. */
+async function once<T>(options: PrepareOptions, { kept, make, unwritable }: Steps<T>): Promise<T> {
+  const found = await kept();
+  if (found !== undefined) return found;
+  const entry = preparedDirectory(options);
+  const root = path.dirname(entry);
   let lock: AsyncDisposable;
   try {
     await mkdir(root, { recursive: true });
@@ -73,21 +138,16 @@ export async function preparedFiles(options: PrepareOptions, build: () => Prepar
   } catch (error) {
     if (error instanceof SdkError || options.signal?.aborted === true) throw error;
     warnUnwritable(options, root, error);
-    return build();
+    return unwritable();
   }
   try {
-    const byAnother = await readEntry(entry, key);
-    if (byAnother !== undefined) return byAnother;
-    const files = build();
-    await writeEntry(entry, key, files).catch((error) => warnUnwritable(options, root, error));
-    await prune(root).catch(() => {});
-    return files;
+    return (await kept()) ?? (await make());
   } finally {
     await lock[Symbol.asyncDispose]();
   }
 }
 
-function warnUnwritable(options: PrepareOptions, root: string, error: unknown): void {
+function warnUnwritable(options: PrepareOptions, root: string, error: unknown): undefined {
   const reason = error instanceof Error ? error.message : String(error);
   const message = `Prepared files could not be kept in ${root} (${reason}); they are built at every start until it can be written.`;
   (options.logger ?? silentLogger).log('warn', message);
@@ -111,16 +171,34 @@ async function readEntry(entry: string, key: string): Promise<PreparedFiles | un
   }
 }
 
-async function writeEntry(entry: string, key: string, files: PreparedFiles): Promise<void> {
+async function wholeFolder(entry: string, key: string): Promise<string | undefined> {
+  try {
+    const index = folderSchema.parse(JSON.parse(await readFile(path.join(entry, INDEX_FILE), 'utf8')));
+    if (index.key !== key) return undefined;
+    for (const [name, sizeBytes] of Object.entries(index.sizesBytes)) {
+      if ((await stat(path.join(entry, path.basename(name)))).size !== sizeBytes) return undefined;
+    }
+    await utimes(entry, new Date(), new Date()).catch(() => {});
+    return entry;
+  } catch {
+    return undefined;
+  }
+}
+
+async function sizesIn(directory: string): Promise<Record<string, number>> {
+  const sizes = (await readdir(directory)).map(
+    async (name) => [name, (await stat(path.join(directory, name))).size] as const,
+  );
+  return Object.fromEntries(await Promise.all(sizes));
+}
+
+/** `fill` writes into a draft and returns the content of the index. */
+async function writeEntry(entry: string, fill: (draft: string) => Promise<object>): Promise<void> {
   const draft = `${entry}.${randomUUID()}.tmp`;
   try {
     await mkdir(draft, { recursive: true });
-    const hashes: Record<string, string> = {};
-    for (const [name, bytes] of Object.entries(files)) {
-      hashes[name] = sha256(bytes);
-      await writeFile(path.join(draft, name), bytes);
-    }
-    await writeFile(path.join(draft, INDEX_FILE), `${JSON.stringify({ key, files: hashes }, null, 2)}\n`);
+    const index = await fill(draft);
+    await writeFile(path.join(draft, INDEX_FILE), `${JSON.stringify(index, null, 2)}\n`);
     await rm(entry, { recursive: true, force: true }); // a damaged one
     await rename(draft, entry);
   } finally {
@@ -129,13 +207,13 @@ async function writeEntry(entry: string, key: string, files: PreparedFiles): Pro
 }
 
 /** Removes what has long not been used, and drafts of processes that ended in the middle. Readers hold no files. */
-async function prune(root: string): Promise<void> {
+async function prune(root: string, keptEntries: number): Promise<void> {
   const items = await Promise.all(
     (await readdir(root)).map(async (name) => ({ name, usedMs: (await stat(path.join(root, name))).mtimeMs })),
   );
   const entries = items.filter(({ name }) => /^[0-9a-f]{32}$/.test(name)).sort((a, b) => b.usedMs - a.usedMs);
   const drafts = items.filter(({ name, usedMs }) => name.endsWith('.tmp') && Date.now() - usedMs > LOCK_STALE_MS);
-  for (const { name } of [...entries.slice(KEPT_ENTRIES), ...drafts]) {
+  for (const { name } of [...entries.slice(keptEntries), ...drafts]) {
     await rm(path.join(root, name), { recursive: true, force: true });
   }
 }

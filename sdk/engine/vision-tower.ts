@@ -6,37 +6,54 @@ import type { OnProgress } from '../core/logger.js';
 import type { Numerics, ProcessedImage } from './engine.js';
 import { prepareGraphs } from './onnx-prepare.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
-import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
+import type { EngineCheckpoint } from './options.js';
 import { mergeableFrom } from './tile-tables.js';
+import { discardVisionSession, type KeepSessionOptions, keptVisionSession } from './vision-session.js';
 import { WorkerChannel } from './worker-channel.js';
 
-export interface VisionTowerOptions extends OpenEngineOptions {
+export interface VisionTowerOptions extends KeepSessionOptions {
   readonly numerics: Numerics;
   readonly contextLength: number;
   readonly threads: number;
 }
 
-/** @throws SdkError as `openOnnxEngine` does. */
+/**
+ * The session of a large tower is kept as a file at the first start and mapped from it afterwards.
+ *
+ * @throws SdkError as `openOnnxEngine` does.
+ */
 export async function openVisionTower(checkpoint: EngineCheckpoint, options: VisionTowerOptions): Promise<VisionTower> {
   const prepared = await prepareGraphs(checkpoint, { ...options, accuracyLevel: 4, instrument: false });
   const { architecture, tensors } = checkpoint.model;
   const empty = new Uint8Array();
-  const tower = new VisionTower(
-    {
-      graphs: { ...prepared.graphs, 'cross-kv': empty, decoder: empty, 'decoder-text': empty },
-      weightsRoot: prepared.weightsRoot,
-      parts: 'vision',
-      architecture,
-      embedding: tensors.get('language_model.model.embed_tokens.weight')!,
-      numerics: options.numerics,
-      mergeableFrom: mergeableFrom(checkpoint.model, options.vision),
-      contextLength: options.contextLength,
-      threads: options.threads,
-      separateTextDecoder: false,
-      trace: false,
-    },
-    options.onProgress,
-  );
+  const request: OpenRequest = {
+    graphs: { ...prepared.graphs, 'cross-kv': empty, decoder: empty, 'decoder-text': empty },
+    weightsRoot: prepared.weightsRoot,
+    parts: 'vision',
+    architecture,
+    embedding: tensors.get('language_model.model.embed_tokens.weight')!,
+    numerics: options.numerics,
+    mergeableFrom: mergeableFrom(checkpoint.model, options.vision),
+    contextLength: options.contextLength,
+    threads: options.threads,
+    separateTextDecoder: false,
+    trace: false,
+  };
+  const sessions = await keptVisionSession(checkpoint, prepared.graphs.vision, options, async (draft) => {
+    // In a thread of its own, whose memory is given back before the file is opened.
+    await (await started({ ...request, sessions: draft }))[Symbol.asyncDispose]();
+  });
+  if (sessions === undefined) return started(request, options.onProgress);
+  try {
+    return await started({ ...request, sessions }, options.onProgress);
+  } catch (error) {
+    await discardVisionSession(sessions, error, options);
+    return started(request, options.onProgress);
+  }
+}
+
+async function started(request: OpenRequest, onProgress?: OnProgress): Promise<VisionTower> {
+  const tower = new VisionTower(request, onProgress);
   try {
     await tower.start();
   } catch (error) {

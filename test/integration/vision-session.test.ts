@@ -1,0 +1,104 @@
+/** The session of a large vision tower is kept as a file: the same features, and never in the way. */
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import type { Progress } from '#sdk/core/logger.js';
+import { openVisionTower, type VisionTowerOptions } from '#sdk/engine/vision-tower.js';
+import { syntheticImage } from '../support/tiny-images.js';
+import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
+
+const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-session-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const tinyA = path.join(GOLDEN, 'tiny-a');
+
+interface Opening {
+  readonly features: Float32Array;
+  readonly phases: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** One start of the tower, as a process makes it. */
+async function open(cache: string, more: Partial<VisionTowerOptions> = {}, directory = tinyA): Promise<Opening> {
+  const checkpoint = await openCheckpoint(directory);
+  const { vision } = checkpoint.model.architecture;
+  const phases: string[] = [];
+  const warnings: string[] = [];
+  await using tower = await openVisionTower(checkpoint, {
+    numerics: 'meta',
+    contextLength: 64,
+    threads: 1,
+    cacheDirectory: path.join(folder, cache),
+    keepVisionFromBytes: 0,
+    onProgress: ({ phase }: Progress) => phases.push(phase),
+    logger: { log: (level, message) => level === 'warn' && warnings.push(message) },
+    ...more,
+  });
+  const image = syntheticImage({ aspectRatioId: 2, numTiles: 2 }, 7, vision.tileSize, vision.maxNumTiles);
+  return { features: await tower.encode(image), phases, warnings };
+}
+
+const entries = (cache: string) => {
+  const root = path.join(folder, cache, 'onnx-session');
+  return readdirSync(root).map((name) => path.join(root, name));
+};
+const prepares = ({ phases }: Opening) => phases.includes('prepare vision tower');
+
+test('is written at the first start, opened at the next, and gives equal bits', async () => {
+  const plain = await open('plain', { keepVisionFromBytes: undefined });
+  expect(readdirSync(path.join(folder, 'plain'))).toEqual(['onnx']); // a small tower is not kept
+  const first = await open('kept');
+  const second = await open('kept');
+  expect([prepares(plain), prepares(first), prepares(second)]).toEqual([false, true, false]);
+  expect(first.features).toEqual(plain.features);
+  expect(second.features).toEqual(plain.features);
+  expect([...first.warnings, ...second.warnings]).toEqual([]);
+  const [entry, ...others] = entries('kept');
+  expect(others).toEqual([]);
+  expect(readdirSync(entry!).sort()).toEqual(['prepared.json', 'vision.onnx', 'vision.weights']);
+});
+
+test('is made for each checkpoint, and the two last used are kept', async () => {
+  for (const copy of [1, 2, 3]) {
+    const directory = path.join(folder, `copy-${copy}`);
+    cpSync(tinyA, directory, { recursive: true });
+    expect(prepares(await open('several', {}, directory))).toBe(true);
+  }
+  expect(entries('several')).toHaveLength(2);
+});
+
+test('is made anew when it was cut, and thrown away when it cannot be opened', async () => {
+  const whole = await open('damaged');
+  const [entry] = entries('damaged');
+  const weights = path.join(entry!, 'vision.weights');
+  const { size } = statSync(weights);
+  truncateSync(weights, size - 64);
+  const cut = await open('damaged');
+  expect(prepares(cut)).toBe(true);
+  expect(statSync(weights).size).toBe(size);
+
+  // Of the right size, but no graph any more.
+  const graph = path.join(entry!, 'vision.onnx');
+  writeFileSync(graph, Buffer.alloc(readFileSync(graph).length, 0xff));
+  const broken = await open('damaged');
+  expect(broken.warnings).toEqual([expect.stringMatching(/cannot be opened .* thrown away/)]);
+  expect(entries('damaged')).toEqual([]);
+  const again = await open('damaged');
+  expect(prepares(again)).toBe(true);
+  for (const { features } of [cut, broken, again]) expect(features).toEqual(whole.features);
+});
+
+test('costs a warning where the cache cannot be written', async () => {
+  const plain = await open('reference', { keepVisionFromBytes: undefined });
+  writeFileSync(path.join(folder, 'a-file'), '');
+  const opened = await open('a-file');
+  expect(opened.warnings).toEqual(expect.arrayContaining([expect.stringContaining('onnx-session')]));
+  expect(opened.features).toEqual(plain.features);
+});
+
+test('two processes at once make one', async () => {
+  const both = await Promise.all([open('shared'), open('shared')]);
+  expect(both.filter(prepares)).toHaveLength(1);
+  expect(both[0]!.features).toEqual(both[1]!.features);
+});
