@@ -86,6 +86,7 @@ export class LayerRunner {
         threads: runtime.threads,
         cacheDirectory: options.cacheDirectory,
         signal: options.signal,
+        widenAtRun: true, // 3.5 GB less with the tower of the 11B model
       });
       using embedding = new EmbeddingTable(model.tensors.get(EMBEDDING)!);
       for (const [index, scene] of scenes.entries()) {

@@ -211,7 +211,7 @@ export class OnnxBackend {
   }
 
   #create(name: GraphName): Promise<Session> {
-    const { graphs, sessions, threads, weightsRoot } = this.#config;
+    const { graphs, sessions, threads, weightsRoot, widenAtRun } = this.#config;
     const options = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
@@ -222,7 +222,8 @@ export class OnnxBackend {
     } as const;
     const graph = { model_external_initializers_file_folder_path: weightsRoot };
     if (sessions === undefined) {
-      return this.#ort.InferenceSession.create(graphs[name], { ...options, extra: { session: graph } });
+      const kept = widenAtRun === true && { optimization: { disable_specified_optimizers: 'ConstantFolding' } };
+      return this.#ort.InferenceSession.create(graphs[name], { ...options, extra: { session: graph, ...kept } });
     }
     const file = path.join(sessions.directory, `${name}.onnx`);
     if (sessions.use === 'read') {

@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- decode|prefill|verify|load …] [--shape 1b|8b|11b] [--group 32|64|128] [--rounds N] [--json FILE]
- *     [--without own|onnx|llama …]`
+ *     [--without own|onnx|llama …] [--tokens N …]`
  * `npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]`
  * `npm run bench -- scene-stream …` (see scene-stream.ts)
  * `npm run bench -- kernels [--emulate]`: the CUDA kernels, tested and measured on this machine's GPU
@@ -47,6 +47,7 @@ const { values, positionals } = parseArgs({
     layers: { type: 'string', default: '2' },
     tiles: { type: 'string', default: '1' },
     without: { type: 'string', multiple: true, default: [] },
+    tokens: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
   },
 });
@@ -87,7 +88,8 @@ async function textDecoder(benchmarks: readonly string[]): Promise<void> {
   const shape = values.shape as ShapeName;
   const groupSize = Number(values.group);
   const { without } = values;
-  const options = { directory, shape, groupSize, rounds, threads, without, cacheDirectory: directory };
+  const tokens = values.tokens.map(Number);
+  const options = { directory, shape, groupSize, rounds, threads, without, tokens, cacheDirectory: directory };
   const probe = startBandwidthProbe(threads);
   const results = await benchText(benchmarks, { ...options, contextLength: Number(values.context), probe });
   probe.close();

@@ -14,6 +14,8 @@ export interface TextBenchOptions extends ContenderOptions {
   readonly rounds: number;
   /** Of `own`, `onnx`, `llama`. */
   readonly without: readonly string[];
+  /** Only benchmarks of so many tokens; empty: all. */
+  readonly tokens: readonly number[];
   readonly probe: BandwidthProbe;
 }
 
@@ -59,6 +61,7 @@ export async function benchText(names: readonly string[], options: TextBenchOpti
   };
   for (const benchmark of names.flatMap((name) => BENCHMARKS[name] ?? [])) {
     if (benchmark.context + benchmark.tokens > options.contextLength) continue;
+    if (options.tokens.length > 0 && !options.tokens.includes(benchmark.tokens)) continue;
     add(await measure(benchmark, work), benchmark.tokens);
   }
   for (const { contender } of contenders) await contender.close();
