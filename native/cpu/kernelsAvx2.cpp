@@ -102,109 +102,178 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
 /** Bytes ahead of the read position that are asked for; hides the latency that the hardware prefetcher leaves. */
 constexpr int kPrefetchBytes = 4096;
 
+SCENEBUS_INLINE void prefetchBlock(const std::uint8_t* block, int sizeBytes) {
+  for (int line = 0; line < sizeBytes; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(block) + kPrefetchBytes + line, _MM_HINT_T0);
+}
+
 SCENEBUS_INLINE __m256i inputs(const std::int8_t* x, int line) {
   std::int32_t four;
   __builtin_memcpy(&four, x + line * 4, sizeof(four));
   return _mm256_set1_epi32(four);
 }
 
-/** Sums of one block for 8 rows (half a line), biases not yet added. */
-template <int kBits>
-SCENEBUS_INLINE __m256i blockSums(const __m256i* weights, const std::int8_t* x) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  if constexpr (kBits == 4) {
-    // 8 steps of two products up to 15 · 127 stay below 2^15, so one widening at the end is enough.
-    __m256i sums = _mm256_maddubs_epi16(weights[0], inputs(x, 0));
-#pragma GCC unroll 7
-    for (int line = 1; line < 8; ++line)
-      sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights[line], inputs(x, line)));
-    return _mm256_madd_epi16(sums, ones);
-  } else {
-    // Signed times signed: |w| · (x with the sign of w). |w| ≤ 128, |x| ≤ 127: two products fit into 16 bits.
-    __m256i sums = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int line = 0; line < 8; ++line) {
-      const __m256i products =
-          _mm256_maddubs_epi16(_mm256_abs_epi8(weights[line]), _mm256_sign_epi8(inputs(x, line), weights[line]));
-      sums = _mm256_add_epi32(sums, _mm256_madd_epi16(products, ones));
-    }
-    return sums;
+/** Keeps the compiler from summing in another order, for which it would move a third of all sums out of registers. */
+SCENEBUS_INLINE __m256i pinned(__m256i v) {
+  asm("" : "+x"(v));
+  return v;
+}
+
+/** Where a tile of activations begins, and what is known of the packed rows beside it. */
+struct Tile {
+  SCENEBUS_FORCE_INLINE Tile(const PackedMatrix& m, int group, const QuantizedRows& x, int row)
+      : blocks(m.blocks()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
+        weights(m.values + group * m.groupValueBytes()), weightScales(m.scales + group * m.groupScaleCount()),
+        values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
+        biases(x.biases + x.firstBlock(row)) {}
+
+  const int blocks, blocksPerScale;
+  const std::ptrdiff_t width;
+  const std::uint8_t* weights;
+  const std::uint16_t* weightScales;
+  const std::int8_t* values;
+  const float* scales;
+  const std::int32_t* biases;
+
+  SCENEBUS_FORCE_INLINE void advance(int blockBytes) {
+    weights += blockBytes;
+    values += width * kBlockColumns;
+    scales += width;
+    biases += width;
   }
+};
+
+template <int kTokens>
+using Totals = __m256[2][kTokens];
+
+template <int kTokens>
+SCENEBUS_INLINE void clear(Totals<kTokens>& totals) {
+  for (auto& half : totals)
+    for (auto& total : half)
+      total = _mm256_setzero_ps();
+}
+
+/** `totals += groupTotals · weightScales` */
+template <int kTokens>
+SCENEBUS_INLINE void addScaled(Totals<kTokens>& totals, const Totals<kTokens>& groupTotals, const std::uint16_t* scales) {
+  for (int half = 0; half < 2; ++half)
+    for (int t = 0; t < kTokens; ++t)
+      totals[half][t] = _mm256_fmadd_ps(groupTotals[half][t], SimdAvx2::loadF16(scales + half * 8), totals[half][t]);
+}
+
+template <int kTokens>
+SCENEBUS_INLINE void store(const Totals<kTokens>& totals, const PackedMatrix& m, int group, float* y,
+                           std::ptrdiff_t stride) {
+  const int begin = group * kGroupRows;
+  const int rows = m.rows - begin < kGroupRows ? m.rows - begin : kGroupRows;
+  for (int t = 0; t < kTokens; ++t) {
+    float out[kGroupRows];
+    for (int half = 0; half < 2; ++half)
+      _mm256_storeu_ps(out + half * 8,
+                       _mm256_mul_ps(totals[half][t], _mm256_loadu_ps(m.rowFactors + begin + half * 8)));
+    for (int lane = 0; lane < rows; ++lane)
+      y[t * stride + begin + lane] = out[lane];
+  }
+}
+
+/** 4 bits: 4 inputs of 16 rows at a time, so that an input is read once for 16 rows and all sums stay in registers. */
+template <int kTokens>
+SCENEBUS_INLINE void productTileInt4(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
+                                     std::ptrdiff_t stride) {
+  constexpr int kBlockBytes = 256;
+  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  Tile tile(m, group, x, row);
+  Totals<kTokens> totals, groupTotals;
+  clear<kTokens>(totals);
+  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
+    clear<kTokens>(groupTotals);
+    for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
+      prefetchBlock(tile.weights, kBlockBytes);
+      // 8 steps of two products up to 15 · 127 stay below 2^15, so one widening at the end is enough.
+      __m256i sums[2][kTokens];
+#pragma GCC unroll 4
+      for (int line = 0; line < 4; ++line) {
+        const auto* at = reinterpret_cast<const __m256i*>(tile.weights + line * 64);
+        const __m256i both[2] = {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
+#pragma GCC unroll 2
+        for (int upper = 0; upper < 2; ++upper) {
+          __m256i weights[2];
+          for (int half = 0; half < 2; ++half)
+            weights[half] = _mm256_and_si256(upper == 0 ? both[half] : _mm256_srli_epi16(both[half], 4), nibble);
+#pragma GCC unroll 4
+          for (int t = 0; t < kTokens; ++t) {
+            const __m256i in = inputs(tile.values + t * kBlockColumns, line + upper * 4);
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; ++half) {
+              const __m256i products = _mm256_maddubs_epi16(weights[half], in);
+              const bool first = line == 0 && upper == 0;
+              sums[half][t] = first ? products : pinned(_mm256_add_epi16(sums[half][t], products));
+            }
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i bias = _mm256_set1_epi32(tile.biases[t]);
+        const __m256 scale = _mm256_set1_ps(tile.scales[t]);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          const __m256i wide = _mm256_add_epi32(_mm256_madd_epi16(sums[half][t], ones), bias);
+          groupTotals[half][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), scale, groupTotals[half][t]);
+        }
+      }
+    }
+    addScaled<kTokens>(totals, groupTotals, tile.weightScales);
+  }
+  store<kTokens>(totals, m, group, y + row * stride, stride);
+}
+
+/** Signed times signed: |w| · (x with the sign of w). |w| ≤ 128, |x| ≤ 127: two products fit into 16 bits. */
+SCENEBUS_INLINE __m256i signedBlockSums(const std::uint8_t* weights, const std::int8_t* x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sums = _mm256_setzero_si256();
+#pragma GCC unroll 8
+  for (int line = 0; line < 8; ++line) {
+    const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + line * 64));
+    const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(inputs(x, line), w));
+    sums = pinned(_mm256_add_epi32(sums, _mm256_madd_epi16(products, ones)));
+  }
+  return sums;
+}
+
+/** 8 bits: the weights of a block fill more than the registers; they are read again for every token. */
+template <int kTokens>
+SCENEBUS_INLINE void productTileInt8(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
+                                     std::ptrdiff_t stride) {
+  constexpr int kBlockBytes = 512;
+  Tile tile(m, group, x, row);
+  Totals<kTokens> totals, groupTotals;
+  clear<kTokens>(totals);
+  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
+    clear<kTokens>(groupTotals);
+    for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
+      prefetchBlock(tile.weights, kBlockBytes);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half)
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; ++t) {
+          const __m256i sums = signedBlockSums(tile.weights + half * 32, tile.values + t * kBlockColumns);
+          groupTotals[half][t] =
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(tile.scales[t]), groupTotals[half][t]);
+        }
+    }
+    addScaled<kTokens>(totals, groupTotals, tile.weightScales);
+  }
+  store<kTokens>(totals, m, group, y + row * stride, stride);
 }
 
 template <int kBits, int kTokens>
 SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
-  const int blocks = m.blocks();
-  const int blocksPerScale = m.groupSize / kBlockColumns;
-  constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  const std::uint8_t* w = m.values + group * m.groupValueBytes();
-  const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
-  const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
-  const std::int8_t* xs = x.values + first * kBlockColumns;
-  const float* xScales = x.scales + first;
-  const std::int32_t* xBiases = x.biases + first;
-  const __m256i nibble = _mm256_set1_epi8(15);
-
-  __m256 totals[2][kTokens];
-  for (int half = 0; half < 2; ++half)
-    for (int t = 0; t < kTokens; ++t)
-      totals[half][t] = _mm256_setzero_ps();
-  for (int begin = 0; begin < blocks; begin += blocksPerScale, scale += kGroupRows) {
-    // One half after the other: 8 weights and 4 sums are what 16 registers hold.
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const std::uint8_t* blockWeights = w + half * 32;
-      const std::int8_t* blockInputs = xs;
-      __m256 groupTotals[kTokens];
-      for (int t = 0; t < kTokens; ++t)
-        groupTotals[t] = _mm256_setzero_ps();
-      for (int b = 0; b < blocksPerScale; ++b, blockWeights += kBlockBytes, blockInputs += width * kBlockColumns) {
-        // The first of the two passes over a line fetches for both; more rows wait for arithmetic instead.
-        if (kTokens == 1 && half == 0)
-          for (int line = 0; line < kBlockBytes; line += 64)
-            _mm_prefetch(reinterpret_cast<const char*>(blockWeights) + kPrefetchBytes + line, _MM_HINT_T0);
-        __m256i weights[8];
-        if constexpr (kBits == 4) {
-#pragma GCC unroll 4
-          for (int line = 0; line < 4; ++line) {
-            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(blockWeights + line * 64));
-            weights[line] = _mm256_and_si256(both, nibble);
-            weights[line + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
-          }
-        } else {
-#pragma GCC unroll 8
-          for (int line = 0; line < 8; ++line)
-            weights[line] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(blockWeights + line * 64));
-        }
-#pragma GCC unroll 4
-        for (int t = 0; t < kTokens; ++t) {
-          __m256i sums = blockSums<kBits>(weights, blockInputs + t * kBlockColumns);
-          if constexpr (kBits == 4)
-            sums = _mm256_add_epi32(sums, _mm256_set1_epi32(xBiases[b * width + t]));
-          groupTotals[t] =
-              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(xScales[b * width + t]), groupTotals[t]);
-        }
-      }
-      const __m256 scales = SimdAvx2::loadF16(scale + half * 8);
-      for (int t = 0; t < kTokens; ++t)
-        totals[half][t] = _mm256_fmadd_ps(groupTotals[t], scales, totals[half][t]);
-    }
-    w += static_cast<std::ptrdiff_t>(blocksPerScale) * kBlockBytes;
-    xs += blocksPerScale * width * kBlockColumns;
-    xScales += blocksPerScale * width;
-    xBiases += blocksPerScale * width;
-  }
-  const int rows = m.rows - group * kGroupRows < kGroupRows ? m.rows - group * kGroupRows : kGroupRows;
-  for (int t = 0; t < kTokens; ++t) {
-    float out[kGroupRows];
-    for (int half = 0; half < 2; ++half)
-      _mm256_storeu_ps(out + half * 8, _mm256_mul_ps(totals[half][t], _mm256_loadu_ps(m.rowFactors +
-                                                                                       group * kGroupRows + half * 8)));
-    float* to = y + (row + t) * stride + group * kGroupRows;
-    for (int lane = 0; lane < rows; ++lane)
-      to[lane] = out[lane];
-  }
+  if constexpr (kBits == 4)
+    productTileInt4<kTokens>(m, group, x, row, y, stride);
+  else
+    productTileInt8<kTokens>(m, group, x, row, y, stride);
 }
 
 template <int kBits>
