@@ -1,14 +1,6 @@
 /**
- * `npm run bench [-- decode|prefill|verify|load …] [--shape 1b|8b|11b] [--group 32|64|128] [--rounds N] [--json FILE]
- *     [--without own|onnx|llama …] [--tokens N …]`
- * `npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]`
- * `npm run bench -- scene-stream …` (see scene-stream.ts)
- * `npm run bench -- kernels [--emulate]`: the CUDA kernels, tested and measured on this machine's GPU
- * `npm run bench -- capture [address] [seconds]` (see capture-cost.ts)
- *
- * The cpu engine against ONNX Runtime and llama.cpp on random weights of a published shape, in turn in one process tree.
- * `--shape 11b`: the whole model with one image, loads and memory included. `vision`: the vision tower with and without
- * merged copies. Weights and prepared files stay in `.scenebus/bench` (8b: 15 GB, 11b: 14 GB).
+ * Benchmarks; `--help` says which. The cpu engine against ONNX Runtime and llama.cpp on random weights of a published
+ * shape does the same work in turn in one process tree.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -24,6 +16,29 @@ import { benchText } from './text.js';
 import { benchVision } from './vision.js';
 import { benchWholeModel } from './whole-model.js';
 
+const USAGE = `npm run bench -- [decode] [prefill] [verify] [load] [--shape 1b|8b|11b] [options]
+    the cpu engine against ONNX Runtime and llama.cpp; 11b: the whole model with one image, loads and memory
+npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]
+    the vision tower of the 11B model, with and without merged copies
+npm run bench -- scene-stream …                      see test/bench/scene-stream.ts
+npm run bench -- kernels [--emulate]                 the CUDA kernels, tested and measured on this machine's GPU
+npm run bench -- capture [address] [seconds]         see test/bench/capture-cost.ts
+
+options:
+  --group 32|64|128   weights that share a scale (128)
+  --rounds N          every contender in turn, so often (3)
+  --tokens N          of decode, prefill and verify only those with so many tokens; may be repeated
+  --without NAME      leave out own, onnx or llama; may be repeated
+  --context N         tokens that caches have room for (4224); benchmarks that need more are left out
+  --threads N         (physical cores)
+  --json FILE         results (.scenebus/bench/results-….json)
+
+Weights and prepared files stay in .scenebus/bench (8b: 15 GB, 11b: 17 GB).`;
+
+if (['--help', '-h'].includes(process.argv[2] ?? '')) {
+  console.log(USAGE);
+  process.exit();
+}
 if (process.argv[2] === 'scene-stream') {
   await runSceneStream(process.argv.slice(3));
   process.exit();
