@@ -2,8 +2,15 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { SdkError } from '#sdk/core/errors.js';
 import type { Logger } from '#sdk/core/logger.js';
-import { defaultCacheDirectory, type PrepareOptions, preparedFiles } from '#sdk/engine/prepared-cache.js';
+import {
+  defaultCacheDirectory,
+  type PrepareFolderOptions,
+  type PrepareOptions,
+  preparedFiles,
+  preparedFolder,
+} from '#sdk/engine/prepared-cache.js';
 import { temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 
 function cacheIn(directory: string, more: Partial<PrepareOptions> = {}) {
@@ -184,4 +191,68 @@ test('the index says what lies beside it', async () => {
   const index = JSON.parse(readFileSync(path.join(cache.entry(), 'prepared.json'), 'utf8'));
   expect(index.key).toBe(path.basename(cache.entry()));
   expect(Object.keys(index.files)).toEqual(['a.bin', 'b.bin']);
+});
+
+describe('folders of large files', () => {
+  function folderIn(directory: string) {
+    const warnings: string[] = [];
+    const logger: Logger = { log: (_, message) => warnings.push(message) };
+    const root = path.join(directory, 'large');
+    const prepare = (fill: (draft: string) => void, more: Partial<PrepareFolderOptions> = {}) => {
+      const options = { cacheDirectory: directory, kind: 'large', key: ['model'], sizeBytes: 1, logger, ...more };
+      return preparedFolder(options, async (draft) => fill(draft));
+    };
+    return { prepare, warnings, root };
+  }
+  const write = (content: string) => (draft: string) => writeFileSync(path.join(draft, 'weights.bin'), content);
+
+  test('are filled once, and again when a size is not what it was', async () => {
+    const { prepare, warnings } = folderIn(temporaryFolder());
+    const entry = (await prepare(write('first')))!;
+    const file = path.join(entry, 'weights.bin');
+    expect(await prepare(write('second'))).toBe(entry);
+    expect(readFileSync(file, 'utf8')).toBe('first');
+    writeFileSync(file, 'firs');
+    expect(await prepare(write('third'))).toBe(entry);
+    expect(readFileSync(file, 'utf8')).toBe('third');
+    expect(warnings).toEqual([]);
+  });
+
+  test('are not begun without room for them', async () => {
+    const { prepare, warnings, root } = folderIn(temporaryFolder());
+    const filled = prepare(() => expect.unreachable(), { sizeBytes: 2 ** 50 });
+    expect(await filled).toBeUndefined();
+    expect(warnings).toEqual([expect.stringMatching(/1125899906842624 bytes are needed, \d+ are free/)]);
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test('leave nothing behind when the disk fails in the middle', async () => {
+    const { prepare, warnings, root } = folderIn(temporaryFolder());
+    const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    const filled = prepare((draft) => {
+      write('half')(draft);
+      throw full;
+    });
+    expect(await filled).toBeUndefined();
+    expect(warnings).toEqual([expect.stringContaining('no space left on device')]);
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test('pass on what went wrong for another reason, and an abort', async () => {
+    const { prepare, root } = folderIn(temporaryFolder());
+    const error = new SdkError('ERR_ENGINE_FAILED', 'the graph is wrong');
+    const fails = (thrown: unknown, signal?: AbortSignal) =>
+      prepare(
+        () => {
+          throw thrown;
+        },
+        { signal },
+      );
+    await expect(fails(error)).rejects.toBe(error);
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    controller.abort(reason);
+    await expect(fails(reason, controller.signal)).rejects.toBe(reason);
+    expect(readdirSync(root)).toEqual([]);
+  });
 });
