@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "demo-model" / "training"))
 
 from render import draw_scene, expose  # noqa: E402
-from world import Scene, make_object, move_object  # noqa: E402
+from world import LEGIBLE, Scene, make_object, move_object  # noqa: E402
 
 WIDTH, HEIGHT, RATE, SECONDS = 640, 480, 15, 40
 MOVE = 1.2                       # seconds that a movement takes
@@ -50,9 +50,9 @@ class Actor:
 
 ACTORS = [
     Actor("cup", "red", 0.15, [(0, 0.17, 0.70), (12.0, 0.55, 0.80), (33.5, 0.55, 1.35)], tilt=4),
-    Actor("book", "blue", 0.16, [(0, 0.82, 0.60), (21.0, 1.30, 0.60)], tilt=-8),
-    Actor("lamp", "yellow", 0.16, [(0, 0.50, -0.35), (4.0, 0.50, 0.36)], tilt=-3, lit=(8.5, 30.0)),
-    Actor("sign", "white", 0.13, [(0, -0.35, 0.28), (16.5, 0.19, 0.28)], tilt=2, text="OPEN"),
+    Actor("book", "blue", 0.16, [(0, 0.86, 0.62), (21.0, 1.30, 0.62)], tilt=-8),
+    Actor("lamp", "yellow", 0.16, [(0, 0.63, -0.35), (4.0, 0.63, 0.34)], tilt=-3, lit=(8.5, 30.0)),
+    Actor("sign", "white", 0.09, [(0, -0.35, 0.26), (16.5, 0.255, 0.26)], tilt=2, text="OPEN"),
     Actor("apple", "green", 0.14, [(0, 1.25, 0.55), (25.5, 0.82, 0.58)], tilt=6),
 ]
 
@@ -77,7 +77,8 @@ def scene_at(time):
     for actor in ACTORS:
         x, y, moving = position(actor.path, time)
         on = bool(actor.lit) and actor.lit[0] <= time < actor.lit[1]
-        obj = make_object(random.Random(actor.cls), actor.cls, actor.colour, actor.size, text=actor.text, on=on, tilt=actor.tilt)
+        obj = make_object(random.Random(actor.cls), actor.cls, actor.colour, actor.size * math.sqrt(width), text=actor.text,
+                          on=on, tilt=actor.tilt, legible=LEGIBLE * width)
         cx, cy = obj.centre
         move_object(obj, x * width - cx, y * height - cy)
         x0, y0, x1, y1 = obj.box

@@ -21,6 +21,7 @@ from world import HELD_OUT, sample_scene, scene_rng
 GRID = TILE // PATCH
 TASKS = ["caption", "list", "listOf", "locate", "absentSaid", "exists", "count", "countOf", "colour", "leftRight", "lampOn",
          "signExact", "other"]
+BOXED = {"list", "listOf", "locate"}
 SHORT = {"exists", "count", "countOf", "colour", "lampOn"}
 
 
@@ -76,12 +77,12 @@ def choose_questions(rng, asker):
     """Endless stream of questions: one long answer, then the scene's particular things, then a balanced mix."""
     signs = asker.by_class.get("sign", [])
     if len(signs) < 3 or rng.random() < 0.4:
-        yield asker.caption() if rng.random() < 0.5 else asker.list()
+        yield asker.caption() if rng.random() < 0.35 else asker.list()
     for _ in signs:
         yield asker.sign()
     if "lamp" in asker.by_class:
         yield asker.lamp()
-    mix = [asker.locate, asker.locate, asker.exists, asker.exists, asker.count, asker.count_of, asker.count_of,
+    mix = [asker.locate, asker.locate, asker.locate, asker.exists, asker.exists, asker.count, asker.count_of, asker.count_of,
            asker.colour, asker.left_right, asker.left_right]
     rng.shuffle(mix)
     for k, ask in enumerate(mix):
@@ -124,6 +125,8 @@ def build_row(rng, scene, layout, length, avoid):
         kind[first:at + used] = TASKS.index(task)
         if task in SHORT:
             weight[first] = 3
+        if task in BOXED:
+            weight[first:at + used][np.isin(answer, layout.tokenizer.numbers)] = 3
         at, next_position = at + used, next_position + used
     return ids, positions, segment, labels, weight, guide, kind
 

@@ -1,9 +1,8 @@
 """Writes the checkpoint folder from what training saved.
 
-    export.py STAGE... [--shares NUMBER...] [--out FOLDER]
+    export.py STAGE [--out FOLDER]
 
-A stage is a file that training saved or an exported folder; of several, the weights
-are averaged, by shares that add up to 1 or equally.
+A stage is a file that training saved, or an exported folder.
 
 Everything a loader of published Mllama folders reads: bf16 weights under the published names,
 config, tokenizer, chat template, processor and generation settings, and scenebus.json with the
@@ -20,7 +19,7 @@ import torch
 from configuration import BOS, EOS, PAD, generation_config, model_config, processor_config
 from model import Mllama
 from tokenizer import IMAGE, Tokenizer
-from weights import load_published, published, read_safetensors, write_safetensors
+from weights import load_published, mean_weights, published, read_safetensors, write_safetensors
 
 HERE = Path(__file__).resolve().parent
 CHECKPOINT = HERE.parent / "checkpoint"
@@ -63,29 +62,14 @@ def export(model, out, tokenizer):
     return sum(t.numel() for t in tensors.values())
 
 
-def average(stages, shares):
-    """The model whose weights are a mean of the stages' weights, each rounded to bf16 as exported."""
-    total = {}
-    for stage, share in zip(stages, shares, strict=True):
-        model = Mllama(model_config())
-        if stage.is_dir():
-            load_published(model, read_safetensors(stage / "model.safetensors"))
-        else:
-            model.load_state_dict(torch.load(stage)["model"])
-        for name, p in model.state_dict().items():
-            total[name] = total.get(name, 0) + p.bfloat16().float() * share
-    model.load_state_dict(total)
-    return model
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("stages", type=Path, nargs="+")
-    p.add_argument("--shares", type=float, nargs="+")
+    p.add_argument("stage", type=Path)
     p.add_argument("--out", type=Path, default=CHECKPOINT)
     args = p.parse_args()
     tokenizer = Tokenizer.load(CHECKPOINT / "tokenizer.json")
-    model = average(args.stages, args.shares or [1 / len(args.stages)] * len(args.stages))
+    model = Mllama(model_config())
+    model.load_state_dict(mean_weights([args.stage]))
     count = export(model, args.out, tokenizer)
     again = Mllama(model.config)
     load_published(again, read_safetensors(args.out / "model.safetensors"))     # names and shapes are complete

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from dataset import TASKS
+from dataset import BOXED, TASKS
 from heads import soft_bins
 from model import NEGATIVE
 
@@ -21,7 +21,7 @@ class Losses:
         self.soft = torch.eye(vocab).repeat(2, 1)
         self.soft[(vocab + numbers)[:, None], numbers[None]] = soft_bins()
         self.vocab = vocab
-        self.boxed = torch.tensor([t in ("list", "listOf", "locate") for t in TASKS])
+        self.boxed = torch.tensor([t in BOXED for t in TASKS])
 
     def __call__(self, model, heads, batch, only_heads=False):
         with torch.set_grad_enabled(not only_heads):

@@ -1,7 +1,7 @@
 """The recipe: stages of training, each a constant rate and then a decay to nothing."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 RECIPE = Path(__file__).resolve().parent / "recipe.json"
@@ -9,10 +9,12 @@ RECIPE = Path(__file__).resolve().parent / "recipe.json"
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage starts from the weights of the one before, as exported (bf16); heads and optimiser start anew."""
+    """A stage starts from the weights of the one before, or from a mean of several, each as exported (bf16); heads and
+    optimiser start anew."""
     name: str
     seed: int
     rates: tuple            # (pictures, factor on all learning rates): constant up to the first, then lines to the next
+    start: dict = field(default_factory=dict)   # stage: share of its weights in the mean; empty: the stage before
     textEvery: int = 1      # only every n-th picture is asked about
     reading: float = 0.0    # share of scenes that are nothing but signs
     headsOnly: int = 0      # pictures at the start in which only the dense heads learn

@@ -4,8 +4,8 @@
 
 Runs the stages of recipe.json one after the other, from nothing, with fixed seeds. The end of each is
 STAGE.pt in the run folder. SIGTERM saves and stops; the same command goes on where it was, also after
-a crash (it saves every 4 minutes). `--stage NAME --init-from FOLDER` runs one stage only, from the
-exported checkpoint that the stage before it left. The schedule counts pictures, never the time. Decay
+a crash (it saves every 4 minutes). `--stage NAME --init-from FOLDER` runs one stage only, from an
+exported checkpoint. The schedule counts pictures, never the time. Decay
 quantises the text weights in the forward pass, so that int4 answers like float.
 """
 
@@ -28,7 +28,7 @@ from optimiser import Layout, Optimiser, Shared
 from quantise import quantise_text
 from recipe import RECIPE, read_recipe
 from tokenizer import Tokenizer
-from weights import load_published, read_safetensors
+from weights import mean_weights
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoint"
 SAVE_EVERY = 240
@@ -77,14 +77,6 @@ class Log:
         self.sums, self.n, self.at = {}, 0, now
 
 
-def start_weights(model, start):
-    """From an exported folder, or from a file of an earlier stage, rounded as the export rounds."""
-    if start and start.is_dir():
-        load_published(model, read_safetensors(start / "model.safetensors"))
-    elif start:
-        model.load_state_dict({k: v.bfloat16().float() for k, v in torch.load(start)["model"].items()})
-
-
 def accumulate(losses, model, heads, batch, parts, only_heads):
     """The gradient of the mean over the parts; returns the means of the statistics."""
     sums = {}
@@ -105,7 +97,8 @@ def train(rank, args, stage, start, resume, shared, barrier, queue):
     model = Mllama(model_config(), compute=getattr(torch, args.compute))
     heads = DenseHeads(model.config["text_config"]["hidden_size"], model.vision_model)
     initialise(model, tokenizer.numbers)
-    start_weights(model, start)
+    if start:
+        model.load_state_dict(mean_weights(*start))
     state = torch.load(resume) if resume else None
     if state:
         model.load_state_dict(state["model"])
@@ -182,14 +175,15 @@ def run_stage(args, stage, start):
 def main():
     args = arguments()
     args.run.mkdir(parents=True, exist_ok=True)
-    start = args.init_from
+    before = ([args.init_from],) if args.init_from else None
     for stage in read_recipe(args.recipe):
         if args.stage and stage.name != args.stage:
             continue
         end = args.run / f"{stage.name}.pt"
+        start = before if args.stage or not stage.start else ([args.run / f"{name}.pt" for name in stage.start], list(stage.start.values()))
         if not end.exists() and not run_stage(args, stage, start):
             break
-        start = end
+        before = ([end],)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import struct
 
 import torch
 
+from configuration import model_config
+from model import Mllama
+
 _TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "I32": torch.int32, "I64": torch.int64, "U8": torch.uint8}
 _NAMES = {v: k for k, v in _TYPES.items()}
 
@@ -58,3 +61,20 @@ def load_published(model, tensors):
     unexpected = set(tensors) - set(state)
     assert not unexpected, unexpected
     model.load_state_dict(state)
+
+
+def mean_weights(stages, shares=None):
+    """State of the model whose weights are a mean of several, by shares that add up to 1 or equally.
+
+    A stage is a file that training saved or an exported folder; each is rounded to bf16 as exported."""
+    total = {}
+    for stage, share in zip(stages, shares or [1 / len(stages)] * len(stages), strict=True):
+        if stage.is_dir():
+            model = Mllama(model_config())
+            load_published(model, read_safetensors(stage / "model.safetensors"))
+            state = model.state_dict()
+        else:
+            state = torch.load(stage)["model"]
+        for name, p in state.items():
+            total[name] = total.get(name, 0) + p.bfloat16().float() * share
+    return total

@@ -21,8 +21,8 @@ SIGN_WORDS = ["EXIT", "OPEN", "STOP", "SHOP", "HELP", "INFO", "PULL", "PUSH", "C
               "GO", "UP", "IN", "OUT", "ON", "HOT", "KEY", "MAP", "SALE", "FREE", "GATE", "ZONE", "JAZZ"]
 # Q is left out, as on many printed codes: only a tail sets it off from O.
 SIGN_LETTERS, SIGN_DIGITS = "ABCDEFGHIJKLMNOPRSTUVWXYZ", "0123456789"
-# Least height of a sign's capitals against the longer side of the frame: 20 pixels of the 224 that the model sees.
-LEGIBLE = 0.092
+# Least height of a sign's capitals against the longer side of the frame: 23 pixels of the 224 that the model sees.
+LEGIBLE = 0.105
 OBJECT_COUNT_WEIGHTS = [5, 14, 20, 24, 21, 16]
 MAX_OBJECTS = 5
 
@@ -176,7 +176,7 @@ def place(rng, obj, width, height, others, limit):
         if overlap(obj.box, other.box) > allowed:
             return False
         # The order from left to right has to be plain.
-        if abs(obj.centre[0] - other.centre[0]) < 0.035 * width:
+        if abs(obj.centre[0] - other.centre[0]) < 0.05 * width:
             return False
     return True
 
@@ -216,7 +216,7 @@ def sample_scene(rng, aspect, avoid=frozenset(), reading=0.0):
         colour, cls = (rng.choice(COLOURS), "sign") if practice else choose_pair(rng, theme, objects)
         if (colour, cls) in avoid or any(o.cls == cls and o.colour == colour for o in objects):
             continue
-        size = rng.uniform(0.11, 0.21) * (1.0 if wanted < 4 else 0.92)
+        size = rng.uniform(0.155, 0.23) * (1.0 if wanted < 4 else 0.95) * math.sqrt(max(width, height))
         text = sign_text(rng, (0, 1, 2, 4), 0.05) if practice else None
         obj = make_object(rng, cls, colour, size, text=text, legible=LEGIBLE * max(width, height))
         if place(rng, obj, width, height, objects, limit):
