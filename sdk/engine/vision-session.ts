@@ -2,7 +2,6 @@
  * The vision tower's session as a file: its graph optimised and its weights in float32 as the kernels take them. From
  * such a file a large tower opens in a fraction of the time, and its weights are mapped instead of copied.
  */
-import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { SdkError } from '../core/errors.js';
@@ -10,7 +9,7 @@ import { silentLogger } from '../core/logger.js';
 import { engineAddon } from '../native/index.js';
 import type { KeptSessions } from './onnx-protocol.js';
 import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
-import { preparedFolder } from './prepared-cache.js';
+import { preparedFolder, sha256 } from './prepared-cache.js';
 
 /** Smaller towers open in less time than their file would save; the file of the 11B model's takes 3.5 GB. */
 const KEPT_FROM_BYTES = 256 * 2 ** 20;
@@ -38,7 +37,7 @@ export async function keptVisionSession(
   if (sizeBytes < (options.keepVisionFromBytes ?? KEPT_FROM_BYTES)) return undefined;
   // The graph holds the places of the weights. How they are packed is a matter of runtime and processor.
   const { instructionSets, processor } = engineAddon().cpuFeatures();
-  const key = [VERSION, runtimeVersion(), processor, instructionSets, await checkpoint.contentHash(), hash(graph)];
+  const key = [VERSION, runtimeVersion(), processor, instructionSets, await checkpoint.contentHash(), sha256(graph)];
   const place = { ...options, kind: 'onnx-session', key, sizeBytes, lockTimeoutMs: LOCK_TIMEOUT_MS };
   const report = (done: number) =>
     options.onProgress?.({ phase: 'prepare vision tower', done, total: 1, unit: 'steps' });
@@ -90,8 +89,4 @@ function runtimeVersion(): string {
       cause,
     });
   }
-}
-
-function hash(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }
