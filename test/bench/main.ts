@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { engineAddon, packageRoot } from '#sdk/native/index.js';
 import { startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
+import { benchQuantize } from './quantize.js';
 import { runSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchText } from './text.js';
@@ -20,6 +21,8 @@ const USAGE = `npm run bench -- [decode] [prefill] [verify] [load] [--shape 1b|8
     the cpu engine against ONNX Runtime and llama.cpp; 11b: the whole model with one image, loads and memory
 npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]
     the vision tower of the 11B model, with and without merged copies
+npm run bench -- quantize [--method rtn|awq] [--layers N] [--pictures N]
+    scenebus quantize at the sizes of the 11B model (all 40 text layers: 21 GB; awq: 2), time and memory
 npm run bench -- scene-stream …                      see test/bench/scene-stream.ts
 npm run bench -- kernels [--emulate]                 the CUDA kernels, tested and measured on this machine's GPU
 npm run bench -- capture [address] [seconds]         see test/bench/capture-cost.ts
@@ -56,10 +59,12 @@ const { values, positionals } = parseArgs({
   options: {
     shape: { type: 'string', default: '1b' },
     group: { type: 'string', default: '128' },
-    rounds: { type: 'string', default: '3' },
+    rounds: { type: 'string' },
     threads: { type: 'string' },
     context: { type: 'string', default: '4224' },
-    layers: { type: 'string', default: '2' },
+    layers: { type: 'string' },
+    method: { type: 'string', default: 'rtn' },
+    pictures: { type: 'string' },
     tiles: { type: 'string', default: '1' },
     without: { type: 'string', multiple: true, default: [] },
     tokens: { type: 'string', multiple: true, default: [] },
@@ -69,18 +74,19 @@ const { values, positionals } = parseArgs({
 const directory = path.join(packageRoot(), '.scenebus', 'bench');
 const features = engineAddon().cpuFeatures();
 const threads = Number(values.threads ?? features.physicalCores);
-const rounds = Number(values.rounds);
+const rounds = countOf('rounds', 3);
 
 const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
 const ofText = [...Object.keys(BENCHMARKS), 'load'];
 for (const name of names) {
-  if (name !== 'vision' && !ofText.includes(name))
-    fail(`a benchmark of ${[...ofText, 'vision', 'scene-stream', 'capture']}`, name);
+  if (!['vision', 'quantize', ...ofText].includes(name))
+    fail(`a benchmark of ${[...ofText, 'vision', 'quantize', 'scene-stream', 'capture', 'kernels']}`, name);
 }
 for (const name of values.without) if (!['own', 'onnx', 'llama'].includes(name)) fail('own, onnx or llama', name);
-if (!Number.isInteger(rounds) || rounds < 1) fail('rounds as a whole number from 1 on', values.rounds);
+const tokens = values.tokens.map((given) => wholeNumber('tokens', given));
 if (names.includes('vision')) await vision();
-const text = names.filter((name) => name !== 'vision');
+if (names.includes('quantize')) await quantize();
+const text = names.filter((name) => ofText.includes(name));
 if (text.length > 0) await (values.shape === '11b' ? wholeModel() : textDecoder(text));
 
 function runKernelHarness(options: readonly string[]): number {
@@ -90,11 +96,18 @@ function runKernelHarness(options: readonly string[]): number {
 }
 
 async function vision(): Promise<void> {
-  const [layers, numTiles] = [Number(values.layers), Number(values.tiles)];
-  if (!Number.isInteger(layers) || layers < 1) fail('layers as a whole number from 1 on', values.layers);
+  const [layers, numTiles] = [countOf('layers', 2), Number(values.tiles)];
   if (![1, 2, 3, 4].includes(numTiles)) fail('tiles of 1 to 4', values.tiles);
   const results = await benchVision({ directory, threads, rounds, layers, numTiles });
   write('vision', { layers, numTiles, results });
+}
+
+async function quantize(): Promise<void> {
+  const { method } = values;
+  if (method !== 'rtn' && method !== 'awq') fail('the method rtn or awq', method);
+  const layers = countOf('layers', method === 'rtn' ? 40 : 2);
+  const options = { method, layers, groupSize: Number(values.group), pictures: countOf('pictures', 2) } as const;
+  write(`quantize-${method}`, { ...options, ...(await benchQuantize({ directory, ...options })) });
 }
 
 async function textDecoder(benchmarks: readonly string[]): Promise<void> {
@@ -103,7 +116,6 @@ async function textDecoder(benchmarks: readonly string[]): Promise<void> {
   const shape = values.shape as ShapeName;
   const groupSize = Number(values.group);
   const { without } = values;
-  const tokens = values.tokens.map(Number);
   const options = { directory, shape, groupSize, rounds, threads, without, tokens, cacheDirectory: directory };
   const probe = startBandwidthProbe(threads);
   const results = await benchText(benchmarks, { ...options, contextLength: Number(values.context), probe });
@@ -133,6 +145,16 @@ function write(name: string, results: object): void {
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, `${JSON.stringify({ machine, ...results }, null, 2)}\n`);
   console.log(`written to ${file}`);
+}
+
+function countOf(option: 'rounds' | 'layers' | 'pictures', otherwise: number): number {
+  const given = values[option];
+  return given === undefined ? otherwise : wholeNumber(option, given);
+}
+
+function wholeNumber(option: string, given: string): number {
+  const count = Number(given);
+  return Number.isInteger(count) && count >= 1 ? count : fail(`${option} as a whole number from 1 on`, given);
 }
 
 function fail(expected: string, received: string): never {

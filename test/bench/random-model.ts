@@ -1,6 +1,6 @@
-/** Random weights in the quantised format, streamed to disk once per shape and group size. */
+/** Random weights of published sizes, streamed to disk once: quantised, or in bfloat16 to be quantised. */
 import { randomFillSync } from 'node:crypto';
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { quantizationConfig } from '#calibration/quantize-plan.js';
@@ -8,6 +8,7 @@ import type { MllamaArchitecture, ModelDescription, TensorDtype, TensorLocation 
 import { configSchema, architectureOf as readArchitecture } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';
+import { packageRoot } from '#sdk/native/index.js';
 import { architectureOf, type ShapeName, WHOLE_PROCESSOR, wholeConfig } from './shapes.js';
 
 const CHUNK_BYTES = 32 * 2 ** 20;
@@ -96,6 +97,45 @@ export async function randomCheckpoint(directory: string, groupSize: number): Pr
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
   writeFileSync(path.join(folder, 'preprocessor_config.json'), JSON.stringify(WHOLE_PROCESSOR));
   await write(file, planQuantized(architecture, groupSize, 8));
+  return folder;
+}
+
+/** Files of the demo model that say how text becomes tokens. */
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'];
+
+/**
+ * A checkpoint folder in bfloat16 of the 11B model's sizes, with so many of its text layers, to be quantised. Its
+ * tokenizer is the demo model's, which knows fewer tokens than the embedding has rows.
+ */
+export async function randomSource(directory: string, layers: number): Promise<string> {
+  const folder = path.join(directory, `random-11b-${layers}-layers-bf16`);
+  const file = path.join(folder, 'model.safetensors');
+  if (existsSync(file)) return folder;
+  mkdirSync(folder, { recursive: true });
+  const demo = path.join(packageRoot(), 'examples', 'demo-model', 'checkpoint');
+  for (const name of TOKENIZER_FILES) copyFileSync(path.join(demo, name), path.join(folder, name));
+  const { text_config: tokens, image_token_index } = JSON.parse(readFileSync(path.join(demo, 'config.json'), 'utf8'));
+  const whole = wholeConfig(undefined);
+  const crossLayers = whole.text_config.cross_attention_layers.filter((layer) => layer < layers);
+  const config = {
+    ...whole,
+    image_token_index,
+    text_config: {
+      ...whole.text_config,
+      num_hidden_layers: layers,
+      cross_attention_layers: crossLayers.length > 0 ? crossLayers : [layers - 1],
+      bos_token_id: tokens.bos_token_id,
+      pad_token_id: tokens.pad_token_id,
+      eos_token_id: tokens.eos_token_id,
+    },
+  };
+  writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
+  writeFileSync(path.join(folder, 'preprocessor_config.json'), JSON.stringify(WHOLE_PROCESSOR));
+  const { architecture } = readArchitecture(configSchema.parse(config));
+  await write(
+    file,
+    expectedTensors(architecture).map(({ name, shape }) => planFloat(name, shape)),
+  );
   return folder;
 }
 

@@ -104,7 +104,7 @@ export function visionArchitecture(localLayers: number): MllamaArchitecture {
 }
 
 /** `config.json` of the 11B model, as published. */
-export function wholeConfig(quantization: unknown): unknown {
+export function wholeConfig(quantization: unknown) {
   return {
     architectures: ['MllamaForConditionalGeneration'],
     model_type: 'mllama',

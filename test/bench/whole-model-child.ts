@@ -1,9 +1,9 @@
 /** The whole model in a process of its own, so that its memory can be read off. See whole-model.ts. */
-import { readFileSync } from 'node:fs';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Engine, PlacedImage, Sequence } from '#sdk/engine/engine.js';
 import { openCpuEngine } from '#sdk/engine/index.js';
 import { syntheticImage } from '../support/tiny-images.js';
+import { type Memory, memoryOf } from './memory.js';
 
 /** Every request is answered with `WholeAnswer`. */
 export type WholeRequest =
@@ -22,14 +22,6 @@ export type WholeRequest =
 export interface WholeAnswer {
   readonly ms: number;
   readonly memory?: Memory;
-}
-
-/** Of /proc/self/status, in bytes; `peak` is the most that was resident at any time. */
-export interface Memory {
-  readonly resident: number;
-  readonly anonymous: number;
-  readonly mappedFiles: number;
-  readonly peak: number;
 }
 
 let engine: Engine | undefined;
@@ -62,19 +54,12 @@ async function forward(context: number, count: number): Promise<void> {
   await sequence!.forward(ids, { images, logits: count > 1 ? 'all' : 'last' });
 }
 
-function memory(): Memory {
-  const status = readFileSync('/proc/self/status', 'utf8');
-  const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
-  const [resident, peak] = [bytes('VmRSS'), bytes('VmHWM')];
-  return { resident, anonymous: bytes('RssAnon'), mappedFiles: bytes('RssFile') + bytes('RssShmem'), peak };
-}
-
 process.on('message', async (request: WholeRequest) => {
   const start = performance.now();
   try {
     await work(request);
     const ms = performance.now() - start;
-    process.send?.({ ms, memory: memory() });
+    process.send?.({ ms, memory: memoryOf(process.pid) });
   } catch (error) {
     process.send?.({ error: error instanceof Error ? error.message : String(error) });
   }

@@ -7,8 +7,9 @@ import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { BandwidthProbe } from './bandwidth.js';
 import { startChild } from './child.js';
 import { median } from './median.js';
+import type { Memory } from './memory.js';
 import { randomCheckpoint } from './random-model.js';
-import type { Memory, WholeAnswer, WholeRequest } from './whole-model-child.js';
+import type { WholeAnswer, WholeRequest } from './whole-model-child.js';
 
 export interface WholeModelOptions {
   readonly directory: string;
