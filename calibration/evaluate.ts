@@ -13,7 +13,7 @@ import { jsonTable, renderTable } from './evaluation/report.js';
 import { evaluateModel } from './evaluation/run-model.js';
 import { readScenes, renderScenes, type Scene, VARIANTS, type Variant } from './evaluation/scenes.js';
 import type { Scores } from './evaluation/scores.js';
-import { quantizeCheckpoint } from './quantize.js';
+import { QUANTIZE_GROUP_SIZES, quantizeCheckpoint } from './quantize.js';
 import type { QuantizeMethod } from './quantize-plan.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
@@ -27,6 +27,7 @@ interface Arguments {
   readonly variant: Variant | 'all';
   readonly weights: Weights | 'both';
   readonly method: QuantizeMethod;
+  readonly group: `${(typeof QUANTIZE_GROUP_SIZES)[number]}`;
   readonly backend: NonNullable<LoadModelOptions['backend']>;
   readonly threads?: number;
   readonly checkpoint: string;
@@ -52,6 +53,11 @@ function parseArguments(argv: readonly string[]): Arguments {
       new Option('--method <name>', 'how int4 is made; awq calibrates with the pictures beside the checkpoint')
         .choices(['rtn', 'awq'])
         .default('rtn'),
+    )
+    .addOption(
+      new Option('--group <size>', 'weights of int4 that share a scale')
+        .choices(QUANTIZE_GROUP_SIZES.map(String))
+        .default('128'),
     )
     .addOption(new Option('--backend <name>', 'engine').choices(['auto', 'cpu', 'onnx']).default('auto'))
     .option('--threads <number>', 'threads of the engine', wholeNumber)
@@ -101,7 +107,8 @@ async function measure(
   if (weights === 'int4') {
     progress('quantising to int4');
     const { checkpoint: source, method } = args;
-    directory = (await quantizeCheckpoint({ source, output: join(temporary, 'int4'), method })).directory;
+    const groupSize = Number(args.group) as (typeof QUANTIZE_GROUP_SIZES)[number];
+    directory = (await quantizeCheckpoint({ source, output: join(temporary, 'int4'), method, groupSize })).directory;
   }
   const cacheDirectory = join(temporary, 'cache'); // nothing of an evaluation stays
   await using model = await loadModel(directory, { backend: args.backend, threads: args.threads, cacheDirectory });
