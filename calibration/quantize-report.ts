@@ -60,7 +60,6 @@ export async function quantizeReport(
           lmHead,
           calibrate,
           threads,
-          cacheDirectory,
           acceptLlamaLicense,
         });
         const predictions = await predict(await openCheckpoint(output), measured, { threads, cacheDirectory });

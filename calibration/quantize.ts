@@ -1,6 +1,7 @@
 /** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest or calibrated (AWQ). */
 import { copyFile, mkdir, readdir, readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
+import type { ModelDescription } from '#graph/architecture.js';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
@@ -8,17 +9,20 @@ import type { CallOptions } from '#sdk/core/types.js';
 import { LLAMA_EU_NOTICE, LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
 import { calibrate } from './quantize/awq.js';
 import { type CalibrationScene, defaultCalibration, readCalibration } from './quantize/calibration-samples.js';
+import { picturesBytes } from './quantize/picture-states.js';
 import { WorkFolder } from './quantize/work-folder.js';
 import {
   indexOf,
   LM_HEAD_PRECISIONS,
   type LmHeadPrecision,
+  type OutputFile,
   planFiles,
   planTensors,
   type QuantizeMethod,
   quantizationConfig,
 } from './quantize-plan.js';
 import { type QuantizeTally, writeWeights } from './quantize-weights.js';
+import { tensorBytes } from './safetensors-writer.js';
 
 export const QUANTIZE_GROUP_SIZES = [32, 64, 128] as const;
 
@@ -38,8 +42,6 @@ export interface QuantizeOptions extends CallOptions {
    * scenes that are ready. Default: `evaluation/scenes.jsonl` beside the source, as the demo model has it.
    */
   readonly calibrate?: string | readonly CalibrationScene[] | undefined;
-  /** For `awq`: where prepared graphs are kept. */
-  readonly cacheDirectory?: string | undefined;
   /** For `awq`. Default: the number of physical cores. */
   readonly threads?: number | undefined;
   /** Needed when the source is under the Llama Community License. */
@@ -65,7 +67,7 @@ export interface QuantizeResult extends QuantizeTally {
 
 const SPARE_BYTES = 64 << 20;
 /** Raise when other bytes come out: work that an older version left is then not taken up. */
-const QUANTIZER_VERSION = 2;
+const QUANTIZER_VERSION = 3;
 
 /**
  * Quantises a checkpoint into another Hugging Face folder (compressed-tensors `pack-quantized`, readable by vLLM):
@@ -109,7 +111,9 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
   const key = JSON.stringify([QUANTIZER_VERSION, content, groupSize, lmHead, method, shardBytes, calibrated]);
   const work = await WorkFolder.open(output, key);
   try {
-    await requireDiskSpace(parent, sizeBytes + SPARE_BYTES - (await bytesIn(work.result)));
+    const neededBytes = sizeBytes + SPARE_BYTES + calibrationBytes(checkpoint.model, files, scenes.length);
+    const presentBytes = (await bytesIn(work.result)) + (await bytesIn(work.calibration));
+    await requireDiskSpace(parent, neededBytes - presentBytes);
     await copyCompanions(checkpoint, work.result, evidence !== null, logger);
     const adjustments =
       method === 'awq'
@@ -150,6 +154,16 @@ async function calibrationScenes(
   const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint) : place;
   if (scenes.some(({ samples }) => samples.length > 0)) return scenes;
   throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
+}
+
+/** What calibration writes at most before the weights: what the pictures became, and the linears it decided. */
+function calibrationBytes(model: ModelDescription, files: readonly OutputFile[], pictures: number): number {
+  if (pictures === 0) return 0;
+  const decided = files
+    .flatMap(({ tensors }) => tensors)
+    .filter(({ part, bits }) => bits === 4 && (part === 'packed' || part === 'scale'))
+    .reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  return decided + picturesBytes(model.architecture, pictures);
 }
 
 async function bytesIn(folder: string): Promise<number> {

@@ -8,6 +8,7 @@ export { GRAPH_VERSION, type GraphOptions } from './options.js';
 export { type PackedForm, packedForm } from './packed-form.js';
 export { ProtobufError } from './protobuf.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
+export type { VisionRange } from './vision-layers.js';
 export {
   type VisionGeometry,
   type VisionRows,
@@ -15,5 +16,5 @@ export {
   visionGeometry,
   visionRows,
 } from './vision-rows.js';
-export { emitVisionTower } from './vision-tower.js';
+export { emitVisionRange, emitVisionTower } from './vision-tower.js';
 export { type AccuracyLevel, weightsRoot } from './weights.js';

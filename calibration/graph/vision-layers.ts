@@ -51,44 +51,110 @@ export interface VisionInputs {
 /** Gives rows `[R, hidden]` a name, for comparison; `where`: which of them, in which shape. */
 export type VisionTrace = (name: string, value: () => Value, where: 'states' | 'full' | 'full by tile') => void;
 
+/** Layers `first … end - 1` of the local stack with the global one behind it. */
+export interface VisionRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Between two layers. */
+export interface VisionState {
+  /** `[R, hidden]`. */
+  readonly x: Value;
+  /** States that become features, by their place in `intermediateLayersIndices`, as far as they are known. */
+  readonly tapped: ReadonlyMap<number, Value>;
+}
+
+type Taps = 'inputs' | 'outputs';
+
 /** `[K, textHidden]`. */
 export function visionLayers(
   l: VisionLowering,
   inputs: VisionInputs,
-  taps: 'inputs' | 'outputs',
+  taps: Taps,
   trace: VisionTrace,
   traceFeatures: (features: Value) => void,
 ): Value {
+  const { localLayers, globalLayers } = l.vision;
+  const embedded = visionEmbedding(l, inputs, taps, trace);
+  const all = { first: 0, end: localLayers + globalLayers };
+  return visionFeatures(l, visionRange(l, embedded, all, inputs, taps, trace), inputs, traceFeatures);
+}
+
+/** Before the first layer. */
+export function visionEmbedding(
+  l: VisionLowering,
+  inputs: Pick<VisionInputs, 'pixels' | 'aspectRatioId' | 'rowTokens'>,
+  taps: Taps,
+  trace: VisionTrace,
+): VisionState {
   const { b } = l;
   const { hiddenSize: hidden } = l.vision;
-  const { aspectRatioId } = inputs;
-  const embedded = b.reshape(embed(l, inputs.pixels, aspectRatioId), [-1, hidden]);
-  let x = b.gather(b.concat([embedded, l.zeros([1, hidden])], 0), inputs.rowTokens);
+  const embedded = b.reshape(embed(l, inputs.pixels, inputs.aspectRatioId), [-1, hidden]);
+  const x = b.gather(b.concat([embedded, l.zeros([1, hidden])], 0), inputs.rowTokens);
   trace('after_layernorm_pre', () => x, 'states');
+  return { x, tapped: tap(l, new Map(), x, 0, taps) };
+}
 
-  /** States between the local layers: the input of each, and the output of the last. */
-  const between = [x];
-  for (let layer = 0; layer < l.vision.localLayers; layer++) {
-    x = block(l, x, `${PREFIX}.transformer.layers.${layer}`, false);
-    between.push(x);
-    trace(`after_local_layer_${layer}`, () => x, 'full');
+export function visionRange(
+  l: VisionLowering,
+  state: VisionState,
+  range: VisionRange,
+  inputs: Pick<VisionInputs, 'aspectRatioId' | 'rowSlots'>,
+  taps: Taps,
+  trace: VisionTrace,
+): VisionState {
+  const { b } = l;
+  const { localLayers, hiddenSize: hidden } = l.vision;
+  let { x, tapped } = state;
+  for (let layer = range.first; layer < range.end; layer++) {
+    const index = layer - localLayers;
+    if (index < 0) {
+      x = block(l, x, `${PREFIX}.transformer.layers.${layer}`, false);
+      tapped = tap(l, tapped, x, layer + 1, taps);
+      trace(`after_local_layer_${layer}`, () => x, 'full');
+    } else {
+      x = block(l, x, `${PREFIX}.global_transformer.layers.${index}`, true);
+      trace(`after_global_layer_${index}`, () => x, 'full');
+    }
+    if (layer !== localLayers - 1) continue;
+    x = l.layerNorm(x, `${PREFIX}.layernorm_post`);
+    const tileVectors = b.reshape(tileEmbedding(l, 'post_tile_positional_embedding', inputs.aspectRatioId), [
+      -1,
+      hidden,
+    ]);
+    x = l.add(x, b.gather(tileVectors, inputs.rowSlots));
+    trace('after_post_tile_embedding', () => x, 'full by tile');
   }
-  const shift = taps === 'inputs' ? 0 : 1;
-  const tapped = l.vision.intermediateLayersIndices.map((layer) => between[layer + shift]!);
+  return { x, tapped };
+}
 
-  x = l.layerNorm(x, `${PREFIX}.layernorm_post`);
-  const tileVectors = b.reshape(tileEmbedding(l, 'post_tile_positional_embedding', aspectRatioId), [-1, hidden]);
-  x = l.add(x, b.gather(tileVectors, inputs.rowSlots));
-  trace('after_post_tile_embedding', () => x, 'full by tile');
-
-  for (let layer = 0; layer < l.vision.globalLayers; layer++) {
-    x = block(l, x, `${PREFIX}.global_transformer.layers.${layer}`, true);
-    trace(`after_global_layer_${layer}`, () => x, 'full');
-  }
-
-  const features = interleave(l, x, tapped);
+/** Behind the last layer: `[K, textHidden]`. */
+export function visionFeatures(
+  l: VisionLowering,
+  { x, tapped }: VisionState,
+  { stateRows }: Pick<VisionInputs, 'stateRows'>,
+  traceFeatures: (features: Value) => void,
+): Value {
+  const inOrder = l.vision.intermediateLayersIndices.map((_, index) => tapped.get(index)!);
+  const features = interleave(l, x, inOrder);
   traceFeatures(features);
-  return b.gather(l.linear(features, 'multi_modal_projector', true), inputs.stateRows);
+  return l.b.gather(l.linear(features, 'multi_modal_projector', true), stateRows);
+}
+
+/** `x`, behind so many local layers, is the input of one layer and the output of another. */
+function tap(
+  { vision }: VisionLowering,
+  tapped: VisionState['tapped'],
+  x: Value,
+  layers: number,
+  taps: Taps,
+): VisionState['tapped'] {
+  const wanted = taps === 'inputs' ? layers : layers - 1;
+  const found = vision.intermediateLayersIndices.flatMap((layer, index) =>
+    layer === wanted ? [[index, x] as const] : [],
+  );
+  return found.length === 0 ? tapped : new Map([...tapped, ...found]);
 }
 
 /** Patches, tile and position embeddings, class token, first norm (§5.1–5.4): `[slots, P, hidden]`. */

@@ -8,7 +8,16 @@
 import type { ModelDescription, VisionArchitecture } from './architecture.js';
 import { GraphBuilder, MICROSOFT, type Value } from './builder.js';
 import type { GraphOptions } from './options.js';
-import { type VisionLowering, visionLayers, visionTraces } from './vision-layers.js';
+import {
+  type VisionLowering,
+  type VisionRange,
+  type VisionState,
+  visionEmbedding,
+  visionFeatures,
+  visionLayers,
+  visionRange,
+  visionTraces,
+} from './vision-layers.js';
 import { visionGeometry } from './vision-rows.js';
 import { Weights } from './weights.js';
 
@@ -32,6 +41,16 @@ export function emitVisionTower(model: ModelDescription, options: GraphOptions):
   return new VisionTower(model, options).emit();
 }
 
+/**
+ * The tower in graphs of their own, for work that is bounded by memory: some of its layers. All take `aspect_ratio_id,
+ * row_slots, key_weights, real_rows, feature_rows` as above. The first takes `pixel_values, row_tokens` too, the others
+ * `hidden [R, hidden]`; the last one gives `cross_attention_states` from `state_rows` and `tap.I [feature_rows, hidden]`
+ * of all states that earlier ones gave under that name, the others `new_hidden`.
+ */
+export function emitVisionRange(model: ModelDescription, options: GraphOptions, range: VisionRange): Uint8Array {
+  return new VisionTower(model, options).emitRange(range);
+}
+
 class VisionTower implements VisionLowering {
   readonly b = new GraphBuilder('vision');
   readonly vision: VisionArchitecture;
@@ -50,26 +69,70 @@ class VisionTower implements VisionLowering {
 
   emit(): Uint8Array {
     const { b } = this;
-    const { tileSize, maxNumTiles } = this.vision;
-    const pixels = b.input('pixel_values', 'float32', ['slots', 3, tileSize, tileSize]);
+    const pixels = this.#pixels();
+    const rowInputs = this.#rowInputs();
+    const stateRows = this.#stateRows();
+    const { instrument, taps } = this.#options;
+    const allRows = this.vision.maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
+    const traces = instrument
+      ? visionTraces(this, b.input('full_sequence', 'int64', [allRows]), stateRows)
+      : { rows: () => {}, features: () => {} };
+    const inputs = { ...pixels, ...rowInputs, stateRows };
+    this.#giveStates(visionLayers(this, inputs, taps, traces.rows, traces.features));
+    return b.encode();
+  }
+
+  emitRange(range: VisionRange): Uint8Array {
+    const { b } = this;
+    const { localLayers, globalLayers, hiddenSize, intermediateLayersIndices } = this.vision;
+    const { taps } = this.#options;
+    const noTrace = () => {};
+    const inputs = this.#rowInputs();
+    const before: VisionState =
+      range.first === 0
+        ? visionEmbedding(this, { ...this.#pixels(), ...inputs }, taps, noTrace)
+        : { x: b.input('hidden', 'float32', ['R', hiddenSize]), tapped: new Map() };
+    const after = visionRange(this, before, range, inputs, taps, noTrace);
+    if (range.end === localLayers + globalLayers) {
+      const tapped = new Map(after.tapped);
+      for (const index of intermediateLayersIndices.keys()) {
+        if (!tapped.has(index)) tapped.set(index, b.input(`tap.${index}`, 'float32', ['F', hiddenSize]));
+      }
+      this.#giveStates(visionFeatures(this, { x: after.x, tapped }, { stateRows: this.#stateRows() }, noTrace));
+    } else {
+      b.output(after.x, 'new_hidden', 'float32', ['R', hiddenSize]);
+      for (const [index, x] of after.tapped) {
+        b.output(this.featureRows(x), `tap.${index}`, 'float32', ['F', hiddenSize]);
+      }
+    }
+    return b.encode();
+  }
+
+  #pixels() {
+    const { tileSize } = this.vision;
+    return {
+      pixels: this.b.input('pixel_values', 'float32', ['slots', 3, tileSize, tileSize]),
+      rowTokens: this.b.input('row_tokens', 'int64', ['R']),
+    };
+  }
+
+  #rowInputs() {
+    const { b } = this;
     const aspectRatioId = b.input('aspect_ratio_id', 'int64', [1]);
-    const rowTokens = b.input('row_tokens', 'int64', ['R']);
     const rowSlots = b.input('row_slots', 'int64', ['R']);
     const keyWeights = b.input('key_weights', 'float32', ['R']);
     const realRows = b.input('real_rows', 'int64', [1]);
     this.#featureRows = b.input('feature_rows', 'int64', [1]);
-    const stateRows = b.input('state_rows', 'int64', ['K']);
-
-    const { instrument, taps } = this.#options;
-    const allRows = maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
-    const traces = instrument
-      ? visionTraces(this, b.input('full_sequence', 'int64', [allRows]), stateRows)
-      : { rows: () => {}, features: () => {} };
     this.#sequence = this.#weigh(realRows, keyWeights);
-    const inputs = { pixels, aspectRatioId, rowTokens, rowSlots, stateRows };
-    const states = visionLayers(this, inputs, taps, traces.rows, traces.features);
-    b.output(states, 'cross_attention_states', 'float32', ['K', this.#textHidden]);
-    return b.encode();
+    return { aspectRatioId, rowSlots };
+  }
+
+  #stateRows(): Value {
+    return this.b.input('state_rows', 'int64', ['K']);
+  }
+
+  #giveStates(states: Value): void {
+    this.b.output(states, 'cross_attention_states', 'float32', ['K', this.#textHidden]);
   }
 
   float(name: string): Value {

@@ -42,7 +42,6 @@ export interface AwqOptions extends CallOptions {
   readonly lmHead: LmHeadPrecision;
   /** Kept between runs: layers that are decided are not searched again. */
   readonly workDirectory: string;
-  readonly cacheDirectory?: string | undefined;
   readonly threads?: number | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -60,7 +59,7 @@ export async function calibrate(
   const runtime = await Runtime.load(options.threads ?? physicalCores());
   const runner = await LayerRunner.open(checkpoint, scenes, runtime, {
     ...options,
-    onImage: (done) => onProgress?.({ phase: 'calibrate: pictures', done, total: scenes.length, unit: 'frames' }),
+    onStep: (done, total) => onProgress?.({ phase: 'calibrate: pictures', done, total, unit: 'steps' }),
   });
   await using kernels = await SearchKernels.open(runtime);
   const calibrator = new Calibrator(checkpoint.model, kernels, options);

@@ -2,8 +2,7 @@
  * The float model, a layer at a time, on ONNX Runtime: one layer's weights are in memory, and the residual stream of
  * all samples. What the pictures become lies on disk, since that is large.
  */
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
 import {
   emitCrossKeyValue,
   emitDecoderLayer,
@@ -16,12 +15,17 @@ import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { keysPerImage, planCrossAttention } from '#sdk/engine/cross-attention.js';
 import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
-import { openVisionTower } from '#sdk/engine/vision-tower.js';
 import type { CalibrationScene } from './calibration-samples.js';
+import {
+  type EncodePicturesOptions,
+  encodePictures,
+  NUMERICS,
+  type PictureStates,
+  readStates,
+} from './picture-states.js';
 import { RowSample } from './row-sample.js';
 import type { Feeds, Runtime, Session } from './runtime.js';
 
-const NUMERICS = 'meta';
 const EMBEDDING = 'language_model.model.embed_tokens.weight';
 
 /** Rows that went into each linear of a layer, by `q_proj` …, and what came in from pictures as `states`. */
@@ -34,10 +38,8 @@ interface Stream {
   hidden: Float32Array;
 }
 
-interface SceneState {
+interface SceneState extends PictureStates {
   readonly streams: readonly Stream[];
-  readonly statesFile: string;
-  readonly numTiles: number;
 }
 
 export class LayerRunner {
@@ -70,43 +72,28 @@ export class LayerRunner {
     runtime: Runtime,
     options: CallOptions & {
       readonly workDirectory: string;
-      readonly cacheDirectory?: string | undefined;
-      readonly onImage?: ((done: number) => void) | undefined;
+      readonly onStep?: EncodePicturesOptions['onStep'];
     },
   ): Promise<LayerRunner> {
     const { model } = checkpoint;
     const { hiddenSize } = model.architecture.text;
     const contextLength = Math.max(...scenes.flatMap(({ samples }) => samples.map(({ tokens }) => tokens.length)));
-    const states: SceneState[] = [];
-    let stateRows = 0;
-    {
-      await using tower = await openVisionTower(checkpoint, {
-        numerics: NUMERICS,
-        contextLength,
-        threads: runtime.threads,
-        cacheDirectory: options.cacheDirectory,
-        signal: options.signal,
-        widenAtRun: true, // 3.5 GB less with the tower of the 11B model
-      });
-      using embedding = new EmbeddingTable(model.tensors.get(EMBEDDING)!);
-      for (const [index, scene] of scenes.entries()) {
-        options.signal?.throwIfAborted();
-        const image = await scene.image(options);
-        const encoded = await tower.encode(image);
-        const statesFile = join(options.workDirectory, `states-${index}`);
-        await writeFile(statesFile, encoded);
-        stateRows += encoded.length / hiddenSize;
-        const streams = scene.samples.map(({ tokens, imageTokenIndex }) => ({
-          tokens,
-          imageTokenIndex,
-          hidden: embedding.lookUp(tokens),
-        }));
-        states.push({ streams, statesFile, numTiles: image.numTiles });
-        options.onImage?.(index + 1);
-      }
-    }
-    const sample = new RowSample(hiddenSize, stateRows);
-    for (const { statesFile } of states) sample.add(await readFloats(statesFile));
+    const pictures = await encodePictures(checkpoint, scenes, runtime, {
+      ...options,
+      directory: options.workDirectory,
+    });
+    using embedding = new EmbeddingTable(model.tensors.get(EMBEDDING)!);
+    const states = scenes.map(({ samples }, index) => ({
+      ...pictures[index]!,
+      streams: samples.map(({ tokens, imageTokenIndex }) => ({
+        tokens,
+        imageTokenIndex,
+        hidden: embedding.lookUp(tokens),
+      })),
+    }));
+    const sizes = await Promise.all(pictures.map(async ({ file }) => (await stat(file)).size));
+    const sample = new RowSample(hiddenSize, sizes.reduce((sum, size) => sum + size, 0) / 4 / hiddenSize);
+    for (const { file } of pictures) sample.add(await readStates(file));
     return new LayerRunner(model, runtime, states, sample, contextLength);
   }
 
@@ -192,8 +179,8 @@ export class LayerRunner {
     };
   }
 
-  async #crossKeyValues(cross: Session, { statesFile }: SceneState, layer: number): Promise<Feeds> {
-    const states = await readFloats(statesFile);
+  async #crossKeyValues(cross: Session, { file }: SceneState, layer: number): Promise<Feeds> {
+    const states = await readStates(file);
     const { hiddenSize } = this.#model.architecture.text;
     const shape = [states.length / hiddenSize, hiddenSize];
     const made = await cross.run({ cross_attention_states: this.#runtime.float(states, shape) });
@@ -206,9 +193,4 @@ export class LayerRunner {
     const { tokensPerTile } = visionGeometry(vision);
     return { tokensPerTile, maxNumTiles: vision.maxNumTiles, numerics: NUMERICS } as const;
   }
-}
-
-async function readFloats(file: string): Promise<Float32Array> {
-  const bytes = await readFile(file);
-  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }

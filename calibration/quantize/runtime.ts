@@ -45,6 +45,9 @@ export class Runtime {
         intraOpNumThreads: this.threads,
         interOpNumThreads: 1,
         logSeverityLevel: 4,
+        // What a run held is given back at its end. Otherwise sizes seen before, and plans for them, stay and add up.
+        enableCpuMemArena: false,
+        enableMemPattern: false,
         // Calibration runs beside other work for long: threads without work sleep.
         extra: { session: { ...folder, intra_op: { allow_spinning: '0' } } },
       }),
@@ -57,6 +60,11 @@ export class Runtime {
 
   float(data: Float32Array, dims: readonly number[]): Tensor {
     return new this.#ort.Tensor('float32', data, dims);
+  }
+
+  /** `[values.length]`. */
+  int64(values: readonly number[]): Tensor {
+    return new this.#ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
   }
 
   int32(values: readonly number[], dims: readonly number[]): Tensor {

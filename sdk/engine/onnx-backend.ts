@@ -18,7 +18,7 @@ import type {
   OnnxNotice,
   OpenRequest,
 } from './onnx-protocol.js';
-import { chooseVisionRows } from './vision-inputs.js';
+import { chooseVisionRows, visionFeeds } from './vision-inputs.js';
 
 /** Rows of one prefill step; a cancelled call ends after the step that runs. */
 const STEP_ROWS = 256;
@@ -73,17 +73,14 @@ export class OnnxBackend {
   async encodeStates(request: EncodeStatesRequest): Promise<{ states: Float32Array; keys: number }> {
     const { hiddenSize } = this.#config.architecture.text;
     checkCancelled(request.cancel);
-    const { rows, pixelValues, pixelShape } = chooseVisionRows(this.#config, request);
+    const inputs = chooseVisionRows(this.#config, request);
+    const make = {
+      float: (data: Float32Array, dims: readonly number[]) => this.#float(data, dims),
+      int64: (values: readonly number[]) => this.#int64(values),
+    };
     const encoded = await this.#run('vision', {
-      pixel_values: this.#float(pixelValues, pixelShape),
-      aspect_ratio_id: this.#int64([request.aspectRatioId]),
-      row_tokens: this.#int64(rows.tokens),
-      row_slots: this.#int64(rows.rowSlots),
-      key_weights: this.#float(Float32Array.from(rows.weights), [rows.weights.length]),
-      real_rows: this.#int64([rows.realRows]),
-      feature_rows: this.#int64([rows.featureRows]),
-      state_rows: this.#int64(rows.stateRows),
-      ...(this.#config.trace && { full_sequence: this.#int64(rows.fullSequence) }),
+      ...visionFeeds(inputs, request.aspectRatioId, make),
+      ...(this.#config.trace && { full_sequence: this.#int64(inputs.rows.fullSequence) }),
     });
     const keys = keysPerImage(this.#constants, request.numTiles);
     return { states: floatsOf(encoded.cross_attention_states).subarray(0, keys * hiddenSize), keys };
@@ -211,7 +208,7 @@ export class OnnxBackend {
   }
 
   #create(name: GraphName): Promise<Session> {
-    const { graphs, sessions, threads, weightsRoot, widenAtRun } = this.#config;
+    const { graphs, sessions, threads, weightsRoot } = this.#config;
     const options = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
@@ -222,8 +219,7 @@ export class OnnxBackend {
     } as const;
     const graph = { model_external_initializers_file_folder_path: weightsRoot };
     if (sessions === undefined) {
-      const kept = widenAtRun === true && { optimization: { disable_specified_optimizers: 'ConstantFolding' } };
-      return this.#ort.InferenceSession.create(graphs[name], { ...options, extra: { session: graph, ...kept } });
+      return this.#ort.InferenceSession.create(graphs[name], { ...options, extra: { session: graph } });
     }
     const file = path.join(sessions.directory, `${name}.onnx`);
     if (sessions.use === 'read') {

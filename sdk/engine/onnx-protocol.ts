@@ -32,8 +32,6 @@ export interface OpenRequest {
   readonly trace: boolean;
   /** Optimised graphs with weights as the kernels take them. Default: graphs are optimised at every start. */
   readonly sessions?: KeptSessions | undefined;
-  /** Weights stay mapped as the checkpoint has them and are widened at every run, instead of once into memory. */
-  readonly widenAtRun?: boolean | undefined;
 }
 
 export interface KeptSessions {

@@ -29,6 +29,30 @@ export function chooseVisionRows(config: VisionInputsConfig, image: EncodeStates
   };
 }
 
+export interface TensorMaker<Tensor> {
+  float(data: Float32Array, dims: readonly number[]): Tensor;
+  /** `[values.length]`. */
+  int64(values: readonly number[]): Tensor;
+}
+
+/** The inputs of the graph by their names; `full_sequence`, which only instrumented graphs have, is not among them. */
+export function visionFeeds<Tensor>(
+  { rows, pixelValues, pixelShape }: VisionInputs,
+  aspectRatioId: number,
+  make: TensorMaker<Tensor>,
+) {
+  return {
+    pixel_values: make.float(pixelValues, pixelShape),
+    row_tokens: make.int64(rows.tokens),
+    state_rows: make.int64(rows.stateRows),
+    aspect_ratio_id: make.int64([aspectRatioId]),
+    row_slots: make.int64(rows.rowSlots),
+    key_weights: make.float(Float32Array.from(rows.weights), [rows.weights.length]),
+    real_rows: make.int64([rows.realRows]),
+    feature_rows: make.int64([rows.featureRows]),
+  };
+}
+
 /** The processor leaves unused slots 0; whoever fills them gets what the full sequence gives. */
 function areSlotsEqual(pixels: Float32Array, from: number, slots: number): boolean {
   const slotBytes = pixels.byteLength / slots;

@@ -15,11 +15,6 @@ export interface VisionTowerOptions extends KeepSessionOptions {
   readonly numerics: Numerics;
   readonly contextLength: number;
   readonly threads: number;
-  /**
-   * Weights are not copied: they stay mapped as the checkpoint has them and are widened to float32 for every image. For
-   * work that is bounded by memory; images take longer.
-   */
-  readonly widenAtRun?: boolean | undefined;
 }
 
 /**
@@ -43,9 +38,7 @@ export async function openVisionTower(checkpoint: EngineCheckpoint, options: Vis
     threads: options.threads,
     separateTextDecoder: false,
     trace: false,
-    widenAtRun: options.widenAtRun,
   };
-  if (options.widenAtRun === true) return started(request, options.onProgress);
   const sessions = await keptVisionSession(checkpoint, prepared.graphs.vision, options, async (draft) => {
     // In a thread of its own, whose memory is given back before the file is opened.
     await (await started({ ...request, sessions: draft }))[Symbol.asyncDispose]();

@@ -49,7 +49,6 @@ describe('calibrate', () => {
       groupSize: 32,
       lmHead: 'int4',
       workDirectory,
-      cacheDirectory: workDirectory,
       threads: 1,
     } as const;
     const adjustments = await calibrate(checkpoint, scenes, options);
@@ -99,7 +98,6 @@ describe('calibrate', () => {
       groupSize: 32,
       lmHead: 'bf16',
       workDirectory,
-      cacheDirectory: workDirectory,
       threads: 1,
     } as const;
     const adjustments = await calibrate(checkpoint, randomScenes(checkpoint.model, 2, 1), options);

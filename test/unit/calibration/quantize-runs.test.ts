@@ -107,8 +107,7 @@ describe('a quantising run', () => {
     const output = join(folder, 'out');
     const { model } = await openCheckpoint(TINY);
     const calibrate = randomScenes(model, 2, 1);
-    const cacheDirectory = join(folder, 'cache');
-    const options = { ...OPTIONS, calibrate, cacheDirectory, threads: 1, method: 'awq', output } as const;
+    const options = { ...OPTIONS, calibrate, threads: 1, method: 'awq', output } as const;
     const controller = new AbortController();
     const onProgress = ({ phase, done }: { phase: string; done: number }) => {
       if (phase === 'calibrate: layers' && done === 3) controller.abort(new Error('enough'));
