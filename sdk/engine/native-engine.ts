@@ -3,9 +3,11 @@
  * another in the order in which they were made; whoever aborts is released at once, and the native side stops at its
  * next layer or step.
  */
+import { setMaxListeners } from 'node:events';
 import type { MllamaArchitecture } from '#graph/architecture.js';
 import { SdkError } from '../core/errors.js';
 import type { CallOptions } from '../core/types.js';
+import { CancelWord } from './cancel-word.js';
 import type {
   Engine,
   EngineInfo,
@@ -44,8 +46,8 @@ export interface NativeForward<ImageHandle, SequenceHandle> {
 
 /** One model in the addon. Handles are its own; nothing here looks into them. */
 export interface NativeBackend<ImageHandle, SequenceHandle> extends AsyncDisposable {
-  /** Work on this side of the addon may go on outside of `enqueue`, beside calls of others. */
-  encodeImage(image: ProcessedImage, enqueue: Enqueue): Promise<NativeImage<ImageHandle>>;
+  /** Work on this side of the addon may go on outside of `enqueue`, beside calls of others; `cancel` is for that. */
+  encodeImage(image: ProcessedImage, enqueue: Enqueue, cancel: CancelWord): Promise<NativeImage<ImageHandle>>;
   createSequence(): SequenceHandle;
   /** Called inside the queue. */
   forward(call: NativeForward<ImageHandle, SequenceHandle>, flag: Int32Array): Promise<ForwardResult>;
@@ -68,22 +70,25 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     this.info = info;
     this.#architecture = architecture;
     this.#backend = backend;
+    setMaxListeners(0, this.#closing.signal); // one for each call that waits
   }
 
   async encodeImage(image: ProcessedImage, options: CallOptions = {}): Promise<ImageState> {
     this.#checkUsable(options);
     checkProcessedImage(image, this.#architecture.vision);
-    const encoding = this.#encode(image, options);
+    const cancel = new CancelWord();
+    const encoding = this.#encode(image, options, cancel);
     try {
       return await this.#orAborted(encoding, options);
     } catch (error) {
+      cancel.set();
       encoding.then((state) => state[Symbol.dispose]()).catch(() => {}); // whoever gave up on it cannot dispose it
       throw error;
     }
   }
 
-  async #encode(image: ProcessedImage, options: CallOptions): Promise<ImageState> {
-    const made = await this.#backend.encodeImage(image, (call) => this.#enqueue(options, call));
+  async #encode(image: ProcessedImage, options: CallOptions, cancel: CancelWord): Promise<ImageState> {
+    const made = await this.#backend.encodeImage(image, (call) => this.#enqueue(options, call), cancel);
     return new NativeImageState(this, this.#nextId++, image.numTiles, made);
   }
 

@@ -49,8 +49,9 @@ export interface EncodeImageRequest {
   readonly cancel: Int32Array;
 }
 
-export type EncodeStatesRequest = Omit<EncodeImageRequest, 'image' | 'cancel'> &
-  Partial<Pick<EncodeImageRequest, 'cancel'>>;
+export interface EncodeStatesRequest extends Omit<EncodeImageRequest, 'image' | 'cancel'> {
+  readonly cancel?: Int32Array | undefined;
+}
 
 export interface ForwardRequest {
   readonly sequence: number;

@@ -5,6 +5,7 @@
 import { SdkError } from '../core/errors.js';
 import type { OnProgress } from '../core/logger.js';
 import type { CallOptions } from '../core/types.js';
+import { CancelWord } from './cancel-word.js';
 import type {
   Engine,
   EngineInfo,
@@ -76,10 +77,10 @@ export class OnnxEngine implements Engine {
     const id = this.#nextId++;
     const { pixelValues, aspectRatioId, numTiles } = image;
     const generation = this.#channel.generation;
-    const { cancel, stop } = createCancel();
-    const request = { image: id, pixelValues, aspectRatioId, numTiles, cancel };
+    const cancel = new CancelWord();
+    const request = { image: id, pixelValues, aspectRatioId, numTiles, cancel: cancel.shared };
     try {
-      const { sizeBytes } = await this.#cancellable(this.#channel.request('encodeImage', request), options, stop);
+      const { sizeBytes } = await this.#cancellable(this.#channel.request('encodeImage', request), options, cancel);
       return new OnnxImageState(this, id, numTiles, sizeBytes, generation);
     } catch (error) {
       this.send('disposeImage', { image: id }, generation); // whoever gave up on it cannot dispose it
@@ -133,10 +134,10 @@ export class OnnxEngine implements Engine {
     tokens: Int32Array,
     options: ForwardOptions,
   ): Promise<ForwardResult> {
-    const { cancel, stop } = createCancel();
+    const cancel = new CancelWord();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
-    const request = { sequence, position, tokens, images, logits: options.logits, cancel };
-    return this.#cancellable(this.#channel.request('forward', request), options, stop);
+    const request = { sequence, position, tokens, images, logits: options.logits, cancel: cancel.shared };
+    return this.#cancellable(this.#channel.request('forward', request), options, cancel);
   }
 
   #checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
@@ -156,10 +157,10 @@ export class OnnxEngine implements Engine {
   }
 
   /** The caller is released at once when it aborts or the engine closes; the worker stops at its next step. */
-  #cancellable<T>(work: Promise<T>, { signal }: CallOptions, stop: () => void = () => {}): Promise<T> {
+  #cancellable<T>(work: Promise<T>, { signal }: CallOptions, word?: CancelWord): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const cancel = (reason: unknown) => {
-        stop();
+        word?.set();
         reject(reason);
       };
       const onAbort = () => cancel(signal?.reason);
@@ -179,12 +180,6 @@ export class OnnxEngine implements Engine {
     if (this.#channel.alive) await this.#channel.request('close', null).catch(() => {});
     await this.#channel.terminate();
   }
-}
-
-/** A word that the worker looks at between its steps. */
-function createCancel() {
-  const cancel = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-  return { cancel, stop: () => void Atomics.store(cancel, 0, 1) };
 }
 
 class OnnxImageState implements ImageState {

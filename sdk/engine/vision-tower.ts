@@ -3,6 +3,7 @@
  */
 import { SdkError } from '../core/errors.js';
 import type { OnProgress } from '../core/logger.js';
+import type { CancelWord } from './cancel-word.js';
 import type { Numerics, ProcessedImage } from './engine.js';
 import { prepareGraphs } from './onnx-prepare.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
@@ -91,13 +92,15 @@ export class VisionTower implements AsyncDisposable {
 
   /**
    * `[keys, textHidden]`: under `meta` the used tiles only, otherwise all slots, used ones first.
+   * @param cancel Set: the call fails before it begins, should others still be in front of it.
    * @throws SdkError ERR_DISPOSED after closing, ERR_ENGINE_DIED when the worker ended during the call
    */
-  async encode(image: ProcessedImage): Promise<Float32Array> {
+  async encode(image: ProcessedImage, cancel?: CancelWord): Promise<Float32Array> {
     if (this.#closed) throw new SdkError('ERR_DISPOSED', 'The vision tower is closed; open another engine.');
     await this.start();
     const { pixelValues, aspectRatioId, numTiles } = image;
-    return (await this.#channel.request('encodeStates', { pixelValues, aspectRatioId, numTiles })).states;
+    const request = { pixelValues, aspectRatioId, numTiles, cancel: cancel?.shared };
+    return (await this.#channel.request('encodeStates', request)).states;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

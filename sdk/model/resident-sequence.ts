@@ -1,4 +1,5 @@
 import type { Engine, Sequence } from '../engine/engine.js';
+import { closeCallMargin } from './drafting/index.js';
 
 /** An image of a prompt: which pixels, and where its token stands. */
 export interface PromptImage {
@@ -8,7 +9,8 @@ export interface PromptImage {
 
 /**
  * The sequence of the previous generation, kept so that the next prompt starts where the two begin to differ: a
- * second question about a frame, the next turn of a conversation.
+ * second question about a frame, the next turn of a conversation. Not where the logits of a token depend much on which
+ * others are computed with it: there the same prompt would get another answer the second time.
  */
 export class ResidentSequence implements Disposable {
   readonly #engine: Engine;
@@ -48,6 +50,7 @@ export class ResidentSequence implements Disposable {
   }
 
   #sharedTokens(ids: Int32Array, images: readonly PromptImage[]): number {
+    if (closeCallMargin(this.#engine.info) === undefined) return 0;
     let shared = 0;
     while (shared < Math.min(ids.length, this.#ids.length) && ids[shared] === this.#ids[shared]) shared++;
     const differing = this.#firstDifferingImage(images);

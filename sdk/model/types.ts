@@ -29,7 +29,10 @@ export interface GenerateOptions extends CallOptions {
   readonly temperature?: number | undefined;
   /** Nucleus: 0 < topP ≤ 1. Default: the checkpoint's generation_config.json. */
   readonly topP?: number | undefined;
-  /** Same seed, same prompt, same engine: same text. Default: random. */
+  /**
+   * Same seed, same prompt, same engine: same text; on onnx (float) and tensorrt but for ties within the last bits, when
+   * part of the prompt was still there (`usage.reusedTokens`). Default: random.
+   */
   readonly seed?: number | undefined;
   /** Text ends before the first of these strings. At most 16, none empty. */
   readonly stop?: string | readonly string[] | undefined;
@@ -47,7 +50,7 @@ export type FinishReason = 'stop' | 'length';
 
 export interface Usage {
   readonly promptTokens: number;
-  /** Prompt tokens whose keys and values were still there from the previous call. */
+  /** Prompt tokens whose keys and values were still there from the previous call. None with int4 weights on onnx. */
   readonly reusedTokens: number;
   /** Tokens that the model produced, the stop token included. */
   readonly generatedTokens: number;

@@ -1,5 +1,5 @@
 /** Processor, tokenizer, engine and grounder joined: messages in, grounded answers out. */
-import { SdkError } from '../core/errors.js';
+import { isSdkError, SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { CallOptions } from '../core/types.js';
@@ -196,10 +196,11 @@ class ComposedModel implements VisionLanguageModel {
       });
       drafts?.source.remember();
     } catch (error) {
-      if (!signal.aborted) this.#forget();
+      if (!signal.aborted && !isAboutPicture(error)) this.#forget();
       throw error;
+    } finally {
+      this.#images.trim(new Set());
     }
-    this.#images.trim(new Set());
     const endMs = performance.now();
     const objects = await this.#ground(output.text, images.at(-1), output.tokens, signal);
     const answer: Answer = {
@@ -298,6 +299,11 @@ function checkedImage(image: ModelImage | undefined): ModelImage {
     'ERR_IMAGE_INVALID',
     'Expected an image { width, height, format, data: Uint8Array } but received something else. Read a frame with openCamera or decode a file with decodeImage.',
   );
+}
+
+/** Said before the engine was asked for anything. */
+function isAboutPicture(error: unknown): boolean {
+  return isSdkError(error, 'ERR_IMAGE_INVALID') || isSdkError(error, 'ERR_IMAGE_TOO_LARGE');
 }
 
 function disposed(): SdkError {

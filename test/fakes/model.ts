@@ -35,7 +35,7 @@ export function plainImage(value: number, width = 100, height = 50): ModelImage 
   return { width, height, format: 'rgb8', data: new Uint8Array(width * height * 3).fill(value) };
 }
 
-function processed(image: ModelImage): ProcessedImage {
+export function processed(image: ModelImage): ProcessedImage {
   return {
     pixelValues: new Float32Array(0),
     aspectRatioId: 1,

@@ -5,6 +5,7 @@ import { visionGeometry } from '#graph/index.js';
 import { DisposalStack } from '../../core/lifecycle.js';
 import { silentLogger } from '../../core/logger.js';
 import { engineAddon } from '../../native/index.js';
+import type { CancelWord } from '../cancel-word.js';
 import type { Engine, EngineInfo, ForwardResult, ProcessedImage } from '../engine.js';
 import { checkCount, resolveContextLength } from '../engine-checks.js';
 import { type Enqueue, type NativeBackend, NativeEngine, type NativeForward } from '../native-engine.js';
@@ -89,8 +90,8 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     this.#resources = resources;
   }
 
-  async encodeImage(image: ProcessedImage, enqueue: Enqueue) {
-    const features = await this.#tower.encode(image);
+  async encodeImage(image: ProcessedImage, enqueue: Enqueue, cancel: CancelWord) {
+    const features = await this.#tower.encode(image, cancel);
     const { tokensPerTile } = visionGeometry(this.#checkpoint.model.architecture.vision);
     const visible = image.numTiles * tokensPerTile;
     return enqueue((flag) => engineAddon().encodeCpuImage(this.#decoder.handle, features, visible, flag));

@@ -1,6 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { SdkError } from '#sdk/core/errors.js';
 import type { ChatMessage, GenerateOptions } from '#sdk/model/types.js';
-import { createFakeModel, HEADER, plainImage } from '../../fakes/model.js';
+import { createFakeModel, HEADER, plainImage, processed } from '../../fakes/model.js';
 
 const hello: ChatMessage[] = [{ role: 'user', content: 'Hi' }];
 const picture = (value: number) => ({ type: 'image', image: plainImage(value) }) as const;
@@ -313,6 +314,11 @@ describe('images', () => {
     const many = [0, 1, 2, 3].map(picture);
     await model.generate({ messages: [{ role: 'user', content: many }] }).collect(); // more than the cache keeps
     expect(engine.liveImages).toBe(2);
+    const leave = new AbortController();
+    engine.onForward = () => leave.abort(new Error('enough'));
+    const aborted = { messages: [{ role: 'user' as const, content: [5, 6, 7, 8].map(picture) }] };
+    await expect(model.generate(aborted, { signal: leave.signal }).collect()).rejects.toThrow('enough');
+    await vi.waitFor(() => expect(engine.liveImages).toBe(2));
     await model[Symbol.asyncDispose]();
     expect([engine.liveImages, engine.liveSequences, engine.disposals]).toEqual([0, 0, 1]);
   });
@@ -375,6 +381,32 @@ describe('the prompt prefix', () => {
     await expect(model.ask(plainImage(1), 'Again?')).rejects.toThrow('broken');
     engine.onForward = () => {};
     expect((await model.ask(plainImage(1), 'What?')).usage).toMatchObject({ reusedTokens: 0, reusedImages: 0 });
+  });
+
+  it('outlasts a picture of somebody else that cannot be processed', async () => {
+    const { model } = await createFakeModel({
+      writes: 'x',
+      parts: {
+        processor: {
+          process: async (image) => {
+            if (image.width === 1) throw new SdkError('ERR_IMAGE_INVALID', 'too small');
+            return processed(image);
+          },
+        },
+      },
+    });
+    await using _ = model;
+    await model.ask(plainImage(1), 'What?');
+    await expect(model.ask(plainImage(1, 1, 1), 'What?')).rejects.toThrow('too small');
+    const { promptTokens, reusedTokens, reusedImages } = (await model.ask(plainImage(1), 'What?')).usage;
+    expect([reusedTokens, reusedImages]).toEqual([promptTokens - 1, 1]);
+  });
+
+  it('is not used where it would change the answer: int4 on onnx', async () => {
+    const { model } = await createFakeModel({ writes: 'x', engineInfo: { backend: 'onnx', weights: 'int4' } });
+    await using _ = model;
+    await model.ask(plainImage(1), 'What?');
+    expect((await model.ask(plainImage(1), 'What?')).usage).toMatchObject({ reusedTokens: 0, reusedImages: 1 });
   });
 });
 
