@@ -75,7 +75,7 @@ export async function openOnnx(model: ModelDescription, options: ContenderOption
   const channel = new WorkerChannel<OnnxRequests, OnnxNotice>(worker, { name: 'bench-onnx' }, () => {});
   const empty = new Uint8Array();
   await channel.request('open', {
-    graphs: { vision: empty, 'cross-kv': empty, decoder: empty, 'decoder-text': graph },
+    graphs: { vision: [], 'cross-kv': empty, decoder: empty, 'decoder-text': graph },
     weightsRoot: root,
     parts: 'text',
     architecture: model.architecture,
