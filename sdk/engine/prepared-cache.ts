@@ -233,8 +233,8 @@ async function prune(root: string, keptEntries: number): Promise<void> {
   }
 }
 
-/** Last used first. What others remove meanwhile is left out. */
-async function itemsIn(root: string): Promise<{ readonly name: string; readonly usedMs: number }[]> {
+/** What lies in a folder of the cache, last used first. What others remove meanwhile is left out. */
+export async function itemsIn(root: string): Promise<{ readonly name: string; readonly usedMs: number }[]> {
   const items = (await readdir(root)).map(async (name) => {
     const status = await stat(path.join(root, name)).catch(() => undefined);
     return status === undefined ? [] : [{ name, usedMs: status.mtimeMs }];
