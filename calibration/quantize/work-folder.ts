@@ -2,23 +2,18 @@
  * Where a folder is made before it appears: beside the output, so that one rename shows it. Kept after a kill or an
  * abort, so that the next run goes on; one process at a time.
  */
-import { randomUUID } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { z } from 'zod';
 import { SdkError } from '#sdk/core/errors.js';
-
-const ownerSchema = z.object({ pid: z.int(), host: z.string(), started: z.string(), run: z.string() });
-type Owner = z.infer<typeof ownerSchema>;
+import { type LockOwner, ProcessLock } from '#sdk/core/process-lock.js';
 
 export class WorkFolder {
   readonly path: string;
-  readonly #lockFile: string;
+  readonly #lock: ProcessLock;
 
-  private constructor(path: string, lockFile: string) {
+  private constructor(path: string, lock: ProcessLock) {
     this.path = path;
-    this.#lockFile = lockFile;
+    this.#lock = lock;
   }
 
   /**
@@ -31,23 +26,31 @@ export class WorkFolder {
     for (let attempt = 0; ; attempt += 1) {
       await mkdir(path, { recursive: true });
       try {
-        await acquire(lockFile, output);
-        break;
+        // Another host is never taken to be gone: two that write the same weights would spoil them.
+        const lock = await ProcessLock.acquire(lockFile, { locked: (owner) => locked(lockFile, output, owner) });
+        return await new WorkFolder(path, lock).#prepared(key);
       } catch (error) {
         // Its owner was done just now and removed the folder under us.
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt > 10) throw error;
       }
     }
-    const folder = new WorkFolder(path, lockFile);
-    if ((await readFile(join(path, 'key'), 'utf8').catch(() => '')) !== key) {
-      for (const name of await readdir(path)) {
-        if (!name.startsWith('lock')) await rm(join(path, name), { recursive: true, force: true });
+  }
+
+  async #prepared(key: string): Promise<this> {
+    try {
+      if ((await readFile(join(this.path, 'key'), 'utf8').catch(() => '')) !== key) {
+        for (const name of await readdir(this.path)) {
+          if (!name.startsWith('lock')) await rm(join(this.path, name), { recursive: true, force: true });
+        }
+        await writeFile(join(this.path, 'key'), key);
       }
-      await writeFile(join(path, 'key'), key);
+      await mkdir(this.result, { recursive: true });
+      await mkdir(this.calibration, { recursive: true });
+      return this;
+    } catch (error) {
+      await this.keep();
+      throw error;
     }
-    await mkdir(folder.result, { recursive: true });
-    await mkdir(folder.calibration, { recursive: true });
-    return folder;
   }
 
   /** The folder that becomes the output. */
@@ -61,76 +64,16 @@ export class WorkFolder {
 
   /** For the next run with the same key. */
   async keep(): Promise<void> {
-    await rm(this.#lockFile, { force: true });
+    await this.#lock[Symbol.asyncDispose]();
   }
 
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
+    await this.#lock[Symbol.asyncDispose]();
   }
 }
 
-/** Of this process: two calls at once in one process are two owners. */
-const held = new Set<string>();
-
-async function acquire(lockFile: string, output: string): Promise<void> {
-  const run = randomUUID();
-  const owner: Owner = { pid: process.pid, host: hostname(), started: await startOf(process.pid), run };
-  // Written beside and linked into place: nobody ever sees half of it.
-  const draft = `${lockFile}-${run}`;
-  await writeFile(draft, JSON.stringify(owner));
-  try {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await link(draft, lockFile);
-        held.add(run);
-        return;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      }
-      const text = await readFile(lockFile, 'utf8').catch(() => undefined);
-      if (text === undefined) continue; // released just now
-      const other = ownerOf(text);
-      if ((other !== undefined && (await isRunning(other))) || attempt > 10) throw locked(lockFile, output, other);
-      // A process that ended. Whoever manages to take its lock away may try again.
-      const taken = `${lockFile}-${randomUUID()}`;
-      await rename(lockFile, taken).catch(() => {});
-      const seen = await readFile(taken, 'utf8').catch(() => undefined);
-      // Another one was faster and this is its lock: back with it.
-      if (seen !== undefined && seen !== text) await link(taken, lockFile).catch(() => {});
-      await rm(taken, { force: true });
-    }
-  } finally {
-    await rm(draft, { force: true });
-  }
-}
-
-function ownerOf(text: string): Owner | undefined {
-  try {
-    return ownerSchema.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-async function isRunning({ pid, host, started, run }: Owner): Promise<boolean> {
-  if (host !== hostname()) return true; // a shared disk: nothing is known of the other machine
-  if (pid === process.pid) return held.has(run);
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
-  }
-  // Numbers of processes come again, in containers soon.
-  return started === (await startOf(pid));
-}
-
-/** Ticks after boot at which a process began (proc(5), field 22 of stat); its name may hold spaces and brackets. */
-async function startOf(pid: number): Promise<string> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-}
-
-function locked(lockFile: string, output: string, owner: Owner | undefined): SdkError {
+function locked(lockFile: string, output: string, owner: LockOwner | undefined): SdkError {
   const who = owner === undefined ? 'Another process' : `Process ${owner.pid} on ${owner.host}`;
   return new SdkError(
     'ERR_PREPARE_LOCKED',

@@ -11,6 +11,7 @@ import { type GenerationDefaults, readGenerationDefaults } from './generation-co
 import { readJsonFile } from './json-file.js';
 import { type ModelManifest, readManifest } from './manifest.js';
 import { checkPackedContents } from './packed-contents.js';
+import { samplePayload } from './payload-sample.js';
 import { readProcessorConfig } from './processor-config.js';
 import { quantizationOf } from './quantization.js';
 import type { SafetensorsFile } from './safetensors.js';
@@ -27,8 +28,8 @@ export interface Checkpoint {
   readonly generation: GenerationDefaults;
   readonly manifest: ModelManifest;
   /**
-   * Key of prepared caches, hexadecimal SHA-256 over config, headers, sizes and times of change: it changes when the
-   * weights do, without reading 20 GB.
+   * Key of prepared caches, hexadecimal SHA-256 over config, headers, sizes, times of change and a few bytes of each
+   * tensor: it changes when the weights do, without reading 20 GB.
    */
   contentHash(): Promise<string>;
 }
@@ -67,6 +68,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   if (problems.length === 0) problems.push(...(await checkPackedContents(tensors, architecture, options.signal)));
   if (problems.length > 0 || processor === null) throw invalid(root, problems);
 
+  let contentHash: Promise<string> | undefined;
   return {
     directory: root,
     name: manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root),
@@ -74,7 +76,10 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
     processor,
     generation,
     manifest,
-    contentHash: async () => hashOf(config, weights.files),
+    contentHash: () => {
+      contentHash ??= hashOf(config, weights.files);
+      return contentHash;
+    },
   };
 }
 
@@ -104,12 +109,12 @@ function hubCacheName(directory: string): string | undefined {
   return /\/models--[^/]+--([^/]+)\/snapshots\/[0-9a-f]{40}$/.exec(directory)?.[1];
 }
 
-function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): string {
+async function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(config));
   for (const file of files) {
     hash.update(JSON.stringify([basename(file.path), file.sizeBytes, file.modifiedMs, file.headerHash]));
   }
-  return hash.digest('hex');
+  return hash.update(await samplePayload(files)).digest('hex');
 }
 
 function invalid(directory: string, problems: readonly string[]): SdkError {

@@ -18,7 +18,7 @@ import type {
   Sequence,
 } from './engine.js';
 import { checkForward, checkProcessedImage } from './engine-checks.js';
-import { abortable } from './native-call.js';
+import { abortable, toSdkError } from './native-call.js';
 import { TrackedSequence } from './tracked-sequence.js';
 
 /** Runs a native call when those before it have ended; it gets an int32 that becomes 1 when nobody wants it any more. */
@@ -94,12 +94,20 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
 
   createSequence(): Sequence {
     this.#checkUsable();
-    const handle = this.#backend.createSequence();
+    const handle = this.#createHandle();
     return new TrackedSequence({
       check: (length, tokens, options) => this.#checkForward(length, tokens, options),
       forward: (length, tokens, options) => this.#forward(handle, length, tokens, options),
       release: () => this.release(handle),
     });
+  }
+
+  #createHandle(): SequenceHandle {
+    try {
+      return this.#backend.createSequence();
+    } catch (error) {
+      throw toSdkError(error);
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,24 +1,26 @@
 /**
  * Files made from a checkpoint and kept: `<cache>/<kind>/<key>/…` with `prepared.json`, which holds a hash of each, or
  * the size of each where they are too large to be read at every start. An entry appears whole (a rename) and is built
- * again when anything about it is damaged. A lock file keeps two processes from building the same; it only saves work,
- * since the rename alone decides whose entry stays.
+ * again when anything about it is damaged. A lock keeps two processes from building the same; it only saves work, since
+ * the rename alone decides whose entry stays.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { SdkError } from '../core/errors.js';
 import { type Logger, silentLogger } from '../core/logger.js';
+import { ProcessLock } from '../core/process-lock.js';
 import type { CallOptions } from '../core/types.js';
 
 const INDEX_FILE = 'prepared.json';
-const LOCK_POLL_MS = 50;
-const LOCK_TIMEOUT_MS = 60_000;
-/** A lock that nobody has renewed for this long belongs to nobody. */
-const LOCK_STALE_MS = 10 * 60_000;
+/** A lock of another host that nobody has renewed for this long belongs to nobody. */
+const LOCK_ABANDONED_MS = 2 * 60_000;
+/** Longer than that, so that a container that was killed and made anew waits, and does not fail. */
+const LOCK_TIMEOUT_MS = 3 * 60_000;
+/** A draft this old is a leftover, unless the lock of its entry is being renewed. */
+const DRAFT_STALE_MS = 10 * 60_000;
 
 /** Entries of one kind that are kept; the longest unused go first. */
 const KEPT_ENTRIES = 16;
@@ -26,7 +28,6 @@ const KEPT_FOLDERS = 2;
 
 const indexSchema = z.object({ key: z.string(), files: z.record(z.string(), z.string()) });
 const folderSchema = z.object({ key: z.string(), sizesBytes: z.record(z.string(), z.int()) });
-const lockSchema = z.object({ pid: z.int(), host: z.string() });
 
 export type PreparedFiles = Readonly<Record<string, Uint8Array>>;
 
@@ -36,7 +37,7 @@ export interface PrepareOptions extends CallOptions {
   readonly kind: string;
   /** Everything that the files depend on, in any form; hashed here. */
   readonly key: readonly unknown[];
-  /** How long to wait for another process that builds the same. Default 60 s. */
+  /** How long to wait for another process that builds the same. Default 3 minutes. */
   readonly lockTimeoutMs?: number | undefined;
   readonly logger?: Logger | undefined;
 }
@@ -131,7 +132,7 @@ async function once<T>(options: PrepareOptions, { kept, make, unwritable }: Step
   if (found !== undefined) return found;
   const entry = preparedDirectory(options);
   const root = path.dirname(entry);
-  let lock: AsyncDisposable;
+  let lock: ProcessLock;
   try {
     await mkdir(root, { recursive: true });
     lock = await acquireLock(`${entry}.lock`, options);
@@ -145,6 +146,17 @@ async function once<T>(options: PrepareOptions, { kept, make, unwritable }: Step
   } finally {
     await lock[Symbol.asyncDispose]();
   }
+}
+
+function acquireLock(file: string, options: PrepareOptions): Promise<ProcessLock> {
+  const { lockTimeoutMs: timeoutMs = LOCK_TIMEOUT_MS, signal } = options;
+  const locked = () =>
+    new SdkError(
+      'ERR_PREPARE_LOCKED',
+      `Another process has been preparing this model for more than ${timeoutMs} ms. Wait for it, or delete ${file} if there is none.`,
+      { details: { lockFile: file, timeoutMs } },
+    );
+  return ProcessLock.acquire(file, { timeoutMs, abandonedAfterMs: LOCK_ABANDONED_MS, signal, locked });
 }
 
 function warnUnwritable(options: PrepareOptions, root: string, error: unknown): undefined {
@@ -208,64 +220,26 @@ async function writeEntry(entry: string, fill: (draft: string) => Promise<object
 
 /** Removes what has long not been used, and drafts of processes that ended in the middle. Readers hold no files. */
 async function prune(root: string, keptEntries: number): Promise<void> {
-  const items = await Promise.all(
-    (await readdir(root)).map(async (name) => ({ name, usedMs: (await stat(path.join(root, name))).mtimeMs })),
-  );
-  const entries = items.filter(({ name }) => /^[0-9a-f]{32}$/.test(name)).sort((a, b) => b.usedMs - a.usedMs);
-  const drafts = items.filter(({ name, usedMs }) => name.endsWith('.tmp') && Date.now() - usedMs > LOCK_STALE_MS);
+  const items = await itemsIn(root);
+  const ages = new Map(items.map(({ name, usedMs }) => [name, Date.now() - usedMs]));
+  const entries = items.filter(({ name }) => /^[0-9a-f]{32}$/.test(name));
+  const drafts = items.filter(({ name }) => {
+    // A lock under way has a draft too.
+    if (!/\.(tmp$|lock-)/.test(name) || ages.get(name)! < DRAFT_STALE_MS) return false;
+    return !((ages.get(`${name.slice(0, 32)}.lock`) ?? Number.POSITIVE_INFINITY) < LOCK_ABANDONED_MS);
+  });
   for (const { name } of [...entries.slice(keptEntries), ...drafts]) {
     await rm(path.join(root, name), { recursive: true, force: true });
   }
 }
 
-async function acquireLock(file: string, options: PrepareOptions): Promise<AsyncDisposable> {
-  const timeoutMs = options.lockTimeoutMs ?? LOCK_TIMEOUT_MS;
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    options.signal?.throwIfAborted();
-    try {
-      const handle = await open(file, 'wx');
-      await handle.writeFile(JSON.stringify({ pid: process.pid, host: os.hostname() }));
-      await handle.close();
-      return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
-    if (await isAbandoned(file)) {
-      await rm(file, { force: true });
-      continue;
-    }
-    if (Date.now() >= deadline) {
-      throw new SdkError(
-        'ERR_PREPARE_LOCKED',
-        `Another process has been preparing this model for more than ${timeoutMs} ms. Wait for it, or delete ${file} if there is none.`,
-        { details: { lockFile: file, timeoutMs } },
-      );
-    }
-    await delay(LOCK_POLL_MS, undefined, { signal: options.signal }).catch(() => {});
-  }
-}
-
-/** Its process is gone, or it is far too old. */
-async function isAbandoned(file: string): Promise<boolean> {
-  try {
-    const ageMs = Date.now() - (await stat(file)).mtimeMs;
-    if (ageMs > LOCK_STALE_MS) return true;
-    const owner = lockSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
-    if (!owner.success || owner.data.host !== os.hostname()) return false;
-    return !isRunning(owner.data.pid);
-  } catch {
-    return false; // just released, or not written yet
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+/** What lies in a folder of the cache, last used first. What others remove meanwhile is left out. */
+export async function itemsIn(root: string): Promise<{ readonly name: string; readonly usedMs: number }[]> {
+  const items = (await readdir(root)).map(async (name) => {
+    const status = await stat(path.join(root, name)).catch(() => undefined);
+    return status === undefined ? [] : [{ name, usedMs: status.mtimeMs }];
+  });
+  return (await Promise.all(items)).flat().sort((a, b) => b.usedMs - a.usedMs);
 }
 
 export function sha256(bytes: Uint8Array): string {

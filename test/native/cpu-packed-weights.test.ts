@@ -1,6 +1,15 @@
 /** The file of packed int4 weights: made once, found afterwards, made anew when it does not fit, safe when interrupted. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -94,6 +103,39 @@ test.each([
   expect(messages.join()).toMatch(/made anew/);
   expect((await openCpuDecoder(checkpoint, options())).packed).toBe('found');
   expect(maxDifference(await logits(), expected)).toBe(0);
+});
+
+test('the two last used are kept, and what others may be about to map or are packing', async () => {
+  const own = await prepared();
+  const age = (file: string, minutes: number) => {
+    const then = new Date(Date.now() - minutes * 60_000);
+    utimesSync(path.join(cacheDirectory, 'cpu', file), then, then);
+  };
+  age(path.basename(own), 600); // it is used again now
+  const minutes = {
+    'new-1.weights': 2,
+    'new-2.weights': 3,
+    'old.weights': 120,
+    'old.weights.lock': 120,
+    'packing.weights.partial': 10,
+    'killed.weights.partial': 120,
+  };
+  for (const [name, ageMinutes] of Object.entries(minutes)) {
+    writeFileSync(path.join(cacheDirectory, 'cpu', name), '');
+    age(name, ageMinutes);
+  }
+  expect((await openCpuDecoder(checkpoint, options())).packed).toBe('found');
+  const kept = ['new-1.weights', 'new-2.weights', 'old.weights.lock', 'packing.weights.partial'];
+  expect(files().sort()).toEqual([path.basename(own), `${path.basename(own)}.lock`, ...kept].sort());
+
+  age('new-1.weights', 30);
+  age('new-2.weights', 40);
+  await openCpuDecoder(checkpoint, options());
+  expect(
+    files()
+      .filter((name) => name.endsWith('.weights'))
+      .sort(),
+  ).toEqual([path.basename(own), 'new-1.weights'].sort());
 });
 
 test('what a killed preparation left behind is no obstacle', async () => {

@@ -29,7 +29,7 @@ export interface CpuEngineOptions extends OpenEngineOptions {
 /**
  * Float weights are read where the checkpoint has them; int4 weights are packed once into
  * `<cacheDirectory>/cpu/…weights` and mapped from there afterwards. So are the weights of a large vision tower, in float32
- * (`onnx-session`; 3.5 GB for the 11B model).
+ * (`onnx-session`; 3.5 GB for the 11B model). Of both, the two last used are kept.
  *
  * @throws SdkError ERR_NATIVE_UNAVAILABLE the addon or onnxruntime-node cannot be loaded
  * @throws SdkError ERR_MODEL_UNSUPPORTED sizes that the kernels do not take

@@ -1,13 +1,13 @@
 /** Opens the native decoder: where packed weights are kept, which kernels run, what is done when the cache fails. */
 import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, rm, utimes } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { SdkError } from '../../core/errors.js';
 import { silentLogger } from '../../core/logger.js';
 import { engineAddon } from '../../native/index.js';
 import { abortable } from '../native-call.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { defaultCacheDirectory } from '../prepared-cache.js';
+import { defaultCacheDirectory, itemsIn } from '../prepared-cache.js';
 import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-types.js';
 
 /** Kernels by name, slowest first; only those of the processor can be chosen. */
@@ -24,6 +24,13 @@ const KEY_VALUE_TYPES: readonly CpuKeyValueType[] = ['f16', 'int8', 'f32'];
 const TEXT_TENSOR = /^language_model\./;
 /** Packing into memory is what remains when the cache cannot be written. */
 const CACHE_FAILURES: readonly unknown[] = ['ERR_DISK_FULL', 'ERR_CONFIG_INVALID'];
+
+/** Packed weights that are kept, of the checkpoints last used; those of the 11B model take 6 GB. */
+const KEPT_PACKED = 2;
+/** Another process may be about to map a file that was used so short a time ago. */
+const JUST_USED_MS = 10 * 60_000;
+/** Packing takes minutes and writes all the time: a partial file this old is a leftover. */
+const PARTIAL_STALE_MS = 60 * 60_000;
 
 export async function openCpuDecoder(
   checkpoint: EngineCheckpoint,
@@ -98,5 +105,21 @@ async function placeOfPacked(
     );
     return { packedFile: '', packedKey };
   }
-  return { packedFile: join(directory, `${name}.weights`), packedKey };
+  const packedFile = join(directory, `${name}.weights`);
+  const now = new Date();
+  await utimes(packedFile, now, now).catch(() => {}); // not there yet, or a cache that is only read
+  await prunePacked(directory, basename(packedFile)).catch(() => {});
+  return { packedFile, packedKey };
+}
+
+/**
+ * Whoever has one of the files mapped keeps it until it ends. Lock files stay: two processes that hold different files
+ * of one name would pack at once.
+ */
+async function prunePacked(directory: string, own: string): Promise<void> {
+  const items = (await itemsIn(directory)).map(({ name, usedMs }) => ({ name, ageMs: Date.now() - usedMs }));
+  const others = items.filter(({ name }) => name.endsWith('.weights') && name !== own);
+  const unused = others.slice(KEPT_PACKED - 1).filter(({ ageMs }) => ageMs > JUST_USED_MS);
+  const partial = items.filter(({ name, ageMs }) => name.endsWith('.weights.partial') && ageMs > PARTIAL_STALE_MS);
+  for (const { name } of [...unused, ...partial]) await rm(join(directory, name), { force: true });
 }

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -142,10 +142,13 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['any']);
   });
 
-  it('takes over a lock that was cut short, once its owner cannot be told', async () => {
+  it('takes over a lock that was cut short, once it is not new any more', async () => {
     const folder = temporaryFolder();
     mkdirSync(join(folder, '.out.partial'));
-    writeFileSync(join(folder, '.out.partial', 'lock'), '{"pid":');
+    const lock = join(folder, '.out.partial', 'lock');
+    writeFileSync(lock, '{"pid":');
+    const before = new Date(Date.now() - 60_000);
+    utimesSync(lock, before, before);
     await quantizeCheckpoint({ ...OPTIONS, output: join(folder, 'out') });
     expect(readdirSync(folder)).toEqual(['out']);
   });

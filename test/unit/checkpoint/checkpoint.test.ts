@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
+import { readSafetensorsHeader } from '#sdk/checkpoint/safetensors.js';
 import { type ErrorCode, SdkError } from '#sdk/core/errors.js';
 import { copyCheckpoint, editJson, editTensors, type FreeJson, GOLDEN, temporaryFolder } from './checkpoint-folder.js';
 
@@ -180,6 +181,32 @@ describe('openCheckpoint', () => {
       config.text_config.rope_theta = 20_000;
     });
     expect(await hash()).not.toBe(touched);
+  });
+
+  it('changes its content hash with each weight, where size and time are as before', async () => {
+    const folder = copyCheckpoint();
+    const file = join(folder, WEIGHTS);
+    const then = new Date(1e12);
+    utimesSync(file, then, then);
+    const hash = async () => (await openCheckpoint(folder)).contentHash();
+    const hashes = new Set([await hash()]);
+    const { entries } = await readSafetensorsHeader(file);
+    expect(entries.length).toBeGreaterThan(50);
+    for (const { offsetBytes, sizeBytes } of entries) {
+      const bytes = readFileSync(file);
+      const middle = offsetBytes + Math.floor(sizeBytes / 2);
+      bytes[middle] = bytes[middle]! ^ 1;
+      writeFileSync(file, bytes);
+      utimesSync(file, then, then);
+      hashes.add(await hash());
+    }
+    expect(hashes.size).toBe(entries.length + 1);
+  });
+
+  it('has the same content hash wherever the checkpoint lies', async () => {
+    const [here, there] = [copyCheckpoint(), copyCheckpoint()];
+    for (const folder of [here, there]) utimesSync(join(folder, WEIGHTS), new Date(1e12), new Date(1e12));
+    expect(await (await openCheckpoint(here)).contentHash()).toBe(await (await openCheckpoint(there)).contentHash());
   });
 
   it('stops before reading when it was aborted', async () => {

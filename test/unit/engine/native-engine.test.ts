@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import { SdkError } from '#sdk/core/errors.js';
 import { CancelWord } from '#sdk/engine/cancel-word.js';
 import { NativeEngine, type NativeImage } from '#sdk/engine/native-engine.js';
 import { openVisionTower } from '#sdk/engine/vision-tower.js';
@@ -60,6 +61,18 @@ it('tells the backend which images nobody waits for any more, and frees what com
   const open = engine.encodeImage(image);
   await Promise.all([expect(open).rejects.toMatchObject({ code: 'ERR_DISPOSED' }), engine[Symbol.asyncDispose]()]);
   expect(backend.cancelled).toEqual([0, 1, 1]);
+});
+
+it('gives errors of the addon their code when it begins a sequence', async () => {
+  const { backend, engine } = waitingEngine();
+  const full = Object.assign(new Error('no memory for the sequence'), { code: 'ERR_ENGINE_OUT_OF_MEMORY' });
+  backend.createSequence = () => {
+    throw full;
+  };
+  const expected = { code: 'ERR_ENGINE_OUT_OF_MEMORY', message: 'No memory for the sequence.', cause: full };
+  expect(() => engine.createSequence()).toThrow(expect.objectContaining(expected));
+  expect(() => engine.createSequence()).toThrow(SdkError);
+  await engine[Symbol.asyncDispose]();
 });
 
 it('takes many calls at once without a warning of the runtime', async () => {

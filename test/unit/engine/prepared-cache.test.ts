@@ -1,9 +1,13 @@
+import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import type { Logger } from '#sdk/core/logger.js';
+import { ProcessLock } from '#sdk/core/process-lock.js';
 import {
   defaultCacheDirectory,
   type PrepareFolderOptions,
@@ -78,45 +82,68 @@ test('callers at the same time build once', async () => {
 });
 
 describe('locks', () => {
-  async function locked(owner: unknown) {
+  async function placeOfLock() {
     const cache = cacheIn(temporaryFolder());
     await cache.prepare();
     const entry = cache.entry();
     rmSync(entry, { recursive: true });
-    const lock = `${entry}.lock`;
-    writeFileSync(lock, typeof owner === 'string' ? owner : JSON.stringify(owner));
-    return { cache, lock, entry };
+    return { cache, lock: `${entry}.lock`, entry };
   }
-  const alive = { pid: process.pid, host: os.hostname() };
+  async function heldHere() {
+    const place = await placeOfLock();
+    const held = await ProcessLock.acquire(place.lock, { locked: () => new Error('no') });
+    return { ...place, held };
+  }
+  const gone = { pid: 2 ** 22 + 1, host: os.hostname(), boot: '', started: '', run: '' };
 
   test('of a living process: typed error after the wait, with the file to delete', async () => {
-    const { cache, lock } = await locked(alive);
+    const { cache, lock } = await heldHere();
     const waiting = cache.prepare('x', { lockTimeoutMs: 120 });
     await expect(waiting).rejects.toMatchObject({ code: 'ERR_PREPARE_LOCKED', details: { lockFile: lock } });
     expect(cache.builds()).toBe(1);
   });
 
   test('released while waiting', async () => {
-    const { cache, lock } = await locked(alive);
+    const { cache, held } = await heldHere();
     const waiting = cache.text(cache.prepare('own', { lockTimeoutMs: 30_000 }));
-    rmSync(lock);
+    await held[Symbol.asyncDispose]();
     expect(await waiting).toBe('own');
   });
 
   test('of a process that is gone', async () => {
-    const { cache } = await locked({ pid: 2 ** 22 + 1, host: os.hostname() });
+    const { cache, lock } = await placeOfLock();
+    writeFileSync(lock, JSON.stringify(gone));
     expect(await cache.text(cache.prepare('x', { lockTimeoutMs: 30_000 }))).toBe('x');
   });
 
-  test('far too old, whoever held it', async () => {
-    const { cache, lock } = await locked({ pid: 1, host: 'elsewhere' });
-    const longAgo = new Date(Date.now() - 3_600_000);
-    utimesSync(lock, longAgo, longAgo);
+  test('of another host that has not renewed it for minutes', async () => {
+    const { cache, lock } = await placeOfLock();
+    writeFileSync(lock, JSON.stringify({ ...gone, pid: 1, host: 'elsewhere' }));
+    await expect(cache.prepare('x', { lockTimeoutMs: 0 })).rejects.toMatchObject({ code: 'ERR_PREPARE_LOCKED' });
+    const before = new Date(Date.now() - 130_000);
+    utimesSync(lock, before, before);
     expect(await cache.text(cache.prepare('x', { lockTimeoutMs: 30_000 }))).toBe('x');
+  });
+
+  test('cannot be written to a full disk, and do not stay there', async () => {
+    const folder = temporaryFolder();
+    const module = fileURLToPath(new URL('../../../dist/sdk/engine/prepared-cache.js', import.meta.url));
+    const program = `
+      import { preparedFiles } from ${JSON.stringify(module)};
+      const warnings = [];
+      const logger = { log: (_, message) => warnings.push(message) };
+      const options = { cacheDirectory: ${JSON.stringify(folder)}, kind: 'test', key: [], logger, lockTimeoutMs: 100 };
+      for (let start = 0; start < 2; start++) await preparedFiles(options, () => ({ 'a.bin': Buffer.from('graph') }));
+      console.log(JSON.stringify(warnings));`;
+    // Files can be made, but nothing can be written into them.
+    const command = 'ulimit -f 0; exec "$0" --input-type=module --eval "$1"';
+    const { stdout } = await promisify(execFile)('bash', ['-c', command, process.execPath, program]);
+    expect(JSON.parse(stdout)).toEqual(Array(2).fill(expect.stringMatching(/could not be kept/)));
+    expect(readdirSync(path.join(folder, 'test'))).toEqual([]);
   });
 
   test('waiting ends with the signal', async () => {
-    const { cache } = await locked(alive);
+    const { cache } = await heldHere();
     const controller = new AbortController();
     const waiting = cache.prepare('x', { signal: controller.signal });
     const reason = new Error('enough');
@@ -151,9 +178,16 @@ test('the longest unused entries and old drafts go', async () => {
   mkdirSync(path.join(cache.root, 'old.tmp'));
   age('old.tmp', 1);
   mkdirSync(path.join(cache.root, 'new.tmp'));
+  const [busy, stopped] = ['f'.repeat(32), 'e'.repeat(32)];
+  for (const name of [`${busy}.1.tmp`, `${stopped}.1.tmp`, `${stopped}.lock`, `${stopped}.lock-1`]) {
+    writeFileSync(path.join(cache.root, name), '');
+    age(name, 1);
+  }
+  writeFileSync(path.join(cache.root, `${busy}.lock`), ''); // renewed just now
   await cache.prepare('one more', { key: [16] });
   const left = readdirSync(cache.root);
-  expect(left).toHaveLength(17);
+  expect(left).toHaveLength(20);
+  expect(left).toEqual(expect.arrayContaining([`${busy}.1.tmp`, `${busy}.lock`, `${stopped}.lock`]));
   expect(left).toContain(names[0]);
   expect(left).not.toContain(names[1]);
   expect(left).toContain('new.tmp');
