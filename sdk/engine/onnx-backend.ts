@@ -202,9 +202,7 @@ export class OnnxBackend {
 
   async #run(name: string, feeds: Feeds, tracePrefix = ''): Promise<Record<string, Tensor>> {
     const session = await this.#session(name);
-    // Sessions of one tower run in turn: none keeps the memory that it took.
-    const options = this.#isRange(name) ? { extra: { memory: { enable_memory_arena_shrinkage: 'cpu:0' } } } : {};
-    const result = await this.#gate.pass(() => session.run(feeds, options));
+    const result = await this.#gate.pass(() => session.run(feeds));
     if (this.#config.trace) {
       for (const [output, tensor] of Object.entries(result)) {
         if (/^(new|cross)_(key|value)\./.test(output)) continue;
@@ -223,18 +221,12 @@ export class OnnxBackend {
     return session;
   }
 
-  /** Of a tower in several graphs. */
-  #isRange(name: string): boolean {
-    return name.startsWith(VISION) && this.#config.graphs.vision.length > 1;
-  }
-
   #create(name: string): Promise<Session> {
     const { graphs, sessions, threads, weightsRoot } = this.#config;
-    const bytes = name.startsWith(VISION)
-      ? graphs.vision[Number(name.slice(VISION.length))]!
-      : graphs[name as GraphName];
-    // Threads of a session that has just run would spin beside the next one's.
-    const spinning = this.#isRange(name) ? { intra_op: { allow_spinning: '0' } } : {};
+    const isVision = name.startsWith(VISION);
+    const graph = isVision ? graphs.vision[Number(name.slice(VISION.length))]! : graphs[name as GraphName];
+    // Sessions of one tower run in turn: none keeps the memory that it took, nor threads that spin beside the next one.
+    const inTurn = isVision && graphs.vision.length > 1;
     const options = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
@@ -242,25 +234,27 @@ export class OnnxBackend {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       logSeverityLevel: 4, // errors come as exceptions; standard error is not ours
+      ...(inTurn && { enableCpuMemArena: false, enableMemPattern: false }),
     } as const;
-    const graph = { model_external_initializers_file_folder_path: weightsRoot };
+    const spinning = inTurn ? { intra_op: { allow_spinning: '0' } } : {};
+    const place = { ...spinning, model_external_initializers_file_folder_path: weightsRoot };
     if (sessions === undefined) {
-      return this.#ort.InferenceSession.create(bytes, { ...options, extra: { session: { ...graph, ...spinning } } });
+      return this.#ort.InferenceSession.create(graph, { ...options, extra: { session: place } });
     }
     const file = path.join(sessions.directory, `${name}.onnx`);
     if (sessions.use === 'read') {
       // Optimised and packed already: the weights are mapped from the file beside it.
-      const extra = { session: spinning };
-      return this.#ort.InferenceSession.create(file, { ...options, graphOptimizationLevel: 'disabled', extra });
+      const opened = { ...options, graphOptimizationLevel: 'disabled', extra: { session: spinning } } as const;
+      return this.#ort.InferenceSession.create(file, opened);
     }
     const written = {
-      ...graph,
+      ...place,
       optimized_model_external_initializers_file_name: `${name}.weights`,
       optimized_model_external_initializers_min_size_in_bytes: '1024',
       save_external_prepacked_constant_initializers: '1',
     };
     const extra = { session: written };
-    return this.#ort.InferenceSession.create(bytes, { ...options, optimizedModelFilePath: file, extra });
+    return this.#ort.InferenceSession.create(graph, { ...options, optimizedModelFilePath: file, extra });
   }
 
   #report(done: number, total: number): void {
