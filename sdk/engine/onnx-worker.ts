@@ -12,7 +12,7 @@ import type { ChannelReply, ChannelRequest, ChannelWorkerData } from './worker-c
 /** Errors of the runtime are plain; what they are about is in the text. */
 function classify(error: unknown) {
   const text = error instanceof Error ? error.message : String(error);
-  const outOfMemory = /bad_alloc|failed to allocate|out of memory/i.test(text);
+  const outOfMemory = /bad_alloc|failed to allocate|cannot allocate|out of memory/i.test(text);
   return serializeError(error, outOfMemory ? 'ERR_ENGINE_OUT_OF_MEMORY' : 'ERR_ENGINE_FAILED');
 }
 
