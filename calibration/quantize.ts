@@ -8,7 +8,12 @@ import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js'
 import type { CallOptions } from '#sdk/core/types.js';
 import { LLAMA_EU_NOTICE, LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
 import { calibrate } from './quantize/awq.js';
-import { type CalibrationScene, defaultCalibration, readCalibration } from './quantize/calibration-samples.js';
+import {
+  boundedScenes,
+  type CalibrationScene,
+  defaultCalibration,
+  readCalibration,
+} from './quantize/calibration-samples.js';
 import { picturesBytes } from './quantize/picture-states.js';
 import { WorkFolder } from './quantize/work-folder.js';
 import {
@@ -152,7 +157,7 @@ async function calibrationScenes(
     );
   }
   const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint) : place;
-  if (scenes.some(({ samples }) => samples.length > 0)) return scenes;
+  if (scenes.some(({ samples }) => samples.length > 0)) return boundedScenes(scenes);
   throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
 }
 

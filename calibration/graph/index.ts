@@ -8,7 +8,7 @@ export { GRAPH_VERSION, type GraphOptions } from './options.js';
 export { type PackedForm, packedForm } from './packed-form.js';
 export { ProtobufError } from './protobuf.js';
 export { inverseFrequencies, type RopeTables, ropeTables } from './rope.js';
-export type { VisionRange } from './vision-layers.js';
+export { type VisionRange, visionRanges } from './vision-layers.js';
 export {
   type VisionGeometry,
   type VisionRows,

@@ -57,6 +57,18 @@ export interface VisionRange {
   readonly end: number;
 }
 
+/** The whole tower in ranges whose layers have at most `weightBytes` in float32, or one layer. */
+export function visionRanges(vision: VisionArchitecture, weightBytes: number): readonly VisionRange[] {
+  const { hiddenSize, intermediateSize, localLayers, globalLayers } = vision;
+  const layerBytes = (4 * hiddenSize ** 2 + 2 * hiddenSize * intermediateSize) * 4;
+  const count = Math.max(1, Math.floor(weightBytes / layerBytes));
+  const total = localLayers + globalLayers;
+  return Array.from({ length: Math.ceil(total / count) }, (_, i) => ({
+    first: i * count,
+    end: Math.min(total, (i + 1) * count),
+  }));
+}
+
 /** Between two layers. */
 export interface VisionState {
   /** `[R, hidden]`. */

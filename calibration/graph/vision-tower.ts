@@ -42,7 +42,7 @@ export function emitVisionTower(model: ModelDescription, options: GraphOptions):
 }
 
 /**
- * The tower in graphs of their own, for work that is bounded by memory: some of its layers. All take `aspect_ratio_id,
+ * Some layers of the tower in a graph of their own, to run one behind the other. All take `aspect_ratio_id,
  * row_slots, key_weights, real_rows, feature_rows` as above. The first takes `pixel_values, row_tokens` too, the others
  * `hidden [R, hidden]`; the last one gives `cross_attention_states` from `state_rows` and `tap.I [feature_rows, hidden]`
  * of all states that earlier ones gave under that name, the others `new_hidden`.

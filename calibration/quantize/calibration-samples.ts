@@ -88,6 +88,31 @@ export async function readCalibration(
   }));
 }
 
+/** Of all prompts and answers together: what lies between layers for each is in memory, 512 MB of the 11B model. */
+const MAX_TOKENS = 32_768;
+
+/** As many questions as fit, in the order first of each scene, second of each …; long ones are cut. */
+export function boundedScenes(
+  scenes: readonly CalibrationScene[],
+  maxTokens = MAX_TOKENS,
+): readonly CalibrationScene[] {
+  const longest = Math.max(1, Math.floor(maxTokens / scenes.length));
+  const cut = scenes.map(({ samples }) =>
+    samples.map((sample) => ({ ...sample, tokens: sample.tokens.slice(0, longest) })),
+  );
+  const kept = scenes.map((): CalibrationSample[] => []);
+  let left = maxTokens;
+  for (let question = 0; question < Math.max(...cut.map((samples) => samples.length)); question += 1) {
+    for (const [scene, samples] of cut.entries()) {
+      const sample = samples[question];
+      if (sample === undefined || sample.tokens.length > left || sample.imageTokenIndex >= longest) continue;
+      kept[scene]!.push({ ...sample, answerStart: Math.min(sample.answerStart, sample.tokens.length) });
+      left -= sample.tokens.length;
+    }
+  }
+  return scenes.map((scene, index) => ({ image: (options) => scene.image(options), samples: kept[index]! }));
+}
+
 /** Scenes beside a checkpoint, as the demo model has them. */
 export async function defaultCalibration(source: string): Promise<string | undefined> {
   const file = join(dirname(resolve(source)), 'evaluation', 'scenes.jsonl');

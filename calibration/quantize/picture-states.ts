@@ -11,6 +11,7 @@ import {
   type ModelDescription,
   type VisionRange,
   visionGeometry,
+  visionRanges,
   weightsRoot,
 } from '#graph/index.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
@@ -85,17 +86,6 @@ export async function readStates(file: string): Promise<Float32Array> {
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
-function splitLayers({ vision }: MllamaArchitecture, weightBytes: number): readonly VisionRange[] {
-  const { hiddenSize, intermediateSize, localLayers, globalLayers } = vision;
-  const layerBytes = (4 * hiddenSize ** 2 + 2 * hiddenSize * intermediateSize) * 4;
-  const count = Math.max(1, Math.floor(weightBytes / layerBytes));
-  const total = localLayers + globalLayers;
-  return Array.from({ length: Math.ceil(total / count) }, (_, i) => ({
-    first: i * count,
-    end: Math.min(total, (i + 1) * count),
-  }));
-}
-
 const STATES = 'cross_attention_states';
 const hiddenName = (range: number) => `hidden.${range}`;
 
@@ -124,7 +114,7 @@ class PictureEncoder {
     this.#runtime = runtime;
     this.#directory = directory;
     this.#mergeableFrom = mergeableFrom(model);
-    this.ranges = splitLayers(model.architecture, weightBytes);
+    this.ranges = visionRanges(model.architecture.vision, weightBytes);
   }
 
   async picture(index: number, image: ProcessedImage): Promise<Picture> {

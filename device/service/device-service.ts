@@ -19,6 +19,7 @@ import { Problems } from './problems.js';
 import { answerQuestion } from './question-answerer.js';
 import { SceneWatcher } from './scene-watcher.js';
 import { Scheduler } from './scheduler.js';
+import { UsageTotals } from './usage-totals.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
@@ -56,6 +57,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #scheduler: Scheduler;
+  readonly #usage = new UsageTotals();
   readonly #problems: Problems;
   readonly #health: HealthReporter;
   #model: ModelHost | undefined;
@@ -182,12 +184,15 @@ export class DeviceService implements AsyncDisposable {
     const problems = this.#problems;
     // Released before the model: whatever runs on it must have ended.
     const scheduler = this.#resources.use(this.#scheduler);
-    const parts = { settings: ask, stations, model, scheduler };
+    const usage = this.#usage;
+    const parts = { settings: ask, stations, model, scheduler, usage };
     this.#resources.defer(this.bus.onAsk((request, context) => answerQuestion(request, context, parts)));
     const publishScene = this.bus.publishScene.bind(this.bus);
     for (const station of stations.filter(({ config }) => config.describe)) {
       const settings = describe;
-      this.#resources.use(SceneWatcher.start({ station, settings, model, scheduler, problems, logger, publishScene }));
+      this.#resources.use(
+        SceneWatcher.start({ station, settings, model, scheduler, usage, problems, logger, publishScene }),
+      );
     }
   }
 
@@ -204,7 +209,11 @@ export class DeviceService implements AsyncDisposable {
     return {
       state: state === 'stopped' ? ('stopping' as const) : state,
       problems: [...this.#problems.list],
-      metrics: { modelRestarts: this.#model?.restarts ?? 0, questionsWaiting: this.#scheduler.waitingQuestions },
+      metrics: {
+        modelRestarts: this.#model?.restarts ?? 0,
+        questionsWaiting: this.#scheduler.waitingQuestions,
+        ...this.#usage.metrics,
+      },
     };
   }
 }

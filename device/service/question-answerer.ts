@@ -3,12 +3,14 @@ import type { DeviceConfig } from '../config/schema.js';
 import type { CameraStation } from './camera-station.js';
 import type { ModelHost } from './model-host.js';
 import type { Scheduler } from './scheduler.js';
+import type { UsageTotals } from './usage-totals.js';
 
 export interface QuestionAnswererOptions {
   readonly stations: readonly CameraStation[];
   readonly settings: DeviceConfig['ask'];
   readonly model: ModelHost;
   readonly scheduler: Scheduler;
+  readonly usage: UsageTotals;
 }
 
 /**
@@ -19,27 +21,24 @@ export interface QuestionAnswererOptions {
 export async function answerQuestion(
   request: AskRequest,
   context: AskContext,
-  { stations, settings, model, scheduler }: QuestionAnswererOptions,
+  { stations, settings, model, scheduler, usage }: QuestionAnswererOptions,
 ): Promise<AskResult> {
   const station = chooseCamera(request.camera, stations);
   // A camera that does not deliver must not hold up questions about the others.
   const known = await station.someFrame(context.signal);
   return scheduler.question(async (signal) => {
     const frame = await station.newerThan(known, signal);
-    return model.use(
-      async (loaded) => ({
-        camera: station.id,
-        frame,
-        answer: await loaded.ask(frame, request.question, {
-          maxNewTokens: request.maxNewTokens ?? settings.maxNewTokens,
-          temperature: request.temperature,
-          seed: request.seed,
-          signal,
-        }),
-        model: { id: loaded.info.name, hash: loaded.info.contentHash },
-      }),
+    const options = {
+      maxNewTokens: request.maxNewTokens ?? settings.maxNewTokens,
+      temperature: request.temperature,
+      seed: request.seed,
       signal,
-    );
+    };
+    return model.use(async (loaded) => {
+      const answer = await loaded.ask(frame, request.question, options);
+      usage.add(answer.usage);
+      return { camera: station.id, frame, answer, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
+    }, signal);
   }, context.signal);
 }
 

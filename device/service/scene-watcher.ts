@@ -5,12 +5,14 @@ import type { CameraStation } from './camera-station.js';
 import type { ModelHost } from './model-host.js';
 import type { Problems } from './problems.js';
 import type { Scheduler } from './scheduler.js';
+import type { UsageTotals } from './usage-totals.js';
 
 export interface SceneWatcherOptions {
   readonly station: CameraStation;
   readonly settings: DeviceConfig['describe'];
   readonly model: ModelHost;
   readonly scheduler: Scheduler;
+  readonly usage: UsageTotals;
   readonly problems: Problems;
   readonly logger: Logger;
   readonly publishScene: (cameraId: string, scene: SceneInput) => Promise<unknown>;
@@ -84,7 +86,7 @@ export class SceneWatcher implements AsyncDisposable {
   }
 
   async #describe(known: Frame, trigger: Trigger): Promise<void> {
-    const { station, settings, model, scheduler, publishScene } = this.#options;
+    const { station, settings, model, scheduler, usage, publishScene } = this.#options;
     const scene = await scheduler.description(async (signal) => {
       const frame = await station.newerThan(known, signal);
       const options = { maxNewTokens: settings.maxNewTokens, signal };
@@ -94,6 +96,7 @@ export class SceneWatcher implements AsyncDisposable {
       });
       return { frame, trigger, ...(await model.use(describe, signal)) };
     }, this.#stop.signal);
+    usage.add(scene.answer.usage);
     this.#gate.accept(scene.frame);
     this.#describedAtMs = this.#nowMs();
     await publishScene(station.id, scene);

@@ -14,7 +14,7 @@ import type {
   EncodeImageRequest,
   EncodeStatesRequest,
   ForwardRequest,
-  GraphName,
+  Graphs,
   OnnxNotice,
   OpenRequest,
 } from './onnx-protocol.js';
@@ -23,10 +23,13 @@ import { chooseVisionRows, visionFeeds } from './vision-inputs.js';
 /** Rows of one prefill step; a cancelled call ends after the step that runs. */
 const STEP_ROWS = 256;
 
-/** Opened at once; a decoder for text alone joins when it is first needed. */
+/** Of a graph that is not the tower's. */
+type GraphName = Exclude<keyof Graphs, 'vision'>;
+
+/** Opened at once, behind the tower's; a decoder for text alone joins when it is first needed. */
 const SESSIONS: Readonly<Record<'all' | 'vision' | 'text', readonly GraphName[]>> = {
-  all: ['vision', 'cross-kv', 'decoder'],
-  vision: ['vision'],
+  all: ['cross-kv', 'decoder'],
+  vision: [],
   text: ['decoder-text'],
 };
 
@@ -41,7 +44,7 @@ export class OnnxBackend {
   readonly #gate: NativeGate;
   readonly #config: OpenRequest;
   readonly #notify: (notice: OnnxNotice) => void;
-  readonly #sessions = new Map<GraphName, Session>();
+  readonly #sessions = new Map<string, Session>();
   readonly #embedding: EmbeddingTable;
   readonly #images: CrossKeyValues;
   readonly #sequences = new Map<number, KeyValueCache>();
@@ -62,7 +65,9 @@ export class OnnxBackend {
   }
 
   async load(): Promise<void> {
-    const names: readonly GraphName[] = SESSIONS[this.#config.parts ?? 'all'];
+    const { graphs, parts = 'all' } = this.#config;
+    const vision = parts === 'text' ? [] : graphs.vision.map((_, index) => visionName(index));
+    const names = [...vision, ...SESSIONS[parts]];
     for (const [index, name] of names.entries()) {
       this.#report(index, names.length);
       await this.#session(name);
@@ -78,12 +83,21 @@ export class OnnxBackend {
       float: (data: Float32Array, dims: readonly number[]) => this.#float(data, dims),
       int64: (values: readonly number[]) => this.#int64(values),
     };
-    const encoded = await this.#run('vision', {
-      ...visionFeeds(inputs, request.aspectRatioId, make),
-      ...(this.#config.trace && { full_sequence: this.#int64(inputs.rows.fullSequence) }),
-    });
+    const { pixel_values, row_tokens, state_rows, ...shared } = visionFeeds(inputs, request.aspectRatioId, make);
+    let between: Feeds = { pixel_values, row_tokens };
+    const taps: Feeds = {};
+    const count = this.#config.graphs.vision.length;
+    let result: Record<string, Tensor> = {};
+    for (let index = 0; index < count; index++) {
+      checkCancelled(request.cancel);
+      const ending = index === count - 1 ? { state_rows, ...taps } : {};
+      const traced = this.#config.trace ? { full_sequence: this.#int64(inputs.rows.fullSequence) } : {};
+      result = await this.#run(visionName(index), { ...shared, ...between, ...ending, ...traced });
+      between = { hidden: result.new_hidden! };
+      for (const [name, tensor] of Object.entries(result)) if (name.startsWith('tap.')) taps[name] = tensor;
+    }
     const keys = keysPerImage(this.#constants, request.numTiles);
-    return { states: floatsOf(encoded.cross_attention_states).subarray(0, keys * hiddenSize), keys };
+    return { states: floatsOf(result.cross_attention_states).subarray(0, keys * hiddenSize), keys };
   }
 
   async encodeImage(request: EncodeImageRequest): Promise<{ sizeBytes: number }> {
@@ -186,9 +200,11 @@ export class OnnxBackend {
     return cache;
   }
 
-  async #run(name: GraphName, feeds: Feeds, tracePrefix = ''): Promise<Record<string, Tensor>> {
+  async #run(name: string, feeds: Feeds, tracePrefix = ''): Promise<Record<string, Tensor>> {
     const session = await this.#session(name);
-    const result = await this.#gate.pass(() => session.run(feeds));
+    // Sessions of one tower run in turn: none keeps the memory that it took.
+    const options = this.#isRange(name) ? { extra: { memory: { enable_memory_arena_shrinkage: 'cpu:0' } } } : {};
+    const result = await this.#gate.pass(() => session.run(feeds, options));
     if (this.#config.trace) {
       for (const [output, tensor] of Object.entries(result)) {
         if (/^(new|cross)_(key|value)\./.test(output)) continue;
@@ -199,7 +215,7 @@ export class OnnxBackend {
     return result;
   }
 
-  async #session(name: GraphName): Promise<Session> {
+  async #session(name: string): Promise<Session> {
     const open = this.#sessions.get(name);
     if (open !== undefined) return open;
     const session = await this.#gate.pass(() => this.#create(name));
@@ -207,8 +223,18 @@ export class OnnxBackend {
     return session;
   }
 
-  #create(name: GraphName): Promise<Session> {
+  /** Of a tower in several graphs. */
+  #isRange(name: string): boolean {
+    return name.startsWith(VISION) && this.#config.graphs.vision.length > 1;
+  }
+
+  #create(name: string): Promise<Session> {
     const { graphs, sessions, threads, weightsRoot } = this.#config;
+    const bytes = name.startsWith(VISION)
+      ? graphs.vision[Number(name.slice(VISION.length))]!
+      : graphs[name as GraphName];
+    // Threads of a session that has just run would spin beside the next one's.
+    const spinning = this.#isRange(name) ? { intra_op: { allow_spinning: '0' } } : {};
     const options = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
@@ -219,12 +245,13 @@ export class OnnxBackend {
     } as const;
     const graph = { model_external_initializers_file_folder_path: weightsRoot };
     if (sessions === undefined) {
-      return this.#ort.InferenceSession.create(graphs[name], { ...options, extra: { session: graph } });
+      return this.#ort.InferenceSession.create(bytes, { ...options, extra: { session: { ...graph, ...spinning } } });
     }
     const file = path.join(sessions.directory, `${name}.onnx`);
     if (sessions.use === 'read') {
       // Optimised and packed already: the weights are mapped from the file beside it.
-      return this.#ort.InferenceSession.create(file, { ...options, graphOptimizationLevel: 'disabled' });
+      const extra = { session: spinning };
+      return this.#ort.InferenceSession.create(file, { ...options, graphOptimizationLevel: 'disabled', extra });
     }
     const written = {
       ...graph,
@@ -233,7 +260,7 @@ export class OnnxBackend {
       save_external_prepacked_constant_initializers: '1',
     };
     const extra = { session: written };
-    return this.#ort.InferenceSession.create(graphs[name], { ...options, optimizedModelFilePath: file, extra });
+    return this.#ort.InferenceSession.create(bytes, { ...options, optimizedModelFilePath: file, extra });
   }
 
   #report(done: number, total: number): void {
@@ -248,6 +275,9 @@ export class OnnxBackend {
     return new this.#ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
   }
 }
+
+const VISION = 'vision.';
+const visionName = (index: number) => `${VISION}${index}`;
 
 /** Nobody waits for the answer any more: whoever cancelled was told at once. */
 function checkCancelled(cancel: Int32Array | undefined): void {

@@ -3,12 +3,17 @@ import type { MllamaArchitecture, TensorLocation } from '#graph/architecture.js'
 import type { Progress } from '../core/logger.js';
 import type { Numerics } from './engine.js';
 
-export const GRAPH_NAMES = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
-export type GraphName = (typeof GRAPH_NAMES)[number];
+/** Serialised ONNX models. Some may be empty, when they are never run. */
+export interface Graphs {
+  /** The tower's layers in one graph, or in several that are run one behind the other. */
+  readonly vision: readonly Uint8Array[];
+  readonly 'cross-kv': Uint8Array;
+  readonly decoder: Uint8Array;
+  readonly 'decoder-text': Uint8Array;
+}
 
 export interface OpenRequest {
-  /** Serialised ONNX models. */
-  readonly graphs: Readonly<Record<GraphName, Uint8Array>>;
+  readonly graphs: Graphs;
   /**
    * `vision`: another backend decodes; only `encodeStates` is answered. `text`: only `forward` without images, for
    * benchmarks. Default: all.
@@ -45,7 +50,7 @@ export interface EncodeImageRequest {
   readonly pixelValues: Float32Array;
   readonly aspectRatioId: number;
   readonly numTiles: number;
-  /** One shared int32; not 0: stop before the next graph. */
+  /** One shared int32; not 0: stop before the next graph, of which the tower of a large model has several. */
   readonly cancel: Int32Array;
 }
 

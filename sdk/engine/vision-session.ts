@@ -14,7 +14,7 @@ import { preparedFolder, sha256 } from './prepared-cache.js';
 /** Smaller towers open in less time than their file would save; the file of the 11B model's takes 3.5 GB. */
 const KEPT_FROM_BYTES = 256 * 2 ** 20;
 /** Changes with what the backend asks of ONNX Runtime when it writes a session. */
-const VERSION = 1;
+const VERSION = 2;
 /** Making the file takes a minute or two at the sizes of the 11B model. */
 const LOCK_TIMEOUT_MS = 10 * 60_000;
 
@@ -29,15 +29,22 @@ export interface KeepSessionOptions extends OpenEngineOptions {
  */
 export async function keptVisionSession(
   checkpoint: EngineCheckpoint,
-  graph: Uint8Array,
+  graphs: readonly Uint8Array[],
   options: KeepSessionOptions,
   write: (sessions: KeptSessions) => Promise<void>,
 ): Promise<KeptSessions | undefined> {
   const sizeBytes = visionBytes(checkpoint);
   if (sizeBytes < (options.keepVisionFromBytes ?? KEPT_FROM_BYTES)) return undefined;
-  // The graph holds the places of the weights. How they are packed is a matter of runtime and processor.
+  // Graphs hold the places of the weights. How they are packed is a matter of runtime and processor.
   const { instructionSets, processor } = engineAddon().cpuFeatures();
-  const key = [VERSION, runtimeVersion(), processor, instructionSets, await checkpoint.contentHash(), sha256(graph)];
+  const key = [
+    VERSION,
+    runtimeVersion(),
+    processor,
+    instructionSets,
+    await checkpoint.contentHash(),
+    ...graphs.map(sha256),
+  ];
   const place = { ...options, kind: 'onnx-session', key, sizeBytes, lockTimeoutMs: LOCK_TIMEOUT_MS };
   const report = (done: number) =>
     options.onProgress?.({ phase: 'prepare vision tower', done, total: 1, unit: 'steps' });

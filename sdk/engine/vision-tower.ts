@@ -5,7 +5,7 @@ import { isSdkError, SdkError } from '../core/errors.js';
 import type { CallOptions } from '../core/types.js';
 import type { CancelWord } from './cancel-word.js';
 import type { Numerics, ProcessedImage } from './engine.js';
-import { prepareGraphs } from './onnx-prepare.js';
+import { type PrepareGraphsOptions, prepareGraphs } from './onnx-prepare.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
 import type { EngineCheckpoint, OpenEngineOptions } from './options.js';
 import { mergeableFrom } from './tile-tables.js';
@@ -16,6 +16,7 @@ export interface VisionTowerOptions extends KeepSessionOptions {
   readonly numerics: Numerics;
   readonly contextLength: number;
   readonly threads: number;
+  readonly visionRangeBytes?: PrepareGraphsOptions['visionRangeBytes'];
 }
 
 /**
@@ -135,7 +136,7 @@ export class VisionTower implements AsyncDisposable {
 
   /**
    * `[keys, textHidden]`: under `meta` the used tiles only, otherwise all slots, used ones first.
-   * @param cancel Set: the call fails before it begins, should others still be in front of it.
+   * @param cancel Set: the call fails before it begins, or between two graphs of a large tower.
    * @throws SdkError ERR_DISPOSED after closing, ERR_ENGINE_DIED when the worker ended during the call
    */
   async encode(image: ProcessedImage, cancel?: CancelWord): Promise<Float32Array> {

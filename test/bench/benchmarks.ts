@@ -49,8 +49,8 @@ export interface Work {
   readonly contenders: readonly Contender[];
   readonly probe: BandwidthProbe;
   readonly rounds: number;
-  /** Bytes of keys and values of one token in all layers, 16-bit. */
-  readonly cacheBytesPerToken: number;
+  /** Keys and values of one token in all layers: how many numbers. */
+  readonly cacheValuesPerToken: number;
 }
 
 const token = (index: number) => (index * 7919 + 17) % 128_000;
@@ -60,6 +60,7 @@ export async function measure(benchmark: Benchmark, work: Work): Promise<Result[
   const input = Int32Array.from({ length: tokens }, (_, i) => token(context + i));
   for (const contender of work.contenders) {
     const prompt = Int32Array.from({ length: context }, (_, i) => token(i));
+    contender.restart?.();
     if (context > 0) await contender.forward(0, prompt, 'last');
     await contender.forward(context, input, logits); // warm
   }
@@ -76,7 +77,7 @@ export async function measure(benchmark: Benchmark, work: Work): Promise<Result[
       }
       const bandwidth = Math.max(before, await work.probe.measure());
       bandwidths.push(bandwidth);
-      const bytes = contender.weightBytes + context * work.cacheBytesPerToken;
+      const bytes = contender.weightBytes + context * work.cacheValuesPerToken * contender.cacheValueBytes;
       rounds[index]!.ms.push(...times);
       rounds[index]!.fractions.push(bytes / (bandwidth * 1e6) / median(times));
     }

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { ModelDescription } from '#graph/architecture.js';
 import { emitDecoder, weightsRoot } from '#graph/index.js';
+import { CancelWord } from '#sdk/engine/cancel-word.js';
 import { openCpuDecoder } from '#sdk/engine/cpu/decoder.js';
 import type { OnnxNotice, OnnxRequests } from '#sdk/engine/onnx-protocol.js';
 import { WorkerChannel } from '#sdk/engine/worker-channel.js';
@@ -12,6 +13,10 @@ export interface Contender {
   readonly loadMs: number;
   /** Bytes of weights that one decoded token reads. */
   readonly weightBytes: number;
+  /** Of one value in the K/V cache. */
+  readonly cacheValueBytes: number;
+  /** Forgets all tokens, and the room that was made for them. */
+  restart?(): void;
   /** Appends tokens behind the first `position` and computes logits of the last or of all. */
   forward(position: number, tokens: Int32Array, logits: 'last' | 'all'): Promise<void>;
   close(): Promise<void>;
@@ -40,6 +45,7 @@ export async function openOwn(model: ModelDescription, options: ContenderOptions
     name: `own (${decoder.instructionSet})`,
     loadMs: performance.now() - start,
     weightBytes: decoder.linearSizeBytes,
+    cacheValueBytes: 2,
     async forward(position, tokens, logits) {
       const all = logits === 'all';
       const room = new Float32Array((all ? tokens.length : 1) * columns);
@@ -69,7 +75,7 @@ export async function openOnnx(model: ModelDescription, options: ContenderOption
   const channel = new WorkerChannel<OnnxRequests, OnnxNotice>(worker, { name: 'bench-onnx' }, () => {});
   const empty = new Uint8Array();
   await channel.request('open', {
-    graphs: { vision: empty, 'cross-kv': empty, decoder: empty, 'decoder-text': graph },
+    graphs: { vision: [], 'cross-kv': empty, decoder: empty, 'decoder-text': graph },
     weightsRoot: root,
     parts: 'text',
     architecture: model.architecture,
@@ -81,13 +87,18 @@ export async function openOnnx(model: ModelDescription, options: ContenderOption
     separateTextDecoder: true,
     trace: false,
   });
-  const cancel = new Int32Array(new SharedArrayBuffer(4));
+  const { shared: cancel } = new CancelWord();
+  let sequence = 1;
   return {
     name: 'onnxruntime MatMulNBits',
     loadMs: performance.now() - start,
     weightBytes: packedBytes(model),
+    cacheValueBytes: 4,
+    restart() {
+      channel.request('disposeSequence', { sequence: sequence++ }).catch(() => {});
+    },
     async forward(position, tokens, logits) {
-      await channel.request('forward', { sequence: 1, position, tokens, images: [], logits, cancel });
+      await channel.request('forward', { sequence, position, tokens, images: [], logits, cancel });
     },
     close: () => channel.terminate(),
   };

@@ -48,6 +48,7 @@ export async function openLlama(
       name: `llama.cpp ${release} Q4_0`,
       loadMs: ms,
       weightBytes: q4Bytes(text),
+      cacheValueBytes: 2,
       async forward(position, tokens, logits) {
         await child.ask({ kind: 'forward', position, tokens: [...tokens], all: logits === 'all' });
       },

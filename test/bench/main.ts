@@ -1,6 +1,5 @@
 /**
- * Benchmarks; `--help` says which. The cpu engine against ONNX Runtime and llama.cpp on random weights of a published
- * shape does the same work in turn in one process tree.
+ * Benchmarks; `--help` says which. Each prints a table and writes its results as JSON with a description of the machine.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -8,10 +7,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { engineAddon, packageRoot } from '#sdk/native/index.js';
-import { startBandwidthProbe } from './bandwidth.js';
+import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
+import { benchCapture, benchGate } from './capture.js';
 import { benchQuantize } from './quantize.js';
-import { runSceneStream } from './scene-stream.js';
+import { benchSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchText } from './text.js';
 import { benchVision } from './vision.js';
@@ -23,9 +23,12 @@ npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]
     the vision tower of the 11B model, with and without merged copies
 npm run bench -- quantize [--method rtn|awq] [--layers N] [--pictures N]
     scenebus quantize at the sizes of the 11B model (all 40 text layers: 21 GB; awq: 2), time and memory
-npm run bench -- scene-stream …                      see test/bench/scene-stream.ts
-npm run bench -- kernels [--emulate]                 the CUDA kernels, tested and measured on this machine's GPU
-npm run bench -- capture [address] [seconds]         see test/bench/capture-cost.ts
+npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
+    the demo model describes the sample clip with and without drafting; replayed with times of published shapes
+npm run bench -- capture [--address A] [--seconds N]
+    what a camera costs, and the frame gate
+npm run bench -- kernels [--emulate]
+    the CUDA kernels, tested and measured on this machine's GPU
 
 options:
   --group 32|64|128   weights that share a scale (128)
@@ -38,54 +41,55 @@ options:
 
 Weights and prepared files stay in .scenebus/bench (8b: 15 GB, 11b: 17 GB).`;
 
-if (['--help', '-h'].includes(process.argv[2] ?? '')) {
-  console.log(USAGE);
-  process.exit();
-}
-if (process.argv[2] === 'scene-stream') {
-  await runSceneStream(process.argv.slice(3));
-  process.exit();
-}
-if (process.argv[2] === 'capture') {
-  process.argv.splice(2, 1);
-  await import('./capture-cost.js');
-  process.exit();
-}
-
 if (process.argv[2] === 'kernels') process.exit(runKernelHarness(process.argv.slice(3)));
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    help: { type: 'boolean', short: 'h' },
     shape: { type: 'string', default: '1b' },
     group: { type: 'string', default: '128' },
     rounds: { type: 'string' },
     threads: { type: 'string' },
-    context: { type: 'string', default: '4224' },
+    context: { type: 'string' },
     layers: { type: 'string' },
     method: { type: 'string', default: 'rtn' },
     pictures: { type: 'string' },
-    tiles: { type: 'string', default: '1' },
+    tiles: { type: 'string' },
+    backend: { type: 'string', default: 'auto' },
+    prompt: { type: 'string' },
+    seconds: { type: 'string' },
+    verify: { type: 'string' },
+    address: { type: 'string', default: 'test:moving' },
     without: { type: 'string', multiple: true, default: [] },
     tokens: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
   },
 });
-const directory = path.join(packageRoot(), '.scenebus', 'bench');
-const features = engineAddon().cpuFeatures();
-const threads = Number(values.threads ?? features.physicalCores);
-const rounds = countOf('rounds', 3);
-
-const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
-const ofText = [...Object.keys(BENCHMARKS), 'load'];
-for (const name of names) {
-  if (!['vision', 'quantize', ...ofText].includes(name))
-    fail(`a benchmark of ${[...ofText, 'vision', 'quantize', 'scene-stream', 'capture', 'kernels']}`, name);
+if (values.help === true) {
+  console.log(USAGE);
+  process.exit();
 }
-for (const name of values.without) if (!['own', 'onnx', 'llama'].includes(name)) fail('own, onnx or llama', name);
+const directory = path.join(packageRoot(), '.scenebus', 'bench');
+mkdirSync(directory, { recursive: true });
+const features = engineAddon().cpuFeatures();
+const threads = numberOf('threads', features.physicalCores);
+const rounds = numberOf('rounds', 3);
 const tokens = values.tokens.map((given) => wholeNumber('tokens', given));
-if (names.includes('vision')) await vision();
-if (names.includes('quantize')) await quantize();
+for (const name of values.without) oneOf('--without', name, ['own', 'onnx', 'llama']);
+const groupSize = Number(oneOf('--group', values.group, ['32', '64', '128']));
+
+/** What has a run of its own; benchmarks of the text decoder run together, so that weights are opened once. */
+const ALONE: Readonly<Record<string, () => Promise<void>>> = {
+  vision,
+  quantize,
+  'scene-stream': sceneStream,
+  capture,
+};
+const ofText = [...Object.keys(BENCHMARKS), 'load'];
+const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
+for (const name of names) oneOf('a benchmark', name, [...ofText, ...Object.keys(ALONE), 'kernels']);
+for (const [name, run] of Object.entries(ALONE)) if (names.includes(name)) await run();
 const text = names.filter((name) => ofText.includes(name));
 if (text.length > 0) await (values.shape === '11b' ? wholeModel() : textDecoder(text));
 
@@ -96,46 +100,75 @@ function runKernelHarness(options: readonly string[]): number {
 }
 
 async function vision(): Promise<void> {
-  const [layers, numTiles] = [countOf('layers', 2), Number(values.tiles)];
-  if (![1, 2, 3, 4].includes(numTiles)) fail('tiles of 1 to 4', values.tiles);
-  const results = await benchVision({ directory, threads, rounds, layers, numTiles });
-  write('vision', { layers, numTiles, results });
+  const [layers, numTiles] = [numberOf('layers', 2), numberOf('tiles', 1)];
+  if (numTiles > 4) fail('tiles of 1 to 4', values.tiles!);
+  await withProbe(async (probe) => {
+    const before = await probe.measure();
+    const results = await benchVision({ directory, threads, rounds, layers, numTiles });
+    const bandwidthGBs = Math.max(before, await probe.measure());
+    write('vision', { layers, numTiles, bandwidthGBs, results });
+  });
 }
 
 async function quantize(): Promise<void> {
-  const { method } = values;
-  if (method !== 'rtn' && method !== 'awq') fail('the method rtn or awq', method);
-  const layers = countOf('layers', method === 'rtn' ? 40 : 2);
-  const options = { method, layers, groupSize: Number(values.group), pictures: countOf('pictures', 2) } as const;
+  const method = oneOf('--method', values.method, ['rtn', 'awq'] as const);
+  const layers = numberOf('layers', method === 'rtn' ? 40 : 2);
+  const options = { method, layers, groupSize, pictures: numberOf('pictures', 2) };
   write(`quantize-${method}`, { ...options, ...(await benchQuantize({ directory, ...options })) });
 }
 
+async function sceneStream(): Promise<void> {
+  const backend = oneOf('--backend', values.backend, ['auto', 'cpu', 'onnx'] as const);
+  const { prompt, verify } = values;
+  await withProbe(async (probe) => {
+    const options = { backend, rounds, prompt, verify, seconds: numberOf('seconds', 60), probe };
+    write('scene-stream', { backend, prompt, ...(await benchSceneStream(options)) });
+  });
+}
+
+async function capture(): Promise<void> {
+  const { address } = values;
+  const results = await benchCapture(address, numberOf('seconds', 10));
+  write('capture', { address, results, gate: benchGate(500) });
+}
+
 async function textDecoder(benchmarks: readonly string[]): Promise<void> {
-  const shapes = Object.keys(TEXT_SHAPES);
-  if (!shapes.includes(values.shape)) fail(`a shape of ${[...shapes, '11b']}`, values.shape);
-  const shape = values.shape as ShapeName;
-  const groupSize = Number(values.group);
+  const shapes = [...Object.keys(TEXT_SHAPES), '11b'];
+  const shape = oneOf('--shape', values.shape, shapes) as ShapeName;
   const { without } = values;
+  const contextLength = numberOf('context', 4224);
   const options = { directory, shape, groupSize, rounds, threads, without, tokens, cacheDirectory: directory };
-  const probe = startBandwidthProbe(threads);
-  const results = await benchText(benchmarks, { ...options, contextLength: Number(values.context), probe });
-  probe.close();
-  write(shape, { shape, group: groupSize, results });
+  await withProbe(async (probe) => {
+    write(shape, {
+      shape,
+      group: groupSize,
+      results: await benchText(benchmarks, { ...options, contextLength, probe }),
+    });
+  });
 }
 
 /** Loads, decoding and verifying in one run, whichever of them is asked for: opening the model takes longest. */
 async function wholeModel(): Promise<void> {
+  await withProbe(async (probe) => {
+    const result = await benchWholeModel({ directory, groupSize, threads, rounds, probe });
+    write('whole-11b', { shape: '11b', group: groupSize, ...result });
+  });
+}
+
+async function withProbe(run: (probe: BandwidthProbe) => Promise<void>): Promise<void> {
   const probe = startBandwidthProbe(threads);
-  const groupSize = Number(values.group);
-  const result = await benchWholeModel({ directory, groupSize, threads, rounds, probe });
-  probe.close();
-  write('whole-11b', { shape: '11b', group: groupSize, ...result });
+  try {
+    await run(probe);
+  } finally {
+    probe.close();
+  }
 }
 
 function write(name: string, results: object): void {
   const machine = {
     ...features,
     threads,
+    rounds,
     memoryBytes: os.totalmem(),
     loadAverage: os.loadavg(),
     kernel: os.release(),
@@ -147,14 +180,20 @@ function write(name: string, results: object): void {
   console.log(`written to ${file}`);
 }
 
-function countOf(option: 'rounds' | 'layers' | 'pictures', otherwise: number): number {
+type NumberOption = 'rounds' | 'threads' | 'context' | 'layers' | 'pictures' | 'tiles' | 'seconds';
+
+function numberOf(option: NumberOption, otherwise: number): number {
   const given = values[option];
   return given === undefined ? otherwise : wholeNumber(option, given);
 }
 
 function wholeNumber(option: string, given: string): number {
   const count = Number(given);
-  return Number.isInteger(count) && count >= 1 ? count : fail(`${option} as a whole number from 1 on`, given);
+  return Number.isInteger(count) && count >= 1 ? count : fail(`--${option} as a whole number from 1 on`, given);
+}
+
+function oneOf<Choice extends string>(what: string, given: string, choices: readonly Choice[]): Choice {
+  return choices.find((choice) => choice === given) ?? fail(`${what} of ${choices.join(', ')}`, given);
 }
 
 function fail(expected: string, received: string): never {

@@ -1,17 +1,15 @@
 /**
- * `npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]`
- *
  * A camera's feed: the demo model describes one frame of each second of the sample clip, with and without drafting in
  * turn (A/B/A/B), each time in a fresh model. Then the same texts are replayed with the times that the cpu engine takes for
  * 1 … 16 tokens at a published size, as `npm run bench -- decode verify --shape 8b` has measured them.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { type Answer, type Frame, loadModel, openCamera } from 'scenebus';
 import { Drafting } from '#sdk/model/drafting/index.js';
 import { packageRoot } from '#sdk/native/index.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
+import type { BandwidthProbe } from './bandwidth.js';
 import type { Result } from './benchmarks.js';
 import { median } from './median.js';
 
@@ -28,45 +26,77 @@ const root = packageRoot();
 const checkpoint = path.join(root, 'examples', 'demo-model', 'checkpoint');
 const directory = path.join(root, '.scenebus', 'bench');
 
-export async function runSceneStream(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      backend: { type: 'string', default: 'auto' },
-      rounds: { type: 'string', default: '3' },
-      prompt: { type: 'string' },
-      seconds: { type: 'string', default: '60' },
-      verify: { type: 'string' },
-    },
-  });
+export interface SceneStreamOptions {
+  readonly backend: 'auto' | 'cpu' | 'onnx';
+  readonly rounds: number;
+  /** Default: a description. */
+  readonly prompt?: string | undefined;
+  /** At most, of the clip. */
+  readonly seconds: number;
+  /** Results of decoding and verifying; default: the newest of each shape. */
+  readonly verify?: string | undefined;
+  readonly probe: BandwidthProbe;
+}
+
+export interface SceneStreamResult {
+  readonly frames: number;
+  readonly differentTexts: number;
+  /** Medians over the rounds, with drafting off and on. */
+  readonly tokensPerSecond: Readonly<Record<DraftingOption, number>>;
+  readonly frameMs: Readonly<Record<DraftingOption, number>>;
+  readonly speedup: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  readonly projections: readonly Projection[];
+  readonly bandwidthGBs: number;
+}
+
+/** @throws Error when texts differ between passes */
+export async function benchSceneStream(options: SceneStreamOptions): Promise<SceneStreamResult> {
+  const { backend, rounds, prompt, seconds, verify, probe } = options;
   console.log('reading the clip at its own pace');
-  const frames = await framesOfClip(Number(values.seconds));
+  const frames = await framesOfClip(seconds);
   console.log(`${frames.length} frames, one a second`);
   const passes: Pass[] = [];
-  for (let round = 0; round < Number(values.rounds); round += 1) {
+  const bandwidths: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
     for (const drafting of ['off', 'auto'] as const) {
-      const pass = await describeFrames(frames, values.backend as 'auto', drafting, values.prompt);
+      bandwidths.push(await probe.measure());
+      const pass = await describeFrames(frames, backend, drafting, prompt);
       passes.push(pass);
       console.log(describePass(pass));
     }
   }
   const texts = new Set(passes.map(({ answers }) => JSON.stringify(answers.map(({ text }) => text))));
   if (texts.size !== 1) throw new Error('Expected the same texts from all passes, but they differ.');
+  const { answers } = passes[0]!;
+  const differentTexts = new Set(answers.map(({ text }) => text)).size;
+  console.log(`identical texts in all passes: ${differentTexts} different ones`);
+  const both = (of: (pass: Pass) => number) => {
+    const medianOf = (drafting: DraftingOption) => median(passes.filter((pass) => pass.drafting === drafting).map(of));
+    return { off: medianOf('off'), auto: medianOf('auto') };
+  };
+  const speed = both(tokensPerSecond);
+  const frameMs = both(({ totalMs }) => totalMs / frames.length);
+  const speedup = speed.auto / speed.off;
   console.log(
-    `identical texts in all passes: ${new Set(passes[0]!.answers.map(({ text }) => text)).size} different ones`,
-  );
-  const speed = (drafting: DraftingOption) =>
-    median(passes.filter((pass) => pass.drafting === drafting).map(tokensPerSecond));
-  const frameMs = (drafting: DraftingOption) =>
-    median(passes.filter((pass) => pass.drafting === drafting).map(({ totalMs }) => totalMs / frames.length));
-  console.log(
-    `median: ${speed('off').toFixed(0)} tokens/s plain, ${speed('auto').toFixed(0)} drafted: ${(speed('auto') / speed('off')).toFixed(2)} x`,
+    `median: ${speed.off.toFixed(0)} tokens/s plain, ${speed.auto.toFixed(0)} drafted: ${speedup.toFixed(2)} x`,
   );
   console.log(
-    `median for a frame, vision included: ${frameMs('off').toFixed(1)} ms plain, ${frameMs('auto').toFixed(1)} drafted`,
+    `median for a frame, vision included: ${frameMs.off.toFixed(1)} ms plain, ${frameMs.auto.toFixed(1)} drafted`,
   );
-  const tokenizer = await loadTokenizer(checkpoint);
-  projectAll(passes[0]!.answers, tokenizer, values.verify);
+  const usage = passes.at(-1)!.answers.map((answer) => answer.usage);
+  return {
+    frames: frames.length,
+    differentTexts,
+    tokensPerSecond: speed,
+    frameMs,
+    speedup,
+    draftedTokens: sum(usage.map(({ draftedTokens }) => draftedTokens)),
+    acceptedTokens: sum(usage.map(({ acceptedTokens }) => acceptedTokens)),
+    projections: projectAll(answers, await loadTokenizer(checkpoint), verify),
+    bandwidthGBs: median(bandwidths),
+  };
 }
 
 /** The first frame of every second. */
@@ -117,38 +147,59 @@ function describePass(pass: Pass): string {
 /** Milliseconds of a call by its number of rows. */
 type RowTimes = ReadonlyMap<number, number>;
 
-function projectAll(answers: readonly Answer[], tokenizer: Tokenizer, file: string | undefined): void {
-  const files = file === undefined ? measuredFiles() : [file];
-  if (files.length === 0) {
-    console.log(
-      `no measured times in ${directory}: run \`npm run bench -- decode verify --shape 8b\` first, or name a file`,
-    );
-  }
-  const ids = answers.map(({ text }) => [...tokenizer.encodeText(text)]);
-  for (const each of files) {
-    const { shape, results } = JSON.parse(readFileSync(each, 'utf8')) as { shape: string; results: Result[] };
-    for (const contender of new Set(results.map((result) => result.contender))) {
-      const times = rowTimes(results.filter((result) => result.contender === contender));
-      if (times === undefined) continue;
-      const { plainMs, draftedMs } = replay(ids, times);
-      const rows = [...times].map(([count, ms]) => `${count}: ${ms.toFixed(0)}`).join(', ');
-      console.log(`replayed with ${shape} on ${contender} (ms by rows ${rows}): ${(plainMs / draftedMs).toFixed(2)} x`);
-    }
-  }
+export interface Projection {
+  readonly shape: string;
+  readonly contender: string;
+  /** Results that the times are of. */
+  readonly file: string;
+  readonly speedup: number;
 }
 
-/** The newest file of each shape. */
-function measuredFiles(): string[] {
-  const newest = new Map<string, string>();
-  let names: string[] = [];
-  try {
-    names = readdirSync(directory).sort();
-  } catch {
-    // Nothing was measured here.
+interface Measured {
+  readonly file: string;
+  readonly shape: string;
+  /** Of each contender that was measured with enough numbers of rows. */
+  readonly times: ReadonlyMap<string, RowTimes>;
+}
+
+function projectAll(answers: readonly Answer[], tokenizer: Tokenizer, file: string | undefined): Projection[] {
+  const measured = file === undefined ? newestMeasured() : [readMeasured(file)];
+  if (measured.every(({ times }) => times.size === 0)) {
+    const where = file ?? directory;
+    console.log(`no times of 1 and of 16 rows in ${where}: run \`npm run bench -- decode verify --shape 8b\` first`);
   }
-  for (const name of names) {
-    const shape = /^results-(\d+b)-\d+\.json$/.exec(name)?.[1];
-    if (shape !== undefined) newest.set(shape, path.join(directory, name));
+  const ids = answers.map(({ text }) => [...tokenizer.encodeText(text)]);
+  return measured.flatMap(({ file: from, shape, times: ofContenders }) =>
+    [...ofContenders].map(([contender, times]) => {
+      const { plainMs, draftedMs } = replay(ids, times);
+      const rows = [...times].map(([count, ms]) => `${count}: ${ms.toFixed(0)}`).join(', ');
+      const speedup = plainMs / draftedMs;
+      console.log(
+        `replayed with ${shape} on ${contender} (ms by rows ${rows}; ${path.basename(from)}): ${speedup.toFixed(2)} x`,
+      );
+      return { shape, contender, file: from, speedup };
+    }),
+  );
+}
+
+function readMeasured(file: string): Measured {
+  const { shape, results } = JSON.parse(readFileSync(file, 'utf8')) as { shape: string; results: Result[] };
+  const times = new Map<string, RowTimes>();
+  for (const contender of new Set(results.map((result) => result.contender))) {
+    const own = rowTimes(results.filter((result) => result.contender === contender));
+    if (own !== undefined) times.set(contender, own);
+  }
+  return { file, shape, times };
+}
+
+/** Of each shape the newest file that tells enough. */
+function newestMeasured(): Measured[] {
+  if (!existsSync(directory)) return [];
+  const newest = new Map<string, Measured>();
+  for (const name of readdirSync(directory).sort()) {
+    if (!/^results-\d+b-\d+\.json$/.test(name)) continue;
+    const measured = readMeasured(path.join(directory, name));
+    if (measured.times.size > 0) newest.set(measured.shape, measured);
   }
   return [...newest.values()];
 }

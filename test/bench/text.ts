@@ -57,7 +57,7 @@ export async function benchText(names: readonly string[], options: TextBenchOpti
     contenders: contenders.map(({ contender }) => contender),
     probe,
     rounds,
-    cacheBytesPerToken: layers * keyValueHeads * headDim * 2 * 2,
+    cacheValuesPerToken: layers * keyValueHeads * headDim * 2,
   };
   for (const benchmark of names.flatMap((name) => BENCHMARKS[name] ?? [])) {
     if (benchmark.context + benchmark.tokens > options.contextLength) continue;

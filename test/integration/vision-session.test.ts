@@ -2,14 +2,15 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { Progress } from '#sdk/core/logger.js';
+import { CancelWord } from '#sdk/engine/cancel-word.js';
 import type { OpenRequest } from '#sdk/engine/onnx-protocol.js';
 import { openVisionTower, type VisionTowerOptions } from '#sdk/engine/vision-tower.js';
 import { WorkerChannel } from '#sdk/engine/worker-channel.js';
-import { syntheticImage } from '../support/tiny-images.js';
+import { maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-session-'));
@@ -59,7 +60,7 @@ test('is written at the first start, opened at the next, and gives equal bits', 
   expect([...first.warnings, ...second.warnings]).toEqual([]);
   const [entry, ...others] = entries('kept');
   expect(others).toEqual([]);
-  expect(readdirSync(entry!).sort()).toEqual(['prepared.json', 'vision.onnx', 'vision.weights']);
+  expect(readdirSync(entry!).sort()).toEqual(['prepared.json', 'vision.0.onnx', 'vision.0.weights']);
 });
 
 test('is made for each checkpoint, and the two last used are kept', async () => {
@@ -74,7 +75,7 @@ test('is made for each checkpoint, and the two last used are kept', async () => 
 test('is made anew when it was cut, and thrown away when it cannot be opened', async () => {
   const whole = await open('damaged');
   const [entry] = entries('damaged');
-  const weights = path.join(entry!, 'vision.weights');
+  const weights = path.join(entry!, 'vision.0.weights');
   const { size } = statSync(weights);
   truncateSync(weights, size - 64);
   const cut = await open('damaged');
@@ -82,7 +83,7 @@ test('is made anew when it was cut, and thrown away when it cannot be opened', a
   expect(statSync(weights).size).toBe(size);
 
   // Of the right size, but no graph any more.
-  const graph = path.join(entry!, 'vision.onnx');
+  const graph = path.join(entry!, 'vision.0.onnx');
   writeFileSync(graph, Buffer.alloc(readFileSync(graph).length, 0xff));
   const broken = await open('damaged');
   expect(broken.warnings).toEqual([expect.stringMatching(/cannot be opened .* thrown away/)]);
@@ -175,4 +176,41 @@ test('two processes at once make one', async () => {
   const both = await Promise.all([open('shared'), open('shared')]);
   expect(both.filter(prepares)).toHaveLength(1);
   expect(both[0]!.features).toEqual(both[1]!.features);
+});
+
+describe('a tower in several graphs', () => {
+  test('gives the features of one, kept or not, and keeps all its sessions', async () => {
+    const one = await open('one-graph');
+    for (const visionRangeBytes of [1, 100_000]) {
+      const plain = await open(`graphs-${visionRangeBytes}`, { visionRangeBytes, keepVisionFromBytes: undefined });
+      const first = await open(`graphs-${visionRangeBytes}`, { visionRangeBytes });
+      const second = await open(`graphs-${visionRangeBytes}`, { visionRangeBytes });
+      expect([prepares(plain), prepares(first), prepares(second)]).toEqual([false, true, false]);
+      expect(maxDifference(plain.features, one.features)).toBeLessThan(1e-5);
+      expect(first.features).toEqual(plain.features);
+      expect(second.features).toEqual(plain.features);
+      const kept = readdirSync(entries(`graphs-${visionRangeBytes}`)[0]!);
+      expect(kept.filter((name) => name.endsWith('.onnx')).length).toBeGreaterThan(1);
+    }
+  });
+
+  test('ends a call between two of them when it is cancelled', async () => {
+    const checkpoint = await openCheckpoint(tinyA);
+    const { vision } = checkpoint.model.architecture;
+    const options = { numerics: 'meta', contextLength: 64, threads: 1, cacheDirectory: folder } as const;
+    await using tower = await openVisionTower(checkpoint, { ...options, visionRangeBytes: 1 });
+    const image = syntheticImage({ aspectRatioId: 2, numTiles: 2 }, 7, vision.tileSize, vision.maxNumTiles);
+    const wanted = await tower.encode(image);
+    // Some are cancelled before they begin, some on their way; none may disturb the next.
+    for (let afterMs = 0; afterMs < 40; afterMs += 2) {
+      const cancel = new CancelWord();
+      const encoding = tower.encode(image, cancel);
+      const timer = setTimeout(() => cancel.set(), afterMs);
+      const made = await encoding.catch((error: Error) => error.message);
+      clearTimeout(timer);
+      if (typeof made === 'string') expect(made).toContain('cancelled');
+      else expect(made).toEqual(wanted);
+    }
+    expect(await tower.encode(image)).toEqual(wanted);
+  });
 });

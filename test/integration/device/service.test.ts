@@ -63,6 +63,32 @@ describe('a device on a broker', () => {
     expect(service.bus.stats.requestsAnswered).toBe(1);
   });
 
+  it('tells in health what was computed and what was still there', async () => {
+    await using listener = await Listener.open(broker, 5);
+    const cameras = [{ id: 'table', address: 'test:moving', describe: false }];
+    const service = await startService(await makeConfig({ cameras, ...withBroker(broker.url) }), {
+      parts: lend(model),
+    });
+    await using client = await connectClient(broker.url);
+    const ask = () => client.ask(deviceName, 'List all objects with their boxes.');
+    const replies = [await ask(), await ask(), await ask()];
+    await service[Symbol.asyncDispose]();
+    const { json } = await listener.next(stateIs('stopping'));
+    const total = (name: string) => replies.reduce((sum, { usage }) => sum + usage![name]!, 0);
+    for (const name of [
+      'promptTokens',
+      'generatedTokens',
+      'reusedTokens',
+      'acceptedTokens',
+      'images',
+      'reusedImages',
+    ]) {
+      expect(json.metrics[name], name).toBe(total(name));
+    }
+    expect(json.metrics.images).toBe(3);
+    expect(json.metrics.reusedTokens).toBeGreaterThan(0); // what stands before the picture
+  });
+
   it('refuses bad questions one by one and goes on', async () => {
     await using service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
     await using listener = await Listener.open(broker, 5, 'test/#');

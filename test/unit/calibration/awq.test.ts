@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { adjustedBytes, adjustedRows } from '#calibration/quantize/adjustments.js';
 import { calibrate } from '#calibration/quantize/awq.js';
 import { groupGrams } from '#calibration/quantize/awq-search.js';
-import { readCalibration } from '#calibration/quantize/calibration-samples.js';
+import { boundedScenes, type CalibrationScene, readCalibration } from '#calibration/quantize/calibration-samples.js';
 import { compare, klDivergence, predict } from '#calibration/quantize/divergence.js';
 import { feedbackFactors, roundWithFeedback } from '#calibration/quantize/error-feedback.js';
 import { RowSample } from '#calibration/quantize/row-sample.js';
@@ -259,5 +259,23 @@ describe('calibration pictures', () => {
     await expect(quantizeCheckpoint(awq)).rejects.toThrow(/needs pictures.*--calibrate/);
     await expect(quantizeCheckpoint({ ...awq, calibrate: [] })).rejects.toThrow(/at least one calibration scene/);
     expect(readdirSync(folder).sort()).toEqual(['empty', 'frames.jsonl']);
+  });
+
+  it('bring no more text than memory is meant for: the first questions of all, long ones cut', () => {
+    const sample = (length: number) => ({
+      tokens: new Int32Array(length).fill(length),
+      imageTokenIndex: 1,
+      answerStart: 9,
+    });
+    const scene = (...lengths: number[]) => ({ image: () => Promise.reject(), samples: lengths.map(sample) });
+    const scenes = [scene(10, 10, 10), scene(100), scene(5, 20, 3)];
+    const lengths = (bounded: readonly CalibrationScene[]) =>
+      bounded.map(({ samples }) => samples.map(({ tokens }) => tokens.length));
+    expect(lengths(boundedScenes(scenes, 1000))).toEqual([[10, 10, 10], [100], [5, 20, 3]]);
+    // 20 for each at most: 10 + 20 + 5, then 10 but not 20, then 10 + 3.
+    const tight = boundedScenes(scenes, 60);
+    expect(lengths(tight)).toEqual([[10, 10, 10], [20], [5, 3]]);
+    expect(tight[1]!.samples[0]).toMatchObject({ imageTokenIndex: 1, answerStart: 9 });
+    expect(boundedScenes([scene(100)], 8)[0]!.samples[0]).toMatchObject({ answerStart: 8 });
   });
 });
