@@ -44,7 +44,13 @@ function serve(port: MessagePort): void {
   const handlers: Handlers = {
     open: async (config) => {
       const made = new OnnxBackend(await gate.pass(loadRuntime), gate, config, (notice) => reply({ notice }));
-      await made.load();
+      try {
+        await made.load();
+      } catch (error) {
+        // Large sessions that did open are not left to the collector: another attempt may follow.
+        await made.close().catch(() => {});
+        throw error;
+      }
       backend = made;
       return null;
     },

@@ -194,6 +194,35 @@ describe('a tower in several graphs', () => {
     }
   });
 
+  test('is opened without its kept sessions when the last of them is refused', async () => {
+    const wanted = await open('refused', { visionRangeBytes: 1 });
+    const [entry] = entries('refused');
+    const graphs = readdirSync(entry!).filter((name) => name.endsWith('.onnx'));
+    const last = path.join(entry!, graphs.sort().at(-1)!);
+    writeFileSync(last, Buffer.alloc(statSync(last).size, 0xff));
+    const refused = await open('refused', { visionRangeBytes: 1 });
+    expect(refused.warnings).toEqual([expect.stringMatching(/cannot be opened .* thrown away/)]);
+    expect(refused.features).toEqual(wanted.features);
+  });
+
+  test('leaves nothing behind, whenever its opening is aborted', async () => {
+    const reason = new Error('enough');
+    for (let afterMs = 0; afterMs < 400; afterMs += 40) {
+      const controller = new AbortController();
+      const channels = watchOpening(({ sessions }) => {
+        if (sessions?.use === 'write') setTimeout(() => controller.abort(reason), afterMs);
+        return undefined;
+      });
+      const opening = open('whenever', { visionRangeBytes: 1, signal: controller.signal });
+      const outcome = await opening.catch((error: unknown) => error);
+      if (outcome === reason) await expect.poll(() => [...channels].some(({ alive }) => alive)).toBe(false);
+      vi.restoreAllMocks();
+      // An entry that was whole before the abort stays, and is made again by the next.
+      await expect.poll(() => entries('whenever').filter((name) => !/[0-9a-f]{32}$/.test(name))).toEqual([]);
+      for (const entry of entries('whenever')) rmSync(entry, { recursive: true });
+    }
+  });
+
   test('ends a call between two of them when it is cancelled', async () => {
     const checkpoint = await openCheckpoint(tinyA);
     const { vision } = checkpoint.model.architecture;
