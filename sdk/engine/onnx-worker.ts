@@ -12,7 +12,7 @@ import type { ChannelReply, ChannelRequest, ChannelWorkerData } from './worker-c
 /** Errors of the runtime are plain; what they are about is in the text. */
 function classify(error: unknown) {
   const text = error instanceof Error ? error.message : String(error);
-  const outOfMemory = /bad_alloc|failed to allocate|out of memory/i.test(text);
+  const outOfMemory = /bad_alloc|failed to allocate|cannot allocate|out of memory/i.test(text);
   return serializeError(error, outOfMemory ? 'ERR_ENGINE_OUT_OF_MEMORY' : 'ERR_ENGINE_FAILED');
 }
 
@@ -44,7 +44,13 @@ function serve(port: MessagePort): void {
   const handlers: Handlers = {
     open: async (config) => {
       const made = new OnnxBackend(await gate.pass(loadRuntime), gate, config, (notice) => reply({ notice }));
-      await made.load();
+      try {
+        await made.load();
+      } catch (error) {
+        // Large sessions that did open are not left to the collector: another attempt may follow.
+        await made.close().catch(() => {});
+        throw error;
+      }
       backend = made;
       return null;
     },

@@ -56,6 +56,7 @@ export async function keptVisionSession(
     });
     return directory === undefined ? undefined : { directory, use: 'read' };
   } catch (error) {
+    options.signal?.throwIfAborted();
     if (!(error instanceof SdkError) || error.code === 'ERR_PREPARE_LOCKED') throw error;
     // A full disk is an error of the runtime. Without the file the tower opens slowly, or fails with a plainer error.
     warn(options, `The vision tower's session could not be kept (${error.message}); it is made at every start.`);
@@ -63,18 +64,18 @@ export async function keptVisionSession(
   }
 }
 
-/** The kept session could not be used: it is thrown away, and made anew at the next start. */
+/** The runtime refuses the kept session: it is thrown away, and made anew at the next start. */
 export async function discardVisionSession(
   { directory }: KeptSessions,
   error: unknown,
-  options: KeepSessionOptions,
+  options: Pick<KeepSessionOptions, 'logger'>,
 ): Promise<void> {
   const reason = error instanceof Error ? error.message : String(error);
   warn(options, `${directory} cannot be opened (${reason}) and is thrown away.`);
   await rm(directory, { recursive: true, force: true }).catch(() => {});
 }
 
-function warn({ logger }: KeepSessionOptions, message: string): void {
+function warn({ logger }: Pick<KeepSessionOptions, 'logger'>, message: string): void {
   (logger ?? silentLogger).log('warn', message);
 }
 

@@ -2,17 +2,22 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import { SdkError } from '#sdk/core/errors.js';
 import type { Progress } from '#sdk/core/logger.js';
 import { CancelWord } from '#sdk/engine/cancel-word.js';
+import type { OpenRequest } from '#sdk/engine/onnx-protocol.js';
 import { openVisionTower, type VisionTowerOptions } from '#sdk/engine/vision-tower.js';
+import { WorkerChannel } from '#sdk/engine/worker-channel.js';
 import { maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-session-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const tinyA = path.join(GOLDEN, 'tiny-a');
+const { vision } = (await openCheckpoint(tinyA)).model.architecture;
+const image = syntheticImage({ aspectRatioId: 2, numTiles: 2 }, 7, vision.tileSize, vision.maxNumTiles);
 
 interface Opening {
   readonly features: Float32Array;
@@ -23,7 +28,6 @@ interface Opening {
 /** One start of the tower, as a process makes it. */
 async function open(cache: string, more: Partial<VisionTowerOptions> = {}, directory = tinyA): Promise<Opening> {
   const checkpoint = await openCheckpoint(directory);
-  const { vision } = checkpoint.model.architecture;
   const phases: string[] = [];
   const warnings: string[] = [];
   await using tower = await openVisionTower(checkpoint, {
@@ -36,7 +40,6 @@ async function open(cache: string, more: Partial<VisionTowerOptions> = {}, direc
     logger: { log: (level, message) => level === 'warn' && warnings.push(message) },
     ...more,
   });
-  const image = syntheticImage({ aspectRatioId: 2, numTiles: 2 }, 7, vision.tileSize, vision.maxNumTiles);
   return { features: await tower.encode(image), phases, warnings };
 }
 
@@ -90,6 +93,77 @@ test('is made anew when it was cut, and thrown away when it cannot be opened', a
   for (const { features } of [cut, broken, again]) expect(features).toEqual(whole.features);
 });
 
+/** Sees every session that a worker is asked to open; `answer` may give another answer. */
+function watchOpening(answer: (request: OpenRequest) => Promise<unknown> | undefined) {
+  const { prototype } = WorkerChannel as { prototype: AnyChannel };
+  const { request } = prototype;
+  const channels = new Set<AnyChannel>();
+  const spy = vi.spyOn(prototype, 'request').mockImplementation(function (this: AnyChannel, method, body) {
+    channels.add(this);
+    const other = method === 'open' ? answer(body as OpenRequest) : undefined;
+    return (other ?? request.call(this, method, body)) as Promise<never>;
+  });
+  onTestFinished(() => spy.mockRestore());
+  return channels;
+}
+type AnyChannel = WorkerChannel<Record<string, { request: unknown; response: unknown }>, unknown>;
+
+test.each(['ERR_ENGINE_OUT_OF_MEMORY', 'ERR_ENGINE_DIED'] as const)(
+  'stays when opening it ends with %s',
+  async (code) => {
+    await open(code);
+    const opened: string[] = [];
+    watchOpening(({ sessions }) => {
+      opened.push(sessions?.use ?? 'none');
+      return Promise.reject(new SdkError(code, 'not now'));
+    });
+    await expect(open(code)).rejects.toMatchObject({ code });
+    expect(opened).toEqual(['read']); // and not in the way that needs more memory
+    expect(entries(code)).toHaveLength(1);
+  },
+);
+
+test('is done without when the worker starts anew and it was removed meanwhile', async () => {
+  const { features } = await open('removed');
+  const warnings: string[] = [];
+  const channels = watchOpening(() => undefined);
+  await using tower = await openVisionTower(await openCheckpoint(tinyA), {
+    numerics: 'meta',
+    contextLength: 64,
+    threads: 1,
+    cacheDirectory: path.join(folder, 'removed'),
+    keepVisionFromBytes: 0,
+    logger: { log: (_, message) => warnings.push(message) },
+  });
+  expect(warnings).toEqual([]);
+  for (const entry of entries('removed')) rmSync(entry, { recursive: true });
+  for (const channel of channels) await channel.terminate();
+  expect(await tower.encode(image)).toEqual(features);
+  expect(warnings).toEqual([expect.stringMatching(/cannot be opened/)]);
+});
+
+test.each(['write', 'read', 'none'] as const)(
+  'an abort while the session is opened (%s) ends it at once',
+  async (use) => {
+    const cache = `aborted-${use}`;
+    const keepVisionFromBytes = use === 'none' ? undefined : 0;
+    if (use === 'read') await open(cache);
+    const reason = new SdkError('ERR_DISPOSED', 'enough');
+    const controller = new AbortController();
+    const channels = watchOpening(({ sessions }) => {
+      if ((sessions?.use ?? 'none') === use) queueMicrotask(() => controller.abort(reason));
+      return undefined;
+    });
+    const alive = () => [...channels].map((channel) => channel.alive);
+    await expect(open(cache, { signal: controller.signal, keepVisionFromBytes })).rejects.toBe(reason);
+    expect(alive()).toEqual([true]); // nobody waits for the thread
+    await expect.poll(alive).toEqual([false]);
+    if (use !== 'none') await expect.poll(() => entries(cache).length).toBe(use === 'read' ? 1 : 0);
+    const again = await open(cache, { keepVisionFromBytes });
+    expect([prepares(again), again.warnings]).toEqual([use === 'write', []]);
+  },
+);
+
 test('costs a warning where the cache cannot be written', async () => {
   const plain = await open('reference', { keepVisionFromBytes: undefined });
   writeFileSync(path.join(folder, 'a-file'), '');
@@ -117,6 +191,35 @@ describe('a tower in several graphs', () => {
       expect(second.features).toEqual(plain.features);
       const kept = readdirSync(entries(`graphs-${visionRangeBytes}`)[0]!);
       expect(kept.filter((name) => name.endsWith('.onnx')).length).toBeGreaterThan(1);
+    }
+  });
+
+  test('is opened without its kept sessions when the last of them is refused', async () => {
+    const wanted = await open('refused', { visionRangeBytes: 1 });
+    const [entry] = entries('refused');
+    const graphs = readdirSync(entry!).filter((name) => name.endsWith('.onnx'));
+    const last = path.join(entry!, graphs.sort().at(-1)!);
+    writeFileSync(last, Buffer.alloc(statSync(last).size, 0xff));
+    const refused = await open('refused', { visionRangeBytes: 1 });
+    expect(refused.warnings).toEqual([expect.stringMatching(/cannot be opened .* thrown away/)]);
+    expect(refused.features).toEqual(wanted.features);
+  });
+
+  test('leaves nothing behind, whenever its opening is aborted', async () => {
+    const reason = new Error('enough');
+    for (let afterMs = 0; afterMs < 400; afterMs += 40) {
+      const controller = new AbortController();
+      const channels = watchOpening(({ sessions }) => {
+        if (sessions?.use === 'write') setTimeout(() => controller.abort(reason), afterMs);
+        return undefined;
+      });
+      const opening = open('whenever', { visionRangeBytes: 1, signal: controller.signal });
+      const outcome = await opening.catch((error: unknown) => error);
+      if (outcome === reason) await expect.poll(() => [...channels].some(({ alive }) => alive)).toBe(false);
+      vi.restoreAllMocks();
+      // An entry that was whole before the abort stays, and is made again by the next.
+      await expect.poll(() => entries('whenever').filter((name) => !/[0-9a-f]{32}$/.test(name))).toEqual([]);
+      for (const entry of entries('whenever')) rmSync(entry, { recursive: true });
     }
   });
 
