@@ -24,6 +24,7 @@ export const MINIMUM_NODE_MAJOR = 20;
  * @property {(probe: Probe) => boolean} isPresent
  */
 
+const ARM64 = 'aarch64-linux-gnu';
 const opencvHeader = 'opencv2/core/version.hpp';
 
 /** @type {readonly Need[]} */
@@ -95,6 +96,21 @@ export const NEEDS = [
       ['libgstvideotestsrc.so', 'libgstjpeg.so'].every((plugin) =>
         file(`/usr/lib/${multiarch}/gstreamer-1.0/${plugin}`),
       ),
+  },
+  // CMake leaves the tests for 64-bit Arm out where it does not find these. A host of that kind runs them as its own.
+  {
+    what: 'a C++ compiler for 64-bit Arm',
+    why: 'the Arm kernels are compiled on every machine',
+    purposes: ['test'],
+    packages: ['g++-aarch64-linux-gnu'],
+    isPresent: ({ command, multiarch }) => multiarch === ARM64 || command('aarch64-linux-gnu-g++'),
+  },
+  {
+    what: 'the QEMU user emulator',
+    why: 'runs the tests of the Arm kernels',
+    purposes: ['test'],
+    packages: ['qemu-user'],
+    isPresent: ({ command, multiarch }) => multiarch === ARM64 || command('qemu-aarch64'),
   },
 ];
 

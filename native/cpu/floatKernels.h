@@ -7,10 +7,20 @@
  *   set1, load, store, add, sub, mul, div, fma(a, b, c) = a·b + c, max, min, sum, maxOf, loadF16, loadBf16,
  *   loadI8 (signed bytes), scalarF32, scalarF16, scalarBf16 (one number, any alignment), round (to nearest even),
  *   scaleByPowerOfTwo(v, n) = v · 2ⁿ for whole n in [−126, 127].
+ * max and min may drop a NaN in their first argument, as the x86 instructions do, but not one in their second.
+ *
+ * Infinities and NaN must reach the logits, where they are found: what hides one answers wrongly with nobody knowing.
  * Instantiated only in the kernels<Set>.cpp files. Those are compiled for instructions that other machines lack, so
  * nothing here may call an inline function that the linker could share with other files (no std:: templates).
  */
 namespace scenebus::cpu {
+
+/** Quantises a block that holds an infinity or a NaN: its scale makes NaN of every sum that the block is part of. */
+SCENEBUS_FORCE_INLINE void storeNotFinite(std::int8_t* values, float* scale, std::int32_t* bias) {
+  __builtin_memset(values, 0, kBlockColumns);
+  *scale = __builtin_nanf("");
+  *bias = 0;
+}
 
 template <typename Simd>
 struct FloatKernels {
@@ -114,9 +124,9 @@ struct FloatKernels {
 
   // --- elementwise --------------------------------------------------------------------------------------------
 
-  /** eˣ with a relative error below 2e-7; arguments below −87 give 0 or nearly so. */
+  /** eˣ with a relative error below 2e-7; arguments below −87 give 0 or nearly so, NaN stays. */
   static inline __attribute__((always_inline)) Vector exponential(Vector x) {
-    x = Simd::min(Simd::max(x, Simd::set1(-87.3f)), Simd::set1(88.0f));
+    x = Simd::min(Simd::set1(88.0f), Simd::max(Simd::set1(-87.3f), x));
     const Vector n = Simd::round(Simd::mul(x, Simd::set1(1.44269504088896341f)));
     // ln 2 in two parts, so that n · ln 2 loses nothing.
     Vector r = Simd::fma(n, Simd::set1(-0.693359375f), x);
@@ -143,7 +153,8 @@ struct FloatKernels {
     float total = Simd::sum(squares);
     for (; i < count; ++i)
       total += x[i] * x[i];
-    const float inverse = 1.0f / __builtin_sqrtf(total / static_cast<float>(count) + eps);
+    // Squares that overflow would give a row of zeros: the difference, 0 for every number, makes it one of NaN.
+    const float inverse = 1.0f / __builtin_sqrtf(total / static_cast<float>(count) + eps) + (total - total);
     const Vector factor = Simd::set1(inverse);
     for (i = 0; i + kWidth <= count; i += kWidth)
       Simd::store(y + i, Simd::mul(Simd::mul(Simd::load(x + i), factor), Simd::load(weight + i)));
@@ -328,9 +339,11 @@ struct FloatKernels {
     const Vector shift = Simd::set1(-max), factor = Simd::set1(scale);
     Vector total = Simd::zero();
     for (i = 0; i < padded; i += kWidth) {
-      const Vector p = exponential(Simd::fma(Simd::load(scores + i), factor, shift));
+      const Vector score = Simd::fma(Simd::load(scores + i), factor, shift);
+      const Vector p = exponential(score);
       Simd::store(scores + i, p);
-      total = Simd::add(total, p);
+      // 0 · score: −∞, which has no share in the sum, makes it NaN.
+      total = Simd::fma(score, Simd::zero(), Simd::add(total, p));
     }
     for (int rest = visible; rest < padded; ++rest)
       scores[rest] = 0.0f;

@@ -64,7 +64,7 @@ struct Kernels {
 
   /**
    * Activations `x[columns]` to bytes; `columns` is a multiple of 32. Block b goes to `values + b·stride·32`,
-   * `scales[b·stride]` and `biases[b·stride]`.
+   * `scales[b·stride]` and `biases[b·stride]`. A block with an infinity or a NaN becomes zeros with the scale NaN.
    */
   void (*quantizeRow)(const float* x, int columns, int stride, std::int8_t* values, float* scales,
                       std::int32_t* biases);

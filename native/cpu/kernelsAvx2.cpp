@@ -93,6 +93,12 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
     const __m256i sums = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
     // The packs work on halves of the register; `order` puts the four-byte pieces back in sequence.
     const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    // Numbers become −127 … 127; NaN, and infinity times 0, become the smallest integer, packed −128. Looking for that
+    // here keeps the maximum, which the division waits for, as fast as it is.
+    if (_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(-128))) != 0) {
+      storeNotFinite(values, scales + block * stride, biases + block * stride);
+      continue;
+    }
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), _mm256_permutevar8x32_epi32(bytes, order));
     scales[block * stride] = inverse > 0.0f ? max / 127.0f : 0.0f;
     biases[block * stride] = -8 * sumOf(sums);

@@ -59,6 +59,11 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
                  std::int32_t* biases) {
   for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
+    constexpr int kNanOrInfinity = 0x01 | 0x80 | 0x08 | 0x10; // quiet and signalling NaN, +∞, −∞
+    if ((_mm512_fpclass_ps_mask(low, kNanOrInfinity) | _mm512_fpclass_ps_mask(high, kNanOrInfinity)) != 0) {
+      storeNotFinite(values, scales + block * stride, biases + block * stride);
+      continue;
+    }
     const float max = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
     const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
     const __m512 factor = _mm512_set1_ps(inverse);

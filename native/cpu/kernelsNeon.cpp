@@ -71,6 +71,10 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
       wide = vmaxq_f32(wide, vabsq_f32(v[i]));
     }
     const float max = vmaxvq_f32(wide);
+    if (!(max < __builtin_inff())) { // these maxima keep a NaN
+      storeNotFinite(values, scales + block * stride, biases + block * stride);
+      continue;
+    }
     const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
     int32x4_t sums = vdupq_n_s32(0);
     for (int i = 0; i < 8; i += 2) {

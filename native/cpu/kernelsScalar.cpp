@@ -44,6 +44,8 @@ struct SimdScalar {
   static float maxOf(Vector v) { return v; }
   static Vector round(Vector v) { return std::nearbyintf(v); }
   static Vector scaleByPowerOfTwo(Vector v, Vector n) {
+    if (n != n) // no integer
+      return n;
     return v * floatFromBits(static_cast<std::uint32_t>(static_cast<int>(n) + 127) << 23);
   }
 };
@@ -51,9 +53,17 @@ struct SimdScalar {
 void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
                  std::int32_t* biases) {
   for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
-    float max = 0.0f;
-    for (int i = 0; i < kBlockColumns; ++i)
-      max = std::fabs(x[i]) > max ? std::fabs(x[i]) : max;
+    // Among bits, where infinity and NaN are above all numbers: a comparison of floats would drop a NaN.
+    std::uint32_t bits = 0;
+    for (int i = 0; i < kBlockColumns; ++i) {
+      const std::uint32_t magnitude = bitsOfFloat(x[i]) & 0x7fffffffu;
+      bits = magnitude > bits ? magnitude : bits;
+    }
+    const float max = floatFromBits(bits);
+    if (!std::isfinite(max)) {
+      storeNotFinite(values, scales + block * stride, biases + block * stride);
+      continue;
+    }
     // Below the threshold 127 / max overflows; such a block is as good as zero.
     const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
     int sum = 0;

@@ -4,18 +4,27 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <new>
 #include <type_traits>
 
 namespace scenebus::cpu {
 namespace {
 
-/** Rounds `x[count]` to bytes `stride` apart, and returns their scale. */
+/** Rounds `x[count]` to bytes `stride` apart, and returns their scale: NaN if one of them is not finite. */
 float storeBytes(const float* x, int count, std::int8_t* to, std::ptrdiff_t stride) {
-  float max = 0.0f;
+  // Among bits, where infinity and NaN are above all numbers; fmax would drop a NaN.
+  std::uint32_t bits = 0;
   for (int i = 0; i < count; ++i)
-    max = std::fmax(max, std::fabs(x[i]));
+    bits = std::max(bits, bitsOfFloat(x[i]) & 0x7fffffffu);
+  const float max = floatFromBits(bits);
+  if (!std::isfinite(max)) {
+    for (int i = 0; i < count; ++i)
+      to[i * stride] = 0;
+    return std::numeric_limits<float>::quiet_NaN();
+  }
   const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
   // Adding 1.5 · 2²³ leaves no fraction bits: to nearest, ties to even, without a call for each number.
   constexpr float kRounding = 12582912.0f;

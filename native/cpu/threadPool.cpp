@@ -1,5 +1,11 @@
 #include "cpu/threadPool.h"
 
+#include "cpu/error.h"
+
+#include <exception>
+#include <string>
+#include <utility>
+
 namespace scenebus::cpu {
 namespace {
 
@@ -18,12 +24,26 @@ inline void pauseCore() {
 
 } // namespace
 
-ThreadPool::ThreadPool(int threads) {
-  for (int worker = 1; worker < threads; ++worker)
-    mThreads.emplace_back([this, worker] { work(worker); });
+std::thread ThreadPool::startThread(std::function<void()> work) { return std::thread(std::move(work)); }
+
+ThreadPool::ThreadPool(int threads, StartThread start) {
+  try {
+    mThreads.reserve(static_cast<std::size_t>(threads - 1)); // a thread that finds no place would end the process
+    for (int worker = 1; worker < threads; ++worker)
+      mThreads.push_back(start([this, worker] { work(worker); }));
+  } catch (const std::exception& error) {
+    // No destructor runs for an object that was not made, and those started would wait for ever.
+    const std::size_t started = mThreads.size();
+    stop();
+    throw CpuError("ERR_ENGINE_OUT_OF_MEMORY", "could start " + std::to_string(started) + " of " +
+                                                   std::to_string(threads - 1) + " threads (" + error.what() +
+                                                   "); lower `threads`, or raise the limits of processes and memory");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard<std::mutex> lock(mMutex);
     mStopped = true;

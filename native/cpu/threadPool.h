@@ -2,6 +2,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -19,8 +20,15 @@ namespace scenebus::cpu {
  */
 class ThreadPool {
  public:
-  /** @param threads workers in all, the caller included; at least 1. */
-  explicit ThreadPool(int threads);
+  /** Starts a thread that runs `work`. */
+  using StartThread = std::thread (*)(std::function<void()> work);
+
+  /**
+   * @param threads workers in all, the caller included; at least 1
+   * @param start for tests: another way to start a thread
+   * @throws CpuError ERR_ENGINE_OUT_OF_MEMORY when the system gives fewer threads; none of them runs on
+   */
+  explicit ThreadPool(int threads, StartThread start = startThread);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -37,6 +45,8 @@ class ThreadPool {
  private:
   using Call = void (*)(const void* context, int index, int worker);
 
+  static std::thread startThread(std::function<void()> work);
+  void stop();
   void run(int count, Call call, const void* context);
   void work(int worker);
   void takeTasks(int worker);

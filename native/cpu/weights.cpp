@@ -90,8 +90,11 @@ struct DecoderWeights::Builder {
     const auto& tensor = require(name);
     const auto* data = bytesOf(name, tensor, isFloat(tensor.type), {count});
     std::vector<float> values(static_cast<std::size_t>(count));
-    for (std::size_t i = 0; i < values.size(); ++i)
+    for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = readScalar(data, scalarType(tensor.type), i);
+      if (!std::isfinite(values[i]))
+        throw CpuError("ERR_MODEL_INVALID", "tensor " + name + " holds NaN or infinity; copy the checkpoint again");
+    }
     return values;
   }
 

@@ -36,8 +36,8 @@ struct LayerWeights {
 class DecoderWeights {
  public:
   /**
-   * @throws CpuError ERR_MODEL_INVALID for a missing tensor or a wrong type or shape; ERR_MODEL_UNSUPPORTED for sizes
-   *   that the kernels do not take; and what `PackedStore` throws.
+   * @throws CpuError ERR_MODEL_INVALID for a missing tensor, a wrong type or shape, or a norm or gate that is not finite;
+   *   ERR_MODEL_UNSUPPORTED for sizes that the kernels do not take; and what `PackedStore` throws.
    */
   DecoderWeights(const DecoderSpec& spec, ThreadPool& pool, AbortFlag abort, const ProgressFunction& progress);
 

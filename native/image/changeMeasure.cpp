@@ -15,6 +15,9 @@ constexpr int kRed = 77;
 constexpr int kGreen = 150;
 constexpr int kBlue = 29;
 
+/** Rounded up: rounded down, a cell of 15 pixels would have 15 samples. */
+int stepFor(int size) { return (size + kSamplesPerSide - 1) / kSamplesPerSide; }
+
 } // namespace
 
 void greyThumbnail(const uint8_t* pixels, int width, int height, bool isBgr, int gridWidth, int gridHeight,
@@ -25,11 +28,11 @@ void greyThumbnail(const uint8_t* pixels, int width, int height, bool isBgr, int
     // A grid finer than the image repeats pixels: every cell has at least one.
     const int top = static_cast<int>(static_cast<int64_t>(height) * gy / gridHeight);
     const int bottom = std::max(top + 1, static_cast<int>(static_cast<int64_t>(height) * (gy + 1) / gridHeight));
-    const int stepY = std::max(1, (bottom - top) / kSamplesPerSide);
+    const int stepY = stepFor(bottom - top);
     for (int gx = 0; gx < gridWidth; ++gx) {
       const int left = static_cast<int>(static_cast<int64_t>(width) * gx / gridWidth);
       const int right = std::max(left + 1, static_cast<int>(static_cast<int64_t>(width) * (gx + 1) / gridWidth));
-      const int stepX = std::max(1, (right - left) / kSamplesPerSide);
+      const int stepX = stepFor(right - left);
       int64_t sum = 0;
       int64_t count = 0;
       for (int y = top; y < bottom; y += stepY) {

@@ -138,6 +138,84 @@ TEST_CASE("quantise: within half a step of the value, sums right, equal bits on 
   }
 }
 
+namespace {
+
+const float kNotFinite[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                            floatFromBits(0x7f800001)}; // a signalling NaN
+
+} // namespace
+
+TEST_CASE("quantise: a block that is not finite becomes zeros with the scale NaN, alone, on every set") {
+  for (const int columns : {32, 96, 160}) {
+    for (const float bad : kNotFinite) {
+      for (const int at : {0, 7, 8, 31, columns - 1}) {
+        auto x = normalValues(static_cast<std::size_t>(columns));
+        x[0] = std::numeric_limits<float>::max(); // finite, and no obstacle
+        x[static_cast<std::size_t>(at)] = bad;
+        for (const auto* kernels : allKernels()) {
+          std::vector<std::int8_t> values(x.size(), 55);
+          std::vector<float> scales(x.size() / 32, 5.0f);
+          std::vector<std::int32_t> biases(x.size() / 32, 5);
+          kernels->quantizeRow(x.data(), columns, 1, values.data(), scales.data(), biases.data());
+          for (int block = 0; block < columns / 32; ++block) {
+            const bool isBad = block == at / 32;
+            CHECK_MESSAGE(std::isnan(scales[static_cast<std::size_t>(block)]) == isBad, "%s, %g at %d of %d, block %d",
+                          nameOf(kernels), bad, at, columns, block);
+            int sum = 0;
+            for (int k = 0; k < 32; ++k) {
+              sum += values[static_cast<std::size_t>(block) * 32 + k];
+              CHECK_MESSAGE(!isBad || values[static_cast<std::size_t>(block) * 32 + k] == 0, "%s", nameOf(kernels));
+            }
+            CHECK(biases[static_cast<std::size_t>(block)] == -8 * sum);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("products: an input that is not finite makes every output of its row NaN or infinite, and of no other") {
+  ThreadPool pool(1);
+  const int rows = 37, columns = 160;
+  const auto floats = normalValues(static_cast<std::size_t>(rows) * columns);
+  std::vector<std::uint16_t> halves[2];
+  for (const float value : floats) {
+    halves[0].push_back(f16FromFloat(value));
+    halves[1].push_back(static_cast<std::uint16_t>(bitsOfFloat(value) >> 16));
+  }
+  const FloatMatrix matrices[] = {{floats.data(), ScalarType::kF32, rows, columns},
+                                  {halves[0].data(), ScalarType::kF16, rows, columns},
+                                  {halves[1].data(), ScalarType::kBf16, rows, columns}};
+  for (const float bad : kNotFinite) {
+    for (const int xRows : {1, 3, 9}) {
+      auto x = normalValues(static_cast<std::size_t>(xRows) * columns);
+      const int badRow = xRows / 2;
+      x[static_cast<std::size_t>(badRow) * columns + 77] = bad;
+      for (const auto* kernels : allKernels()) {
+        const auto check = [&](const std::vector<float>& y, const char* what) {
+          for (int row = 0; row < xRows; ++row)
+            for (int i = 0; i < rows; ++i)
+              CHECK_MESSAGE(std::isfinite(y[static_cast<std::size_t>(row) * rows + i]) == (row != badRow),
+                            "%s, %s weights, %g, row %d of %d", nameOf(kernels), what, bad, row, xRows);
+        };
+        for (const int bits : {4, 8}) {
+          const RandomWeights weights(bits, rows, columns, 32);
+          const OwnedPackedMatrix packed(weights.source);
+          QuantizedActivations activations;
+          activations.assign(*kernels, pool, x.data(), xRows, columns);
+          check(packedProduct(*kernels, packed.view(), activations.view()), bits == 4 ? "int4" : "int8");
+        }
+        for (const auto& matrix : matrices) {
+          std::vector<float> y(static_cast<std::size_t>(xRows) * rows);
+          kernels->floatProduct(matrix, 0, rows, x.data(), xRows, y.data(), rows);
+          check(y, "float");
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("quantise: rows in tiles keep their values, whatever their number") {
   ThreadPool pool(2);
   for (const int rows : {1, 7, 8, 9, 21}) {
@@ -372,6 +450,36 @@ TEST_CASE("rmsNorm and siluMultiply: as in double precision, odd sizes, every se
   }
 }
 
+TEST_CASE("rmsNorm and siluMultiply: what is not finite stays so; squares that overflow are no row of zeros") {
+  for (const int count : {1, 5, 16, 31, 100}) {
+    const auto weight = normalValues(static_cast<std::size_t>(count));
+    for (const auto* kernels : allKernels()) {
+      for (const float bad : kNotFinite) {
+        for (const int at : {0, count / 2, count - 1}) {
+          const auto index = static_cast<std::size_t>(at);
+          const auto plain = normalValues(static_cast<std::size_t>(count));
+          auto x = plain;
+          x[index] = bad;
+          std::vector<float> y(x.size());
+          kernels->rmsNorm(x.data(), weight.data(), count, 1e-5f, y.data());
+          CHECK_MESSAGE(std::isnan(y[index]), "rmsNorm, %s, %g at %d of %d", nameOf(kernels), bad, at, count);
+          for (const bool inGate : {true, false}) {
+            kernels->siluMultiply(inGate ? x.data() : plain.data(), inGate ? plain.data() : x.data(), count, y.data());
+            for (int i = 0; i < count; ++i)
+              CHECK_MESSAGE(std::isfinite(y[static_cast<std::size_t>(i)]) == (i != at), "silu, %s, %g at %d of %d",
+                            nameOf(kernels), bad, at, count);
+          }
+        }
+      }
+      const std::vector<float> large(static_cast<std::size_t>(count), 1e20f);
+      std::vector<float> y(large.size());
+      kernels->rmsNorm(large.data(), weight.data(), count, 1e-5f, y.data());
+      for (const float value : y)
+        CHECK_MESSAGE(std::isnan(value), "%s: %g", nameOf(kernels), value);
+    }
+  }
+}
+
 namespace {
 
 /** Signed bytes of `x[count]` with the scale that the cache gives them; `x` becomes what they mean. */
@@ -551,4 +659,47 @@ TEST_CASE("attention: over an int8 cache within the bound that its rounding expl
     }
   }
   CHECK(largest > 1e-4); // it does round
+}
+
+TEST_CASE("attention: a query, key or value that is not finite leaves no finite answer, all cache types, every set") {
+  const int headDim = 48;
+  for (const auto type : {CacheType::kF32, CacheType::kF16, CacheType::kI8}) {
+    for (const int count : {1, 7, 33, 300}) {
+      for (const float bad : kNotFinite) {
+        for (const int place : {0, 1, 2}) { // query, key, value
+          const int at = count - 1;
+          KeyValueCache cache(1, 1, headDim, count, type);
+          // Of one sign, so that a score can be −∞: it has no share in the softmax.
+          std::vector<float> query(headDim, 0.25f);
+          for (int position = 0; position < count; ++position) {
+            std::vector<float> key(headDim, 0.5f), value(headDim, 1.0f);
+            if (position == at && place != 0)
+              (place == 1 ? key : value)[5] = bad;
+            cache.store(0, 0, position, key.data(), value.data());
+          }
+          if (place == 0)
+            query[5] = bad;
+          const KeyValueRun run = cache.run(0, 0, count);
+          for (const auto* kernels : allKernels()) {
+            std::vector<float> out(headDim), scratch(kAttendScratch);
+            const float* queries[] = {query.data()};
+            float* outputs[] = {out.data()};
+            AttentionTask task;
+            task.runs = &run;
+            task.runCount = 1;
+            task.type = type;
+            task.headDim = headDim;
+            task.queryCount = 1;
+            task.queries = queries;
+            task.outputs = outputs;
+            task.limits = &count;
+            task.scratch = scratch.data();
+            kernels->attend(task);
+            CHECK_MESSAGE(!std::isfinite(out[5]), "%s, %g as %s, %d positions, cache type %d: %g", nameOf(kernels), bad,
+                          place == 0 ? "query" : place == 1 ? "key" : "value", count, static_cast<int>(type), out[5]);
+          }
+        }
+      }
+    }
+  }
 }

@@ -1,3 +1,4 @@
+#include "cpu/error.h"
 #include "cpu/threadPool.h"
 #include "cpuTest.h"
 
@@ -7,7 +8,10 @@
 #include <fstream>
 #include <numeric>
 #include <string>
+#include <system_error>
+#include <utility>
 
+using scenebus::cpu::CpuError;
 using scenebus::cpu::ThreadPool;
 
 namespace {
@@ -77,4 +81,42 @@ TEST_CASE("pool: a sleeping pool wakes for the next loop") {
     pool.forEach(10, [&](int index, int) { sum += index; });
     CHECK(sum == 45);
   }
+}
+
+namespace {
+
+/** What the system has left, and how many of the threads that it gave have ended. */
+std::atomic<int> threadsLeft{0}, threadsEnded{0};
+
+std::thread startWhileThreadsAreLeft(std::function<void()> work) {
+  if (threadsLeft == 0)
+    throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+  --threadsLeft;
+  return std::thread([work = std::move(work)] {
+    work();
+    ++threadsEnded;
+  });
+}
+
+} // namespace
+
+TEST_CASE("pool: threads that the system refuses are an error with a code, and those started end") {
+  for (const int available : {0, 1, 3}) {
+    threadsLeft = available;
+    threadsEnded = 0;
+    std::string code, message;
+    try {
+      const ThreadPool pool(6, startWhileThreadsAreLeft);
+    } catch (const CpuError& error) {
+      code = error.code();
+      message = error.what();
+    }
+    CHECK(code == "ERR_ENGINE_OUT_OF_MEMORY");
+    CHECK_MESSAGE(message.find("could start " + std::to_string(available) + " of 5 threads") != std::string::npos, "%s",
+                  message.c_str());
+    CHECK(threadsEnded == available);
+  }
+  threadsLeft = 5;
+  ThreadPool pool(6, startWhileThreadsAreLeft);
+  CHECK(pool.threadCount() == 6);
 }

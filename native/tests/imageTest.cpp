@@ -193,6 +193,27 @@ TEST_CASE("change: thumbnails of any size stay inside the image, and differences
   CHECK(std::abs(difference.maxBlock - 80.0 / (4 * 1)) < 1e-12);
 }
 
+TEST_CASE("change: no more than 8 x 8 pixels of a cell count, spread over all of it") {
+  for (const int size : {1, 5, 8, 9, 15, 16, 17, 63, 64}) {
+    Picture picture{size, size, std::vector<uint8_t>(static_cast<size_t>(size) * static_cast<size_t>(size) * 3)};
+    int counted = 0, last = 0;
+    for (int i = 0; i < size * size; ++i) {
+      uint8_t* pixel = picture.bytes.data() + static_cast<size_t>(i) * 3;
+      std::fill(pixel, pixel + 3, uint8_t{255});
+      uint8_t grey = 0;
+      greyThumbnail(picture.bytes.data(), size, size, false, 1, 1, &grey);
+      std::fill(pixel, pixel + 3, uint8_t{0});
+      if (grey > 0) {
+        ++counted;
+        last = i;
+      }
+    }
+    const int least = std::min(size, 5);
+    CHECK_MESSAGE(counted <= 64 && counted >= least * least, "%d pixels of %d x %d", counted, size, size);
+    CHECK_MESSAGE(size - last / size <= 8 && size - last % size <= 8, "the last is %d of %d x %d", last, size, size);
+  }
+}
+
 TEST_CASE("mapped file: ranges, moves, refusals") {
   char path[] = "/tmp/scenebus-mapped-XXXXXX";
   const int descriptor = ::mkstemp(path);

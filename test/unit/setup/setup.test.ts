@@ -26,8 +26,18 @@ describe('what the system lacks', () => {
     expect(names('demo', probe())).toEqual(['g++', 'cmake', 'ninja-build', 'libopencv-dev']);
     expect(names('test', probe())).toEqual([
       ...['g++', 'cmake', 'ninja-build', 'libopencv-dev', 'mosquitto', 'mosquitto-clients', 'ffmpeg'],
-      ...['gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good'],
+      ...['gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good', 'g++-aarch64-linux-gnu', 'qemu-user'],
     ]);
+  });
+
+  it('wants the tools that test the Arm kernels, on other machines than Arm ones', () => {
+    const tools = ['g++-aarch64-linux-gnu', 'qemu-user'];
+    const wanted = (p: Probe) => names('test', p).filter((name) => tools.includes(name));
+    expect(wanted(probe())).toEqual(tools);
+    expect(wanted(probe(['aarch64-linux-gnu-g++']))).toEqual(['qemu-user']);
+    expect(wanted(probe(['aarch64-linux-gnu-g++', 'qemu-aarch64']))).toEqual([]);
+    expect(wanted({ ...probe(), multiarch: 'aarch64-linux-gnu' })).toEqual([]);
+    expect(names('demo', probe())).not.toContain('qemu-user');
   });
 
   it('accepts any compiler and either build tool', () => {
@@ -143,6 +153,8 @@ describe('the native build', () => {
     expect(buildNative.configureKey([], probe(['g++', 'cmake', 'ninja'], opencvFiles), '/a')).not.toBe(key);
     expect(buildNative.configureKey(['-DSCENEBUS_CAPTURE=OFF'], bare, '/a')).not.toBe(key);
     expect(buildNative.configureKey([], bare, '/b')).not.toBe(key);
+    const withArm = probe(['g++', 'cmake', 'ninja', 'aarch64-linux-gnu-g++', 'qemu-aarch64']);
+    expect(buildNative.configureKey([], withArm, '/a')).not.toBe(key);
   });
 });
 
