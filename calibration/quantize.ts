@@ -8,12 +8,8 @@ import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js'
 import type { CallOptions } from '#sdk/core/types.js';
 import { LLAMA_EU_NOTICE, LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
 import { calibrate } from './quantize/awq.js';
-import {
-  boundedScenes,
-  type CalibrationScene,
-  defaultCalibration,
-  readCalibration,
-} from './quantize/calibration-samples.js';
+import type { CalibrationScene } from './quantize/calibration-samples.js';
+import { calibrationScenes, pictureDigests } from './quantize/calibration-set.js';
 import { picturesBytes } from './quantize/picture-states.js';
 import { WorkFolder } from './quantize/work-folder.js';
 import {
@@ -72,7 +68,7 @@ export interface QuantizeResult extends QuantizeTally {
 
 const SPARE_BYTES = 64 << 20;
 /** Raise when other bytes come out: work that an older version left is then not taken up. */
-const QUANTIZER_VERSION = 3;
+const QUANTIZER_VERSION = 4;
 
 /**
  * Quantises a checkpoint into another Hugging Face folder (compressed-tensors `pack-quantized`, readable by vLLM):
@@ -109,11 +105,15 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
   const files = planFiles(planTensors(checkpoint.model, groupSize, lmHead, method), shardBytes);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const scenes = method === 'awq' ? await calibrationScenes(checkpoint, options.calibrate) : [];
-  const parent = dirname(output);
-  await mkdir(parent, { recursive: true });
-  const calibrated = scenes.map(({ samples }) => samples.map(({ tokens }) => [...tokens]));
+  const pictures = await pictureDigests(scenes, options);
+  const calibrated = scenes.map(({ samples }, index) => [
+    pictures[index],
+    samples.map(({ tokens, imageTokenIndex }) => [imageTokenIndex, ...tokens]),
+  ]);
   const content = await checkpoint.contentHash();
   const key = JSON.stringify([QUANTIZER_VERSION, content, groupSize, lmHead, method, shardBytes, calibrated]);
+  const parent = dirname(output);
+  await mkdir(parent, { recursive: true });
   const work = await WorkFolder.open(output, key);
   try {
     const neededBytes = sizeBytes + SPARE_BYTES + calibrationBytes(checkpoint.model, files, scenes.length);
@@ -143,22 +143,6 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw diskFull(parent, sizeBytes, 0, error);
     throw error;
   }
-}
-
-async function calibrationScenes(
-  checkpoint: Checkpoint,
-  given: QuantizeOptions['calibrate'],
-): Promise<readonly CalibrationScene[]> {
-  const place = given ?? (await defaultCalibration(checkpoint.directory));
-  if (place === undefined) {
-    throw new SdkError(
-      'ERR_ARGUMENT_INVALID',
-      'The method awq needs pictures of the kind that the model will see: give a folder of them or a .jsonl file with --calibrate (calibrate).',
-    );
-  }
-  const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint) : place;
-  if (scenes.some(({ samples }) => samples.length > 0)) return boundedScenes(scenes);
-  throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
 }
 
 /** What calibration writes at most before the weights: what the pictures became, and the linears it decided. */

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,7 @@ import { randomScenes } from '../../support/calibration-scenes.js';
 import { copyCheckpoint, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 
 const TINY = join(GOLDEN, 'tiny-a');
+const DEMO = fileURLToPath(new URL('../../../examples/demo-model', import.meta.url));
 const OPTIONS = { source: TINY, groupSize: 32, journalBytes: 1, shardBytes: 300_000 } as const;
 
 function hashOf(folder: string): string {
@@ -119,6 +120,45 @@ describe('a quantising run', () => {
     const again = join(folder, 'again');
     await quantizeCheckpoint({ ...options, output: again });
     expect(hashOf(output)).toBe(hashOf(again));
+  });
+
+  it('that was aborted while calibrating does not go on with other pictures', async () => {
+    const folder = temporaryFolder();
+    const output = join(folder, 'out');
+    const { model } = await openCheckpoint(TINY);
+    const before = randomScenes(model, 1, 1);
+    const after = randomScenes(model, 1, 2).map(({ image }) => ({ image, samples: before[0]!.samples }));
+    const options = { ...OPTIONS, threads: 1, method: 'awq' } as const;
+    const controller = new AbortController();
+    const onProgress = ({ phase, done }: { phase: string; done: number }) => {
+      if (phase === 'calibrate: layers' && done === 1) controller.abort(new Error('enough'));
+    };
+    const run = quantizeCheckpoint({ ...options, calibrate: before, output, signal: controller.signal, onProgress });
+    await expect(run).rejects.toThrow('enough');
+    await quantizeCheckpoint({ ...options, calibrate: after, output });
+    const clean = join(folder, 'clean');
+    await quantizeCheckpoint({ ...options, calibrate: after, output: clean });
+    expect(hashOf(output)).toBe(hashOf(clean));
+  });
+
+  it('looks at every picture before it begins', async () => {
+    const folder = temporaryFolder();
+    const pictures = join(folder, 'pictures');
+    mkdirSync(pictures);
+    copyFileSync(join(DEMO, 'evaluation', '00000.jpg'), join(pictures, 'a.jpg'));
+    writeFileSync(join(pictures, 'b.jpg'), 'no picture');
+    const seen: string[] = [];
+    const run = quantizeCheckpoint({
+      source: join(DEMO, 'checkpoint'),
+      output: join(folder, 'out'),
+      groupSize: 64,
+      method: 'awq',
+      calibrate: pictures,
+      onProgress: ({ phase }) => seen.push(phase),
+    });
+    await expect(run).rejects.toMatchObject({ code: 'ERR_IMAGE_INVALID', message: expect.stringContaining('b.jpg') });
+    expect(new Set(seen)).toEqual(new Set(['calibrate: reading pictures']));
+    expect(readdirSync(folder)).toEqual(['pictures']);
   });
 
   it('on a disk that fills up says so and leaves nothing', async () => {
