@@ -10,6 +10,7 @@ import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { openMappedFile } from '#sdk/native/index.js';
 import { type Adjustments, adjustedBytes } from './quantize/adjustments.js';
+import { allFinite16, damagedTensor } from './quantize/finite.js';
 import type { OutputFile, OutputTensor } from './quantize-plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
 import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
@@ -89,11 +90,14 @@ export async function writeWeights(
     await writer.finish();
     await writeJournal(journalFile, { files: index + 1, tensors: 0, sums });
   }
-  return {
-    quantizedLinears: sums.linears,
-    sourceBytes: sums.sourceBytes,
-    relativeError: sums.square === 0 ? 0 : Math.sqrt(sums.error / sums.square),
-  };
+  const relativeError = sums.square === 0 ? 0 : Math.sqrt(sums.error / sums.square);
+  if (!Number.isFinite(relativeError)) {
+    throw new SdkError(
+      'ERR_MODEL_INVALID',
+      `Expected weights whose error can be measured, but it came out as ${relativeError}: the source holds values that are too large.`,
+    );
+  }
+  return { quantizedLinears: sums.linears, sourceBytes: sums.sourceBytes, relativeError };
 }
 
 async function readJournal(file: string): Promise<Journal> {
@@ -128,6 +132,7 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     for (let done = 0; done < size; done += CHUNK_ELEMENTS * 4) {
       const sizeBytes = Math.min(CHUNK_ELEMENTS * 4, size - done);
       using mapped = openMappedFile(source.file, { offsetBytes: source.offsetBytes + done, sizeBytes });
+      if (!allFinite16(mapped.bytes, tensor.dtype as 'BF16' | 'F16')) notFinite(tensor);
       yield plain(mapped.bytes);
     }
     return;
@@ -143,7 +148,9 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
   for (let first = 0; first < rows; first += rowsAtOnce) {
     const values = readTensorF32(source, { first, count: Math.min(rowsAtOnce, rows - first) });
     if (part === 'bf16') {
-      yield plain(Uint16Array.from(values, bf16Bits));
+      const bits = Uint16Array.from(values, bf16Bits);
+      if (!allFinite16(new Uint8Array(bits.buffer), 'BF16')) notFinite(tensor);
+      yield plain(bits);
       continue;
     }
     // Scales lie behind all packed words in the file: they are computed again rather than kept.
@@ -168,17 +175,11 @@ function* decidedPieces(tensor: OutputTensor, decided: TensorLocation, adjustmen
   const [error, sum] = tensor.part === 'packed' ? readTensorF32(squares!) : [0, 0];
   for (let first = 0; first < rows; first += rowsAtOnce) {
     const bytes = adjustedBytes(decided, first, Math.min(rowsAtOnce, rows - first));
+    if (tensor.dtype === 'BF16' && !allFinite16(bytes, 'BF16')) notFinite(tensor);
     yield { bytes, squaredError: first === 0 ? error! : 0, squaredSum: first === 0 ? sum! : 0 };
   }
 }
 
 function notFinite({ name, source }: OutputTensor): never {
-  const tensor = name.replace(/_(packed|scale)$/, '');
-  throw new SdkError(
-    'ERR_MODEL_INVALID',
-    `${tensor} holds values that are not finite numbers: the source is damaged.`,
-    {
-      details: { tensor, file: source.file },
-    },
-  );
+  throw damagedTensor(name.replace(/_(packed|scale)$/, ''), source.file);
 }

@@ -5,6 +5,7 @@ import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { boundedScenes, type CalibrationScene, defaultCalibration, readCalibration } from './calibration-samples.js';
+import { allFinite } from './finite.js';
 
 /**
  * @param given A place as `readCalibration` takes it, or scenes; undefined: those beside the checkpoint
@@ -31,7 +32,7 @@ export async function calibrationScenes(
  * would not tell pictures apart that were exchanged. Every picture is decoded once for it, so a bad one is found here,
  * and not after hours.
  *
- * @throws the errors of decoding
+ * @throws SdkError ERR_ARGUMENT_INVALID for pixel values that are not finite; the errors of decoding
  */
 export async function pictureDigests(
   scenes: readonly CalibrationScene[],
@@ -42,6 +43,12 @@ export async function pictureDigests(
     signal?.throwIfAborted();
     onProgress?.({ phase: 'calibrate: reading pictures', done: index, total: scenes.length, unit: 'steps' });
     const { pixelValues, aspectRatioId, numTiles } = await scene.image({ signal });
+    if (!allFinite(pixelValues)) {
+      throw new SdkError(
+        'ERR_ARGUMENT_INVALID',
+        `Expected finite pixel values, but calibration picture ${index} has others. Leave it out.`,
+      );
+    }
     const hash = createHash('sha256').update(JSON.stringify([aspectRatioId, numTiles]));
     digests.push(hash.update(pixelValues).digest('hex'));
   }
