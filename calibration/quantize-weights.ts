@@ -1,5 +1,5 @@
 /** The weights of a quantised folder, streamed: memory stays bounded whatever the size of the model. */
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
@@ -13,7 +13,7 @@ import { type Adjustments, adjustedBytes } from './quantize/adjustments.js';
 import { allFinite16, damagedTensor } from './quantize/finite.js';
 import type { OutputFile, OutputTensor } from './quantize-plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
-import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
+import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
 
 /** Weights held in memory at a time: 4 M values, 16 MB as float32. */
 const CHUNK_ELEMENTS = 4 << 20;
@@ -59,7 +59,7 @@ export async function writeWeights(
   options: WriteWeightsOptions,
 ): Promise<QuantizeTally> {
   const { signal, onProgress, totalBytes, journalFile, journalBytes = JOURNAL_BYTES } = options;
-  const journal = await readJournal(journalFile);
+  const journal = await readJournal(journalFile, files, directory);
   const { sums } = journal;
   let journalled = sums.done;
   for (const [index, file] of files.entries()) {
@@ -100,12 +100,24 @@ export async function writeWeights(
   return { quantizedLinears: sums.linears, sourceBytes: sums.sourceBytes, relativeError };
 }
 
-async function readJournal(file: string): Promise<Journal> {
+/** Starts over unless all that it says is done lies there. */
+async function readJournal(journalFile: string, files: readonly OutputFile[], directory: string): Promise<Journal> {
   try {
-    return journalSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+    const journal = journalSchema.parse(JSON.parse(await readFile(journalFile, 'utf8')));
+    for (const [index, { name, tensors, sizeBytes }] of files.entries()) {
+      if (index > journal.files || (index === journal.files && journal.tensors === 0)) break;
+      const { size } = await stat(join(directory, name));
+      const isWhole = index < journal.files ? size === sizeBytes : size >= sizeBehind(tensors, journal.tensors);
+      if (!isWhole) return newJournal();
+    }
+    return journal;
   } catch {
-    return { files: 0, tensors: 0, sums: { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 } };
+    return newJournal();
   }
+}
+
+function newJournal(): Journal {
+  return { files: 0, tensors: 0, sums: { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 } };
 }
 
 async function writeJournal(file: string, journal: Journal): Promise<void> {
