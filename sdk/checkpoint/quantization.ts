@@ -33,6 +33,7 @@ const weightsSchema = z.looseObject({
   strategy: z.string().nullish(),
   group_size: z.int().nullish(),
   actorder: z.unknown().optional(),
+  dynamic: z.unknown().optional(),
 });
 
 const quantizationSchema = z.looseObject({
@@ -45,10 +46,13 @@ const quantizationSchema = z.looseObject({
         targets: z.array(z.string()).nullish(),
         weights: weightsSchema.nullish(),
         input_activations: z.unknown().optional(),
+        output_activations: z.unknown().optional(),
         format: z.string().nullish(),
       }),
     )
     .optional(),
+  transform_config: z.unknown().optional(),
+  sparsity_config: z.looseObject({ format: z.string().nullish() }).nullish(),
 });
 
 /** @throws SdkError ERR_MODEL_UNSUPPORTED for another method or scheme, ERR_MODEL_INVALID for a malformed one. */
@@ -65,6 +69,12 @@ export function quantizationOf(config: unknown): Quantization | null {
   if (method !== 'compressed-tensors') {
     throw unsupported(`method "${method}"`, method);
   }
+  const { transform_config: transforms, sparsity_config: sparsity } = parsed.data;
+  // Rotations that run with the model: without them its numbers are others.
+  if (!isEmpty(transforms)) throw unsupported('a transform_config (rotations at run time)', transforms);
+  if (!isEmpty(sparsity) && sparsity?.format !== 'dense') {
+    throw unsupported(`sparse weights (sparsity_config of format "${sparsity?.format}")`, sparsity);
+  }
   const configGroups = Object.values(groups ?? {});
   if (configGroups.length === 0) throw unsupported('no config_groups', method);
   const targets: Target[] = [];
@@ -74,7 +84,9 @@ export function quantizationOf(config: unknown): Quantization | null {
     const groupFormat = group.format ?? format;
     if (groupFormat !== 'pack-quantized') throw unsupported(`format "${groupFormat}"`, groupFormat);
     if (weights == null) throw unsupported('a group without weights', null);
-    if (group.input_activations != null) throw unsupported('quantised activations', group.input_activations);
+    for (const name of ['input_activations', 'output_activations'] as const) {
+      if (group[name] != null) throw unsupported(`quantised activations (${name})`, group[name]);
+    }
     const scheme = schemeOf(weights);
     if (scheme.bits === 4) {
       if (int4 !== undefined && int4.groupSize !== scheme.groupSize) {
@@ -94,6 +106,8 @@ export function quantizationOf(config: unknown): Quantization | null {
 function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
   const { num_bits: bits, type, symmetric, actorder, group_size: size } = weights;
   if ((bits !== 4 && bits !== 8) || type !== 'int') throw unsupported(`${bits}-bit ${type} weights`, bits);
+  const { dynamic } = weights;
+  if (dynamic != null && dynamic !== false) throw unsupported(`weights.dynamic ${JSON.stringify(dynamic)}`, dynamic);
   if (!symmetric) throw unsupported('asymmetric weights (zero points)', symmetric);
   // Columns that were only visited in another order ("weight", of old "static") lie in their own order.
   if (actorder != null && actorder !== false && actorder !== 'static' && actorder !== 'weight') {
@@ -123,6 +137,12 @@ function patternOf(target: string): RegExp | null {
   } catch (cause) {
     throw malformed(`has a target that is no regular expression: "${target}".`, [String(cause)]);
   }
+}
+
+/** Writers leave out what they have not, or give null, {} or a tree of them. */
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined) return true;
+  return typeof value === 'object' && Object.values(value).every(isEmpty);
 }
 
 function malformed(what: string, problems: readonly string[]): SdkError {

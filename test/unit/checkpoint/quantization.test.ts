@@ -61,6 +61,39 @@ describe('quantizationOf', () => {
     expect(quantizationOf(inGroup)?.schemeOf(['anything'])).toEqual({ bits: 4, groupSize: 128 });
   });
 
+  const group = (more: object = {}, weightsToo: object = {}) => ({
+    targets: ['Linear'],
+    weights: { ...weights(4), ...weightsToo },
+    ...more,
+  });
+  const rotation = { config_groups: { R1: { type: 'hadamard', apply: [{ targets: ['Linear'], location: 'input' }] } } };
+
+  it.each([
+    ['transform_config', { ...config(group()), transform_config: rotation }, /transform_config/],
+    [
+      'sparsity_config',
+      { ...config(group()), sparsity_config: { format: 'sparse-24-bitmask' } },
+      /sparsity_config.*24/,
+    ],
+    ['output_activations', config(group({ output_activations: { num_bits: 8 } })), /output_activations/],
+    ['input_activations', config(group({ input_activations: { num_bits: 8 } })), /input_activations/],
+    ['weights.dynamic', config(group({}, { dynamic: true })), /weights.dynamic true/],
+  ])('refuses %s, which would change the numbers', (_, given, message) => {
+    expect(() => quantizationOf(given)).toThrow(message);
+    expect(() => quantizationOf(given)).toThrow(expect.objectContaining({ code: 'ERR_MODEL_UNSUPPORTED' }));
+  });
+
+  it.each([
+    { transform_config: null },
+    { transform_config: {} },
+    { transform_config: { config_groups: {} } },
+    { sparsity_config: {} },
+    { sparsity_config: { format: 'dense', registry_requires_subclass: false } },
+    { kv_cache_scheme: { num_bits: 8, type: 'float' } },
+  ])('takes what changes nothing: %j', (more) => {
+    expect(quantizationOf({ ...config(group({}, { dynamic: false })), ...more })).not.toBeNull();
+  });
+
   it('refuses two group sizes of 4 bits', () => {
     const two = config(
       { targets: ['re:.*mlp.*'], weights: weights(4) },
