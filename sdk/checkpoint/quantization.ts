@@ -3,8 +3,11 @@
 import { z } from 'zod';
 import type { Int4Scheme } from '#graph/architecture.js';
 import { SdkError } from '../core/errors.js';
+import { NamePatterns } from './name-patterns.js';
 
 export const GROUP_SIZES = [32, 64, 128] as const;
+/** What a target begins with that is a regular expression. */
+const EXPRESSION = 're:';
 
 /** How a linear's weights are packed. */
 export interface WeightScheme {
@@ -22,7 +25,6 @@ export interface Quantization {
 interface Target {
   /** A name, `re:` and a regular expression, or a class of modules. */
   readonly text: string;
-  readonly pattern: RegExp | null;
   readonly scheme: WeightScheme;
 }
 
@@ -97,10 +99,33 @@ export function quantizationOf(config: unknown): Quantization | null {
       }
       int4 = { bits: 4, groupSize: scheme.groupSize };
     }
-    for (const text of group.targets ?? ['Linear']) targets.push({ text, pattern: patternOf(text), scheme });
+    for (const text of group.targets ?? ['Linear']) targets.push({ text, scheme });
   }
   if (int4 === undefined) throw unsupported('8-bit int weights alone', 8);
-  return { int4, schemeOf: (names) => matching(targets, names)?.scheme };
+  const expressions = targets.filter(({ text }) => text.startsWith(EXPRESSION));
+  const patterns = sound(
+    expressions,
+    () => new NamePatterns(expressions.map(({ text }) => text.slice(EXPRESSION.length))),
+  );
+  /** Names go before expressions and those before classes, whatever the order of the groups. */
+  const targetOf = (names: readonly string[]) =>
+    targets.find(({ text }) => names.includes(text)) ??
+    expressions[sound(expressions, () => patterns.first(names))] ??
+    targets.find(({ text }) => text === 'Linear');
+  return { int4, schemeOf: (names) => targetOf(names)?.scheme };
+}
+
+/** Expressions as others wrote them may be none, or take forever. */
+function sound<T>(expressions: readonly Target[], use: () => T): T {
+  try {
+    return use();
+  } catch (cause) {
+    const shown = expressions.slice(0, 8).map(({ text }) => `"${text.slice(0, 200)}"`);
+    throw malformed(
+      `has a target that is no usable regular expression: ${shown.join(', ')}: ${(cause as Error).message}.`,
+      [String(cause)],
+    );
+  }
 }
 
 function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
@@ -118,25 +143,6 @@ function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
   if (strategy !== 'group') throw unsupported(`one scale per ${strategy} (strategy "${strategy}")`, strategy);
   if (!(GROUP_SIZES as readonly number[]).includes(size ?? 0)) throw unsupported(`group size ${size}`, size);
   return { bits, groupSize: size! };
-}
-
-/** Names go before expressions and those before classes, whatever the order of the groups. */
-function matching(targets: readonly Target[], names: readonly string[]): Target | undefined {
-  return (
-    targets.find(({ text }) => names.includes(text)) ??
-    targets.find(({ pattern }) => pattern !== null && names.some((name) => pattern.test(name))) ??
-    targets.find(({ text }) => text === 'Linear')
-  );
-}
-
-/** As Python's `re.match`: from the beginning, and not necessarily to the end. */
-function patternOf(target: string): RegExp | null {
-  if (!target.startsWith('re:')) return null;
-  try {
-    return new RegExp(`^(?:${target.slice(3)})`);
-  } catch (cause) {
-    throw malformed(`has a target that is no regular expression: "${target}".`, [String(cause)]);
-  }
 }
 
 /** Writers leave out what they have not, or give null, {} or a tree of them. */
