@@ -83,15 +83,18 @@ async function readText(path: string): Promise<string> {
   return status?.isFile() === true && status.size <= TEXT_LIMIT_BYTES ? await readFile(path, 'utf8') : '';
 }
 
-/** @throws SdkError ERR_LICENSE_NOT_ACCEPTED, or ERR_ARGUMENT_INVALID when the new name does not begin with "Llama" */
-export function requireLlamaTerms(evidence: string, accepted: boolean, outputDirectory: string): void {
-  if (!accepted) {
-    throw new SdkError(
-      'ERR_LICENSE_NOT_ACCEPTED',
-      `The source is under the Llama Community License (${evidence}). Read its licence and use policy; when you may use it and accept the terms, say so with --accept-llama-license (acceptLlamaLicense: true). ${LLAMA_EU_NOTICE}`,
-      { details: { evidence } },
-    );
-  }
+/** @throws SdkError ERR_LICENSE_NOT_ACCEPTED */
+export function requireAcceptance(evidence: string, accepted: boolean): void {
+  if (accepted) return;
+  throw new SdkError(
+    'ERR_LICENSE_NOT_ACCEPTED',
+    `The source is under the Llama Community License (${evidence}). Read its licence and use policy; when you may use it and accept the terms, say so with --accept-llama-license (acceptLlamaLicense: true). ${LLAMA_EU_NOTICE}`,
+    { details: { evidence } },
+  );
+}
+
+/** @throws SdkError ERR_ARGUMENT_INVALID when the new name does not begin with "Llama" */
+export function requireLlamaName(outputDirectory: string): void {
   const name = basename(outputDirectory);
   if (!name.startsWith('Llama')) {
     throw new SdkError(

@@ -29,7 +29,6 @@ const JOURNAL_BYTES = 64 << 20;
 
 export interface WriteWeightsOptions extends CallOptions {
   readonly groupSize: number;
-  readonly totalBytes: number;
   /** What calibration decided; empty: rounding to nearest. */
   readonly adjustments: Adjustments;
   /** Where the run notes how far it is. */
@@ -58,9 +57,13 @@ export async function writeWeights(
   directory: string,
   options: WriteWeightsOptions,
 ): Promise<QuantizeTally> {
-  const { signal, onProgress, totalBytes, journalFile, journalBytes = JOURNAL_BYTES } = options;
+  const { signal, onProgress, journalFile, journalBytes = JOURNAL_BYTES } = options;
   const journal = await readJournal(journalFile, files, directory);
   const { sums } = journal;
+  // Of the tensors alone: headers are written with them, and are a few thousandths.
+  const total = files.flatMap(({ tensors }) => tensors).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  const report = () => onProgress?.({ phase: 'quantize', done: sums.done, total, unit: 'bytes' });
+  report(); // a run that goes on may have nothing left to write
   let journalled = sums.done;
   for (const [index, file] of files.entries()) {
     if (index < journal.files) continue;
@@ -77,7 +80,7 @@ export async function writeWeights(
         sums.error += piece.squaredError;
         sums.square += piece.squaredSum;
         sums.done += piece.bytes.byteLength;
-        onProgress?.({ phase: 'quantize', done: sums.done, total: totalBytes, unit: 'bytes' });
+        report();
         await nextTurn();
       }
       if (tensor.part === 'packed') sums.linears += 1;

@@ -6,7 +6,7 @@ import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { LLAMA_EU_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
+import { LLAMA_EU_NOTICE, llamaLicenseEvidence, requireAcceptance, requireLlamaName } from './llama-license.js';
 import { calibrate } from './quantize/awq.js';
 import type { CalibrationScene } from './quantize/calibration-samples.js';
 import { calibrationScenes, pictureDigests } from './quantize/calibration-set.js';
@@ -101,20 +101,16 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
     throw new SdkError('ERR_ARGUMENT_INVALID', `${checkpoint.directory} is quantised already: give its 16-bit source.`);
   }
   const evidence = await llamaLicenseEvidence(checkpoint.directory, checkpoint.name);
-  if (evidence !== null) {
-    const notice = `The source is under the Llama Community License (${evidence}). ${LLAMA_EU_NOTICE}`;
-    logger.log('warn', notice);
-    const accepted = options.acceptLlamaLicense ?? (await options.confirmLlamaLicense?.(notice)) ?? false;
-    requireLlamaTerms(evidence, accepted, output);
-  }
+  if (evidence !== null) requireLlamaName(output);
 
   const shardBytes = options.shardBytes ?? 4e9;
   const files = planFiles(planTensors(checkpoint.model, groupSize, lmHead, method), shardBytes);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  const scenes = method === 'awq' ? await calibrationScenes(checkpoint, options.calibrate) : [];
+  const scenes = method === 'awq' ? await calibrationScenes(checkpoint, options.calibrate, logger) : [];
   const neededBytes = sizeBytes + SPARE_BYTES + calibrationBytes(checkpoint.model, files, scenes.length);
   const room = { folder: dirname(output), neededBytes, present: WorkFolder.pathFor(output) };
   await requireRoom(room);
+  if (evidence !== null) await askForLicence(evidence, options); // last: nobody is asked for what cannot be done
   const pictures = await pictureDigests(scenes, options);
   const calibrated = scenes.map(({ samples }, index) => [
     pictures[index],
@@ -134,7 +130,7 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
       method === 'awq'
         ? await calibrate(checkpoint, scenes, { ...options, groupSize, lmHead, workDirectory: work.calibration })
         : new Map();
-    const weightOptions = { ...options, groupSize, totalBytes: sizeBytes, adjustments, journalFile: work.journal };
+    const weightOptions = { ...options, groupSize, adjustments, journalFile: work.journal };
     tally = await writeWeights(files, work.result, weightOptions);
     if (files.length > 1) await writeJson(join(work.result, 'model.safetensors.index.json'), indexOf(files));
     await writeJson(join(work.result, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
@@ -152,6 +148,14 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
     logger.log('warn', `${work.path} is not needed any more, but could not be removed: ${error.message}`);
   });
   return { directory: resolve(options.output), method, groupSize, lmHead, sizeBytes, ...tally };
+}
+
+/** @throws SdkError ERR_LICENSE_NOT_ACCEPTED */
+async function askForLicence(evidence: string, options: QuantizeOptions): Promise<void> {
+  const notice = `The source is under the Llama Community License (${evidence}). ${LLAMA_EU_NOTICE}`;
+  options.logger?.log('warn', notice);
+  const accepted = options.acceptLlamaLicense ?? (await options.confirmLlamaLicense?.(notice)) ?? false;
+  requireAcceptance(evidence, accepted);
 }
 
 /** What becomes of work that failed, and the error to throw. Hours of calibration go only when they are of no use. */

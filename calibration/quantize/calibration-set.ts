@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
-import type { OnProgress } from '#sdk/core/logger.js';
+import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { boundedScenes, type CalibrationScene, defaultCalibration, readCalibration } from './calibration-samples.js';
 import { allFinite } from './finite.js';
@@ -14,6 +14,7 @@ import { allFinite } from './finite.js';
 export async function calibrationScenes(
   checkpoint: Checkpoint,
   given: string | readonly CalibrationScene[] | undefined,
+  logger: Logger = silentLogger,
 ): Promise<readonly CalibrationScene[]> {
   const place = given ?? (await defaultCalibration(checkpoint.directory));
   if (place === undefined) {
@@ -22,9 +23,30 @@ export async function calibrationScenes(
       'The method awq needs pictures of the kind that the model will see: give a folder of them or a .jsonl file with --calibrate (calibrate).',
     );
   }
-  const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint) : place;
-  if (scenes.some(({ samples }) => samples.length > 0)) return boundedScenes(scenes);
-  throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
+  const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint, { logger }) : place;
+  const total = promptsIn(scenes);
+  if (total === 0) {
+    throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
+  }
+  const bounded = boundedScenes(scenes);
+  const kept = promptsIn(bounded);
+  if (kept === 0) {
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `Expected calibration prompts with the image token near their beginning, but in all ${total} it comes so late that it would be cut off with ${scenes.length} scenes. Give shorter prompts or fewer scenes.`,
+    );
+  }
+  if (kept < total) {
+    logger.log(
+      'warn',
+      `${total - kept} of ${total} calibration prompts are left out: there is no room for so much text.`,
+    );
+  }
+  return bounded;
+}
+
+function promptsIn(scenes: readonly CalibrationScene[]): number {
+  return scenes.reduce((sum, { samples }) => sum + samples.length, 0);
 }
 
 /**

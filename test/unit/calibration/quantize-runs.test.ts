@@ -107,9 +107,15 @@ describe('a quantising run', () => {
     await abortAt(500_000, { lmHead: 'int4' });
     expect(readdirSync(folder)).toEqual(['.out.partial']);
     const seen: number[] = [];
+    const totals: number[] = [];
     await abortAt(700_000);
-    await quantizeCheckpoint({ ...OPTIONS, output, onProgress: ({ done }) => seen.push(done) });
+    const onProgress = ({ done, total }: { done: number; total: number }) => {
+      seen.push(done);
+      totals.push(total);
+    };
+    await quantizeCheckpoint({ ...OPTIONS, output, onProgress });
     expect(seen[0]).toBeGreaterThan(500_000);
+    expect(seen.at(-1)).toBe(totals.at(-1));
     expect(hashOf(output)).toBe(await undisturbed());
     expect(readdirSync(folder)).toEqual(['out']);
   });
@@ -368,6 +374,21 @@ function mocked(name: 'rm' | 'statfs' | 'writeFile', instead: (...args: unknown[
 }
 
 describe('the Llama licence', () => {
+  it('is asked for last: nobody is asked for what cannot be done', async () => {
+    const source = copyCheckpoint();
+    writeFileSync(join(source, 'LICENSE.txt'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n…');
+    const folder = temporaryFolder();
+    const confirmLlamaLicense = vi.fn(async () => true);
+    const attempt = (name: string, more: object) =>
+      quantizeCheckpoint({ source, output: join(folder, name), groupSize: 32, confirmLlamaLicense, ...more });
+    await expect(attempt('mine', {})).rejects.toThrow(/must begin with "Llama".*Llama-mine/);
+    await expect(attempt('Llama-mine', { groupSize: 128 })).rejects.toThrow(/128 do not divide/);
+    await expect(attempt('Llama-mine', { method: 'awq' })).rejects.toThrow(/needs pictures/);
+    expect(confirmLlamaLicense).not.toHaveBeenCalled();
+    await attempt('Llama-mine', {});
+    expect(confirmLlamaLicense).toHaveBeenCalledOnce();
+  });
+
   it('is confirmed by typing, with the notice for the European Union, and its papers come along', async () => {
     const source = copyCheckpoint();
     writeFileSync(join(source, 'LICENSE.txt'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n…');
