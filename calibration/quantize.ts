@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { ModelDescription } from '#graph/architecture.js';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
-import { SdkError } from '#sdk/core/errors.js';
+import { isSdkError, SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { LLAMA_EU_NOTICE, llamaLicenseEvidence, requireAcceptance, requireLlamaName } from './llama-license.js';
@@ -166,7 +166,7 @@ async function settle(
 ): Promise<unknown> {
   const isAborted = signal?.aborted === true;
   const told = isAborted ? error : await diskError(error, room).catch(() => error);
-  const isHopeless = !isAborted && told instanceof SdkError && told.code.startsWith('ERR_MODEL_');
+  const isHopeless = !isAborted && isDamage(told);
   await (isHopeless ? work.remove() : work.keep()).catch((cause: Error) => {
     logger.log('warn', `${work.path} could not be cleared away: ${cause.message}`);
   });
@@ -199,6 +199,12 @@ function requireOptions(groupSize: number, lmHead: string, method: string): void
   if (method !== 'rtn' && method !== 'awq') {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected the method rtn or awq, but received ${method}.`);
   }
+}
+
+/** Of what was read; a disk that could not be read may come back. */
+function isDamage(error: unknown): boolean {
+  if (!isSdkError(error, 'ERR_MODEL_INVALID') && !isSdkError(error, 'ERR_MODEL_UNSUPPORTED')) return false;
+  return (error.cause as NodeJS.ErrnoException | undefined)?.errno === undefined;
 }
 
 async function quantizedConfig(checkpoint: Checkpoint, groupSize: number, lmHead: LmHeadPrecision): Promise<unknown> {

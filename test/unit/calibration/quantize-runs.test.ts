@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -210,6 +211,24 @@ describe('a quantising run', () => {
     const seen: number[] = [];
     await quantizeCheckpoint({ ...OPTIONS, output, onProgress: ({ done }) => seen.push(done) });
     expect(seen[0]).toBeGreaterThan(100_000);
+    expect(hashOf(output)).toBe(await undisturbed());
+  });
+
+  it('keeps what is done when the source goes away, as a disk that is pulled out', async () => {
+    const source = copyCheckpoint();
+    const output = join(temporaryFolder(), 'out');
+    const weights = join(source, 'model.safetensors');
+    const onProgress = ({ done }: { done: number }) => {
+      if (done > 500_000 && existsSync(weights)) renameSync(weights, `${weights}.away`);
+    };
+    await expect(quantizeCheckpoint({ ...OPTIONS, source, output, onProgress })).rejects.toMatchObject({
+      code: 'ERR_MODEL_NOT_FOUND',
+      message: expect.stringMatching(/model.safetensors.* kept in .*: the same command goes on/),
+    });
+    renameSync(`${weights}.away`, weights);
+    const seen: number[] = [];
+    await quantizeCheckpoint({ ...OPTIONS, source, output, onProgress: ({ done }) => seen.push(done) });
+    expect(seen[0]).toBeGreaterThan(400_000);
     expect(hashOf(output)).toBe(await undisturbed());
   });
 
