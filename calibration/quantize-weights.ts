@@ -1,5 +1,5 @@
 /** The weights of a quantised folder, streamed: memory stays bounded whatever the size of the model. */
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
@@ -10,9 +10,10 @@ import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { openMappedFile } from '#sdk/native/index.js';
 import { type Adjustments, adjustedBytes } from './quantize/adjustments.js';
+import { allFinite16, damagedTensor } from './quantize/finite.js';
 import type { OutputFile, OutputTensor } from './quantize-plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
-import { SafetensorsWriter, tensorBytes } from './safetensors-writer.js';
+import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
 
 /** Weights held in memory at a time: 4 M values, 16 MB as float32. */
 const CHUNK_ELEMENTS = 4 << 20;
@@ -28,7 +29,6 @@ const JOURNAL_BYTES = 64 << 20;
 
 export interface WriteWeightsOptions extends CallOptions {
   readonly groupSize: number;
-  readonly totalBytes: number;
   /** What calibration decided; empty: rounding to nearest. */
   readonly adjustments: Adjustments;
   /** Where the run notes how far it is. */
@@ -57,9 +57,13 @@ export async function writeWeights(
   directory: string,
   options: WriteWeightsOptions,
 ): Promise<QuantizeTally> {
-  const { signal, onProgress, totalBytes, journalFile, journalBytes = JOURNAL_BYTES } = options;
-  const journal = await readJournal(journalFile);
+  const { signal, onProgress, journalFile, journalBytes = JOURNAL_BYTES } = options;
+  const journal = await readJournal(journalFile, files, directory);
   const { sums } = journal;
+  // Of the tensors alone: headers are written with them, and are a few thousandths.
+  const total = files.flatMap(({ tensors }) => tensors).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  const report = () => onProgress?.({ phase: 'quantize', done: sums.done, total, unit: 'bytes' });
+  report(); // a run that goes on may have nothing left to write
   let journalled = sums.done;
   for (const [index, file] of files.entries()) {
     if (index < journal.files) continue;
@@ -76,7 +80,7 @@ export async function writeWeights(
         sums.error += piece.squaredError;
         sums.square += piece.squaredSum;
         sums.done += piece.bytes.byteLength;
-        onProgress?.({ phase: 'quantize', done: sums.done, total: totalBytes, unit: 'bytes' });
+        report();
         await nextTurn();
       }
       if (tensor.part === 'packed') sums.linears += 1;
@@ -89,19 +93,34 @@ export async function writeWeights(
     await writer.finish();
     await writeJournal(journalFile, { files: index + 1, tensors: 0, sums });
   }
-  return {
-    quantizedLinears: sums.linears,
-    sourceBytes: sums.sourceBytes,
-    relativeError: sums.square === 0 ? 0 : Math.sqrt(sums.error / sums.square),
-  };
+  const relativeError = sums.square === 0 ? 0 : Math.sqrt(sums.error / sums.square);
+  if (!Number.isFinite(relativeError)) {
+    throw new SdkError(
+      'ERR_MODEL_INVALID',
+      `Expected weights whose error can be measured, but it came out as ${relativeError}: the source holds values that are too large.`,
+    );
+  }
+  return { quantizedLinears: sums.linears, sourceBytes: sums.sourceBytes, relativeError };
 }
 
-async function readJournal(file: string): Promise<Journal> {
+/** Starts over unless all that it says is done lies there. */
+async function readJournal(journalFile: string, files: readonly OutputFile[], directory: string): Promise<Journal> {
   try {
-    return journalSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+    const journal = journalSchema.parse(JSON.parse(await readFile(journalFile, 'utf8')));
+    for (const [index, { name, tensors, sizeBytes }] of files.entries()) {
+      if (index > journal.files || (index === journal.files && journal.tensors === 0)) break;
+      const { size } = await stat(join(directory, name));
+      const isWhole = index < journal.files ? size === sizeBytes : size >= sizeBehind(tensors, journal.tensors);
+      if (!isWhole) return newJournal();
+    }
+    return journal;
   } catch {
-    return { files: 0, tensors: 0, sums: { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 } };
+    return newJournal();
   }
+}
+
+function newJournal(): Journal {
+  return { files: 0, tensors: 0, sums: { linears: 0, sourceBytes: 0, error: 0, square: 0, done: 0 } };
 }
 
 async function writeJournal(file: string, journal: Journal): Promise<void> {
@@ -128,6 +147,7 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     for (let done = 0; done < size; done += CHUNK_ELEMENTS * 4) {
       const sizeBytes = Math.min(CHUNK_ELEMENTS * 4, size - done);
       using mapped = openMappedFile(source.file, { offsetBytes: source.offsetBytes + done, sizeBytes });
+      if (!allFinite16(mapped.bytes, tensor.dtype as 'BF16' | 'F16')) notFinite(tensor);
       yield plain(mapped.bytes);
     }
     return;
@@ -143,7 +163,9 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
   for (let first = 0; first < rows; first += rowsAtOnce) {
     const values = readTensorF32(source, { first, count: Math.min(rowsAtOnce, rows - first) });
     if (part === 'bf16') {
-      yield plain(Uint16Array.from(values, bf16Bits));
+      const bits = Uint16Array.from(values, bf16Bits);
+      if (!allFinite16(new Uint8Array(bits.buffer), 'BF16')) notFinite(tensor);
+      yield plain(bits);
       continue;
     }
     // Scales lie behind all packed words in the file: they are computed again rather than kept.
@@ -168,17 +190,11 @@ function* decidedPieces(tensor: OutputTensor, decided: TensorLocation, adjustmen
   const [error, sum] = tensor.part === 'packed' ? readTensorF32(squares!) : [0, 0];
   for (let first = 0; first < rows; first += rowsAtOnce) {
     const bytes = adjustedBytes(decided, first, Math.min(rowsAtOnce, rows - first));
+    if (tensor.dtype === 'BF16' && !allFinite16(bytes, 'BF16')) notFinite(tensor);
     yield { bytes, squaredError: first === 0 ? error! : 0, squaredSum: first === 0 ? sum! : 0 };
   }
 }
 
 function notFinite({ name, source }: OutputTensor): never {
-  const tensor = name.replace(/_(packed|scale)$/, '');
-  throw new SdkError(
-    'ERR_MODEL_INVALID',
-    `${tensor} holds values that are not finite numbers: the source is damaged.`,
-    {
-      details: { tensor, file: source.file },
-    },
-  );
+  throw damagedTensor(name.replace(/_(packed|scale)$/, ''), source.file);
 }

@@ -1,19 +1,18 @@
 /** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest or calibrated (AWQ). */
-import { copyFile, mkdir, readdir, readFile, rename, stat, statfs, writeFile } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { ModelDescription } from '#graph/architecture.js';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
-import { SdkError } from '#sdk/core/errors.js';
+import { isSdkError, SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { LLAMA_EU_NOTICE, LLAMA_NOTICE, llamaLicenseEvidence, requireLlamaTerms } from './llama-license.js';
+import { LLAMA_EU_NOTICE, llamaLicenseEvidence, requireAcceptance, requireLlamaName } from './llama-license.js';
 import { calibrate } from './quantize/awq.js';
-import {
-  boundedScenes,
-  type CalibrationScene,
-  defaultCalibration,
-  readCalibration,
-} from './quantize/calibration-samples.js';
+import type { CalibrationScene } from './quantize/calibration-samples.js';
+import { calibrationScenes, pictureDigests } from './quantize/calibration-set.js';
+import { copyCompanions } from './quantize/companions.js';
+import { diskError, type NeededRoom, requireRoom } from './quantize/disk-room.js';
+import { mountPoint, realPlace, requireFreeFolder } from './quantize/output-place.js';
 import { picturesBytes } from './quantize/picture-states.js';
 import { WorkFolder } from './quantize/work-folder.js';
 import {
@@ -34,7 +33,7 @@ export const QUANTIZE_GROUP_SIZES = [32, 64, 128] as const;
 export interface QuantizeOptions extends CallOptions {
   /** Checkpoint folder in bf16, f16 or f32. It is only read. */
   readonly source: string;
-  /** Folder to make; must not exist, or be empty. Appears whole or not at all. */
+  /** Folder to make; must not exist, or be empty. A link is followed. Appears whole or not at all. */
   readonly output: string;
   /** Weights that share a scale. Default 128. */
   readonly groupSize?: (typeof QUANTIZE_GROUP_SIZES)[number] | undefined;
@@ -72,17 +71,18 @@ export interface QuantizeResult extends QuantizeTally {
 
 const SPARE_BYTES = 64 << 20;
 /** Raise when other bytes come out: work that an older version left is then not taken up. */
-const QUANTIZER_VERSION = 3;
+const QUANTIZER_VERSION = 4;
 
 /**
  * Quantises a checkpoint into another Hugging Face folder (compressed-tensors `pack-quantized`, readable by vLLM):
  * int4 linears of the text decoder, lm_head as wished; vision, projector, embeddings and norms in 16 bit. Tokenizer, templates, licences
  * and scenebus.json come along. Same source and options, same bytes. Memory stays bounded whatever the size of the
- * model. After a kill or an abort the same call goes on where it was; any other failure leaves nothing.
+ * model. After a kill, an abort or trouble with the disk the same call goes on where it was; a source that turns out to
+ * be damaged leaves nothing.
  *
- * @throws SdkError ERR_MODEL_* when the source is not sound; ERR_ARGUMENT_INVALID for a used folder, a group size that
- *   does not fit, or no calibration pictures; ERR_LICENSE_NOT_ACCEPTED; ERR_DISK_FULL, before the first byte where it
- *   can be known; ERR_PREPARE_LOCKED when another process makes the same output
+ * @throws SdkError ERR_MODEL_* when the source is not sound; ERR_ARGUMENT_INVALID for a used folder, one that may not be
+ *   written, a group size that does not fit, or no calibration pictures; ERR_LICENSE_NOT_ACCEPTED; ERR_DISK_FULL, before
+ *   the first byte where it can be known; ERR_PREPARE_LOCKED when another process makes the same output
  *
  * @example
  * await quantizeCheckpoint({ source: 'models/demo', output: 'models/demo-int4', groupSize: 128 });
@@ -90,75 +90,93 @@ const QUANTIZER_VERSION = 3;
 export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeResult> {
   const { signal, groupSize = 128, lmHead = 'bf16', method = 'rtn', logger = silentLogger } = options;
   signal?.throwIfAborted();
-  const output = resolve(options.output);
   requireOptions(groupSize, lmHead, method);
-  await requireFreeFolder(output, resolve(options.source));
+  const output = await realPlace(options.output);
+  await requireFreeFolder(output, resolve(options.source)).catch(async (error: unknown) => {
+    await WorkFolder.clearLeftover(output).catch(() => {});
+    throw error;
+  });
   const checkpoint = await openCheckpoint(options.source, { signal });
   if (checkpoint.model.int4 !== null) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `${checkpoint.directory} is quantised already: give its 16-bit source.`);
   }
   const evidence = await llamaLicenseEvidence(checkpoint.directory, checkpoint.name);
-  if (evidence !== null) {
-    const notice = `The source is under the Llama Community License (${evidence}). ${LLAMA_EU_NOTICE}`;
-    logger.log('warn', notice);
-    const accepted = options.acceptLlamaLicense ?? (await options.confirmLlamaLicense?.(notice)) ?? false;
-    requireLlamaTerms(evidence, accepted, output);
-  }
+  if (evidence !== null) requireLlamaName(output);
 
   const shardBytes = options.shardBytes ?? 4e9;
   const files = planFiles(planTensors(checkpoint.model, groupSize, lmHead, method), shardBytes);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  const scenes = method === 'awq' ? await calibrationScenes(checkpoint, options.calibrate) : [];
-  const parent = dirname(output);
-  await mkdir(parent, { recursive: true });
-  const calibrated = scenes.map(({ samples }) => samples.map(({ tokens }) => [...tokens]));
+  const scenes = method === 'awq' ? await calibrationScenes(checkpoint, options.calibrate, logger) : [];
+  const neededBytes = sizeBytes + SPARE_BYTES + calibrationBytes(checkpoint.model, files, scenes.length);
+  const room = { folder: dirname(output), neededBytes, present: WorkFolder.pathFor(output) };
+  await requireRoom(room);
+  if (evidence !== null) await askForLicence(evidence, options); // last: nobody is asked for what cannot be done
+  const pictures = await pictureDigests(scenes, options);
+  const calibrated = scenes.map(({ samples }, index) => [
+    pictures[index],
+    samples.map(({ tokens, imageTokenIndex }) => [imageTokenIndex, ...tokens]),
+  ]);
   const content = await checkpoint.contentHash();
   const key = JSON.stringify([QUANTIZER_VERSION, content, groupSize, lmHead, method, shardBytes, calibrated]);
-  const work = await WorkFolder.open(output, key);
+  const work = await WorkFolder.take(output).catch(async (error: unknown) => {
+    throw await diskError(error, room);
+  });
+  let tally: QuantizeTally;
   try {
-    const neededBytes = sizeBytes + SPARE_BYTES + calibrationBytes(checkpoint.model, files, scenes.length);
-    const presentBytes = (await bytesIn(work.result)) + (await bytesIn(work.calibration));
-    await requireDiskSpace(parent, neededBytes - presentBytes);
-    await copyCompanions(checkpoint, work.result, evidence !== null, logger);
+    await requireFreeFolder(output, checkpoint.directory); // another may have made it before we were let in
+    await work.prepare(key);
+    await copyCompanions(checkpoint.directory, work.result, evidence !== null, logger);
     const adjustments =
       method === 'awq'
         ? await calibrate(checkpoint, scenes, { ...options, groupSize, lmHead, workDirectory: work.calibration })
         : new Map();
-    const journalFile = join(work.path, 'journal.json');
-    const weightOptions = { ...options, groupSize, totalBytes: sizeBytes, adjustments, journalFile };
-    const tally = await writeWeights(files, work.result, weightOptions);
+    const weightOptions = { ...options, groupSize, adjustments, journalFile: work.journal };
+    tally = await writeWeights(files, work.result, weightOptions);
     if (files.length > 1) await writeJson(join(work.result, 'model.safetensors.index.json'), indexOf(files));
     await writeJson(join(work.result, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
     // The proof that it can be loaded, before anybody sees it.
     await openCheckpoint(work.result, { signal });
-    await rename(work.result, output).catch(async (cause: unknown) => {
-      await requireFreeFolder(output, checkpoint.directory); // somebody else was faster: say so
-      throw cause;
+    await requireFreeFolder(output, checkpoint.directory); // somebody else was faster: say so
+    await work.show(output).catch((cause: NodeJS.ErrnoException) => {
+      throw cause.code === 'EBUSY' ? mountPoint(output, cause) : cause;
     });
-    await work.remove();
-    return { directory: output, method, groupSize, lmHead, sizeBytes, ...tally };
   } catch (error) {
-    if (signal?.aborted === true) await work.keep();
-    else await work.remove();
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw diskFull(parent, sizeBytes, 0, error);
-    throw error;
+    throw await settle(work, error, { room, logger, signal });
   }
+  // It is there: nothing that happens to the rest changes that.
+  await work.remove().catch((error: Error) => {
+    logger.log('warn', `${work.path} is not needed any more, but could not be removed: ${error.message}`);
+  });
+  return { directory: resolve(options.output), method, groupSize, lmHead, sizeBytes, ...tally };
 }
 
-async function calibrationScenes(
-  checkpoint: Checkpoint,
-  given: QuantizeOptions['calibrate'],
-): Promise<readonly CalibrationScene[]> {
-  const place = given ?? (await defaultCalibration(checkpoint.directory));
-  if (place === undefined) {
-    throw new SdkError(
-      'ERR_ARGUMENT_INVALID',
-      'The method awq needs pictures of the kind that the model will see: give a folder of them or a .jsonl file with --calibrate (calibrate).',
-    );
+/** @throws SdkError ERR_LICENSE_NOT_ACCEPTED */
+async function askForLicence(evidence: string, options: QuantizeOptions): Promise<void> {
+  const notice = `The source is under the Llama Community License (${evidence}). ${LLAMA_EU_NOTICE}`;
+  options.logger?.log('warn', notice);
+  const accepted = options.acceptLlamaLicense ?? (await options.confirmLlamaLicense?.(notice)) ?? false;
+  requireAcceptance(evidence, accepted);
+}
+
+/** What becomes of work that failed, and the error to throw. Hours of calibration go only when they are of no use. */
+async function settle(
+  work: WorkFolder,
+  error: unknown,
+  { room, logger, signal }: { room: NeededRoom; logger: Logger; signal: AbortSignal | undefined },
+): Promise<unknown> {
+  const isAborted = signal?.aborted === true;
+  const told = isAborted ? error : await diskError(error, room).catch(() => error);
+  const isHopeless = !isAborted && isDamage(told);
+  await (isHopeless ? work.remove() : work.keep()).catch((cause: Error) => {
+    logger.log('warn', `${work.path} could not be cleared away: ${cause.message}`);
+  });
+  if (isAborted || isHopeless || !work.isPrepared) return told;
+  const kept = `What is done is kept in ${work.path}: the same command goes on from there.`;
+  if (told instanceof SdkError) {
+    return new SdkError(told.code, `${told.message} ${kept}`, { cause: told.cause ?? told, details: told.details });
   }
-  const scenes = typeof place === 'string' ? await readCalibration(place, checkpoint) : place;
-  if (scenes.some(({ samples }) => samples.length > 0)) return boundedScenes(scenes);
-  throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected at least one calibration scene with a prompt, but got none.');
+  logger.log('warn', kept);
+  return told;
 }
 
 /** What calibration writes at most before the weights: what the pictures became, and the linears it decided. */
@@ -169,12 +187,6 @@ function calibrationBytes(model: ModelDescription, files: readonly OutputFile[],
     .filter(({ part, bits }) => bits === 4 && (part === 'packed' || part === 'scale'))
     .reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
   return decided + picturesBytes(model.architecture, pictures);
-}
-
-async function bytesIn(folder: string): Promise<number> {
-  let sum = 0;
-  for (const name of await readdir(folder)) sum += (await stat(join(folder, name))).size;
-  return sum;
 }
 
 function requireOptions(groupSize: number, lmHead: string, method: string): void {
@@ -189,65 +201,10 @@ function requireOptions(groupSize: number, lmHead: string, method: string): void
   }
 }
 
-async function requireFreeFolder(output: string, source: string): Promise<void> {
-  const fromSource = relative(source, output);
-  if (fromSource === '' || !fromSource.startsWith('..')) {
-    throw new SdkError(
-      'ERR_ARGUMENT_INVALID',
-      `The output ${output} lies in the source ${source}: choose a folder beside it.`,
-    );
-  }
-  const entries = await readdir(output).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw new SdkError('ERR_ARGUMENT_INVALID', `The output ${output} is not a folder that can be made.`, {
-      cause: error,
-    });
-  });
-  if (entries.length > 0) {
-    throw new SdkError(
-      'ERR_ARGUMENT_INVALID',
-      `The output ${output} exists and is not empty: remove it or choose another.`,
-    );
-  }
-}
-
-async function requireDiskSpace(directory: string, neededBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  if (bavail * bsize < neededBytes) throw diskFull(directory, neededBytes, bavail * bsize);
-}
-
-function diskFull(directory: string, neededBytes: number, freeBytes: number, cause?: unknown): SdkError {
-  const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(2);
-  return new SdkError(
-    'ERR_DISK_FULL',
-    `Quantising needs ${gigabytes(neededBytes)} GB in ${directory}, but ${gigabytes(freeBytes)} GB are free. Make room or choose another disk.`,
-    { cause, details: { directory, neededBytes, freeBytes } },
-  );
-}
-
-/** Everything beside the weights and config.json: tokenizer, templates, processor, licences, scenebus.json. */
-async function copyCompanions(checkpoint: Checkpoint, target: string, isLlama: boolean, logger: Logger): Promise<void> {
-  const names = (await readdir(checkpoint.directory)).sort();
-  for (const name of names) {
-    if (name.startsWith('.') || name === 'config.json') continue;
-    if (
-      /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pth|pt|ckpt|gguf|h5|msgpack|onnx|onnx_data)$/.test(
-        name,
-      )
-    ) {
-      continue;
-    }
-    const path = join(checkpoint.directory, name);
-    if ((await stat(path)).isFile()) await copyFile(path, join(target, name));
-  }
-  if (!isLlama) return;
-  if (!names.some((name) => /^licen[cs]e/i.test(name))) {
-    logger.log('warn', 'The source has no licence file; the Llama licence asks to hand its text on with the weights.');
-  }
-  if (!names.some((name) => /^use_policy/i.test(name))) {
-    logger.log('warn', 'The source has no USE_POLICY file; the Llama licence asks users to follow that policy.');
-  }
-  if (!names.includes('NOTICE')) await writeFile(join(target, 'NOTICE'), LLAMA_NOTICE);
+/** Of what was read; a disk that could not be read may come back. */
+function isDamage(error: unknown): boolean {
+  if (!isSdkError(error, 'ERR_MODEL_INVALID') && !isSdkError(error, 'ERR_MODEL_UNSUPPORTED')) return false;
+  return (error.cause as NodeJS.ErrnoException | undefined)?.errno === undefined;
 }
 
 async function quantizedConfig(checkpoint: Checkpoint, groupSize: number, lmHead: LmHeadPrecision): Promise<unknown> {

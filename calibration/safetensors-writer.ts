@@ -40,6 +40,12 @@ export function encodeHeader(tensors: readonly PlannedTensor[]): Buffer {
   return bytes;
 }
 
+/** Bytes of the file up to the end of its first `done` tensors. */
+export function sizeBehind(tensors: readonly PlannedTensor[], done: number): number {
+  const data = tensors.slice(0, done).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  return encodeHeader(tensors).length + data;
+}
+
 /** One file being written; tensors come in the planned order, each in any number of pieces. */
 export class SafetensorsWriter implements AsyncDisposable {
   readonly #handle: FileHandle;
@@ -72,11 +78,10 @@ export class SafetensorsWriter implements AsyncDisposable {
 
   /** Goes on with a file that an earlier run left, behind its first `done` tensors; what lies there is cut off. */
   static async resume(path: string, tensors: readonly PlannedTensor[], done: number): Promise<SafetensorsWriter> {
-    const bytesOf = (some: readonly PlannedTensor[]) => some.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+    const start = sizeBehind(tensors, done);
     const handle = await open(path, 'r+');
-    const writer = new SafetensorsWriter(handle, bytesOf(tensors.slice(done)));
+    const writer = new SafetensorsWriter(handle, sizeBehind(tensors, tensors.length) - start);
     try {
-      const start = encodeHeader(tensors).length + bytesOf(tensors.slice(0, done));
       if ((await handle.stat()).size < start) throw new RangeError(`${path} is shorter than its journal says`);
       await handle.truncate(start);
       writer.#position = start;

@@ -8,7 +8,6 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelDescription, TensorLocation } from '#graph/architecture.js';
 import { type Checkpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
-import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { physicalCores } from '#sdk/engine/cpu-info.js';
@@ -25,6 +24,7 @@ import {
 import { foldIntoNorm, groupGrams, searchGroupScales, searchInputScale } from './awq-search.js';
 import type { CalibrationScene } from './calibration-samples.js';
 import { FEEDBACK_BLOCK, feedbackFactors, roundWithFeedback } from './error-feedback.js';
+import { damagedTensor } from './finite.js';
 import { LayerRunner, type LinearInputs } from './layer-runner.js';
 import type { RowSample } from './row-sample.js';
 import { Runtime } from './runtime.js';
@@ -46,7 +46,10 @@ export interface AwqOptions extends CallOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
-/** @throws SdkError ERR_MODEL_INVALID for weights that are not finite; the errors of ONNX Runtime and of decoding */
+/**
+ * @throws SdkError ERR_MODEL_INVALID for weights that are not finite, or give such values; the errors of ONNX Runtime
+ *   and of decoding
+ */
 export async function calibrate(
   checkpoint: Checkpoint,
   scenes: readonly CalibrationScene[],
@@ -196,11 +199,7 @@ class Calibrator {
       const weights = adjustedRows(source, { first, count }, { input, output });
       const scales = await searchGroupScales(this.#kernels, weights, grams, groups, groupSize);
       if (scales === null) {
-        throw new SdkError(
-          'ERR_MODEL_INVALID',
-          `${name} holds values that are not finite numbers: the source is damaged.`,
-          { details: { tensor: name, file: source.file } },
-        );
+        throw damagedTensor(name, source.file);
       }
       groupScales.set(scales, first * groups);
       squares[1]! += sumOfSquares(weights);

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
+import { type Logger, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import type { ProcessedImage } from '#sdk/engine/engine.js';
 import { createImageProcessor, decodeImage } from '#sdk/image/index.js';
@@ -34,8 +35,8 @@ interface SceneText {
 }
 
 /** More than this costs time and tells no more; also the bound of what lies in memory. */
-const MAX_SCENES = 64;
-const MAX_QUESTIONS = 8;
+export const MAX_SCENES = 64;
+export const MAX_QUESTIONS = 8;
 
 const lineSchema = z.union([
   z
@@ -55,20 +56,29 @@ const lineSchema = z.union([
 /**
  * @param place A folder of pictures, asked with the model's own describe, list and locate prompts; or a file with a
  * line of JSON for each picture, paths relative to it: `{"image", "prompt", "answer"?}` or `{"image", "questions":
- * [{"question", "reference"?}]}`. With answers the model is also calibrated on what it writes itself.
+ * [{"question", "reference"?}]}`. With answers the model is also calibrated on what it writes itself. Of more than 64
+ * pictures or 8 questions the first are taken, with a warning.
  * @throws SdkError ERR_ARGUMENT_INVALID naming the line; the errors of decoding and of the tokenizer
  */
 export async function readCalibration(
   place: string,
   checkpoint: Checkpoint,
-  range: { readonly first?: number; readonly count?: number } = {},
+  options: { readonly first?: number; readonly count?: number; readonly logger?: Logger } = {},
 ): Promise<CalibrationScene[]> {
   const info = await stat(place).catch((cause: unknown) => {
     throw invalid(`Expected calibration pictures at ${place}: a folder or a .jsonl file, but there is none.`, cause);
   });
   const all = info.isDirectory() ? await scenesOfFolder(place, checkpoint) : await scenesOfFile(place);
-  const { first = 0, count = MAX_SCENES } = range;
-  const texts = all.slice(first, first + Math.min(count, MAX_SCENES));
+  const { first = 0, count = all.length, logger = silentLogger } = options;
+  const wanted = all.slice(first, first + count);
+  const texts = wanted.slice(0, MAX_SCENES);
+  if (wanted.length > MAX_SCENES) {
+    logger.log('warn', `Of ${wanted.length} pictures in ${place} the first ${MAX_SCENES} are used to calibrate.`);
+  }
+  const long = texts.filter(({ questions }) => questions.length > MAX_QUESTIONS).length;
+  if (long > 0) {
+    logger.log('warn', `Of ${long} pictures in ${place} the first ${MAX_QUESTIONS} questions are used to calibrate.`);
+  }
   if (texts.length === 0) throw invalid(`Expected pictures to calibrate with in ${place}, but found none.`);
 
   const tokenizer = await loadTokenizer(checkpoint.directory);

@@ -12,11 +12,14 @@ import {
   weightsRoot,
 } from '#graph/index.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
+import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { keysPerImage, planCrossAttention } from '#sdk/engine/cross-attention.js';
 import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
 import type { CalibrationScene } from './calibration-samples.js';
+import { allFinite, damagedPart } from './finite.js';
 import {
+  damagedTower,
   type EncodePicturesOptions,
   encodePictures,
   NUMERICS,
@@ -27,6 +30,7 @@ import { RowSample } from './row-sample.js';
 import type { Feeds, Runtime, Session } from './runtime.js';
 
 const EMBEDDING = 'language_model.model.embed_tokens.weight';
+const FINAL_NORM = 'language_model.model.norm.weight';
 
 /** Rows that went into each linear of a layer, by `q_proj` …, and what came in from pictures as `states`. */
 export type LinearInputs = ReadonlyMap<string, RowSample>;
@@ -93,7 +97,11 @@ export class LayerRunner {
     }));
     const sizes = await Promise.all(pictures.map(async ({ file }) => (await stat(file)).size));
     const sample = new RowSample(hiddenSize, sizes.reduce((sum, size) => sum + size, 0) / 4 / hiddenSize);
-    for (const { file } of pictures) sample.add(await readStates(file));
+    for (const [picture, { file }] of pictures.entries()) {
+      const rows = await readStates(file);
+      if (!allFinite(rows)) throw damagedTower(model, picture); // left by an earlier run, on a disk that fails
+      sample.add(rows);
+    }
     return new LayerRunner(model, runtime, states, sample, contextLength);
   }
 
@@ -109,7 +117,7 @@ export class LayerRunner {
       : undefined;
     const rows = this.#scenes.flatMap(({ streams }) => streams).reduce((sum, { tokens }) => sum + tokens.length, 0);
     const inputs = new Map<string, RowSample>();
-    for (const scene of this.#scenes) {
+    for (const [picture, scene] of this.#scenes.entries()) {
       const image = cross === undefined ? {} : await this.#crossKeyValues(cross, scene, layer);
       for (const stream of scene.streams) {
         signal?.throwIfAborted();
@@ -117,6 +125,7 @@ export class LayerRunner {
         const shape = [1, stream.tokens.length, text.hiddenSize];
         const result = await decoder.run({ ...feeds, inputs_embeds: this.#runtime.float(stream.hidden, shape) });
         stream.hidden = result.hidden!.data.slice();
+        if (!Object.values(result).every(({ data }) => allFinite(data))) throw this.#damaged(layer, picture);
         for (const [name, { data, dims }] of Object.entries(result)) {
           if (!name.startsWith('input.')) continue;
           const linear = name.slice('input.'.length);
@@ -129,6 +138,13 @@ export class LayerRunner {
     }
     if (isCross) inputs.set('states', this.states);
     return inputs;
+  }
+
+  #damaged(layer: number, picture: number): SdkError {
+    return damagedPart(this.#model, `layer ${layer} of the text decoder, with calibration picture ${picture}`, [
+      `language_model.model.layers.${layer}.`,
+      ...(layer === 0 ? [EMBEDDING] : []),
+    ]);
   }
 
   /** After the last layer: what lm_head receives. */
@@ -147,6 +163,7 @@ export class LayerRunner {
         const factor = 1 / Math.sqrt(square / hiddenSize + rmsNormEps);
         for (let i = 0; i < hiddenSize; i += 1) normed[row + i] = hidden[row + i]! * factor * finalNorm[i]!;
       }
+      if (!allFinite(normed)) throw damagedPart(this.#model, 'the last norm', [FINAL_NORM]);
       sample.add(normed);
     }
     return sample;

@@ -15,11 +15,13 @@ import {
   weightsRoot,
 } from '#graph/index.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
+import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import type { ProcessedImage } from '#sdk/engine/engine.js';
 import { mergeableFrom } from '#sdk/engine/tile-tables.js';
 import { chooseVisionRows, type VisionInputs, visionFeeds } from '#sdk/engine/vision-inputs.js';
 import type { CalibrationScene } from './calibration-samples.js';
+import { allFinite, damagedPart } from './finite.js';
 import type { Feeds, Runtime, Tensor } from './runtime.js';
 
 /** As Meta's implementation, which is what all else is measured by. */
@@ -86,6 +88,14 @@ export async function readStates(file: string): Promise<Float32Array> {
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
+/** For a picture, by its index, whose states are not finite. */
+export function damagedTower(model: ModelDescription, picture: number): SdkError {
+  return damagedPart(model, `the vision model, with calibration picture ${picture}`, [
+    'vision_model.',
+    'multi_modal_projector.',
+  ]);
+}
+
 const STATES = 'cross_attention_states';
 const hiddenName = (range: number) => `hidden.${range}`;
 
@@ -143,6 +153,7 @@ class PictureEncoder {
       signal?.throwIfAborted();
       const { files } = picture;
       const made = await session.run(await this.#feeds(picture, number === 0, isLast));
+      if (!Object.values(made).every(({ data }) => allFinite(data))) throw damagedTower(this.#model, files.index);
       for (const [name, { data }] of Object.entries(made)) {
         if (name.startsWith(TAP)) await files.write(name, data);
       }
@@ -175,10 +186,12 @@ const TAP = 'tap.';
 
 /** `picture-N.NAME`: what a group of layers gave. Each appears whole. */
 class PictureFiles {
+  readonly index: number;
   readonly #directory: string;
   readonly #prefix: string;
 
   constructor(directory: string, index: number) {
+    this.index = index;
     this.#directory = directory;
     this.#prefix = `picture-${index}.`;
   }

@@ -53,7 +53,9 @@ export async function int4Folder(directory: string, options: Int4Options = {}): 
 async function folderHash(checkpoint: Checkpoint): Promise<string> {
   const hash = createHash('sha256').update(await checkpoint.contentHash());
   for (const name of (await readdir(checkpoint.directory)).sort()) {
-    const { size, mtimeMs } = await stat(join(checkpoint.directory, name));
+    const status = await stat(join(checkpoint.directory, name)).catch(() => undefined);
+    if (status === undefined) continue; // a link to nothing
+    const { size, mtimeMs } = status;
     hash.update(`\n${name} ${size} ${mtimeMs}`);
   }
   return hash.digest('hex').slice(0, 16);

@@ -3,8 +3,11 @@
 import { z } from 'zod';
 import type { Int4Scheme } from '#graph/architecture.js';
 import { SdkError } from '../core/errors.js';
+import { NamePatterns } from './name-patterns.js';
 
 export const GROUP_SIZES = [32, 64, 128] as const;
+/** What a target begins with that is a regular expression. */
+const EXPRESSION = 're:';
 
 /** How a linear's weights are packed. */
 export interface WeightScheme {
@@ -22,7 +25,6 @@ export interface Quantization {
 interface Target {
   /** A name, `re:` and a regular expression, or a class of modules. */
   readonly text: string;
-  readonly pattern: RegExp | null;
   readonly scheme: WeightScheme;
 }
 
@@ -33,6 +35,7 @@ const weightsSchema = z.looseObject({
   strategy: z.string().nullish(),
   group_size: z.int().nullish(),
   actorder: z.unknown().optional(),
+  dynamic: z.unknown().optional(),
 });
 
 const quantizationSchema = z.looseObject({
@@ -45,10 +48,13 @@ const quantizationSchema = z.looseObject({
         targets: z.array(z.string()).nullish(),
         weights: weightsSchema.nullish(),
         input_activations: z.unknown().optional(),
+        output_activations: z.unknown().optional(),
         format: z.string().nullish(),
       }),
     )
     .optional(),
+  transform_config: z.unknown().optional(),
+  sparsity_config: z.looseObject({ format: z.string().nullish() }).nullish(),
 });
 
 /** @throws SdkError ERR_MODEL_UNSUPPORTED for another method or scheme, ERR_MODEL_INVALID for a malformed one. */
@@ -65,6 +71,12 @@ export function quantizationOf(config: unknown): Quantization | null {
   if (method !== 'compressed-tensors') {
     throw unsupported(`method "${method}"`, method);
   }
+  const { transform_config: transforms, sparsity_config: sparsity } = parsed.data;
+  // Rotations that run with the model: without them its numbers are others.
+  if (!isEmpty(transforms)) throw unsupported('a transform_config (rotations at run time)', transforms);
+  if (!isEmpty(sparsity) && sparsity?.format !== 'dense') {
+    throw unsupported(`sparse weights (sparsity_config of format "${sparsity?.format}")`, sparsity);
+  }
   const configGroups = Object.values(groups ?? {});
   if (configGroups.length === 0) throw unsupported('no config_groups', method);
   const targets: Target[] = [];
@@ -74,7 +86,9 @@ export function quantizationOf(config: unknown): Quantization | null {
     const groupFormat = group.format ?? format;
     if (groupFormat !== 'pack-quantized') throw unsupported(`format "${groupFormat}"`, groupFormat);
     if (weights == null) throw unsupported('a group without weights', null);
-    if (group.input_activations != null) throw unsupported('quantised activations', group.input_activations);
+    for (const name of ['input_activations', 'output_activations'] as const) {
+      if (group[name] != null) throw unsupported(`quantised activations (${name})`, group[name]);
+    }
     const scheme = schemeOf(weights);
     if (scheme.bits === 4) {
       if (int4 !== undefined && int4.groupSize !== scheme.groupSize) {
@@ -85,15 +99,40 @@ export function quantizationOf(config: unknown): Quantization | null {
       }
       int4 = { bits: 4, groupSize: scheme.groupSize };
     }
-    for (const text of group.targets ?? ['Linear']) targets.push({ text, pattern: patternOf(text), scheme });
+    for (const text of group.targets ?? ['Linear']) targets.push({ text, scheme });
   }
   if (int4 === undefined) throw unsupported('8-bit int weights alone', 8);
-  return { int4, schemeOf: (names) => matching(targets, names)?.scheme };
+  const expressions = targets.filter(({ text }) => text.startsWith(EXPRESSION));
+  const patterns = sound(
+    expressions,
+    () => new NamePatterns(expressions.map(({ text }) => text.slice(EXPRESSION.length))),
+  );
+  /** Names go before expressions and those before classes, whatever the order of the groups. */
+  const targetOf = (names: readonly string[]) =>
+    targets.find(({ text }) => names.includes(text)) ??
+    expressions[sound(expressions, () => patterns.first(names))] ??
+    targets.find(({ text }) => text === 'Linear');
+  return { int4, schemeOf: (names) => targetOf(names)?.scheme };
+}
+
+/** Expressions as others wrote them may be none, or take forever. */
+function sound<T>(expressions: readonly Target[], use: () => T): T {
+  try {
+    return use();
+  } catch (cause) {
+    const shown = expressions.slice(0, 8).map(({ text }) => `"${text.slice(0, 200)}"`);
+    throw malformed(
+      `has a target that is no usable regular expression: ${shown.join(', ')}: ${(cause as Error).message}.`,
+      [String(cause)],
+    );
+  }
 }
 
 function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
   const { num_bits: bits, type, symmetric, actorder, group_size: size } = weights;
   if ((bits !== 4 && bits !== 8) || type !== 'int') throw unsupported(`${bits}-bit ${type} weights`, bits);
+  const { dynamic } = weights;
+  if (dynamic != null && dynamic !== false) throw unsupported(`weights.dynamic ${JSON.stringify(dynamic)}`, dynamic);
   if (!symmetric) throw unsupported('asymmetric weights (zero points)', symmetric);
   // Columns that were only visited in another order ("weight", of old "static") lie in their own order.
   if (actorder != null && actorder !== false && actorder !== 'static' && actorder !== 'weight') {
@@ -106,23 +145,10 @@ function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
   return { bits, groupSize: size! };
 }
 
-/** Names go before expressions and those before classes, whatever the order of the groups. */
-function matching(targets: readonly Target[], names: readonly string[]): Target | undefined {
-  return (
-    targets.find(({ text }) => names.includes(text)) ??
-    targets.find(({ pattern }) => pattern !== null && names.some((name) => pattern.test(name))) ??
-    targets.find(({ text }) => text === 'Linear')
-  );
-}
-
-/** As Python's `re.match`: from the beginning, and not necessarily to the end. */
-function patternOf(target: string): RegExp | null {
-  if (!target.startsWith('re:')) return null;
-  try {
-    return new RegExp(`^(?:${target.slice(3)})`);
-  } catch (cause) {
-    throw malformed(`has a target that is no regular expression: "${target}".`, [String(cause)]);
-  }
+/** Writers leave out what they have not, or give null, {} or a tree of them. */
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined) return true;
+  return typeof value === 'object' && Object.values(value).every(isEmpty);
 }
 
 function malformed(what: string, problems: readonly string[]): SdkError {

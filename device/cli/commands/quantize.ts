@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { MAX_QUESTIONS, MAX_SCENES } from '#calibration/quantize/calibration-samples.js';
 import { quantizeCheckpoint } from '#calibration/quantize.js';
 import {
   formatQuantizeResult,
@@ -15,13 +16,16 @@ export function addQuantizeCommand(program: Command, context: CommandContext): v
     .command('quantize')
     .description('Make an int4 model folder from a 16- or 32-bit one')
     .argument('<source>', 'Hugging Face checkpoint folder; it is only read')
-    .argument('<output>', 'folder to make')
+    .argument('<output>', 'folder to make; of a Llama model its name must begin with "Llama"')
     .addOption(
       new Option('--method <name>', 'rtn: rounding to nearest; awq: calibrated with pictures')
         .choices(['rtn', 'awq'])
         .default('rtn'),
     )
-    .option('--calibrate <place>', 'for awq: a folder of pictures, or a .jsonl file of pictures, prompts and answers')
+    .option(
+      '--calibrate <place>',
+      `for awq: a folder of pictures, or a .jsonl file of pictures, prompts and answers; at most ${MAX_SCENES} pictures with ${MAX_QUESTIONS} questions each are used (default: evaluation/scenes.jsonl beside the source folder)`,
+    )
     .addOption(new Option('--group <size>', 'weights that share a scale').choices(['32', '64', '128']).default('128'))
     .addOption(new Option('--lm-head <form>', 'the last layer').choices(['bf16', 'int8', 'int4']).default('bf16'))
     .option('--accept-llama-license', 'you have read and accept the licence of a Llama model')

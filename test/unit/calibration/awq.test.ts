@@ -7,6 +7,7 @@ import { adjustedBytes, adjustedRows } from '#calibration/quantize/adjustments.j
 import { calibrate } from '#calibration/quantize/awq.js';
 import { groupGrams } from '#calibration/quantize/awq-search.js';
 import { boundedScenes, type CalibrationScene, readCalibration } from '#calibration/quantize/calibration-samples.js';
+import { calibrationScenes } from '#calibration/quantize/calibration-set.js';
 import { compare, klDivergence, predict } from '#calibration/quantize/divergence.js';
 import { feedbackFactors, roundWithFeedback } from '#calibration/quantize/error-feedback.js';
 import { RowSample } from '#calibration/quantize/row-sample.js';
@@ -259,6 +260,44 @@ describe('calibration pictures', () => {
     await expect(quantizeCheckpoint(awq)).rejects.toThrow(/needs pictures.*--calibrate/);
     await expect(quantizeCheckpoint({ ...awq, calibrate: [] })).rejects.toThrow(/at least one calibration scene/);
     expect(readdirSync(folder).sort()).toEqual(['empty', 'frames.jsonl']);
+  });
+
+  it('that are more than are used are left out with a warning', async () => {
+    const checkpoint = await demo();
+    const file = join(temporaryFolder(), 'frames.jsonl');
+    const questions = Array.from({ length: 9 }, () => ({ question: 'x' }));
+    const line = JSON.stringify({ image: join(pictures, '00000.jpg'), questions });
+    writeFileSync(file, `${line}\n`.repeat(65));
+    const log: string[] = [];
+    const logger = { log: (_: string, message: string) => log.push(message) };
+    const scenes = await readCalibration(file, checkpoint, { logger });
+    expect(scenes.map(({ samples }) => samples.length)).toEqual(new Array(64).fill(8));
+    expect(log).toEqual([
+      expect.stringMatching(/^Of 65 pictures in .* the first 64 are used/),
+      expect.stringMatching(/^Of 64 pictures in .* the first 8 questions are used/),
+    ]);
+    expect(await readCalibration(file, checkpoint, { first: 60, count: 3, logger })).toHaveLength(3);
+    expect(log).toHaveLength(3); // of the questions only
+  });
+
+  it('whose prompts would all be cut off are refused', async () => {
+    const checkpoint = await demo();
+    const sample = (tokens: number, imageTokenIndex: number) => ({
+      tokens: new Int32Array(tokens),
+      imageTokenIndex,
+      answerStart: tokens,
+    });
+    const scene = (...samples: ReturnType<typeof sample>[]) => ({ image: () => Promise.reject(), samples });
+    const late = sample(40_000, 39_999);
+    await expect(calibrationScenes(checkpoint, [scene(late)])).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      message: expect.stringMatching(/in all 1 .* would be cut off with 1 scenes/),
+    });
+    const log: string[] = [];
+    const logger = { log: (_: string, message: string) => log.push(message) };
+    const [kept] = await calibrationScenes(checkpoint, [scene(late, sample(10, 1))], logger);
+    expect(kept!.samples).toHaveLength(1);
+    expect(log).toEqual([expect.stringMatching(/^1 of 2 calibration prompts are left out/)]);
   });
 
   it('bring no more text than memory is meant for: the first questions of all, long ones cut', () => {

@@ -48,6 +48,39 @@ describe('quantizationOf', () => {
     expect(scheme.schemeOf(['model.layers.0.mlp.up_proj.more'])).toBeUndefined();
   });
 
+  it.each([
+    ['re:(?i).*LM_HEAD$', 'model.lm_head', true],
+    ['re:(?is).*MLP', 'model.mlp', true],
+    ['re:.*LM_HEAD$', 'model.lm_head', false],
+    ['re:(?P<kind>q|k)_proj_(?P=kind)$', 'q_proj_q', true],
+    ['re:(?P<kind>q|k)_proj_(?P=kind)$', 'q_proj_k', false],
+    ['re:[(?P<]+x', '(?P<x', true],
+    ['re:\\A.*_proj\\Z', 'q_proj', true],
+    ['re:\\A.*_proj\\Z', 'q_proj.weight', false],
+    ['re:^(?!.*lm_head).*', 'model.lm_head', false],
+  ])('takes %s as Python does: %s', (target, name, isMatch) => {
+    const scheme = quantizationOf(config({ targets: [target], weights: weights(4) }))!;
+    expect(scheme.schemeOf([name]) !== undefined).toBe(isMatch);
+  });
+
+  it.each(['re:(.*)*x$', 're:(?:a|a|[a-z_.0-9]+)*!', `re:${'.*'.repeat(40)}!`])(
+    'gives up an expression that takes forever: %s',
+    (target) => {
+      const scheme = quantizationOf(config({ targets: [target], weights: weights(4) }))!;
+      expect(() => scheme.schemeOf(['language_model.model.layers.0.self_attn.q_proj'])).toThrow(
+        expect.objectContaining({
+          code: 'ERR_MODEL_INVALID',
+          message: expect.stringMatching(/no usable regular expression: "re:.*timed out/),
+        }),
+      );
+    },
+  );
+
+  it('refuses expressions beyond any use', () => {
+    const given = config({ targets: [`re:${'a'.repeat(10_000)}`], weights: weights(4) });
+    expect(() => quantizationOf(given)).toThrow(/more than 4096 characters/);
+  });
+
   it('reads the fields that writers leave out or write in other ways', () => {
     const open = (more: object) => quantizationOf(config({ targets: ['Linear'], weights: weights(4, more) }))!.int4;
     expect(open({ group_size: 64 }).groupSize).toBe(64);
@@ -59,6 +92,39 @@ describe('quantizationOf', () => {
       config_groups: { g: { format: 'pack-quantized', weights: weights(4) } },
     };
     expect(quantizationOf(inGroup)?.schemeOf(['anything'])).toEqual({ bits: 4, groupSize: 128 });
+  });
+
+  const group = (more: object = {}, weightsToo: object = {}) => ({
+    targets: ['Linear'],
+    weights: { ...weights(4), ...weightsToo },
+    ...more,
+  });
+  const rotation = { config_groups: { R1: { type: 'hadamard', apply: [{ targets: ['Linear'], location: 'input' }] } } };
+
+  it.each([
+    ['transform_config', { ...config(group()), transform_config: rotation }, /transform_config/],
+    [
+      'sparsity_config',
+      { ...config(group()), sparsity_config: { format: 'sparse-24-bitmask' } },
+      /sparsity_config.*24/,
+    ],
+    ['output_activations', config(group({ output_activations: { num_bits: 8 } })), /output_activations/],
+    ['input_activations', config(group({ input_activations: { num_bits: 8 } })), /input_activations/],
+    ['weights.dynamic', config(group({}, { dynamic: true })), /weights.dynamic true/],
+  ])('refuses %s, which would change the numbers', (_, given, message) => {
+    expect(() => quantizationOf(given)).toThrow(message);
+    expect(() => quantizationOf(given)).toThrow(expect.objectContaining({ code: 'ERR_MODEL_UNSUPPORTED' }));
+  });
+
+  it.each([
+    { transform_config: null },
+    { transform_config: {} },
+    { transform_config: { config_groups: {} } },
+    { sparsity_config: {} },
+    { sparsity_config: { format: 'dense', registry_requires_subclass: false } },
+    { kv_cache_scheme: { num_bits: 8, type: 'float' } },
+  ])('takes what changes nothing: %j', (more) => {
+    expect(quantizationOf({ ...config(group({}, { dynamic: false })), ...more })).not.toBeNull();
   });
 
   it('refuses two group sizes of 4 bits', () => {

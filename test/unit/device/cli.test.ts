@@ -39,6 +39,16 @@ describe('help', () => {
   );
 });
 
+describe('help of quantize', () => {
+  it('tells what is used, where from, and what the output must be called', async () => {
+    const { out } = await scenebus('quantize', '--help');
+    const text = out.replace(/\s+/g, ' ');
+    expect(text).toContain('at most 64 pictures with 8 questions each are used');
+    expect(text).toContain('default: evaluation/scenes.jsonl beside the source folder');
+    expect(text).toContain('must begin with "Llama"');
+  });
+});
+
 describe('exit codes', () => {
   it('the version is printed with 0', async () => {
     expect(await scenebus('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' });
