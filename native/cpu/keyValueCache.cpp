@@ -1,5 +1,6 @@
 #include "cpu/keyValueCache.h"
 
+#include "common/unmap.h"
 #include "cpu/half.h"
 
 #include <sys/mman.h>
@@ -50,7 +51,7 @@ KeyValueCache::KeyValueCache(int layers, int heads, int headDim, int capacity, C
 
 KeyValueCache::~KeyValueCache() {
   if (mData != nullptr)
-    munmap(mData, mSizeBytes);
+    unmapInPieces(mData, mSizeBytes);
 }
 
 std::size_t KeyValueCache::halfSizeBytes() const {

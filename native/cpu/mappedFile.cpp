@@ -1,6 +1,7 @@
 #include "cpu/mappedFile.h"
 
 #include "common/keptFile.h"
+#include "common/unmap.h"
 #include "cpu/error.h"
 
 #include <fcntl.h>
@@ -43,7 +44,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 void MappedFile::unmap() {
   if (mData != nullptr)
-    munmap(const_cast<std::uint8_t*>(mData), mSizeBytes);
+    unmapInPieces(const_cast<std::uint8_t*>(mData), mSizeBytes);
   mData = nullptr;
 }
 

@@ -8,6 +8,7 @@
 #include "addon/nodeValues.h"
 #include "addon/promiseWorker.h"
 #include "addon/registrar.h"
+#include "common/releaser.h"
 #include "cpu/decoder.h"
 #include "cpu/error.h"
 
@@ -23,6 +24,15 @@ using namespace scenebus::cpu;
 constexpr napi_type_tag kDecoderTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a01};
 constexpr napi_type_tag kSequenceTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a02};
 constexpr napi_type_tag kImageTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a03};
+
+/**
+ * Decoders, caches and images end on its thread: unmapping a long context would hold up JavaScript. Never destroyed, since
+ * the thread may still work when a process exits.
+ */
+Releaser& releaser() {
+  static auto* const releaser = new Releaser;
+  return *releaser;
+}
 
 // --- arguments -------------------------------------------------------------------------------------------------
 
@@ -166,11 +176,11 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
           Napi::ThreadSafeFunction& function;
           ~Release() { function.Release(); }
         } const release{*progress};
-        *decoder = std::make_shared<Decoder>(*spec, abort, [&](std::uint64_t done, std::uint64_t total) {
+        *decoder = releaser().keep(std::make_shared<Decoder>(*spec, abort, [&](std::uint64_t done, std::uint64_t total) {
           progress->NonBlockingCall([done, total](Napi::Env env, Napi::Function call) {
             call.Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
           });
-        });
+        }));
       },
       [decoder](Napi::Env env) { return describeDecoder(env, *decoder); });
   worker->hold(info[1]);
@@ -181,7 +191,7 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
 Napi::Value createCpuSequence(const Napi::CallbackInfo& info) {
   try {
     const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
-    return makeHandle(info.Env(), std::shared_ptr<Sequence>(decoder->createSequence()), kSequenceTag);
+    return makeHandle(info.Env(), releaser().keep(std::shared_ptr<Sequence>(decoder->createSequence())), kSequenceTag);
   } catch (const std::bad_alloc&) {
     Napi::Error error = Napi::Error::New(info.Env(), "not enough address space for the context; choose a shorter contextLength");
     error.Set("code", "ERR_ENGINE_OUT_OF_MEMORY");
@@ -203,7 +213,7 @@ Napi::Value encodeCpuImage(const Napi::CallbackInfo& info) {
   const float* data = features.Data();
   const auto keys = std::make_shared<std::shared_ptr<const ImageKeys>>();
   auto* worker = new PromiseWorker(
-      env, [=] { *keys = decoder->encodeKeys(data, positions, visible, abort); },
+      env, [=] { *keys = releaser().keep(decoder->encodeKeys(data, positions, visible, abort)); },
       [keys](Napi::Env env) {
         Napi::Object result = Napi::Object::New(env);
         result.Set("sizeBytes", static_cast<double>((*keys)->cache.sizeBytes()));
@@ -260,7 +270,7 @@ Napi::Value truncateCpuSequence(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** releaseCpuHandle(handle): frees the object now, or after the call that uses it. Idempotent. */
+/** releaseCpuHandle(handle): frees the object soon, or after the call that uses it. Idempotent. */
 Napi::Value releaseCpuHandle(const Napi::CallbackInfo& info) {
   const Napi::Value value = info[0];
   if (!value.IsExternal())
@@ -276,6 +286,9 @@ Napi::Value releaseCpuHandle(const Napi::CallbackInfo& info) {
 }
 
 void registerCpu(Napi::Env env, Napi::Object exports) {
+  // Handles that end later, with the environment itself, end where they are let go of.
+  releaser().enter();
+  env.AddCleanupHook([] { releaser().leave(); });
   exports.Set("cpuFeatures", Napi::Function::New(env, cpuFeatures));
   exports.Set("openCpuDecoder", Napi::Function::New(env, openCpuDecoder));
   exports.Set("createCpuSequence", Napi::Function::New(env, createCpuSequence));
