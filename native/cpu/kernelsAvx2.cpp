@@ -105,7 +105,7 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
   }
 }
 
-/** Bytes ahead of the read position that are asked for; hides the latency that the hardware prefetcher leaves. */
+/** Bytes ahead of one stream that are asked for; hides the latency that the hardware prefetcher leaves. */
 constexpr int kPrefetchBytes = 4096;
 
 SCENEBUS_INLINE void prefetchBlock(const std::uint8_t* block, int sizeBytes) {
@@ -182,56 +182,43 @@ SCENEBUS_INLINE void store(const Totals<kTokens>& totals, const PackedMatrix& m,
   }
 }
 
-/** 4 bits: 4 inputs of 16 rows at a time, so that an input is read once for 16 rows and all sums stay in registers. */
+/** `totals += scale · weights · inputs` of a block in 4 bits: an input is read once for 16 rows. */
 template <int kTokens>
-SCENEBUS_INLINE void productTileInt4(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
-                                     std::ptrdiff_t stride) {
-  constexpr int kBlockBytes = 256;
+SCENEBUS_INLINE void addBlockInt4(const Tile& tile, const std::uint8_t* block, Totals<kTokens>& totals) {
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-  Tile tile(m, group, x, row);
-  Totals<kTokens> totals, groupTotals;
-  clear<kTokens>(totals);
-  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
-    clear<kTokens>(groupTotals);
-    for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
-      prefetchBlock(tile.weights, kBlockBytes);
-      // 8 steps of two products up to 15 · 127 stay below 2^15, so one widening at the end is enough.
-      __m256i sums[2][kTokens];
+  // 8 steps of two products up to 15 · 127 stay below 2^15, so one widening at the end is enough.
+  __m256i sums[2][kTokens];
 #pragma GCC unroll 4
-      for (int line = 0; line < 4; ++line) {
-        const auto* at = reinterpret_cast<const __m256i*>(tile.weights + line * 64);
-        const __m256i both[2] = {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
+  for (int line = 0; line < 4; ++line) {
+    const auto* at = reinterpret_cast<const __m256i*>(block + line * 64);
+    const __m256i both[2] = {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
 #pragma GCC unroll 2
-        for (int upper = 0; upper < 2; ++upper) {
-          __m256i weights[2];
-          for (int half = 0; half < 2; ++half)
-            weights[half] = _mm256_and_si256(upper == 0 ? both[half] : _mm256_srli_epi16(both[half], 4), nibble);
-#pragma GCC unroll 4
-          for (int t = 0; t < kTokens; ++t) {
-            const __m256i in = inputs(tile.values + t * kBlockColumns, line + upper * 4);
-#pragma GCC unroll 2
-            for (int half = 0; half < 2; ++half) {
-              const __m256i products = _mm256_maddubs_epi16(weights[half], in);
-              const bool first = line == 0 && upper == 0;
-              sums[half][t] = first ? products : pinned(_mm256_add_epi16(sums[half][t], products));
-            }
-          }
-        }
-      }
+    for (int upper = 0; upper < 2; ++upper) {
+      __m256i weights[2];
+      for (int half = 0; half < 2; ++half)
+        weights[half] = _mm256_and_si256(upper == 0 ? both[half] : _mm256_srli_epi16(both[half], 4), nibble);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i bias = _mm256_set1_epi32(tile.biases[t]);
-        const __m256 scale = _mm256_set1_ps(tile.scales[t]);
+        const __m256i in = inputs(tile.values + t * kBlockColumns, line + upper * 4);
 #pragma GCC unroll 2
         for (int half = 0; half < 2; ++half) {
-          const __m256i wide = _mm256_add_epi32(_mm256_madd_epi16(sums[half][t], ones), bias);
-          groupTotals[half][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), scale, groupTotals[half][t]);
+          const __m256i products = _mm256_maddubs_epi16(weights[half], in);
+          const bool first = line == 0 && upper == 0;
+          sums[half][t] = first ? products : pinned(_mm256_add_epi16(sums[half][t], products));
         }
       }
     }
-    addScaled<kTokens>(totals, groupTotals, tile.weightScales);
   }
-  store<kTokens>(totals, m, group, y + row * stride, stride);
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokens; ++t) {
+    const __m256i bias = _mm256_set1_epi32(tile.biases[t]);
+    const __m256 scale = _mm256_set1_ps(tile.scales[t]);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const __m256i wide = _mm256_add_epi32(_mm256_madd_epi16(sums[half][t], ones), bias);
+      totals[half][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), scale, totals[half][t]);
+    }
+  }
 }
 
 /** Signed times signed: |w| · (x with the sign of w). |w| ≤ 128, |x| ≤ 127: two products fit into 16 bits. */
@@ -247,52 +234,71 @@ SCENEBUS_INLINE __m256i signedBlockSums(const std::uint8_t* weights, const std::
   return sums;
 }
 
-/** 8 bits: the weights of a block fill more than the registers; they are read again for every token. */
+/** The same in 8 bits: the weights of a block fill more than the registers; they are read again for every token. */
 template <int kTokens>
-SCENEBUS_INLINE void productTileInt8(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
-                                     std::ptrdiff_t stride) {
-  constexpr int kBlockBytes = 512;
-  Tile tile(m, group, x, row);
-  Totals<kTokens> totals, groupTotals;
-  clear<kTokens>(totals);
-  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
-    clear<kTokens>(groupTotals);
-    for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
-      prefetchBlock(tile.weights, kBlockBytes);
+SCENEBUS_INLINE void addBlockInt8(const Tile& tile, const std::uint8_t* block, Totals<kTokens>& totals) {
 #pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half)
+  for (int half = 0; half < 2; ++half)
 #pragma GCC unroll 4
-        for (int t = 0; t < kTokens; ++t) {
-          const __m256i sums = signedBlockSums(tile.weights + half * 32, tile.values + t * kBlockColumns);
-          groupTotals[half][t] =
-              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(tile.scales[t]), groupTotals[half][t]);
-        }
+    for (int t = 0; t < kTokens; ++t) {
+      const __m256i sums = signedBlockSums(block + half * 32, tile.values + t * kBlockColumns);
+      totals[half][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(tile.scales[t]), totals[half][t]);
     }
-    addScaled<kTokens>(totals, groupTotals, tile.weightScales);
-  }
-  store<kTokens>(totals, m, group, y + row * stride, stride);
 }
 
-template <int kBits, int kTokens>
+/**
+ * `kStreams` groups of 16 rows one beside the other, a block of each in turn. Memory gives more to several streams than
+ * to one (at every page one of them waits for its address, and the others go on), which is what few tokens wait for.
+ */
+template <int kBits, int kTokens, int kStreams>
 SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
-  if constexpr (kBits == 4)
-    productTileInt4<kTokens>(m, group, x, row, y, stride);
-  else
-    productTileInt8<kTokens>(m, group, x, row, y, stride);
+  constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
+  const std::size_t nextValues = m.groupValueBytes(), nextScales = m.groupScaleCount();
+  Tile tile(m, group, x, row);
+  Totals<kTokens> totals[kStreams], groupTotals[kStreams];
+  for (auto& each : totals)
+    clear<kTokens>(each);
+  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
+    for (auto& each : groupTotals)
+      clear<kTokens>(each);
+    for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
+      if constexpr (kStreams == 1)
+        prefetchBlock(tile.weights, kBlockBytes);
+#pragma GCC unroll 4
+      for (int s = 0; s < kStreams; ++s) {
+        if constexpr (kBits == 4)
+          addBlockInt4<kTokens>(tile, tile.weights + s * nextValues, groupTotals[s]);
+        else
+          addBlockInt8<kTokens>(tile, tile.weights + s * nextValues, groupTotals[s]);
+      }
+    }
+    for (int s = 0; s < kStreams; ++s)
+      addScaled<kTokens>(totals[s], groupTotals[s], tile.weightScales + s * nextScales);
+  }
+  for (int s = 0; s < kStreams; ++s)
+    store<kTokens>(totals[s], m, group + s, y + row * stride, stride);
 }
 
 template <int kBits>
 void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
-  for (int group = groupBegin; group < groupEnd; ++group) {
+  constexpr int kStreams = 4;
+  int group = groupBegin;
+  if (x.rows == 1)
+    for (; group + kStreams <= groupEnd; group += kStreams)
+      productTile<kBits, 1, kStreams>(m, group, x, 0, y, stride);
+  if (x.rows == 2)
+    for (; group + kStreams <= groupEnd; group += kStreams)
+      productTile<kBits, 2, kStreams>(m, group, x, 0, y, stride);
+  for (; group < groupEnd; ++group) {
     int row = 0;
     for (; row + 4 <= x.rows; row += 4)
-      productTile<kBits, 4>(m, group, x, row, y, stride);
+      productTile<kBits, 4, 1>(m, group, x, row, y, stride);
     for (; row + 2 <= x.rows; row += 2)
-      productTile<kBits, 2>(m, group, x, row, y, stride);
+      productTile<kBits, 2, 1>(m, group, x, row, y, stride);
     for (; row < x.rows; ++row)
-      productTile<kBits, 1>(m, group, x, row, y, stride);
+      productTile<kBits, 1, 1>(m, group, x, row, y, stride);
   }
 }
 
