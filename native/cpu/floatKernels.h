@@ -190,7 +190,8 @@ struct FloatKernels {
   static constexpr int kScoreBlocks = Simd::kAttendVectors > kParts ? Simd::kAttendVectors / kParts : 1;
   /** One prefetch for each 16 numbers, 16 to 64 bytes: the cache is read once, from memory. */
   static constexpr int kPartsPerPrefetch = kParts;
-  static constexpr int kPrefetchPositions = 8;
+  /** Steps ahead of the keys that are asked for: one takes less time than memory to answer. */
+  static constexpr int kPrefetchBlocks = 4;
   static constexpr int kValueParts = Simd::kAttendVectors > kParts ? Simd::kAttendVectors : kParts;
 
   template <CacheType type>
@@ -218,9 +219,13 @@ struct FloatKernels {
         Simd::store(x + i + p, Simd::mul(Simd::load(x + i + p), Simd::load(factors + i + p)));
   }
 
-  /** Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. */
+  /**
+   * Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. The values of these
+   * positions, which take as many bytes as the keys, are asked for meanwhile: they are read in strips of a few
+   * dimensions, which no prefetcher of the hardware makes sense of.
+   */
   template <CacheType type, int kQueries, int kBlocks>
-  static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, int headDim,
+  static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, const void* values, int headDim,
                                                                 const float* const* queries, float* scores) {
     const std::ptrdiff_t blockSize = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock;
     Vector sums[kQueries][kBlocks][kParts];
@@ -234,8 +239,10 @@ struct FloatKernels {
 #pragma GCC unroll 16
         for (int p = 0; p < kParts; ++p) {
           const std::ptrdiff_t at = b * blockSize + static_cast<std::ptrdiff_t>(d) * kKeyBlock + p * kWidth;
-          if (p % kPartsPerPrefetch == 0)
-            __builtin_prefetch(cachedAddress<type>(keys, at + kBlocks * blockSize));
+          if (p % kPartsPerPrefetch == 0) {
+            __builtin_prefetch(cachedAddress<type>(keys, at + kPrefetchBlocks * kBlocks * blockSize));
+            __builtin_prefetch(cachedAddress<type>(values, at));
+          }
           const Vector k = loadCached<type>(keys, at);
 #pragma GCC unroll 4
           for (int q = 0; q < kQueries; ++q)
@@ -250,13 +257,18 @@ struct FloatKernels {
   }
 
   template <CacheType type, int kQueries>
-  static void scoreRun(const char* keys, int count, int headDim, const float* const* queries, float* scores) {
+  static void scoreRun(const char* keys, const char* values, int count, int headDim, const float* const* queries,
+                       float* scores) {
     const std::ptrdiff_t blockBytes = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock * kCachedBytes<type>;
     int position = 0;
-    for (; position + (kScoreBlocks - 1) * kKeyBlock < count; position += kScoreBlocks * kKeyBlock)
-      scoreBlocks<type, kQueries, kScoreBlocks>(keys + position / kKeyBlock * blockBytes, headDim, queries, scores + position);
-    for (; position < count; position += kKeyBlock)
-      scoreBlocks<type, kQueries, 1>(keys + position / kKeyBlock * blockBytes, headDim, queries, scores + position);
+    for (; position + (kScoreBlocks - 1) * kKeyBlock < count; position += kScoreBlocks * kKeyBlock) {
+      const std::ptrdiff_t at = position / kKeyBlock * blockBytes;
+      scoreBlocks<type, kQueries, kScoreBlocks>(keys + at, values + at, headDim, queries, scores + position);
+    }
+    for (; position < count; position += kKeyBlock) {
+      const std::ptrdiff_t at = position / kKeyBlock * blockBytes;
+      scoreBlocks<type, kQueries, 1>(keys + at, values + at, headDim, queries, scores + position);
+    }
   }
 
   /** Adds to kVectors vectors of dimensions from `d` on. */
@@ -275,8 +287,6 @@ struct FloatKernels {
 #pragma GCC unroll 16
       for (int p = 0; p < kVectors; ++p) {
         const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(position) * headDim + d + p * kWidth;
-        if (p % kPartsPerPrefetch == 0)
-          __builtin_prefetch(cachedAddress<type>(values, at + kPrefetchPositions * static_cast<std::ptrdiff_t>(headDim)));
         const Vector v = loadCached<type>(values, at);
 #pragma GCC unroll 4
         for (int q = 0; q < kQueries; ++q)
@@ -372,9 +382,9 @@ struct FloatKernels {
           float* scores = task.scratch + static_cast<std::ptrdiff_t>(q) * kScoreColumns;
           const int step = task.queryCount - q >= 4 ? 4 : 1;
           if (step == 4)
-            scoreRun<type, 4>(blockKeys, count, task.headDim, task.queries + q, scores);
+            scoreRun<type, 4>(blockKeys, blockValues, count, task.headDim, task.queries + q, scores);
           else
-            scoreRun<type, 1>(blockKeys, count, task.headDim, task.queries + q, scores);
+            scoreRun<type, 1>(blockKeys, blockValues, count, task.headDim, task.queries + q, scores);
           for (int i = 0; i < step; ++i) {
             const int limit = task.limits[q + i] - runStart - begin;
             const int visible = limit < 0 ? 0 : limit < count ? limit : count;
