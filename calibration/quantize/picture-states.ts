@@ -19,7 +19,7 @@ import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import type { ProcessedImage } from '#sdk/engine/engine.js';
 import { mergeableFrom } from '#sdk/engine/tile-tables.js';
-import { chooseVisionRows, type VisionInputs, visionFeeds } from '#sdk/engine/vision-inputs.js';
+import { chooseVisionRows, isTap, rangeFeeds, type VisionInputs, visionFeeds } from '#sdk/engine/vision-inputs.js';
 import type { CalibrationScene } from './calibration-samples.js';
 import { allFinite, damagedPart } from './finite.js';
 import type { Feeds, Runtime, Tensor } from './runtime.js';
@@ -152,10 +152,10 @@ class PictureEncoder {
     for (const picture of waiting) {
       signal?.throwIfAborted();
       const { files } = picture;
-      const made = await session.run(await this.#feeds(picture, number === 0, isLast));
+      const made = await session.run(await this.#feeds(picture, isLast));
       if (!Object.values(made).every(({ data }) => allFinite(data))) throw damagedTower(this.#model, files.index);
       for (const [name, { data }] of Object.entries(made)) {
-        if (name.startsWith(TAP)) await files.write(name, data);
+        if (isTap(name)) await files.write(name, data);
       }
       if (isLast) await files.write(STATES, made[STATES]!.data);
       else await files.write(hiddenName(number + 1), made.new_hidden!.data);
@@ -165,24 +165,18 @@ class PictureEncoder {
     }
   }
 
-  async #feeds({ files, inputs, aspectRatioId, behind }: Picture, isFirst: boolean, isLast: boolean): Promise<Feeds> {
-    const { pixel_values, row_tokens, state_rows, ...shared } = visionFeeds(inputs, aspectRatioId, this.#runtime);
+  async #feeds({ files, inputs, aspectRatioId, behind }: Picture, isLast: boolean): Promise<Feeds> {
     const read = async (name: string): Promise<Tensor> => {
       const data = await readStates(files.of(name));
       const { hiddenSize } = this.#model.architecture.vision;
       return this.#runtime.float(data, [data.length / hiddenSize, hiddenSize]);
     };
-    const feeds: Feeds = shared;
-    if (isFirst) Object.assign(feeds, { pixel_values, row_tokens });
-    else feeds.hidden = await read(hiddenName(behind));
-    if (!isLast) return feeds;
-    feeds.state_rows = state_rows;
-    for (const name of await files.names()) if (name.startsWith(TAP)) feeds[name] = await read(name);
-    return feeds;
+    const hidden = behind === 0 ? undefined : await read(hiddenName(behind));
+    const taps: Feeds = {};
+    if (isLast) for (const name of await files.names()) if (isTap(name)) taps[name] = await read(name);
+    return rangeFeeds(visionFeeds(inputs, aspectRatioId, this.#runtime), { hidden, taps }, isLast);
   }
 }
-
-const TAP = 'tap.';
 
 /** `picture-N.NAME`: what a group of layers gave. Each appears whole. */
 class PictureFiles {

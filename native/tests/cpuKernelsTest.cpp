@@ -604,6 +604,27 @@ TEST_CASE("attention: causal limits, several runs, all cache types, every set") 
   }
 }
 
+/** Attention of one query that sees all positions of one run; `unwritten` stays where the kernel writes nothing. */
+static std::vector<float> attendOne(const Kernels& kernels, const KeyValueRun& run, CacheType type,
+                                    const std::vector<float>& query, float scale, float unwritten) {
+  std::vector<float> out(query.size(), unwritten), scratch(kAttendScratch);
+  const float* queries[] = {query.data()};
+  float* outputs[] = {out.data()};
+  AttentionTask task;
+  task.runs = &run;
+  task.runCount = 1;
+  task.type = type;
+  task.headDim = static_cast<int>(query.size());
+  task.scale = scale;
+  task.queryCount = 1;
+  task.queries = queries;
+  task.outputs = outputs;
+  task.limits = &run.count;
+  task.scratch = scratch.data();
+  kernels.attend(task);
+  return out;
+}
+
 TEST_CASE("attention: over an int8 cache within the bound that its rounding explains, odd lengths, every set") {
   const int headDim = 64, heads = 2, capacity = 301;
   KeyValueCache cache(2, heads, headDim, capacity, CacheType::kI8);
@@ -636,21 +657,7 @@ TEST_CASE("attention: over an int8 cache within the bound that its rounding expl
     const auto exact = exactAttention(query.data(), keys.data(), values.data(), count, headDim, scale);
     const KeyValueRun run = cache.run(1, 1, count);
     for (const auto* kernels : allKernels()) {
-      std::vector<float> out(headDim, std::nanf("")), scratch(kAttendScratch);
-      const float* queries[] = {query.data()};
-      float* outputs[] = {out.data()};
-      AttentionTask task;
-      task.runs = &run;
-      task.runCount = 1;
-      task.type = CacheType::kI8;
-      task.headDim = headDim;
-      task.scale = scale;
-      task.queryCount = 1;
-      task.queries = queries;
-      task.outputs = outputs;
-      task.limits = &count;
-      task.scratch = scratch.data();
-      kernels->attend(task);
+      const auto out = attendOne(*kernels, run, CacheType::kI8, query, scale, std::nanf(""));
       for (int d = 0; d < headDim; ++d) {
         const double error = std::fabs(out[static_cast<std::size_t>(d)] - exact[static_cast<std::size_t>(d)]);
         largest = std::max(largest, error);
@@ -681,20 +688,7 @@ TEST_CASE("attention: a query, key or value that is not finite leaves no finite 
             query[5] = bad;
           const KeyValueRun run = cache.run(0, 0, count);
           for (const auto* kernels : allKernels()) {
-            std::vector<float> out(headDim), scratch(kAttendScratch);
-            const float* queries[] = {query.data()};
-            float* outputs[] = {out.data()};
-            AttentionTask task;
-            task.runs = &run;
-            task.runCount = 1;
-            task.type = type;
-            task.headDim = headDim;
-            task.queryCount = 1;
-            task.queries = queries;
-            task.outputs = outputs;
-            task.limits = &count;
-            task.scratch = scratch.data();
-            kernels->attend(task);
+            const auto out = attendOne(*kernels, run, type, query, 1.0f, 0.0f);
             CHECK_MESSAGE(!std::isfinite(out[5]), "%s, %g as %s, %d positions, cache type %d: %g", nameOf(kernels), bad,
                           place == 0 ? "query" : place == 1 ? "key" : "value", count, static_cast<int>(type), out[5]);
           }

@@ -18,7 +18,7 @@ import type {
   OnnxNotice,
   OpenRequest,
 } from './onnx-protocol.js';
-import { chooseVisionRows, visionFeeds } from './vision-inputs.js';
+import { chooseVisionRows, isTap, rangeFeeds, visionFeeds } from './vision-inputs.js';
 
 /** Rows of one prefill step; a cancelled call ends after the step that runs. */
 const STEP_ROWS = 256;
@@ -83,18 +83,16 @@ export class OnnxBackend {
       float: (data: Float32Array, dims: readonly number[]) => this.#float(data, dims),
       int64: (values: readonly number[]) => this.#int64(values),
     };
-    const { pixel_values, row_tokens, state_rows, ...shared } = visionFeeds(inputs, request.aspectRatioId, make);
-    let between: Feeds = { pixel_values, row_tokens };
+    const feeds = visionFeeds(inputs, request.aspectRatioId, make);
+    const traced = this.#config.trace && { full_sequence: this.#int64(inputs.rows.fullSequence) };
     const taps: Feeds = {};
     const count = this.#config.graphs.vision.length;
     let result: Record<string, Tensor> = {};
     for (let index = 0; index < count; index++) {
       checkCancelled(request.cancel);
-      const ending = index === count - 1 ? { state_rows, ...taps } : {};
-      const traced = this.#config.trace ? { full_sequence: this.#int64(inputs.rows.fullSequence) } : {};
-      result = await this.#run(visionName(index), { ...shared, ...between, ...ending, ...traced });
-      between = { hidden: result.new_hidden! };
-      for (const [name, tensor] of Object.entries(result)) if (name.startsWith('tap.')) taps[name] = tensor;
+      const handover = { hidden: result.new_hidden, taps };
+      result = await this.#run(visionName(index), { ...rangeFeeds(feeds, handover, index === count - 1), ...traced });
+      for (const [name, tensor] of Object.entries(result)) if (isTap(name)) taps[name] = tensor;
     }
     const keys = keysPerImage(this.#constants, request.numTiles);
     return { states: floatsOf(result.cross_attention_states).subarray(0, keys * hiddenSize), keys };

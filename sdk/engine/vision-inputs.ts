@@ -35,6 +35,30 @@ export interface TensorMaker<Tensor> {
   int64(values: readonly number[]): Tensor;
 }
 
+/** What one graph of a tower hands to those behind it. */
+export interface VisionHandover<Tensor> {
+  /** Of the graph just before; undefined for the first. */
+  readonly hidden: Tensor | undefined;
+  /** By their names, of all graphs before. */
+  readonly taps: Readonly<Record<string, Tensor>>;
+}
+
+/** Whether an output of a graph is for the last one. */
+export const isTap = (name: string): boolean => name.startsWith('tap.');
+
+/** What one of the graphs takes that are run one behind the other; see `emitVisionRange`. One that is alone is both. */
+export function rangeFeeds<Tensor>(
+  { pixel_values, row_tokens, state_rows, ...shared }: ReturnType<typeof visionFeeds<Tensor>>,
+  { hidden, taps }: VisionHandover<Tensor>,
+  isLast: boolean,
+): Record<string, Tensor> {
+  return {
+    ...shared,
+    ...(hidden === undefined ? { pixel_values, row_tokens } : { hidden }),
+    ...(isLast && { state_rows, ...taps }),
+  };
+}
+
 /** The inputs of the graph by their names; `full_sequence`, which only instrumented graphs have, is not among them. */
 export function visionFeeds<Tensor>(
   { rows, pixelValues, pixelShape }: VisionInputs,
