@@ -76,8 +76,14 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
   }
 }
 
-/** Bytes ahead of the read position that are asked for; hides the latency that the hardware prefetcher leaves. */
-constexpr int kPrefetchBytes = 4096;
+/** Bytes ahead of one stream that are asked for, of values and of scales: what memory takes its time for. */
+constexpr int kPrefetchBytes = 1024, kPrefetchBytesShared = 4096, kScalePrefetchBytes = 256;
+
+SCENEBUS_INLINE void prefetchBlock(const std::uint8_t* block, int sizeBytes, int aheadBytes) {
+  // Values are read once: they need not push anything else out of the caches.
+  for (int line = 0; line < sizeBytes; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(block) + aheadBytes + line, _MM_HINT_NTA);
+}
 
 SCENEBUS_INLINE __m512i inputs(const std::int8_t* x, int line) {
   std::int32_t four;
@@ -85,94 +91,225 @@ SCENEBUS_INLINE __m512i inputs(const std::int8_t* x, int line) {
   return _mm512_set1_epi32(four);
 }
 
-SCENEBUS_INLINE void storeRows(float* y, __m512 sums, __m512 factors, int rows) {
-  const __mmask16 mask = rows >= kGroupRows ? 0xffff : static_cast<__mmask16>((1u << rows) - 1);
-  _mm512_mask_storeu_ps(y, mask, _mm512_mul_ps(sums, factors));
+/** Keeps the compiler from computing in another order, for which it would move registers to the stack. */
+SCENEBUS_INLINE __m512i pinned(__m512i v) {
+  asm("" : "+v"(v));
+  return v;
+}
+
+/** 4 bits: unsigned weights (value + 8), so that a sum starts at −8·Σx. 8 bits: plus 128, and it starts at −128·Σx. */
+template <int kBits>
+SCENEBUS_INLINE __m512i firstSum(std::int32_t bias) {
+  return _mm512_set1_epi32(kBits == 4 ? bias : bias * 16);
+}
+
+/** Where a tile of activations begins, and what is known of the packed rows beside it. */
+struct Tile {
+  /** Streams of rows are `apart` groups of 16 from each other. */
+  SCENEBUS_FORCE_INLINE Tile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row)
+      : blocks(m.blocks()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
+        nextValues(m.groupValueBytes() * apart), nextScales(m.groupScaleCount() * apart),
+        weights(m.values + group * m.groupValueBytes()), weightScales(m.scales + group * m.groupScaleCount()),
+        values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
+        biases(x.biases + x.firstBlock(row)) {}
+
+  const int blocks, blocksPerScale;
+  const std::ptrdiff_t width;
+  /** From one stream to the next. */
+  const std::size_t nextValues, nextScales;
+  const std::uint8_t* weights;
+  const std::uint16_t* weightScales;
+  const std::int8_t* values;
+  const float* scales;
+  const std::int32_t* biases;
+
+  SCENEBUS_FORCE_INLINE void advance(int blockBytes) {
+    weights += blockBytes;
+    values += width * kBlockColumns;
+    scales += width;
+    biases += width;
+  }
+};
+
+template <int kTokens, int kStreams>
+using Totals = __m512[kStreams][kTokens];
+
+/** `totals += scale · weights · inputs` of a block of every stream: an input is loaded once for all of them. */
+template <int kBits, int kTokens, int kStreams>
+SCENEBUS_INLINE void addBlocksOfFew(const Tile& tile, Totals<kTokens, kStreams>& totals) {
+  constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
+  __m512i in[kTokens][8];
+#pragma GCC unroll 2
+  for (int t = 0; t < kTokens; ++t)
+#pragma GCC unroll 8
+    for (int line = 0; line < 8; ++line) {
+      const __m512i four = inputs(tile.values + t * kBlockColumns, line);
+      in[t][line] = kTokens == 1 ? pinned(four) : four;
+    }
+#pragma GCC unroll 4
+  for (int s = 0; s < kStreams; ++s) {
+    const std::uint8_t* block = tile.weights + s * tile.nextValues;
+    prefetchBlock(block, kBlockBytes, kPrefetchBytes);
+    // Two chains of sums, because one instruction waits for the one before it.
+    __m512i even[kTokens], odd[kTokens];
+#pragma GCC unroll 2
+    for (int t = 0; t < kTokens; ++t) {
+      even[t] = firstSum<kBits>(tile.biases[t]);
+      odd[t] = _mm512_setzero_si512();
+    }
+#pragma GCC unroll 4
+    for (int line = 0; line < 4; ++line) {
+      const __m512i loaded = pinned(_mm512_loadu_si512(block + line * 64));
+      __m512i low, high;
+      if constexpr (kBits == 4) {
+        low = _mm512_and_si512(loaded, nibble);
+        high = _mm512_andnot_si512(nibble, loaded); // 16 times too large: shifting the sum is cheaper
+      } else {
+        low = _mm512_xor_si512(loaded, offset);
+        high = _mm512_xor_si512(_mm512_loadu_si512(block + (line + 4) * 64), offset);
+      }
+#pragma GCC unroll 2
+      for (int t = 0; t < kTokens; ++t) {
+        even[t] = pinned(_mm512_dpbusd_epi32(even[t], low, in[t][line]));
+        odd[t] = pinned(_mm512_dpbusd_epi32(odd[t], high, in[t][line + 4]));
+      }
+    }
+#pragma GCC unroll 2
+    for (int t = 0; t < kTokens; ++t) {
+      const __m512i sums = _mm512_add_epi32(even[t], kBits == 4 ? _mm512_srai_epi32(odd[t], 4) : odd[t]);
+      totals[s][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(tile.scales[t]), totals[s][t]);
+    }
+  }
+}
+
+/** Line j of the outcome: inputs 4j … 4j+3 of 16 rows. */
+template <int kBits>
+SCENEBUS_INLINE void unpackBlock(const std::uint8_t* block, __m512i* weights) {
+  if constexpr (kBits == 4) {
+    const __m512i nibble = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int line = 0; line < 4; ++line) {
+      const __m512i both = pinned(_mm512_loadu_si512(block + line * 64));
+      weights[line] = pinned(_mm512_and_si512(both, nibble));
+      weights[line + 4] = pinned(_mm512_and_si512(_mm512_srli_epi16(both, 4), nibble));
+    }
+  } else {
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
+#pragma GCC unroll 8
+    for (int line = 0; line < 8; ++line)
+      weights[line] = pinned(_mm512_xor_si512(_mm512_loadu_si512(block + line * 64), offset));
+  }
+}
+
+/** The same with the weights of all streams in registers: unpacked once for all tokens, two of which go side by side. */
+template <int kBits, int kTokens, int kStreams>
+SCENEBUS_INLINE void addBlocksOfMany(const Tile& tile, Totals<kTokens, kStreams>& totals) {
+  constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
+  constexpr int kPair = kTokens < 2 ? kTokens : 2;
+  __m512i weights[kStreams][8];
+#pragma GCC unroll 2
+  for (int s = 0; s < kStreams; ++s) {
+    const std::uint8_t* block = tile.weights + s * tile.nextValues;
+    prefetchBlock(block, kBlockBytes, kPrefetchBytesShared);
+    unpackBlock<kBits>(block, weights[s]);
+  }
+#pragma GCC unroll 4
+  for (int t0 = 0; t0 < kTokens; t0 += kPair) {
+    __m512i sums[kStreams][kPair];
+#pragma GCC unroll 2
+    for (int t = 0; t < kPair; ++t)
+#pragma GCC unroll 2
+      for (int s = 0; s < kStreams; ++s)
+        sums[s][t] = firstSum<kBits>(tile.biases[t0 + t]);
+#pragma GCC unroll 8
+    for (int line = 0; line < 8; ++line)
+#pragma GCC unroll 2
+      for (int t = 0; t < kPair; ++t) {
+        const __m512i in = pinned(inputs(tile.values + (t0 + t) * kBlockColumns, line));
+#pragma GCC unroll 2
+        for (int s = 0; s < kStreams; ++s)
+          sums[s][t] = pinned(_mm512_dpbusd_epi32(sums[s][t], weights[s][line], in));
+      }
+#pragma GCC unroll 2
+    for (int t = 0; t < kPair; ++t) {
+      const __m512 scale = _mm512_set1_ps(tile.scales[t0 + t]);
+#pragma GCC unroll 2
+      for (int s = 0; s < kStreams; ++s)
+        totals[s][t0 + t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[s][t]), scale, totals[s][t0 + t]);
+    }
+  }
 }
 
 /**
- * One group of 16 rows times kTokens activation rows; the weights of a block are unpacked once for all of them.
- * 4 bits: unsigned weights (value + 8), the sum starts at −8·Σx. 8 bits: weights become unsigned by adding 128, the
- * sum starts at −128·Σx.
+ * `kStreams` groups of 16 rows, `apart` groups from each other, times kTokens activation rows, a block of each in turn.
+ * Few tokens wait for memory, which gives more to several streams than to one (at every page one of them waits for its
+ * address, and the others go on), and most when each of them goes on where it ended: that is why they lie apart.
+ * Many tokens wait for inputs to be loaded: two streams use them together.
  */
-template <int kBits, int kTokens>
-SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
-                                 std::ptrdiff_t stride, bool prefetch) {
-  const int blocks = m.blocks();
-  const int blocksPerScale = m.groupSize / kBlockColumns;
+template <int kBits, int kTokens, int kStreams>
+SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row, float* y,
+                                 std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  const std::uint8_t* w = m.values + group * m.groupValueBytes();
-  const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
-  const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
-  const std::int8_t* xs = x.values + first * kBlockColumns;
-  const float* xScales = x.scales + first;
-  const std::int32_t* xBiases = x.biases + first;
-  const __m512i nibble = _mm512_set1_epi8(15);
-  const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
-
-  __m512 totals[kTokens];
-  for (int t = 0; t < kTokens; ++t)
-    totals[t] = _mm512_setzero_ps();
-  for (int begin = 0; begin < blocks; begin += blocksPerScale, scale += kGroupRows) {
-    __m512 groupTotals[kTokens];
-    for (int t = 0; t < kTokens; ++t)
-      groupTotals[t] = _mm512_setzero_ps();
-    for (int b = 0; b < blocksPerScale;
-         ++b, w += kBlockBytes, xs += width * kBlockColumns, xScales += width, xBiases += width) {
-      if (prefetch)
-        for (int line = 0; line < kBlockBytes; line += 64)
-          _mm_prefetch(reinterpret_cast<const char*>(w) + kPrefetchBytes + line, _MM_HINT_T0);
-      __m512i weights[8];
-      if constexpr (kBits == 4) {
-#pragma GCC unroll 4
-        for (int line = 0; line < 4; ++line) {
-          const __m512i both = _mm512_loadu_si512(w + line * 64);
-          weights[line] = _mm512_and_si512(both, nibble);
-          weights[line + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-        }
-      } else {
-#pragma GCC unroll 8
-        for (int line = 0; line < 8; ++line)
-          weights[line] = _mm512_xor_si512(_mm512_loadu_si512(w + line * 64), offset);
-      }
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; ++t) {
-        const std::int8_t* p = xs + t * kBlockColumns;
-        // Two chains of sums, because one instruction waits for the one before it.
-        __m512i even = _mm512_set1_epi32(kBits == 4 ? xBiases[t] : xBiases[t] * 16);
-        __m512i odd = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int line = 0; line < 4; ++line) {
-          even = _mm512_dpbusd_epi32(even, weights[line], inputs(p, line));
-          odd = _mm512_dpbusd_epi32(odd, weights[line + 4], inputs(p, line + 4));
-        }
-        groupTotals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), _mm512_set1_ps(xScales[t]),
-                                         groupTotals[t]);
-      }
+  Tile tile(m, group, apart, x, row);
+  Totals<kTokens, kStreams> totals = {};
+  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
+    Totals<kTokens, kStreams> groupTotals;
+    for (auto& stream : groupTotals)
+      for (auto& total : stream)
+        total = _mm512_setzero_ps();
+    for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
+      if constexpr (kTokens <= 2)
+        addBlocksOfFew<kBits, kTokens, kStreams>(tile, groupTotals);
+      else
+        addBlocksOfMany<kBits, kTokens, kStreams>(tile, groupTotals);
     }
-    const __m512 scales = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scale)));
-    for (int t = 0; t < kTokens; ++t)
-      totals[t] = _mm512_fmadd_ps(groupTotals[t], scales, totals[t]);
+    for (int s = 0; s < kStreams; ++s) {
+      const auto* at = reinterpret_cast<const __m256i*>(tile.weightScales + s * tile.nextScales);
+      _mm_prefetch(reinterpret_cast<const char*>(at) + kScalePrefetchBytes, _MM_HINT_T0);
+      const __m512 scales = _mm512_cvtph_ps(_mm256_loadu_si256(at));
+      for (int t = 0; t < kTokens; ++t)
+        totals[s][t] = _mm512_fmadd_ps(groupTotals[s][t], scales, totals[s][t]);
+    }
   }
-  const __m512 factors = _mm512_loadu_ps(m.rowFactors + group * kGroupRows);
-  for (int t = 0; t < kTokens; ++t)
-    storeRows(y + (row + t) * stride + group * kGroupRows, totals[t], factors, m.rows - group * kGroupRows);
+  for (int s = 0; s < kStreams; ++s) {
+    const int begin = (group + s * apart) * kGroupRows;
+    const int rows = m.rows - begin;
+    const __mmask16 mask = rows >= kGroupRows ? 0xffff : static_cast<__mmask16>((1u << rows) - 1);
+    const __m512 factors = _mm512_loadu_ps(m.rowFactors + begin);
+    for (int t = 0; t < kTokens; ++t)
+      _mm512_mask_storeu_ps(y + (row + t) * stride + begin, mask, _mm512_mul_ps(totals[s][t], factors));
+  }
+}
+
+/** Groups `[groupBegin, groupEnd)` times all rows of `x`, as far as whole tiles of `kStreams` groups go: how far. */
+template <int kBits, int kTokens, int kStreams>
+SCENEBUS_INLINE int productStreams(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+                                   std::ptrdiff_t stride) {
+  const int apart = (groupEnd - groupBegin) / kStreams;
+  for (int group = groupBegin; group < groupBegin + apart; ++group) {
+    int row = 0;
+    for (; row + kTokens <= x.rows; row += kTokens)
+      productTile<kBits, kTokens, kStreams>(m, group, apart, x, row, y, stride);
+    if constexpr (kTokens > 4)
+      for (; row + 4 <= x.rows; row += 4)
+        productTile<kBits, 4, kStreams>(m, group, apart, x, row, y, stride);
+    if constexpr (kTokens > 2)
+      for (; row + 2 <= x.rows; row += 2)
+        productTile<kBits, 2, kStreams>(m, group, apart, x, row, y, stride);
+    for (; row < x.rows; ++row)
+      productTile<kBits, 1, kStreams>(m, group, apart, x, row, y, stride);
+  }
+  return groupBegin + apart * kStreams;
 }
 
 template <int kBits>
 void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
-  for (int group = groupBegin; group < groupEnd; ++group) {
-    int row = 0;
-    for (; row + 8 <= x.rows; row += 8)
-      productTile<kBits, 8>(m, group, x, row, y, stride, row == 0);
-    for (; row + 4 <= x.rows; row += 4)
-      productTile<kBits, 4>(m, group, x, row, y, stride, row == 0);
-    for (; row + 2 <= x.rows; row += 2)
-      productTile<kBits, 2>(m, group, x, row, y, stride, row == 0);
-    for (; row < x.rows; ++row)
-      productTile<kBits, 1>(m, group, x, row, y, stride, row == 0);
-  }
+  const int whole = x.rows <= 2 ? productStreams<kBits, 2, 4>(m, groupBegin, groupEnd, x, y, stride)
+                                : productStreams<kBits, 8, 2>(m, groupBegin, groupEnd, x, y, stride);
+  productStreams<kBits, 8, 1>(m, whole, groupEnd, x, y, stride);
 }
 
 void packedProduct(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
