@@ -188,10 +188,6 @@ struct FloatKernels {
 
   /** Vectors of positions or dimensions that are worked on at once: enough sums to hide how long one takes. */
   static constexpr int kScoreBlocks = Simd::kAttendVectors > kParts ? Simd::kAttendVectors / kParts : 1;
-  /** One prefetch for each 16 numbers, 16 to 64 bytes: the cache is read once, from memory. */
-  static constexpr int kPartsPerPrefetch = kParts;
-  /** Steps ahead of the keys that are asked for: one takes less time than memory to answer. */
-  static constexpr int kPrefetchBlocks = 4;
   static constexpr int kValueParts = Simd::kAttendVectors > kParts ? Simd::kAttendVectors : kParts;
 
   template <CacheType type>
@@ -211,6 +207,7 @@ struct FloatKernels {
 
   template <CacheType type>
   static constexpr int kCachedBytes = type == CacheType::kF32 ? 4 : type == CacheType::kF16 ? 2 : 1;
+  static constexpr int kLineBytes = 64;
 
   /** `x[i] *= factors[i]` for the 16-number blocks that hold `count` numbers. */
   static inline __attribute__((always_inline)) void multiplyBlocks(float* x, const float* factors, int count) {
@@ -220,29 +217,28 @@ struct FloatKernels {
   }
 
   /**
-   * Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. The values of these
-   * positions, which take as many bytes as the keys, are asked for meanwhile: they are read in strips of a few
-   * dimensions, which no prefetcher of the hardware makes sense of.
+   * Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. Meanwhile as many bytes
+   * at `ahead` are asked for: those that are read next (see `attendAs`).
    */
   template <CacheType type, int kQueries, int kBlocks>
-  static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, const void* values, int headDim,
+  static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, const void* ahead, int headDim,
                                                                 const float* const* queries, float* scores) {
+    constexpr int kDimsPerLine = kLineBytes / (kKeyBlock * kCachedBytes<type>);
     const std::ptrdiff_t blockSize = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock;
     Vector sums[kQueries][kBlocks][kParts];
     for (int q = 0; q < kQueries; ++q)
       for (int b = 0; b < kBlocks; ++b)
         for (int p = 0; p < kParts; ++p)
           sums[q][b][p] = Simd::zero();
+#pragma GCC unroll 2
     for (int d = 0; d < headDim; ++d) {
 #pragma GCC unroll 4
       for (int b = 0; b < kBlocks; ++b) {
 #pragma GCC unroll 16
         for (int p = 0; p < kParts; ++p) {
           const std::ptrdiff_t at = b * blockSize + static_cast<std::ptrdiff_t>(d) * kKeyBlock + p * kWidth;
-          if (p % kPartsPerPrefetch == 0) {
-            __builtin_prefetch(cachedAddress<type>(keys, at + kPrefetchBlocks * kBlocks * blockSize));
-            __builtin_prefetch(cachedAddress<type>(values, at));
-          }
+          if (p == 0 && d % kDimsPerLine == 0)
+            __builtin_prefetch(cachedAddress<type>(ahead, at));
           const Vector k = loadCached<type>(keys, at);
 #pragma GCC unroll 4
           for (int q = 0; q < kQueries; ++q)
@@ -257,29 +253,33 @@ struct FloatKernels {
   }
 
   template <CacheType type, int kQueries>
-  static void scoreRun(const char* keys, const char* values, int count, int headDim, const float* const* queries,
+  static void scoreRun(const char* keys, const char* ahead, int count, int headDim, const float* const* queries,
                        float* scores) {
     const std::ptrdiff_t blockBytes = static_cast<std::ptrdiff_t>(headDim) * kKeyBlock * kCachedBytes<type>;
     int position = 0;
     for (; position + (kScoreBlocks - 1) * kKeyBlock < count; position += kScoreBlocks * kKeyBlock) {
       const std::ptrdiff_t at = position / kKeyBlock * blockBytes;
-      scoreBlocks<type, kQueries, kScoreBlocks>(keys + at, values + at, headDim, queries, scores + position);
+      scoreBlocks<type, kQueries, kScoreBlocks>(keys + at, ahead + at, headDim, queries, scores + position);
     }
     for (; position < count; position += kKeyBlock) {
       const std::ptrdiff_t at = position / kKeyBlock * blockBytes;
-      scoreBlocks<type, kQueries, 1>(keys + at, values + at, headDim, queries, scores + position);
+      scoreBlocks<type, kQueries, 1>(keys + at, ahead + at, headDim, queries, scores + position);
     }
   }
 
-  /** Adds to kVectors vectors of dimensions from `d` on. */
+  /** Adds to kVectors vectors of dimensions from `d` on; asks for as many bytes at `ahead` and moves it on. */
   template <CacheType type, int kQueries, int kVectors>
   static inline __attribute__((always_inline)) void addValueVectors(const void* values, int count, int headDim, int d,
-                                                                    const float* probabilities, float* const* outputs) {
+                                                                    const float* probabilities, float* const* outputs,
+                                                                    const char*& ahead) {
+    constexpr int kStepBytes = kVectors * kWidth * kCachedBytes<type>;
     Vector sums[kQueries][kVectors];
     for (int q = 0; q < kQueries; ++q)
       for (int p = 0; p < kVectors; ++p)
         sums[q][p] = Simd::load(outputs[q] + d + p * kWidth);
-    for (int position = 0; position < count; ++position) {
+    for (int position = 0; position < count; ++position, ahead += kStepBytes) {
+      for (int line = 0; line < kStepBytes; line += kLineBytes)
+        __builtin_prefetch(ahead + line);
       Vector weights[kQueries];
 #pragma GCC unroll 4
       for (int q = 0; q < kQueries; ++q)
@@ -300,12 +300,13 @@ struct FloatKernels {
 
   /** `outputs[q][d] += Σ_position probabilities[q][position] · values[position][d]` */
   template <CacheType type, int kQueries>
-  static void addValues(const void* values, int count, int headDim, const float* probabilities, float* const* outputs) {
+  static void addValues(const void* values, int count, int headDim, const float* probabilities, float* const* outputs,
+                        const char* ahead) {
     int d = 0;
     for (; d + kValueParts * kWidth <= headDim; d += kValueParts * kWidth)
-      addValueVectors<type, kQueries, kValueParts>(values, count, headDim, d, probabilities, outputs);
+      addValueVectors<type, kQueries, kValueParts>(values, count, headDim, d, probabilities, outputs, ahead);
     for (; d < headDim; d += kKeyBlock)
-      addValueVectors<type, kQueries, kParts>(values, count, headDim, d, probabilities, outputs);
+      addValueVectors<type, kQueries, kParts>(values, count, headDim, d, probabilities, outputs, ahead);
   }
 
   /** State of one query's softmax over the positions seen so far. */
@@ -378,6 +379,10 @@ struct FloatKernels {
         const int count = rest < kScoreColumns ? rest : kScoreColumns;
         const char* blockKeys = keys + static_cast<std::ptrdiff_t>(begin) * task.headDim * kCachedBytes<type>;
         const char* blockValues = values + static_cast<std::ptrdiff_t>(begin) * task.headDim * kCachedBytes<type>;
+        // Memory has to work all the time: while keys are scored, the values of the same positions are asked for, and
+        // while those are added, the next keys. The last ones have none; what is there already is asked for again.
+        const bool isLast = begin + count == run.count;
+        const char* ahead = isLast ? blockValues : blockKeys + static_cast<std::ptrdiff_t>(count) * task.headDim * kCachedBytes<type>;
         for (int q = 0; q < task.queryCount;) {
           float* scores = task.scratch + static_cast<std::ptrdiff_t>(q) * kScoreColumns;
           const int step = task.queryCount - q >= 4 ? 4 : 1;
@@ -401,9 +406,9 @@ struct FloatKernels {
             }
           }
           if (step == 4)
-            addValues<type, 4>(blockValues, count, task.headDim, scores, task.outputs + q);
+            addValues<type, 4>(blockValues, count, task.headDim, scores, task.outputs + q, ahead);
           else
-            addValues<type, 1>(blockValues, count, task.headDim, scores, task.outputs + q);
+            addValues<type, 1>(blockValues, count, task.headDim, scores, task.outputs + q, ahead);
           q += step;
         }
       }
