@@ -105,8 +105,7 @@ async function vision(): Promise<void> {
   await withProbe(async (probe) => {
     const before = await probe.measure();
     const results = await benchVision({ directory, threads, rounds, layers, numTiles });
-    const bandwidthGBs = Math.max(before, await probe.measure());
-    write('vision', { layers, numTiles, bandwidthGBs, results });
+    write('vision', { layers, numTiles, bandwidths: [before, await probe.measure()], results });
   });
 }
 

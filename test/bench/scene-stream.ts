@@ -61,7 +61,7 @@ export async function benchSceneStream(options: SceneStreamOptions): Promise<Sce
   const bandwidths: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
     for (const drafting of ['off', 'auto'] as const) {
-      bandwidths.push(await probe.measure());
+      bandwidths.push((await probe.measure()).bestGBs);
       const pass = await describeFrames(frames, backend, drafting, prompt);
       passes.push(pass);
       console.log(describePass(pass));

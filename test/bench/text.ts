@@ -1,5 +1,5 @@
 /** Text decoders of published shapes: own engine and rivals do the same work in turn. */
-import type { BandwidthProbe } from './bandwidth.js';
+import { type BandwidthProbe, type ProbedCalls, probeCalls, rooflineOf } from './bandwidth.js';
 import { BENCHMARKS, measure, type Result } from './benchmarks.js';
 import { type Contender, type ContenderOptions, openOnnx, openOwn } from './contenders.js';
 import { openLlama } from './llama-rival.js';
@@ -51,7 +51,9 @@ export async function benchText(names: readonly string[], options: TextBenchOpti
     const [own, ...rivals] = some;
     for (const rival of rivals) console.log(`  ${ratios(own!, rival)}`);
   };
-  console.log(line(['benchmark', 'contender', 'median ms', 'best ms', 'tokens/s', 'of roofline', 'GB/s']));
+  console.log(
+    line(['benchmark', 'contender', 'median ms', 'best ms', 'tokens/s', 'of roofline', 'GB/s', 'of 1 stream', 'GB/s']),
+  );
   const { layers, keyValueHeads, headDim } = TEXT_SHAPES[shape];
   const work = {
     contenders: contenders.map(({ contender }) => contender),
@@ -79,25 +81,29 @@ export async function benchText(names: readonly string[], options: TextBenchOpti
 
 /** Everything is prepared by now, and what the system keeps of the files is warm. */
 async function measureLoads(opens: readonly Open[], rounds: number, probe: BandwidthProbe): Promise<Result[]> {
-  const loads = opens.map(() => ({ name: '', ms: [] as number[], bandwidths: [] as number[] }));
+  const loads = opens.map(() => ({ name: '', rounds: [] as ProbedCalls[] }));
   for (let round = 0; round < rounds; round += 1) {
     for (const [index, open] of opens.entries()) {
       const load = loads[index]!;
-      load.bandwidths.push(await probe.measure());
-      const contender = await open();
-      load.name = contender.name;
-      load.ms.push(contender.loadMs);
-      await contender.close();
+      const timed = await probeCalls(probe, 1, 1, async () => {
+        const contender = await open();
+        load.name = contender.name;
+        await contender.close();
+        return contender.loadMs;
+      });
+      load.rounds.push(timed);
     }
   }
-  return loads.map(({ name, ms, bandwidths }) => ({
-    benchmark: 'load',
-    contender: name,
-    medianMs: median(ms),
-    bestMs: Math.min(...ms),
-    rooflineFraction: 0,
-    bandwidthGBs: median(bandwidths),
-  }));
+  return loads.map(({ name, rounds: timed }) => {
+    const ms = timed.flatMap((round) => round.ms);
+    return {
+      benchmark: 'load',
+      contender: name,
+      medianMs: median(ms),
+      bestMs: Math.min(...ms),
+      ...rooflineOf(timed, 0),
+    };
+  });
 }
 
 function tableRow(result: Result, tokens: number): string {
@@ -109,6 +115,8 @@ function tableRow(result: Result, tokens: number): string {
     tokens === 0 ? '' : ((tokens / result.medianMs) * 1000).toFixed(1),
     tokens === 1 ? result.rooflineFraction.toFixed(2) : '',
     result.bandwidthGBs.toFixed(1),
+    tokens === 1 ? result.oneStreamFraction.toFixed(2) : '',
+    result.oneStreamGBs.toFixed(1),
   ]);
 }
 
@@ -118,6 +126,6 @@ function ratios(own: Result, rival: Result): string {
 }
 
 function line(cells: readonly string[]): string {
-  const widths = [24, 26, 10, 9, 9, 12, 6];
+  const widths = [24, 26, 10, 9, 9, 12, 6, 12, 6];
   return cells.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(' ');
 }

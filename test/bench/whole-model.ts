@@ -4,7 +4,7 @@
  */
 import { type ModelDescription, packedForm } from '#graph/index.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
-import type { BandwidthProbe } from './bandwidth.js';
+import { type BandwidthProbe, type ProbedCalls, probeCalls, type Roofline, rooflineOf } from './bandwidth.js';
 import { startChild } from './child.js';
 import { median } from './median.js';
 import type { Memory } from './memory.js';
@@ -19,7 +19,7 @@ export interface WholeModelOptions {
   readonly probe: BandwidthProbe;
 }
 
-export interface WholeModelResult {
+export interface WholeModelResult extends Roofline {
   readonly loadMs: readonly number[];
   /** From the first call on: session, tiles, cross K/V. */
   readonly encodeMs: number;
@@ -28,15 +28,13 @@ export interface WholeModelResult {
   readonly verifyMs: readonly number[];
   readonly prefillMs: number;
   readonly bytesPerToken: number;
-  /** Median over the rounds: time that reading the bytes takes at the round's bandwidth / time. */
-  readonly rooflineFraction: number;
-  readonly bandwidthGBs: number;
   readonly memory: Memory;
 }
 
 const CONTEXT = 128;
 const CONTEXT_LENGTH = 1024;
-const DECODE_CALLS = 8;
+/** Bursts of a round, calls of each. */
+const DECODE_CALLS = [4, 3] as const;
 
 export async function benchWholeModel(options: WholeModelOptions): Promise<WholeModelResult> {
   const { directory, groupSize, threads, rounds, probe } = options;
@@ -68,28 +66,22 @@ export async function benchWholeModel(options: WholeModelOptions): Promise<Whole
   const bytesPerToken = bytesOfToken(model);
   const forward = (tokens: number) => child.ask({ kind: 'forward', context: CONTEXT, tokens });
   await forward(1); // warm
-  const [decodeMs, verifyMs, fractions, bandwidths]: number[][] = [[], [], [], []];
+  const decodes: ProbedCalls[] = [];
+  const verifyMs: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    const before = await probe.measure();
-    const times: number[] = [];
-    for (let call = 0; call < DECODE_CALLS; call += 1) times.push((await forward(1)).ms);
-    const bandwidth = Math.max(before, await probe.measure());
-    decodeMs!.push(...times);
-    bandwidths!.push(bandwidth);
-    fractions!.push(bytesPerToken / (bandwidth * 1e6) / median(times));
-    for (let call = 0; call < 3; call += 1) verifyMs!.push((await forward(8)).ms);
+    decodes.push(await probeCalls(probe, ...DECODE_CALLS, async () => (await forward(1)).ms));
+    for (let call = 0; call < 3; call += 1) verifyMs.push((await forward(8)).ms);
   }
   const memory = (await child.ask({ kind: 'memory' })).memory!;
   await child.close();
   const result: WholeModelResult = {
     loadMs,
     encodeMs,
-    decodeMs: decodeMs!,
-    verifyMs: verifyMs!,
+    decodeMs: decodes.flatMap(({ ms }) => ms),
+    verifyMs,
     prefillMs,
     bytesPerToken,
-    rooflineFraction: median(fractions!),
-    bandwidthGBs: median(bandwidths!),
+    ...rooflineOf(decodes, bytesPerToken),
     memory,
   };
   report(result);
@@ -120,12 +112,14 @@ function report({
   bytesPerToken,
   rooflineFraction,
   bandwidthGBs,
+  oneStreamFraction,
+  oneStreamGBs,
   memory,
 }: WholeModelResult) {
   const best = Math.min(...decodeMs);
   console.log(`prefill of ${CONTEXT} tokens: ${seconds(prefillMs)}`);
   console.log(
-    `decode, one image, context ${CONTEXT}: median ${median(decodeMs).toFixed(0)} ms, best ${best.toFixed(0)} ms, ${rooflineFraction.toFixed(2)} of the roofline (${(bytesPerToken / 1e9).toFixed(2)} GB a token at ${bandwidthGBs.toFixed(1)} GB/s)`,
+    `decode, one image, context ${CONTEXT}: median ${median(decodeMs).toFixed(0)} ms, best ${best.toFixed(0)} ms, ${rooflineFraction.toFixed(2)} of the roofline (${(bytesPerToken / 1e9).toFixed(2)} GB a token at ${bandwidthGBs.toFixed(1)} GB/s), ${oneStreamFraction.toFixed(2)} of one stream's ${oneStreamGBs.toFixed(1)} GB/s`,
   );
   console.log(`verify of 8 tokens: median ${(median(verifyMs) / median(decodeMs)).toFixed(2)} x one token`);
   const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
