@@ -128,18 +128,29 @@ SCENEBUS_INLINE __m256i pinned(__m256i v) {
 /** Where a tile of activations begins, and what is known of the packed rows beside it. */
 struct Tile {
   SCENEBUS_FORCE_INLINE Tile(const PackedMatrix& m, int group, const QuantizedRows& x, int row)
-      : blocks(m.blocks()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
-        weights(m.values + group * m.groupValueBytes()), weightScales(m.scales + group * m.groupScaleCount()),
+      : scaleGroups(m.scaleGroups()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
+        weights(m.data + group * m.groupBytes()),
         values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
         biases(x.biases + x.firstBlock(row)) {}
 
-  const int blocks, blocksPerScale;
+  const int scaleGroups, blocksPerScale;
   const std::ptrdiff_t width;
   const std::uint8_t* weights;
-  const std::uint16_t* weightScales;
+  /** Of the group of inputs at hand. */
+  const std::uint8_t* weightScales = nullptr;
   const std::int8_t* values;
   const float* scales;
   const std::int32_t* biases;
+
+  /** To the values of the next group of inputs, `scaleGroup`: before each two lie their scales. */
+  SCENEBUS_FORCE_INLINE void enter(int scaleGroup) {
+    if (scaleGroup % 2 == 0) {
+      weightScales = weights;
+      weights += kScaleLineBytes;
+    } else {
+      weightScales += kScaleLineBytes / 2;
+    }
+  }
 
   SCENEBUS_FORCE_INLINE void advance(int blockBytes) {
     weights += blockBytes;
@@ -161,7 +172,8 @@ SCENEBUS_INLINE void clear(Totals<kTokens>& totals) {
 
 /** `totals += groupTotals · weightScales` */
 template <int kTokens>
-SCENEBUS_INLINE void addScaled(Totals<kTokens>& totals, const Totals<kTokens>& groupTotals, const std::uint16_t* scales) {
+SCENEBUS_INLINE void addScaled(Totals<kTokens>& totals, const Totals<kTokens>& groupTotals, const std::uint8_t* scaleBytes) {
+  const auto* scales = reinterpret_cast<const std::uint16_t*>(scaleBytes);
   for (int half = 0; half < 2; ++half)
     for (int t = 0; t < kTokens; ++t)
       totals[half][t] = _mm256_fmadd_ps(groupTotals[half][t], SimdAvx2::loadF16(scales + half * 8), totals[half][t]);
@@ -254,12 +266,13 @@ template <int kBits, int kTokens, int kStreams>
 SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  const std::size_t nextValues = m.groupValueBytes(), nextScales = m.groupScaleCount();
+  const std::size_t next = m.groupBytes();
   Tile tile(m, group, x, row);
   Totals<kTokens> totals[kStreams], groupTotals[kStreams];
   for (auto& each : totals)
     clear<kTokens>(each);
-  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
+  for (int i = 0; i < tile.scaleGroups; ++i) {
+    tile.enter(i);
     for (auto& each : groupTotals)
       clear<kTokens>(each);
     for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
@@ -268,13 +281,13 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
 #pragma GCC unroll 4
       for (int s = 0; s < kStreams; ++s) {
         if constexpr (kBits == 4)
-          addBlockInt4<kTokens>(tile, tile.weights + s * nextValues, groupTotals[s]);
+          addBlockInt4<kTokens>(tile, tile.weights + s * next, groupTotals[s]);
         else
-          addBlockInt8<kTokens>(tile, tile.weights + s * nextValues, groupTotals[s]);
+          addBlockInt8<kTokens>(tile, tile.weights + s * next, groupTotals[s]);
       }
     }
     for (int s = 0; s < kStreams; ++s)
-      addScaled<kTokens>(totals[s], groupTotals[s], tile.weightScales + s * nextScales);
+      addScaled<kTokens>(totals[s], groupTotals[s], tile.weightScales + s * next);
   }
   for (int s = 0; s < kStreams; ++s)
     store<kTokens>(totals[s], m, group + s, y + row * stride, stride);

@@ -76,13 +76,12 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
   }
 }
 
-/** Bytes ahead of one stream that are asked for, of values and of scales: what memory takes its time for. */
-constexpr int kPrefetchBytes = 1024, kPrefetchBytesShared = 4096, kScalePrefetchBytes = 256;
+/** Bytes ahead of one stream that are asked for, of four streams and of two: what memory takes its time for. */
+constexpr int kPrefetchBytes = 1024, kPrefetchBytesShared = 4096;
 
 SCENEBUS_INLINE void prefetchBlock(const std::uint8_t* block, int sizeBytes, int aheadBytes) {
-  // Values are read once: they need not push anything else out of the caches.
   for (int line = 0; line < sizeBytes; line += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(block) + aheadBytes + line, _MM_HINT_NTA);
+    _mm_prefetch(reinterpret_cast<const char*>(block) + aheadBytes + line, _MM_HINT_T0);
 }
 
 SCENEBUS_INLINE __m512i inputs(const std::int8_t* x, int line) {
@@ -107,21 +106,31 @@ SCENEBUS_INLINE __m512i firstSum(std::int32_t bias) {
 struct Tile {
   /** Streams of rows are `apart` groups of 16 from each other. */
   SCENEBUS_FORCE_INLINE Tile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row)
-      : blocks(m.blocks()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
-        nextValues(m.groupValueBytes() * apart), nextScales(m.groupScaleCount() * apart),
-        weights(m.values + group * m.groupValueBytes()), weightScales(m.scales + group * m.groupScaleCount()),
+      : scaleGroups(m.scaleGroups()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
+        next(m.groupBytes() * apart), weights(m.data + group * m.groupBytes()),
         values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
         biases(x.biases + x.firstBlock(row)) {}
 
-  const int blocks, blocksPerScale;
+  const int scaleGroups, blocksPerScale;
   const std::ptrdiff_t width;
   /** From one stream to the next. */
-  const std::size_t nextValues, nextScales;
+  const std::size_t next;
   const std::uint8_t* weights;
-  const std::uint16_t* weightScales;
+  /** Of the group of inputs at hand. */
+  const std::uint8_t* weightScales = nullptr;
   const std::int8_t* values;
   const float* scales;
   const std::int32_t* biases;
+
+  /** To the values of the next group of inputs, `scaleGroup`: before each two lie their scales. */
+  SCENEBUS_FORCE_INLINE void enter(int scaleGroup) {
+    if (scaleGroup % 2 == 0) {
+      weightScales = weights;
+      weights += kScaleLineBytes;
+    } else {
+      weightScales += kScaleLineBytes / 2;
+    }
+  }
 
   SCENEBUS_FORCE_INLINE void advance(int blockBytes) {
     weights += blockBytes;
@@ -150,7 +159,7 @@ SCENEBUS_INLINE void addBlocksOfFew(const Tile& tile, Totals<kTokens, kStreams>&
     }
 #pragma GCC unroll 4
   for (int s = 0; s < kStreams; ++s) {
-    const std::uint8_t* block = tile.weights + s * tile.nextValues;
+    const std::uint8_t* block = tile.weights + s * tile.next;
     prefetchBlock(block, kBlockBytes, kPrefetchBytes);
     // Two chains of sums, because one instruction waits for the one before it.
     __m512i even[kTokens], odd[kTokens];
@@ -211,7 +220,7 @@ SCENEBUS_INLINE void addBlocksOfMany(const Tile& tile, Totals<kTokens, kStreams>
   __m512i weights[kStreams][8];
 #pragma GCC unroll 2
   for (int s = 0; s < kStreams; ++s) {
-    const std::uint8_t* block = tile.weights + s * tile.nextValues;
+    const std::uint8_t* block = tile.weights + s * tile.next;
     prefetchBlock(block, kBlockBytes, kPrefetchBytesShared);
     unpackBlock<kBits>(block, weights[s]);
   }
@@ -254,7 +263,8 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, co
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   Tile tile(m, group, apart, x, row);
   Totals<kTokens, kStreams> totals = {};
-  for (int begin = 0; begin < tile.blocks; begin += tile.blocksPerScale, tile.weightScales += kGroupRows) {
+  for (int i = 0; i < tile.scaleGroups; ++i) {
+    tile.enter(i);
     Totals<kTokens, kStreams> groupTotals;
     for (auto& stream : groupTotals)
       for (auto& total : stream)
@@ -266,8 +276,7 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, co
         addBlocksOfMany<kBits, kTokens, kStreams>(tile, groupTotals);
     }
     for (int s = 0; s < kStreams; ++s) {
-      const auto* at = reinterpret_cast<const __m256i*>(tile.weightScales + s * tile.nextScales);
-      _mm_prefetch(reinterpret_cast<const char*>(at) + kScalePrefetchBytes, _MM_HINT_T0);
+      const auto* at = reinterpret_cast<const __m256i*>(tile.weightScales + s * tile.next);
       const __m512 scales = _mm512_cvtph_ps(_mm256_loadu_si256(at));
       for (int t = 0; t < kTokens; ++t)
         totals[s][t] = _mm512_fmadd_ps(groupTotals[s][t], scales, totals[s][t]);

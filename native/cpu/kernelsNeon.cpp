@@ -128,11 +128,9 @@ SCENEBUS_INLINE void blockSums(const std::uint8_t* w, const std::int8_t* x, std:
 template <int kBits, int kTokens>
 SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
-  const int blocks = m.blocks();
   const int blocksPerScale = m.groupSize / kBlockColumns;
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  const std::uint8_t* w = m.values + group * m.groupValueBytes();
-  const std::uint16_t* scale = m.scales + group * m.groupScaleCount();
+  const std::uint8_t* data = m.data + group * m.groupBytes();
   const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
   const std::int8_t* xs = x.values + first * kBlockColumns;
   const float* xScales = x.scales + first;
@@ -142,7 +140,9 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
   for (int t = 0; t < kTokens; ++t)
     for (int p = 0; p < 4; ++p)
       totals[t][p] = vdupq_n_f32(0.0f);
-  for (int begin = 0; begin < blocks; begin += blocksPerScale, scale += kGroupRows) {
+  for (int i = 0; i < m.scaleGroups(); ++i) {
+    const std::uint8_t* w = data + m.valuesOffset(i);
+    const auto* scale = reinterpret_cast<const std::uint16_t*>(data + m.scalesOffset(i));
     float32x4_t groupTotals[kTokens][4];
     for (int t = 0; t < kTokens; ++t)
       for (int p = 0; p < 4; ++p)

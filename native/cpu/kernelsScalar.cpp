@@ -87,25 +87,26 @@ int weightOf(const std::uint8_t* block, int bits, int lane, int k) {
 
 void packedProduct(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
-  const int blocks = weights.blocks();
   const int blocksPerScale = weights.groupSize / kBlockColumns;
   for (int group = groupBegin; group < groupEnd; ++group) {
-    const std::uint8_t* values = weights.values + group * weights.groupValueBytes();
-    const std::uint16_t* scales = weights.scales + group * weights.groupScaleCount();
+    const std::uint8_t* data = weights.data + group * weights.groupBytes();
     for (int row = 0; row < x.rows; ++row) {
       const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
       for (int lane = 0; lane < kGroupRows && group * kGroupRows + lane < weights.rows; ++lane) {
         float total = 0.0f;
-        for (int begin = 0; begin < blocks; begin += blocksPerScale) {
+        for (int i = 0; i < weights.scaleGroups(); ++i) {
+          const std::uint8_t* values = data + weights.valuesOffset(i);
           float groupTotal = 0.0f;
-          for (int b = begin; b < begin + blocksPerScale; ++b) {
-            const std::ptrdiff_t at = first + b * width;
+          for (int b = 0; b < blocksPerScale; ++b) {
+            const std::ptrdiff_t at = first + (i * blocksPerScale + b) * width;
             std::int32_t sum = weights.bits == 4 ? x.biases[at] : 0;
             for (int k = 0; k < kBlockColumns; ++k)
               sum += weightOf(values + b * weights.blockSizeBytes(), weights.bits, lane, k) * x.values[at * kBlockColumns + k];
             groupTotal = std::fmaf(static_cast<float>(sum), x.scales[at], groupTotal);
           }
-          total = std::fmaf(groupTotal, floatFromF16(scales[begin / blocksPerScale * kGroupRows + lane]), total);
+          std::uint16_t scale;
+          std::memcpy(&scale, data + weights.scalesOffset(i) + lane * sizeof(scale), sizeof(scale));
+          total = std::fmaf(groupTotal, floatFromF16(scale), total);
         }
         const int output = group * kGroupRows + lane;
         y[row * stride + output] = total * weights.rowFactors[output];

@@ -13,6 +13,8 @@ namespace scenebus::cpu {
 /** Outputs that are interleaved in a packed matrix, and inputs that share an activation scale. */
 constexpr int kGroupRows = 16;
 constexpr int kBlockColumns = 32;
+/** The scales of two groups of inputs, 16 rows each. */
+constexpr int kScaleLineBytes = 64;
 /** A block whose largest magnitude is not above this quantises to zeros. */
 constexpr float kSmallestBlockMax = 1e-30f;
 
@@ -32,13 +34,15 @@ struct FloatMatrix {
  * Integer weights with one scale per row and group of inputs, interleaved so that a vector register holds the same
  * inputs of 16 rows, whatever its width.
  *
- * `values`: for each group of 16 rows, for each block of 32 inputs, lines of 64 bytes; a line holds 4 inputs of each
- * of the 16 rows: `[row][input]`.
+ * `data`: for each group of 16 rows, for each two groups of inputs: the scales of both, then the values of one and of
+ * the other. Side by side, because memory gives less to two streams of each kind than to one of both. Of an odd number
+ * of groups of inputs, the last one has the room of two scales to itself.
+ * Scales: float16 `[2][16]`, in units of the row's `rowFactors` entry (a power of two, so that scales of any magnitude
+ * keep their digits).
+ * Values: for each block of 32 inputs, lines of 64 bytes; a line holds 4 inputs of each of the 16 rows: `[row][input]`.
  *   8 bits: 8 lines; line j holds inputs 4j … 4j+3 as signed bytes.                      512 bytes a block
  *   4 bits: 4 lines; line j holds inputs 4j … in the low nibbles and 16+4j … in the high
  *           nibbles, as value + 8.                                                       256 bytes a block
- * `scales`: float16 `[rowGroup][inputGroup][16]`, in units of the row's `rowFactors` entry (a power of two, so that
- * scales of any magnitude keep their digits).
  * Rows beyond `rows` in the last group have scale 0.
  */
 struct PackedMatrix {
@@ -48,8 +52,7 @@ struct PackedMatrix {
   int columns = 0;
   /** Inputs that share a scale; multiple of 32. */
   int groupSize = kBlockColumns;
-  const std::uint8_t* values = nullptr;
-  const std::uint16_t* scales = nullptr;
+  const std::uint8_t* data = nullptr;
   /** `[rows rounded up to 16]`. */
   const float* rowFactors = nullptr;
 
@@ -57,8 +60,20 @@ struct PackedMatrix {
   SCENEBUS_FORCE_INLINE int rowGroups() const { return (rows + kGroupRows - 1) / kGroupRows; }
   SCENEBUS_FORCE_INLINE int blocks() const { return columns / kBlockColumns; }
   SCENEBUS_FORCE_INLINE std::size_t blockSizeBytes() const { return bits == 4 ? 256 : 512; }
-  SCENEBUS_FORCE_INLINE std::size_t groupValueBytes() const { return static_cast<std::size_t>(blocks()) * blockSizeBytes(); }
-  SCENEBUS_FORCE_INLINE std::size_t groupScaleCount() const { return static_cast<std::size_t>(columns / groupSize) * kGroupRows; }
+  /** Groups of inputs of a row, which have a scale each. */
+  SCENEBUS_FORCE_INLINE int scaleGroups() const { return columns / groupSize; }
+  SCENEBUS_FORCE_INLINE std::size_t scaleGroupValueBytes() const { return groupSize / kBlockColumns * blockSizeBytes(); }
+  /** Of a group of 16 rows, and so from one to the next. */
+  SCENEBUS_FORCE_INLINE std::size_t groupBytes() const {
+    return (scaleGroups() + 1) / 2 * static_cast<std::size_t>(kScaleLineBytes) + scaleGroups() * scaleGroupValueBytes();
+  }
+  /** Where the scales and the values of a group of inputs lie among the bytes of a group of rows. */
+  SCENEBUS_FORCE_INLINE std::size_t scalesOffset(int scaleGroup) const {
+    return scaleGroup / 2 * (kScaleLineBytes + 2 * scaleGroupValueBytes()) + scaleGroup % 2 * (kScaleLineBytes / 2);
+  }
+  SCENEBUS_FORCE_INLINE std::size_t valuesOffset(int scaleGroup) const {
+    return (scaleGroup / 2 + 1) * static_cast<std::size_t>(kScaleLineBytes) + scaleGroup * scaleGroupValueBytes();
+  }
 };
 
 /** Rows of activations that are interleaved: what a kernel multiplies one unpacked block of weights with. */

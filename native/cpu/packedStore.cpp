@@ -16,7 +16,7 @@ namespace {
 
 constexpr char kMagic[8] = {'S', 'B', 'C', 'P', 'U', 'P', 'K', '\n'};
 /** Raise whenever the layout of `PackedMatrix` changes. */
-constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint32_t kFormatVersion = 2;
 constexpr std::uint64_t kAlignment = 4096;
 
 std::uint64_t alignUp(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
@@ -43,7 +43,7 @@ void preferLargePages(const void* memory, std::size_t sizeBytes) {
 struct PackedStore::Layout {
   struct Part {
     PackedMatrix shape;
-    std::uint64_t values = 0, scales = 0, rowFactors = 0;
+    std::uint64_t data = 0, rowFactors = 0;
   };
   std::vector<Part> parts;
   std::string header;
@@ -51,13 +51,12 @@ struct PackedStore::Layout {
 
   Layout(const std::string& key, const std::vector<PackSource>& sources) {
     // The header's own size is needed for the offsets and does not depend on them.
-    std::uint64_t at = alignUp(sizeof(kMagic) + 4 + 4 + 8 + 4 + key.size() + sources.size() * (4 * 4 + 3 * 8));
+    std::uint64_t at = alignUp(sizeof(kMagic) + 4 + 4 + 8 + 4 + key.size() + sources.size() * (4 * 4 + 2 * 8));
     for (const auto& source : sources) {
       Part part;
       part.shape = packedShape(source);
-      part.values = at;
-      part.scales = alignUp(part.values + packedValueBytes(part.shape));
-      part.rowFactors = alignUp(part.scales + packedScaleCount(part.shape) * sizeof(std::uint16_t));
+      part.data = at;
+      part.rowFactors = alignUp(part.data + packedDataBytes(part.shape));
       at = alignUp(part.rowFactors + packedFactorCount(part.shape) * sizeof(float));
       parts.push_back(part);
     }
@@ -71,7 +70,7 @@ struct PackedStore::Layout {
     for (const auto& part : parts) {
       for (const int fact : {part.shape.bits, part.shape.rows, part.shape.columns, part.shape.groupSize})
         append(header, static_cast<std::int32_t>(fact));
-      for (const std::uint64_t offset : {part.values, part.scales, part.rowFactors})
+      for (const std::uint64_t offset : {part.data, part.rowFactors})
         append(header, offset);
     }
   }
@@ -117,8 +116,7 @@ void PackedStore::adopt(MappedFile file, const Layout& layout) {
   preferLargePages(mFile.data(), mFile.sizeBytes());
   for (const auto& part : layout.parts) {
     PackedMatrix matrix = part.shape;
-    matrix.values = mFile.data() + part.values;
-    matrix.scales = reinterpret_cast<const std::uint16_t*>(mFile.data() + part.scales);
+    matrix.data = mFile.data() + part.data;
     matrix.rowFactors = reinterpret_cast<const float*>(mFile.data() + part.rowFactors);
     mMatrices.push_back(matrix);
   }
@@ -133,8 +131,7 @@ void PackedStore::fill(std::uint8_t* bytes, const Layout& layout, const std::vec
     const auto& part = layout.parts[i];
     pool.forEach(part.shape.rowGroups(), [&](int group, int) {
       try {
-        packGroup(sources[i], group, bytes + part.values + group * part.shape.groupValueBytes(),
-                  reinterpret_cast<std::uint16_t*>(bytes + part.scales) + group * part.shape.groupScaleCount(),
+        packGroup(sources[i], group, bytes + part.data + group * part.shape.groupBytes(),
                   reinterpret_cast<float*>(bytes + part.rowFactors) + group * kGroupRows);
       } catch (...) {
         const std::lock_guard<std::mutex> guard(failureMutex);

@@ -57,8 +57,9 @@ void quantizeFloatRow(const PackSource& source, int row, std::uint8_t* values, f
   }
 }
 
-/** Scales of one row to float16 multiples of a power of two. */
-void packScales(const float* from, int count, int lane, int row, std::uint16_t* scales, float* rowFactor) {
+/** Scales of one row to float16 multiples of a power of two; `data` is that of the row's group. */
+void packScales(const PackedMatrix& shape, const float* from, int lane, int row, std::uint8_t* data, float* rowFactor) {
+  const int count = shape.scaleGroups();
   float max = 0.0f;
   for (int i = 0; i < count; ++i) {
     if (!std::isfinite(from[i]))
@@ -72,9 +73,10 @@ void packScales(const float* from, int count, int lane, int row, std::uint16_t* 
   // The largest scale becomes a value in [2^14, 2^15): smaller ones keep 11 digits down to 2^-28 of it.
   const int power = exponent - 15 < -120 ? -120 : exponent - 15;
   *rowFactor = max > 0.0f ? std::ldexp(1.0f, power) : 1.0f;
-  for (int i = 0; i < count; ++i)
-    scales[static_cast<std::size_t>(i) * kGroupRows + lane] =
-        f16FromFloat(max > 0.0f ? std::ldexp(from[i], -power) : 0.0f);
+  for (int i = 0; i < count; ++i) {
+    const std::uint16_t scale = f16FromFloat(max > 0.0f ? std::ldexp(from[i], -power) : 0.0f);
+    std::memcpy(data + shape.scalesOffset(i) + lane * sizeof(scale), &scale, sizeof(scale));
+  }
 }
 
 } // namespace
@@ -106,17 +108,18 @@ PackedMatrix packedShape(const PackSource& source) {
   return shape;
 }
 
-std::size_t packedValueBytes(const PackedMatrix& shape) { return shape.rowGroups() * shape.groupValueBytes(); }
-std::size_t packedScaleCount(const PackedMatrix& shape) { return shape.rowGroups() * shape.groupScaleCount(); }
+std::size_t packedDataBytes(const PackedMatrix& shape) { return shape.rowGroups() * shape.groupBytes(); }
 std::size_t packedFactorCount(const PackedMatrix& shape) {
   return static_cast<std::size_t>(shape.rowGroups()) * kGroupRows;
 }
 
-void packGroup(const PackSource& source, int group, std::uint8_t* values, std::uint16_t* scales, float* rowFactors) {
+void packGroup(const PackSource& source, int group, std::uint8_t* data, float* rowFactors) {
   const PackedMatrix shape = packedShape(source);
-  const int scaleCount = source.columns / source.groupSize;
-  std::memset(values, source.kind == PackSource::Kind::kInt4 ? 0x88 : 0, shape.groupValueBytes());
-  std::memset(scales, 0, shape.groupScaleCount() * sizeof(*scales));
+  const int scaleCount = shape.scaleGroups(), blocksPerScale = shape.groupSize / kBlockColumns;
+  std::memset(data, 0, shape.groupBytes());
+  if (source.kind == PackSource::Kind::kInt4)
+    for (int i = 0; i < scaleCount; ++i)
+      std::memset(data + shape.valuesOffset(i), 0x88, shape.scaleGroupValueBytes());
   std::vector<float> rowScales(static_cast<std::size_t>(scaleCount));
   std::vector<std::uint8_t> rounded;
   if (source.kind == PackSource::Kind::kFloat)
@@ -137,9 +140,10 @@ void packGroup(const PackSource& source, int group, std::uint8_t* values, std::u
         rowScales[i] = readScalar(source.scales.data, source.scales.type, static_cast<std::size_t>(row) * scaleCount + i);
       int8Row = bytes + static_cast<std::size_t>(row) * source.columns;
     }
-    packScales(rowScales.data(), scaleCount, lane, row, scales, rowFactors + lane);
+    packScales(shape, rowScales.data(), lane, row, data, rowFactors + lane);
     for (int b = 0; b < shape.blocks(); ++b) {
-      std::uint8_t* block = values + b * shape.blockSizeBytes();
+      std::uint8_t* block =
+          data + shape.valuesOffset(b / blocksPerScale) + b % blocksPerScale * shape.blockSizeBytes();
       if (source.kind == PackSource::Kind::kInt4)
         packInt4Block(bytes + (static_cast<std::size_t>(row) * shape.blocks() + b) * (kBlockColumns / 2), block, lane);
       else
@@ -149,14 +153,11 @@ void packGroup(const PackSource& source, int group, std::uint8_t* values, std::u
 }
 
 OwnedPackedMatrix::OwnedPackedMatrix(const PackSource& source) : mView(packedShape(source)) {
-  mValues.reserve(packedValueBytes(mView));
-  mScales.reserve(packedScaleCount(mView));
+  mData.reserve(packedDataBytes(mView));
   mRowFactors.reserve(packedFactorCount(mView));
   for (int group = 0; group < mView.rowGroups(); ++group)
-    packGroup(source, group, mValues.data() + group * mView.groupValueBytes(),
-              mScales.data() + group * mView.groupScaleCount(), mRowFactors.data() + group * kGroupRows);
-  mView.values = mValues.data();
-  mView.scales = mScales.data();
+    packGroup(source, group, mData.data() + group * mView.groupBytes(), mRowFactors.data() + group * kGroupRows);
+  mView.data = mData.data();
   mView.rowFactors = mRowFactors.data();
 }
 

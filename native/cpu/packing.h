@@ -37,16 +37,14 @@ struct PackSource {
 
 /** The packed matrix's shape, with null pointers: sizes for an allocation or a file. */
 PackedMatrix packedShape(const PackSource& source);
-std::size_t packedValueBytes(const PackedMatrix& shape);
-std::size_t packedScaleCount(const PackedMatrix& shape);
+std::size_t packedDataBytes(const PackedMatrix& shape);
 std::size_t packedFactorCount(const PackedMatrix& shape);
 
 /**
- * Packs rows `16·group … 16·group + 15` to `values` (`groupValueBytes`), `scales` (`groupScaleCount`) and
- * `rowFactors` (16).
+ * Packs rows `16·group … 16·group + 15` to `data` (`groupBytes`) and `rowFactors` (16).
  * @throws CpuError ERR_MODEL_INVALID for a scale or a float weight that is not finite.
  */
-void packGroup(const PackSource& source, int group, std::uint8_t* values, std::uint16_t* scales, float* rowFactors);
+void packGroup(const PackSource& source, int group, std::uint8_t* data, float* rowFactors);
 
 /** A packed matrix that owns its memory. */
 class OwnedPackedMatrix {
@@ -55,8 +53,7 @@ class OwnedPackedMatrix {
   const PackedMatrix& view() const { return mView; }
 
  private:
-  AlignedBuffer<std::uint8_t> mValues;
-  AlignedBuffer<std::uint16_t> mScales;
+  AlignedBuffer<std::uint8_t> mData;
   AlignedBuffer<float> mRowFactors;
   PackedMatrix mView;
 };

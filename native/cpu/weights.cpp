@@ -166,7 +166,7 @@ DecoderWeights::DecoderWeights(const DecoderSpec& spec, ThreadPool& pool, AbortF
 std::uint64_t DecoderWeights::linearSizeBytes() const {
   std::uint64_t total = 0;
   const auto add = [&](const Linear& linear) {
-    total += linear.isPacked ? packedValueBytes(linear.packed) + packedScaleCount(linear.packed) * 2
+    total += linear.isPacked ? packedDataBytes(linear.packed)
                              : static_cast<std::uint64_t>(linear.stored.rows) * linear.stored.columns *
                                    scalarSizeBytes(linear.stored.type);
   };

@@ -83,6 +83,12 @@ double activationOf(const QuantizedRows& q, int row, int k) {
   return static_cast<double>(q.values[block * 32 + k % 32]) * q.scales[block];
 }
 
+float packedScale(const PackedMatrix& m, int row, int scaleGroup) {
+  std::uint16_t scale;
+  std::memcpy(&scale, m.data + row / 16 * m.groupBytes() + m.scalesOffset(scaleGroup) + row % 16 * sizeof(scale), sizeof(scale));
+  return floatFromF16(scale) * m.rowFactors[row];
+}
+
 std::vector<float> packedProduct(const Kernels& kernels, const PackedMatrix& weights, const QuantizedRows& x) {
   std::vector<float> y(static_cast<std::size_t>(x.rows) * weights.rows, std::nanf(""));
   kernels.packedProduct(weights, 0, weights.rowGroups(), x, y.data(), weights.rows);
@@ -330,12 +336,11 @@ TEST_CASE("packed products: extreme weights and inputs do not overflow") {
 TEST_CASE("packing: scales of any magnitude keep their digits") {
   ThreadPool pool(1);
   for (const float magnitude : {1e-20f, 1e-9f, 1e-5f, 1.0f, 1e9f}) {
-    const RandomWeights weights(4, 16, 64, 32, magnitude);
+    const RandomWeights weights(4, 16, 96, 32, magnitude);
     const OwnedPackedMatrix packed(weights.source);
     for (int lane = 0; lane < 16; ++lane)
-      for (int g = 0; g < 2; ++g)
-        CHECK(floatFromF16(packed.view().scales[g * 16 + lane]) * packed.view().rowFactors[lane] ==
-              weights.scales[static_cast<std::size_t>(lane) * 2 + g]);
+      for (int g = 0; g < 3; ++g)
+        CHECK(packedScale(packed.view(), lane, g) == weights.scales[static_cast<std::size_t>(lane) * 3 + g]);
   }
 }
 
@@ -351,9 +356,9 @@ TEST_CASE("packing: float weights to 8 bits stay within half a step") {
   for (int row = 0; row < 20; ++row) {
     for (int k = 0; k < 64; ++k) {
       const auto& m = packed.view();
-      const auto* group = m.values + row / 16 * m.groupValueBytes();
-      const auto stored = static_cast<std::int8_t>(group[k / 32 * 512 + k % 32 / 4 * 64 + row % 16 * 4 + k % 4]);
-      const float scale = floatFromF16(m.scales[row / 16 * m.groupScaleCount() + k / 32 * 16 + row % 16]) * m.rowFactors[row];
+      const auto* block = m.data + row / 16 * m.groupBytes() + m.valuesOffset(k / 32);
+      const auto stored = static_cast<std::int8_t>(block[k % 32 / 4 * 64 + row % 16 * 4 + k % 4]);
+      const float scale = packedScale(m, row, k / 32);
       CHECK(std::fabs(stored * scale - w[static_cast<std::size_t>(row) * 64 + k]) <= 0.6f * scale);
     }
   }
