@@ -1,6 +1,7 @@
 /** The file of packed int4 weights: made once, found afterwards, made anew when it does not fit, safe when interrupted. */
 import { execFile } from 'node:child_process';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -73,6 +74,13 @@ test('the first load makes the file with progress, the second finds it without',
   expect(progress).toEqual([]);
   expect(readFileSync(packedFile()).equals(before)).toBe(true);
   expect(files().filter((name) => name.endsWith('.partial'))).toEqual([]);
+});
+
+test.runIf(existsSync('/sys/kernel/mm/transparent_hugepage'))('large pages are asked for', async () => {
+  const decoder = await openCpuDecoder(checkpoint, options());
+  const [, mapping] = readFileSync('/proc/self/smaps', 'utf8').split(packedFile());
+  expect(/VmFlags:(.*)/.exec(mapping!)?.[1]).toContain(' hg');
+  engineAddon().releaseCpuHandle(decoder.handle);
 });
 
 test.each([
