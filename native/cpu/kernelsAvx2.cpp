@@ -1,4 +1,5 @@
 #include "cpu/floatKernels.h"
+#include "cpu/packedTile.h"
 
 #include <immintrin.h>
 
@@ -125,41 +126,6 @@ SCENEBUS_INLINE __m256i pinned(__m256i v) {
   return v;
 }
 
-/** Where a tile of activations begins, and what is known of the packed rows beside it. */
-struct Tile {
-  SCENEBUS_FORCE_INLINE Tile(const PackedMatrix& m, int group, const QuantizedRows& x, int row)
-      : scaleGroups(m.scaleGroups()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
-        weights(m.data + group * m.groupBytes()),
-        values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
-        biases(x.biases + x.firstBlock(row)) {}
-
-  const int scaleGroups, blocksPerScale;
-  const std::ptrdiff_t width;
-  const std::uint8_t* weights;
-  /** Of the group of inputs at hand. */
-  const std::uint8_t* weightScales = nullptr;
-  const std::int8_t* values;
-  const float* scales;
-  const std::int32_t* biases;
-
-  /** To the values of the next group of inputs, `scaleGroup`: before each two lie their scales. */
-  SCENEBUS_FORCE_INLINE void enter(int scaleGroup) {
-    if (scaleGroup % 2 == 0) {
-      weightScales = weights;
-      weights += kScaleLineBytes;
-    } else {
-      weightScales += kScaleLineBytes / 2;
-    }
-  }
-
-  SCENEBUS_FORCE_INLINE void advance(int blockBytes) {
-    weights += blockBytes;
-    values += width * kBlockColumns;
-    scales += width;
-    biases += width;
-  }
-};
-
 template <int kTokens>
 using Totals = __m256[2][kTokens];
 
@@ -196,7 +162,7 @@ SCENEBUS_INLINE void store(const Totals<kTokens>& totals, const PackedMatrix& m,
 
 /** `totals += scale · weights · inputs` of a block in 4 bits: an input is read once for 16 rows. */
 template <int kTokens>
-SCENEBUS_INLINE void addBlockInt4(const Tile& tile, const std::uint8_t* block, Totals<kTokens>& totals) {
+SCENEBUS_INLINE void addBlockInt4(const PackedTile& tile, const std::uint8_t* block, Totals<kTokens>& totals) {
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   // 8 steps of two products up to 15 · 127 stay below 2^15, so one widening at the end is enough.
   __m256i sums[2][kTokens];
@@ -248,7 +214,7 @@ SCENEBUS_INLINE __m256i signedBlockSums(const std::uint8_t* weights, const std::
 
 /** The same in 8 bits: the weights of a block fill more than the registers; they are read again for every token. */
 template <int kTokens>
-SCENEBUS_INLINE void addBlockInt8(const Tile& tile, const std::uint8_t* block, Totals<kTokens>& totals) {
+SCENEBUS_INLINE void addBlockInt8(const PackedTile& tile, const std::uint8_t* block, Totals<kTokens>& totals) {
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half)
 #pragma GCC unroll 4
@@ -266,8 +232,7 @@ template <int kBits, int kTokens, int kStreams>
 SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  const std::size_t next = m.groupBytes();
-  Tile tile(m, group, x, row);
+  PackedTile tile(m, group, 1, x, row);
   Totals<kTokens> totals[kStreams], groupTotals[kStreams];
   for (auto& each : totals)
     clear<kTokens>(each);
@@ -281,13 +246,13 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
 #pragma GCC unroll 4
       for (int s = 0; s < kStreams; ++s) {
         if constexpr (kBits == 4)
-          addBlockInt4<kTokens>(tile, tile.weights + s * next, groupTotals[s]);
+          addBlockInt4<kTokens>(tile, tile.weights + s * tile.next, groupTotals[s]);
         else
-          addBlockInt8<kTokens>(tile, tile.weights + s * next, groupTotals[s]);
+          addBlockInt8<kTokens>(tile, tile.weights + s * tile.next, groupTotals[s]);
       }
     }
     for (int s = 0; s < kStreams; ++s)
-      addScaled<kTokens>(totals[s], groupTotals[s], tile.weightScales + s * next);
+      addScaled<kTokens>(totals[s], groupTotals[s], tile.weightScales + s * tile.next);
   }
   for (int s = 0; s < kStreams; ++s)
     store<kTokens>(totals[s], m, group + s, y + row * stride, stride);

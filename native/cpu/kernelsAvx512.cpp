@@ -1,4 +1,5 @@
 #include "cpu/floatKernels.h"
+#include "cpu/packedTile.h"
 
 #include <immintrin.h>
 
@@ -102,50 +103,12 @@ SCENEBUS_INLINE __m512i firstSum(std::int32_t bias) {
   return _mm512_set1_epi32(kBits == 4 ? bias : bias * 16);
 }
 
-/** Where a tile of activations begins, and what is known of the packed rows beside it. */
-struct Tile {
-  /** Streams of rows are `apart` groups of 16 from each other. */
-  SCENEBUS_FORCE_INLINE Tile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row)
-      : scaleGroups(m.scaleGroups()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
-        next(m.groupBytes() * apart), weights(m.data + group * m.groupBytes()),
-        values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
-        biases(x.biases + x.firstBlock(row)) {}
-
-  const int scaleGroups, blocksPerScale;
-  const std::ptrdiff_t width;
-  /** From one stream to the next. */
-  const std::size_t next;
-  const std::uint8_t* weights;
-  /** Of the group of inputs at hand. */
-  const std::uint8_t* weightScales = nullptr;
-  const std::int8_t* values;
-  const float* scales;
-  const std::int32_t* biases;
-
-  /** To the values of the next group of inputs, `scaleGroup`: before each two lie their scales. */
-  SCENEBUS_FORCE_INLINE void enter(int scaleGroup) {
-    if (scaleGroup % 2 == 0) {
-      weightScales = weights;
-      weights += kScaleLineBytes;
-    } else {
-      weightScales += kScaleLineBytes / 2;
-    }
-  }
-
-  SCENEBUS_FORCE_INLINE void advance(int blockBytes) {
-    weights += blockBytes;
-    values += width * kBlockColumns;
-    scales += width;
-    biases += width;
-  }
-};
-
 template <int kTokens, int kStreams>
 using Totals = __m512[kStreams][kTokens];
 
 /** `totals += scale · weights · inputs` of a block of every stream: an input is loaded once for all of them. */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void addBlocksOfFew(const Tile& tile, Totals<kTokens, kStreams>& totals) {
+SCENEBUS_INLINE void addBlocksOfFew(const PackedTile& tile, Totals<kTokens, kStreams>& totals) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
@@ -214,7 +177,7 @@ SCENEBUS_INLINE void unpackBlock(const std::uint8_t* block, __m512i* weights) {
 
 /** The same with the weights of all streams in registers: unpacked once for all tokens, two of which go side by side. */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void addBlocksOfMany(const Tile& tile, Totals<kTokens, kStreams>& totals) {
+SCENEBUS_INLINE void addBlocksOfMany(const PackedTile& tile, Totals<kTokens, kStreams>& totals) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   constexpr int kPair = kTokens < 2 ? kTokens : 2;
   __m512i weights[kStreams][8];
@@ -261,7 +224,7 @@ template <int kBits, int kTokens, int kStreams>
 SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  Tile tile(m, group, apart, x, row);
+  PackedTile tile(m, group, apart, x, row);
   Totals<kTokens, kStreams> totals = {};
   for (int i = 0; i < tile.scaleGroups; ++i) {
     tile.enter(i);
