@@ -15,6 +15,8 @@ namespace {
 constexpr int kPassRows = 256;
 /** Pieces of a product for each thread, so that a thread that was interrupted delays the others little. */
 constexpr int kPiecesPerThread = 8;
+/** … but, unless threads would have nothing to do, no smaller than what kernels read side by side. */
+constexpr int kGroupsPerPiece = 4;
 
 Kernels const& chooseKernels(const DecoderSpec& spec) {
   const auto available = availableInstructionSets();
@@ -76,7 +78,8 @@ void Decoder::products(const std::vector<Product>& list, const float* x, int row
   }
   if (anyPacked)
     mQuantized.assign(mKernels, mPool, x, rows, list.front().weights->columns());
-  const int pieces = std::min(groups, mPool.threadCount() * kPiecesPerThread);
+  const int threads = mPool.threadCount();
+  const int pieces = std::min(groups, std::max(threads, std::min(threads * kPiecesPerThread, groups / kGroupsPerPiece)));
   mPool.forEach(pieces, [&](int piece, int) {
     int begin = static_cast<int>(static_cast<std::int64_t>(groups) * piece / pieces);
     int end = static_cast<int>(static_cast<std::int64_t>(groups) * (piece + 1) / pieces);

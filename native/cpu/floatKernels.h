@@ -381,8 +381,11 @@ struct FloatKernels {
         const char* blockValues = values + static_cast<std::ptrdiff_t>(begin) * task.headDim * kCachedBytes<type>;
         // Memory has to work all the time: while keys are scored, the values of the same positions are asked for, and
         // while those are added, the next keys. The last ones have none; what is there already is asked for again.
-        const bool isLast = begin + count == run.count;
-        const char* ahead = isLast ? blockValues : blockKeys + static_cast<std::ptrdiff_t>(count) * task.headDim * kCachedBytes<type>;
+        const char* ahead = blockValues;
+        if (begin + count < run.count)
+          ahead = blockKeys + static_cast<std::ptrdiff_t>(count) * task.headDim * kCachedBytes<type>;
+        else if (r + 1 < task.runCount)
+          ahead = static_cast<const char*>(task.runs[r + 1].keys);
         for (int q = 0; q < task.queryCount;) {
           float* scores = task.scratch + static_cast<std::ptrdiff_t>(q) * kScoreColumns;
           const int step = task.queryCount - q >= 4 ? 4 : 1;

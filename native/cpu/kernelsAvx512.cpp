@@ -77,8 +77,8 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
   }
 }
 
-/** Bytes ahead of one stream that are asked for, of four streams and of two: what memory takes its time for. */
-constexpr int kPrefetchBytes = 1024, kPrefetchBytesShared = 4096;
+/** Bytes ahead of all streams together that are asked for, with few tokens and with many. */
+constexpr int kPrefetchBytesOfFew = 4096, kPrefetchBytesOfMany = 8192;
 
 SCENEBUS_INLINE void prefetchBlock(const std::uint8_t* block, int sizeBytes, int aheadBytes) {
   for (int line = 0; line < sizeBytes; line += 64)
@@ -123,7 +123,7 @@ SCENEBUS_INLINE void addBlocksOfFew(const PackedTile& tile, Totals<kTokens, kStr
 #pragma GCC unroll 4
   for (int s = 0; s < kStreams; ++s) {
     const std::uint8_t* block = tile.weights + s * tile.next;
-    prefetchBlock(block, kBlockBytes, kPrefetchBytes);
+    prefetchBlock(block, kBlockBytes, kPrefetchBytesOfFew / kStreams);
     // Two chains of sums, because one instruction waits for the one before it.
     __m512i even[kTokens], odd[kTokens];
 #pragma GCC unroll 2
@@ -179,12 +179,12 @@ SCENEBUS_INLINE void unpackBlock(const std::uint8_t* block, __m512i* weights) {
 template <int kBits, int kTokens, int kStreams>
 SCENEBUS_INLINE void addBlocksOfMany(const PackedTile& tile, Totals<kTokens, kStreams>& totals) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  constexpr int kPair = kTokens < 2 ? kTokens : 2;
+  constexpr int kPair = 2;
   __m512i weights[kStreams][8];
 #pragma GCC unroll 2
   for (int s = 0; s < kStreams; ++s) {
     const std::uint8_t* block = tile.weights + s * tile.next;
-    prefetchBlock(block, kBlockBytes, kPrefetchBytesShared);
+    prefetchBlock(block, kBlockBytes, kPrefetchBytesOfMany / kStreams);
     unpackBlock<kBits>(block, weights[s]);
   }
 #pragma GCC unroll 4
@@ -279,9 +279,11 @@ SCENEBUS_INLINE int productStreams(const PackedMatrix& m, int groupBegin, int gr
 template <int kBits>
 void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
-  const int whole = x.rows <= 2 ? productStreams<kBits, 2, 4>(m, groupBegin, groupEnd, x, y, stride)
-                                : productStreams<kBits, 8, 2>(m, groupBegin, groupEnd, x, y, stride);
-  productStreams<kBits, 8, 1>(m, whole, groupEnd, x, y, stride);
+  int group = groupBegin;
+  if (x.rows <= 2)
+    group = productStreams<kBits, 2, 4>(m, group, groupEnd, x, y, stride);
+  group = productStreams<kBits, 8, 2>(m, group, groupEnd, x, y, stride);
+  productStreams<kBits, 8, 1>(m, group, groupEnd, x, y, stride);
 }
 
 void packedProduct(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,

@@ -34,8 +34,7 @@ const std::string kWhat = "the packed weights";
  * without large pages for such memory go on with small ones.
  */
 void preferLargePages(const void* memory, std::size_t sizeBytes) {
-  if (memory != nullptr)
-    madvise(const_cast<void*>(memory), sizeBytes, MADV_HUGEPAGE);
+  madvise(const_cast<void*>(memory), sizeBytes, MADV_HUGEPAGE);
 }
 
 } // namespace
@@ -107,13 +106,13 @@ bool PackedStore::openExisting(const std::string& path, const Layout& layout) {
   MappedFile file(path);
   if (file.sizeBytes() != layout.sizeBytes || std::memcmp(file.data(), layout.header.data(), layout.header.size()) != 0)
     return false;
+  preferLargePages(file.data(), file.sizeBytes());
   adopt(std::move(file), layout);
   return true;
 }
 
 void PackedStore::adopt(MappedFile file, const Layout& layout) {
   mFile = std::move(file);
-  preferLargePages(mFile.data(), mFile.sizeBytes());
   for (const auto& part : layout.parts) {
     PackedMatrix matrix = part.shape;
     matrix.data = mFile.data() + part.data;

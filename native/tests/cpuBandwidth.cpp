@@ -14,7 +14,7 @@ using Line = std::uint64_t __attribute__((vector_size(64)));
 constexpr std::size_t kSums = 4;
 
 /** Sum of the numbers in `kSums · steps` lines, `next` from one to the next within a step of `step` lines. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__GLIBC__)
 __attribute__((target_clones("avx512f", "avx2", "default"))) // narrow registers would make the cores the limit
 #endif
 std::uint64_t sumOf(const Line* from, std::size_t steps, std::size_t step, std::size_t next) {
@@ -34,8 +34,8 @@ std::uint64_t sumOf(const Line* from, std::size_t steps, std::size_t step, std::
 /**
  * Memory bandwidth probe of the benchmarks: for every line on standard input reads a gigabyte with all threads, some
  * passes in a row, and prints the best GB/s of one stream a thread (a loop that reads from front to back) and of four
- * (a line of each in turn), to which memory gives about a quarter more. Beside every call, because the bandwidth of a
- * shared machine drifts.
+ * (a line of each in turn), to which memory gives a quarter to a half more. Beside every burst of calls, because the
+ * bandwidth of a shared machine drifts.
  */
 int main(int argc, char** argv) {
   using namespace scenebus::cpu;

@@ -294,12 +294,13 @@ TEST_CASE("packed products: equal bits on every set, 1 to 19 rows of activations
   for (const int bits : {4, 8}) {
     for (const int groupSize : {32, 128}) {
       for (const int rows : {1, 16, 37, 205}) {
-        const RandomWeights weights(bits, rows, 640, groupSize);
+        const int columns = groupSize == 32 ? 672 : 640; // 21 and 5 scales a row
+        const RandomWeights weights(bits, rows, columns, groupSize);
         const OwnedPackedMatrix packed(weights.source);
         for (int xRows = 1; xRows <= 19; ++xRows) {
-          const auto x = normalValues(static_cast<std::size_t>(640) * xRows);
+          const auto x = normalValues(static_cast<std::size_t>(columns) * xRows);
           QuantizedActivations activations;
-          activations.assign(scalarKernels(), pool, x.data(), xRows, 640);
+          activations.assign(scalarKernels(), pool, x.data(), xRows, columns);
           const auto reference = packedProduct(scalarKernels(), packed.view(), activations.view());
           for (const auto* kernels : fastKernels()) {
             const auto y = packedProduct(*kernels, packed.view(), activations.view());

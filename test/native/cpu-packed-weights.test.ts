@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   truncateSync,
   utimesSync,
@@ -25,7 +26,7 @@ import { makeInt4Checkpoint } from '../support/int4-checkpoint.js';
 import { maxDifference } from '../support/tiny-images.js';
 import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
-const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-packed-'));
+const folder = mkdtempSync(path.join(realpathSync(tmpdir()), 'scenebus-packed-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const { int4 } = makeInt4Checkpoint(path.join(GOLDEN, 'tiny-a'), folder, 64);
 const checkpoint = await openCheckpoint(int4);
