@@ -77,8 +77,8 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
   }
 }
 
-/** Bytes ahead of all streams together that are asked for, with few tokens and with many. */
-constexpr int kPrefetchBytesOfFew = 4096, kPrefetchBytesOfMany = 8192;
+/** Bytes ahead of all streams together that are asked for, with one token and with many. */
+constexpr int kPrefetchBytesOfOne = 4096, kPrefetchBytesOfMany = 8192;
 
 SCENEBUS_INLINE void prefetchBlock(const std::uint8_t* block, int sizeBytes, int aheadBytes) {
   for (int line = 0; line < sizeBytes; line += 64)
@@ -106,31 +106,22 @@ SCENEBUS_INLINE __m512i firstSum(std::int32_t bias) {
 template <int kTokens, int kStreams>
 using Totals = __m512[kStreams][kTokens];
 
-/** `totals += scale · weights · inputs` of a block of every stream: an input is loaded once for all of them. */
-template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void addBlocksOfFew(const PackedTile& tile, Totals<kTokens, kStreams>& totals) {
+/** `totals += scale · weights · inputs` of a block of every stream, one token: its inputs are loaded once for all. */
+template <int kBits, int kStreams>
+SCENEBUS_INLINE void addBlocksOfOne(const PackedTile& tile, Totals<1, kStreams>& totals) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
-  __m512i in[kTokens][8];
-#pragma GCC unroll 2
-  for (int t = 0; t < kTokens; ++t)
+  __m512i in[8];
 #pragma GCC unroll 8
-    for (int line = 0; line < 8; ++line) {
-      const __m512i four = inputs(tile.values + t * kBlockColumns, line);
-      in[t][line] = kTokens == 1 ? pinned(four) : four;
-    }
+  for (int line = 0; line < 8; ++line)
+    in[line] = pinned(inputs(tile.values, line));
 #pragma GCC unroll 4
   for (int s = 0; s < kStreams; ++s) {
     const std::uint8_t* block = tile.weights + s * tile.next;
-    prefetchBlock(block, kBlockBytes, kPrefetchBytesOfFew / kStreams);
+    prefetchBlock(block, kBlockBytes, kPrefetchBytesOfOne / kStreams);
     // Two chains of sums, because one instruction waits for the one before it.
-    __m512i even[kTokens], odd[kTokens];
-#pragma GCC unroll 2
-    for (int t = 0; t < kTokens; ++t) {
-      even[t] = firstSum<kBits>(tile.biases[t]);
-      odd[t] = _mm512_setzero_si512();
-    }
+    __m512i even = firstSum<kBits>(tile.biases[0]), odd = _mm512_setzero_si512();
 #pragma GCC unroll 4
     for (int line = 0; line < 4; ++line) {
       const __m512i loaded = pinned(_mm512_loadu_si512(block + line * 64));
@@ -142,17 +133,11 @@ SCENEBUS_INLINE void addBlocksOfFew(const PackedTile& tile, Totals<kTokens, kStr
         low = _mm512_xor_si512(loaded, offset);
         high = _mm512_xor_si512(_mm512_loadu_si512(block + (line + 4) * 64), offset);
       }
-#pragma GCC unroll 2
-      for (int t = 0; t < kTokens; ++t) {
-        even[t] = pinned(_mm512_dpbusd_epi32(even[t], low, in[t][line]));
-        odd[t] = pinned(_mm512_dpbusd_epi32(odd[t], high, in[t][line + 4]));
-      }
+      even = pinned(_mm512_dpbusd_epi32(even, low, in[line]));
+      odd = pinned(_mm512_dpbusd_epi32(odd, high, in[line + 4]));
     }
-#pragma GCC unroll 2
-    for (int t = 0; t < kTokens; ++t) {
-      const __m512i sums = _mm512_add_epi32(even[t], kBits == 4 ? _mm512_srai_epi32(odd[t], 4) : odd[t]);
-      totals[s][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(tile.scales[t]), totals[s][t]);
-    }
+    const __m512i sums = _mm512_add_epi32(even, kBits == 4 ? _mm512_srai_epi32(odd, 4) : odd);
+    totals[s][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(tile.scales[0]), totals[s][0]);
   }
 }
 
@@ -216,7 +201,7 @@ SCENEBUS_INLINE void addBlocksOfMany(const PackedTile& tile, Totals<kTokens, kSt
 
 /**
  * `kStreams` groups of 16 rows, `apart` groups from each other, times kTokens activation rows, a block of each in turn.
- * Few tokens wait for memory, which gives more to several streams than to one (at every page one of them waits for its
+ * One token waits for memory, which gives more to several streams than to one (at every page one of them waits for its
  * address, and the others go on), and most when each of them goes on where it ended: that is why they lie apart.
  * Many tokens wait for inputs to be loaded: two streams use them together.
  */
@@ -233,8 +218,8 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, co
       for (auto& total : stream)
         total = _mm512_setzero_ps();
     for (int b = 0; b < tile.blocksPerScale; ++b, tile.advance(kBlockBytes)) {
-      if constexpr (kTokens <= 2)
-        addBlocksOfFew<kBits, kTokens, kStreams>(tile, groupTotals);
+      if constexpr (kTokens == 1)
+        addBlocksOfOne<kBits, kStreams>(tile, groupTotals);
       else
         addBlocksOfMany<kBits, kTokens, kStreams>(tile, groupTotals);
     }
@@ -280,8 +265,8 @@ template <int kBits>
 void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   int group = groupBegin;
-  if (x.rows <= 2)
-    group = productStreams<kBits, 2, 4>(m, group, groupEnd, x, y, stride);
+  if (x.rows == 1)
+    group = productStreams<kBits, 1, 4>(m, group, groupEnd, x, y, stride);
   group = productStreams<kBits, 8, 2>(m, group, groupEnd, x, y, stride);
   productStreams<kBits, 8, 1>(m, group, groupEnd, x, y, stride);
 }
