@@ -64,9 +64,8 @@ export async function measure(benchmark: Benchmark, work: Work): Promise<Result[
   const rounds = work.contenders.map((): ProbedCalls[] => []);
   for (let round = 0; round < work.rounds; round += 1) {
     for (const [index, contender] of work.contenders.entries()) {
-      // Reads all weights: the system may have dropped pages of them while the others had their turns.
-      await contender.forward(context, input.subarray(0, 1), 'last');
-      const timed = await probeCalls(work.probe, ...calls, async () => {
+      const warmUp = () => contender.forward(context, input.subarray(0, 1), 'last');
+      const timed = await probeCalls(work.probe, calls, warmUp, async () => {
         const start = performance.now();
         await contender.forward(context, input, logits);
         return performance.now() - start;

@@ -85,12 +85,17 @@ async function measureLoads(opens: readonly Open[], rounds: number, probe: Bandw
   for (let round = 0; round < rounds; round += 1) {
     for (const [index, open] of opens.entries()) {
       const load = loads[index]!;
-      const timed = await probeCalls(probe, 1, 1, async () => {
-        const contender = await open();
-        load.name = contender.name;
-        await contender.close();
-        return contender.loadMs;
-      });
+      const timed = await probeCalls(
+        probe,
+        [1, 1],
+        async () => {},
+        async () => {
+          const contender = await open();
+          load.name = contender.name;
+          await contender.close();
+          return contender.loadMs;
+        },
+      );
       load.rounds.push(timed);
     }
   }
