@@ -46,21 +46,21 @@ export interface ProbedCalls {
 }
 
 /**
+ * @param call what it took, ms
  * @param warmUp before each burst, not timed: reads all weights, of which the system may have dropped pages meanwhile, and
  * wakes processors, whose host may take tens of milliseconds to give each a core
- * @param call what it took, ms
  */
 export async function probeCalls(
   probe: BandwidthProbe,
   [bursts, callsPerBurst]: readonly [number, number],
-  warmUp: () => Promise<unknown>,
   call: () => Promise<number>,
+  warmUp?: () => Promise<unknown>,
 ): Promise<ProbedCalls> {
   const ms: number[] = [];
   const bandwidths: Bandwidth[] = [];
   let before = await probe.measure();
   for (let burst = 0; burst < bursts; burst += 1) {
-    await warmUp();
+    await warmUp?.();
     for (let i = 0; i < callsPerBurst; i += 1) ms.push(await call());
     const after = await probe.measure();
     const mean = (of: keyof Bandwidth) => (before[of] + after[of]) / 2;

@@ -65,23 +65,27 @@ export async function measure(benchmark: Benchmark, work: Work): Promise<Result[
   for (let round = 0; round < work.rounds; round += 1) {
     for (const [index, contender] of work.contenders.entries()) {
       const warmUp = () => contender.forward(context, input.subarray(0, 1), 'last');
-      const timed = await probeCalls(work.probe, calls, warmUp, async () => {
+      const timedForward = async () => {
         const start = performance.now();
         await contender.forward(context, input, logits);
         return performance.now() - start;
-      });
-      rounds[index]!.push(timed);
+      };
+      rounds[index]!.push(await probeCalls(work.probe, calls, timedForward, warmUp));
     }
   }
   return work.contenders.map((contender, index) => {
     const bytes = contender.weightBytes + context * work.cacheValuesPerToken * contender.cacheValueBytes;
-    const ms = rounds[index]!.flatMap((round) => round.ms);
-    return {
-      benchmark: benchmark.name,
-      contender: contender.name,
-      medianMs: median(ms),
-      bestMs: Math.min(...ms),
-      ...rooflineOf(rounds[index]!, bytes),
-    };
+    return resultOf(benchmark.name, contender.name, rounds[index]!, bytes);
   });
+}
+
+/** @param bytesPerCall what a call has to read; 0 where that is not what it waits for */
+export function resultOf(
+  benchmark: string,
+  contender: string,
+  rounds: readonly ProbedCalls[],
+  bytesPerCall: number,
+): Result {
+  const ms = rounds.flatMap((round) => round.ms);
+  return { benchmark, contender, medianMs: median(ms), bestMs: Math.min(...ms), ...rooflineOf(rounds, bytesPerCall) };
 }

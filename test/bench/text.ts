@@ -1,9 +1,8 @@
 /** Text decoders of published shapes: own engine and rivals do the same work in turn. */
-import { type BandwidthProbe, type ProbedCalls, probeCalls, rooflineOf } from './bandwidth.js';
-import { BENCHMARKS, measure, type Result } from './benchmarks.js';
+import { type BandwidthProbe, type ProbedCalls, probeCalls } from './bandwidth.js';
+import { BENCHMARKS, measure, type Result, resultOf } from './benchmarks.js';
 import { type Contender, type ContenderOptions, openOnnx, openOwn } from './contenders.js';
 import { openLlama } from './llama-rival.js';
-import { median } from './median.js';
 import { randomModel } from './random-model.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 
@@ -85,30 +84,16 @@ async function measureLoads(opens: readonly Open[], rounds: number, probe: Bandw
   for (let round = 0; round < rounds; round += 1) {
     for (const [index, open] of opens.entries()) {
       const load = loads[index]!;
-      const timed = await probeCalls(
-        probe,
-        [1, 1],
-        async () => {},
-        async () => {
-          const contender = await open();
-          load.name = contender.name;
-          await contender.close();
-          return contender.loadMs;
-        },
-      );
-      load.rounds.push(timed);
+      const timedOpen = async () => {
+        const contender = await open();
+        load.name = contender.name;
+        await contender.close();
+        return contender.loadMs;
+      };
+      load.rounds.push(await probeCalls(probe, [1, 1], timedOpen));
     }
   }
-  return loads.map(({ name, rounds: timed }) => {
-    const ms = timed.flatMap((round) => round.ms);
-    return {
-      benchmark: 'load',
-      contender: name,
-      medianMs: median(ms),
-      bestMs: Math.min(...ms),
-      ...rooflineOf(timed, 0),
-    };
-  });
+  return loads.map(({ name, rounds: timed }) => resultOf('load', name, timed, 0));
 }
 
 function tableRow(result: Result, tokens: number): string {

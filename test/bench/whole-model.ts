@@ -65,18 +65,11 @@ export async function benchWholeModel(options: WholeModelOptions): Promise<Whole
   const { model } = await openCheckpoint(folder);
   const bytesPerToken = bytesOfToken(model);
   const forward = (tokens: number) => child.ask({ kind: 'forward', context: CONTEXT, tokens });
-  await forward(1); // warm
   const decodes: ProbedCalls[] = [];
   const verifyMs: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    decodes.push(
-      await probeCalls(
-        probe,
-        DECODE_CALLS,
-        () => forward(1),
-        async () => (await forward(1)).ms,
-      ),
-    );
+    const timedForward = async () => (await forward(1)).ms;
+    decodes.push(await probeCalls(probe, DECODE_CALLS, timedForward, () => forward(1)));
     for (let call = 0; call < 3; call += 1) verifyMs.push((await forward(8)).ms);
   }
   const memory = (await child.ask({ kind: 'memory' })).memory!;
