@@ -1,7 +1,7 @@
 /** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest or calibrated (AWQ). */
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import type { ModelDescription } from '#graph/architecture.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { isSdkError, SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';

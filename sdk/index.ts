@@ -27,13 +27,13 @@ export {
 
 // Models: pictures and questions in, grounded answers out
 
+export type { FinishReason } from './inference/generation.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
   ChatMessage,
   ChatPart,
   ChatRole,
-  FinishReason,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
@@ -59,8 +59,8 @@ export {
   type Grounder,
   type GroundingRequest,
   intersectionOverUnion,
-  type WrittenToken,
 } from './grounding/index.js';
+export type { WrittenToken } from './text/written-token.js';
 
 // Pictures: still images, the image processor, how much a scene has changed
 

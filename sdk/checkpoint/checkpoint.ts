@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import type { ModelDescription } from '#graph/architecture.js';
+import type { ModelDescription } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 import type { ImageProcessorConfig } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';

@@ -5,7 +5,7 @@
  */
 
 import { z } from 'zod';
-import type { MllamaArchitecture, RopeScaling } from '#graph/architecture.js';
+import type { MllamaArchitecture, RopeScaling } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 
 const count = z.int().min(1).max(1_000_000);

@@ -1,5 +1,5 @@
 /** Lays the architecture's list of tensors beside what the files hold, and says everything that differs. */
-import type { MllamaArchitecture, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import type { MllamaArchitecture, TensorDtype, TensorLocation } from '../architecture/architecture.js';
 import { type ExpectedTensor, expectedTensors } from './expected-tensors.js';
 import type { Quantization, WeightScheme } from './quantization.js';
 import type { Weights } from './shards.js';

@@ -2,17 +2,17 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
 import { silentLogger } from '../core/logger.js';
+import { createRandom } from '../core/random.js';
 import {
   type CpuEngineOptions,
-  createRandom,
   type OpenEngineOptions,
   openCpuEngine,
   openOnnxEngine,
   openTensorRtEngine,
-  sampleToken,
 } from '../engine/index.js';
 import { createTextGrounder } from '../grounding/text-grounder.js';
 import { createImageProcessor } from '../image/index.js';
+import { sampleToken } from '../inference/sampling.js';
 import { loadChatTemplate } from '../text/chat-template.js';
 import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';

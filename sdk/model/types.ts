@@ -1,6 +1,7 @@
 /** What callers of a model see: messages in, token streams and answers out. Plain data, no engine types. */
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { EngineInfo } from '../engine/engine.js';
+import type { FinishReason } from '../inference/generation.js';
 
 /** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
 export type ModelImage = Pick<Frame, 'width' | 'height' | 'format' | 'data'> & { readonly id?: string | undefined };
@@ -44,9 +45,6 @@ export interface GenerateOptions extends CallOptions {
    */
   readonly drafting?: 'auto' | 'off' | undefined;
 }
-
-/** `stop`: the model ended or a stop string came. `length`: maxNewTokens or the context ended first. */
-export type FinishReason = 'stop' | 'length';
 
 export interface Usage {
   readonly promptTokens: number;

@@ -3,18 +3,20 @@ import { isSdkError, SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { CallOptions } from '../core/types.js';
-import type { Engine, ImageState, ProcessedImage } from '../engine/engine.js';
-import type { Grounder, WrittenToken } from '../grounding/grounder.js';
+import type { Engine, ImageState } from '../engine/engine.js';
+import type { Grounder } from '../grounding/grounder.js';
+import type { ProcessedImage } from '../image/processed-image.js';
+import { closeCallMargin, Drafting } from '../inference/drafting/index.js';
+import { type GenerationOutput, runGeneration, type Sampler } from '../inference/generation.js';
+import { ImageCache, imageKey } from '../inference/image-cache.js';
+import { type PromptImage, ResidentSequence } from '../inference/resident-sequence.js';
+import { TurnQueue } from '../inference/turn-queue.js';
 import type { ChatTemplate } from '../text/chat-template.js';
 import { type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { closeCallMargin, Drafting } from './drafting/index.js';
+import type { WrittenToken } from '../text/written-token.js';
 import { type ResolvedOptions, resolveOptions, type SamplingDefaults } from './generate-options.js';
-import { type GenerationOutput, runGeneration, type Sampler } from './generation.js';
-import { ImageCache, imageKey } from './image-cache.js';
-import { type PromptImage, ResidentSequence } from './resident-sequence.js';
 import { createTokenStream } from './token-stream.js';
-import { TurnQueue } from './turn-queue.js';
 import type {
   Answer,
   ChatMessage,

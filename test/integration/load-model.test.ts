@@ -9,9 +9,9 @@ import {
   messagesOf,
   readGoldenCase,
   writeGoldenModelFolder,
-} from '../fakes/golden-model-folder.js';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
-import { tinyTokenizerJson } from '../fakes/tiny-tokenizer.js';
+} from '../support/golden-model-folder.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
+import { tinyTokenizerJson } from '../support/tiny-tokenizer.js';
 
 const NAMES = ['img1_first', 'img1_chat', 'img2_interleaved', 'img2_consecutive', 'img_last', 'long', 'text_only'];
 let cases: GoldenCase[];

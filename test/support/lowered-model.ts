@@ -1,10 +1,10 @@
 /** The whole model on lowered graphs: images and tokens in, logits out. */
 import type ort from 'onnxruntime-node';
-import type { ModelDescription } from '#graph/index.js';
-import { visionGeometry } from '#graph/index.js';
-import { keysPerImage, type PlanConstants, planCrossAttention } from '#sdk/engine/cross-attention.js';
-import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { visionGeometry } from '#sdk/architecture/vision-rows.js';
 import type { Numerics } from '#sdk/engine/index.js';
+import { keysPerImage, type PlanConstants, planCrossAttention } from '#sdk/engine/shared/cross-attention.js';
+import { EmbeddingTable } from '#sdk/engine/shared/embedding-table.js';
 import {
   type Bindings,
   LoweredGraphs,

@@ -1,16 +1,17 @@
 /**
  * The `cpu` backend: own kernels decode (native/cpu) on a thread of their own, ONNX Runtime encodes images.
  */
-import { visionGeometry } from '#graph/index.js';
+import { visionGeometry } from '../../architecture/vision-rows.js';
 import { DisposalStack } from '../../core/lifecycle.js';
 import { silentLogger } from '../../core/logger.js';
+import type { ProcessedImage } from '../../image/processed-image.js';
 import { engineAddon } from '../../native/index.js';
-import type { CancelWord } from '../cancel-word.js';
-import type { Engine, EngineInfo, ForwardResult, ProcessedImage } from '../engine.js';
-import { checkCount, resolveContextLength } from '../engine-checks.js';
-import { type Enqueue, type NativeBackend, NativeEngine, type NativeForward } from '../native-engine.js';
+import type { Engine, EngineInfo, ForwardResult } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { openVisionTower, type VisionTower } from '../vision-tower.js';
+import type { CancelFlag } from '../shared/cancel-flag.js';
+import { checkCount, resolveContextLength } from '../shared/engine-checks.js';
+import { type Enqueue, type NativeBackend, NativeEngine, type NativeForward } from '../shared/native-engine.js';
+import { openVisionTower, type VisionTower } from '../vision/vision-tower.js';
 import type { CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
 
@@ -90,7 +91,7 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     this.#resources = resources;
   }
 
-  async encodeImage(image: ProcessedImage, enqueue: Enqueue, cancel: CancelWord) {
+  async encodeImage(image: ProcessedImage, enqueue: Enqueue, cancel: CancelFlag) {
     const features = await this.#tower.encode(image, cancel);
     const { tokensPerTile } = visionGeometry(this.#checkpoint.model.architecture.vision);
     const visible = image.numTiles * tokensPerTile;

@@ -6,6 +6,7 @@ export {
   type MemoryForecast,
   type MemoryPart,
 } from './memory-forecast.js';
+export type { TensorRtEngineOptions } from './open-model.js';
 export {
   prepareTensorRtGraphs,
   type SampleCheck,
@@ -13,4 +14,4 @@ export {
   tensorRtSelfTest,
   tensorRtStatus,
 } from './public.js';
-export { openTensorRtEngine, type TensorRtEngineOptions } from './tensorrt-engine.js';
+export { openTensorRtEngine } from './tensorrt-engine.js';

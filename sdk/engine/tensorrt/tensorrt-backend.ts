@@ -2,20 +2,21 @@
  * One open model in the addon. TypeScript decides rows, chunks, masks, positions and embeddings; the addon binds, copies
  * and runs. `NativeEngine` around it checks, orders and aborts.
  */
-import { visionGeometry } from '#graph/index.js';
-import { bfloat16Value, float16Value, loweredVisionRows } from '#graph/tensorrt/index.js';
+import { visionGeometry } from '../../architecture/vision-rows.js';
 import { SdkError } from '../../core/errors.js';
+import { bfloat16Value, float16Value, loweredVisionRows } from '../../graph/tensorrt/index.js';
+import type { ProcessedImage } from '../../image/processed-image.js';
+import type { ForwardResult } from '../engine.js';
 import {
   type CrossAttentionPlan,
   keysPerImage,
   LOWEST_FLOAT,
   type PlanConstants,
   planCrossAttention,
-} from '../cross-attention.js';
-import type { EmbeddingTable } from '../embedding-table.js';
-import type { ForwardResult, ProcessedImage } from '../engine.js';
-import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../native-engine.js';
-import { chooseVisionRows, type VisionInputsConfig } from '../vision-inputs.js';
+} from '../shared/cross-attention.js';
+import type { EmbeddingTable } from '../shared/embedding-table.js';
+import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../shared/native-engine.js';
+import { chooseVisionRows, type VisionInputsConfig } from '../shared/vision-inputs.js';
 import type {
   HostTensor,
   TensorRtAddon,

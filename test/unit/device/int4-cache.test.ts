@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { openCheckpoint } from 'scenebus';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { int4Folder } from '#device/model/int4-cache.js';
-import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 
 const golden = fileURLToPath(new URL('../../fixtures/golden/tiny-a', import.meta.url));
 let folder: string;

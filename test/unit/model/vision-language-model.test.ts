@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import type { ChatMessage, GenerateOptions } from '#sdk/model/types.js';
-import { createFakeModel, HEADER, plainImage, processed } from '../../fakes/model.js';
+import { createFakeModel, HEADER, plainImage, processed } from '../../support/model.js';
 
 const hello: ChatMessage[] = [{ role: 'user', content: 'Hi' }];
 const picture = (value: number) => ({ type: 'image', image: plainImage(value) }) as const;

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type ChatTemplate, loadChatTemplate, parseTemplate } from '#sdk/text/chat-template.js';
 import { type PromptMessage, renderPrompt } from '#sdk/text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
-import { SPECIAL_TOKENS, writeTokenizerFolder } from '../../fakes/tiny-tokenizer.js';
+import { SPECIAL_TOKENS, writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 
 let tokenizer: Tokenizer;
 let template: ChatTemplate;
