@@ -6,7 +6,7 @@
  */
 import { Socket } from 'node:net';
 import mqtt, { type IPublishPacket, type MqttClient } from 'mqtt';
-import { SdkError } from '../core/errors.js';
+import { SdkError } from '../../core/errors.js';
 import { type ConnectOptions, LinkError, linkError, mqttOptions } from './link-options.js';
 import type { ProtocolVersion } from './types.js';
 

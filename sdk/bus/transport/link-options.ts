@@ -1,6 +1,6 @@
 /** What mqtt.js wants for one connection, and what its errors mean. */
 import type { IClientOptions } from 'mqtt';
-import { LIMITS } from '../core/limits.js';
+import { LIMITS } from '../../core/limits.js';
 import type { BrokerAddress } from './broker-url.js';
 import type { ProtocolVersion, TlsOptions } from './types.js';
 

@@ -1,31 +1,29 @@
 /** The device's side: presence, states, scenes, and questions answered. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SdkError } from '../core/errors.js';
-import { LIMITS } from '../core/limits.js';
-import { type Logger, silentLogger } from '../core/logger.js';
-import { BusConnection } from './connection.js';
-import { type IncomingMessage, type Link, LinkClosedError, type PublishProperties } from './link.js';
-import { Outbox, type OutboxMessage } from './outbox.js';
+import { SdkError } from '../../core/errors.js';
+import { LIMITS } from '../../core/limits.js';
+import { type Logger, silentLogger } from '../../core/logger.js';
+import { decodeRequest } from '../contract/decoding.js';
+import { toInstant } from '../contract/schemas/common.js';
+import { type AskRequest, askRequestSchema, availabilitySchema, SCHEMA_IDS } from '../contract/schemas/index.js';
+import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT } from '../contract/topics.js';
+import { BusConnection } from '../transport/connection.js';
+import { type IncomingMessage, type Link, LinkClosedError, type PublishProperties } from '../transport/link.js';
+import { Outbox, type OutboxMessage } from '../transport/outbox.js';
+import type { BusState, ProtocolVersion, PublishResult } from '../transport/types.js';
 import { answerOf, PayloadStamper, provenanceOf } from './payloads.js';
-import { decodeRequest } from './request-decoding.js';
 import { type Reply, RequestServer, type Verb } from './request-server.js';
 import { responseMessage } from './responses.js';
-import { toInstant } from './schemas/common.js';
-import { type AskRequest, askRequestSchema, availabilitySchema, SCHEMA_IDS } from './schemas/index.js';
-import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT } from './topics.js';
 import type {
   AskHandler,
   AskResult,
   Bus,
   BusOptions,
-  BusState,
   BusStats,
   CameraStatusInput,
   HealthInput,
   InfoInput,
-  ProtocolVersion,
   PublishedMessage,
-  PublishResult,
   SceneInput,
 } from './types.js';
 

@@ -2,7 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseBrokerUrl, readTlsFiles, redactUrl } from '#sdk/bus/broker-url.js';
+import { parseBrokerUrl, redactUrl } from '#sdk/bus/transport/broker-url.js';
+import { readTlsFiles } from '#sdk/bus/transport/tls-files.js';
 
 describe('parseBrokerUrl', () => {
   it('splits an address and hides its credentials', () => {

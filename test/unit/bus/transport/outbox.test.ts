@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Outbox, type OutboxMessage } from '#sdk/bus/outbox.js';
+import { Outbox, type OutboxMessage } from '#sdk/bus/transport/outbox.js';
 
 class Lost extends Error {}
 

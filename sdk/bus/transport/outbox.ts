@@ -5,7 +5,7 @@
  * the broker may have lost its retained messages. Events (answers) keep their order in a bounded queue. Sending is
  * paced by acknowledgements, so that an outage does not end in a flood.
  */
-import { SdkError } from '../core/errors.js';
+import { SdkError } from '../../core/errors.js';
 import type { PublishResult } from './types.js';
 
 export interface OutboxMessage {

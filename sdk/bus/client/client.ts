@@ -1,13 +1,9 @@
 /** The caller's side of the bus: ask devices, watch what they publish. No native code. */
 import { randomUUID } from 'node:crypto';
-import { SdkError } from '../core/errors.js';
-import { type Logger, silentLogger } from '../core/logger.js';
-import type { CallOptions } from '../core/types.js';
-import type { AskOptions, AskReply, BusClient, ClientOptions, Question, WatchOptions } from './client-types.js';
-import { BusConnection } from './connection.js';
-import { type IncomingMessage, type Link, LinkClosedError } from './link.js';
-import { PendingAsks } from './pending-asks.js';
-import { decodeRequest, describeIssues } from './request-decoding.js';
+import { SdkError } from '../../core/errors.js';
+import { type Logger, silentLogger } from '../../core/logger.js';
+import type { CallOptions } from '../../core/types.js';
+import { decodeRequest, describeIssues } from '../contract/decoding.js';
 import {
   type AskRequest,
   type Availability,
@@ -19,9 +15,13 @@ import {
   type OkResponse,
   REQUEST_TIMEOUT_MS,
   type Scene,
-} from './schemas/index.js';
-import { busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from './topics.js';
-import type { BusState, ProtocolVersion } from './types.js';
+} from '../contract/schemas/index.js';
+import { busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from '../contract/topics.js';
+import { BusConnection } from '../transport/connection.js';
+import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
+import type { BusState, ProtocolVersion } from '../transport/types.js';
+import type { AskOptions, AskReply, BusClient, ClientOptions, Question, WatchOptions } from './client-types.js';
+import { PendingAsks } from './pending-asks.js';
 import { type Stamped, Watch } from './watch.js';
 
 const DEFAULT_TIMEOUT_MS = 120_000;

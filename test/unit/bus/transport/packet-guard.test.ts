@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PacketGuard } from '#sdk/bus/packet-guard.js';
+import { PacketGuard } from '#sdk/bus/transport/packet-guard.js';
 
 function packet(bodyBytes: number): Buffer {
   const header = [0x30];

@@ -6,11 +6,12 @@
  * await using client = await connectClient('mqtt://127.0.0.1:1883');
  * console.log((await client.ask('kitchen', 'Is the door open?')).text);
  */
-export { type ErrorCode, isSdkError, SdkError } from '../core/errors.js';
-export type { Logger } from '../core/logger.js';
-export { readTlsFiles, redactUrl } from './broker-url.js';
+export { type ErrorCode, isSdkError, SdkError } from '../../core/errors.js';
+export type { Logger } from '../../core/logger.js';
+export * from '../contract/schemas/index.js';
+export * from '../contract/topics.js';
+export { redactUrl } from '../transport/broker-url.js';
+export { readTlsFiles } from '../transport/tls-files.js';
+export type { BusState, ConnectionOptions, ProtocolVersion, TlsOptions } from '../transport/types.js';
 export { connectClient } from './client.js';
 export type { AskOptions, AskReply, BusClient, ClientOptions, Question, WatchOptions } from './client-types.js';
-export * from './schemas/index.js';
-export * from './topics.js';
-export type { BusState, ConnectionOptions, ProtocolVersion, TlsOptions } from './types.js';

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { decodeRequest, peekTransaction } from '#sdk/bus/request-decoding.js';
-import { type Reply, RequestServer } from '#sdk/bus/request-server.js';
-import { busTopics } from '#sdk/bus/topics.js';
+import { decodeRequest } from '#sdk/bus/contract/decoding.js';
+import { busTopics } from '#sdk/bus/contract/topics.js';
+import { type Reply, RequestServer } from '#sdk/bus/device/request-server.js';
+import { peekTransaction } from '#sdk/bus/device/routes.js';
 
 const topics = busTopics('scenebus', 'dev');
 

@@ -1,6 +1,6 @@
 /** Stops a stream of MQTT packets at the first one that is too long, before its body is held in memory. */
 import { Transform, type TransformCallback } from 'node:stream';
-import { SdkError } from '../core/errors.js';
+import { SdkError } from '../../core/errors.js';
 
 /**
  * Passes bytes through unchanged and follows the packet boundaries: one type byte, then the remaining length in up to

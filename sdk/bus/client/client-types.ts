@@ -1,5 +1,5 @@
 /** The caller's side of the bus, as programs see it. */
-import type { CallOptions } from '../core/types.js';
+import type { CallOptions } from '../../core/types.js';
 import type {
   AskRequest,
   Availability,
@@ -8,8 +8,8 @@ import type {
   Info,
   OkResponse,
   Scene,
-} from './schemas/index.js';
-import type { BusState, ConnectionOptions, ProtocolVersion } from './types.js';
+} from '../contract/schemas/index.js';
+import type { BusState, ConnectionOptions, ProtocolVersion } from '../transport/types.js';
 
 export interface ClientOptions extends ConnectionOptions {
   /** Topic root of the devices, default `scenebus`. */

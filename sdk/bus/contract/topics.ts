@@ -11,7 +11,7 @@
  * | `request/<verb>`                | a question, from a caller   | never  | 1   | response topic, correlation data, expiry = deadline |
  * | `response/<verb>`               | the answer, when the caller named no topic | never | 1 | correlation data |
  */
-import { SdkError } from '../core/errors.js';
+import { SdkError } from '../../core/errors.js';
 
 export const DEFAULT_ROOT = 'scenebus';
 

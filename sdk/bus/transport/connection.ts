@@ -1,7 +1,7 @@
 /** Keeps one connection to a broker: version negotiation, reconnecting with backoff and jitter. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SdkError } from '../core/errors.js';
-import { type Logger, silentLogger } from '../core/logger.js';
+import { SdkError } from '../../core/errors.js';
+import { type Logger, silentLogger } from '../../core/logger.js';
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
 import { type IncomingMessage, type Link, openLink, SESSION_TAKEN_OVER } from './link.js';
 import { LinkError, type WillMessage } from './link-options.js';

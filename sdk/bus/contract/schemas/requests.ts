@@ -1,6 +1,6 @@
 /** A caller's question and the device's answer. */
 import { z } from 'zod';
-import { LIMITS } from '../../core/limits.js';
+import { LIMITS } from '../../../core/limits.js';
 import {
   answerFields,
   BOXES_INSIDE_IMAGE,

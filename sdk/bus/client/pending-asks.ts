@@ -1,6 +1,6 @@
 /** Questions of a client that wait for their answers. */
-import { ERROR_CODES, type ErrorCode, SdkError } from '../core/errors.js';
-import type { OkResponse, Response } from './schemas/index.js';
+import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
+import type { OkResponse, Response } from '../contract/schemas/index.js';
 
 interface PendingAsk {
   readonly device: string;

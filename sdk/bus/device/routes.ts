@@ -1,8 +1,7 @@
-/** Bytes of a request to a value, and where its answer goes. Pure functions on untrusted input. */
-import type { z } from 'zod';
-import { LIMITS } from '../core/limits.js';
-import type { IncomingMessage } from './link.js';
-import { type BusTopics, isTopicSegment, responseTopicProblem } from './topics.js';
+/** Where the answer to a request goes. Pure functions on untrusted input. */
+import { LIMITS } from '../../core/limits.js';
+import { type BusTopics, isTopicSegment, responseTopicProblem } from '../contract/topics.js';
+import type { IncomingMessage } from '../transport/link.js';
 
 /** How an answer finds its question. */
 export interface Route {
@@ -17,7 +16,6 @@ const TRANSACTION_MAX_CHARACTERS = 128;
 /** A correlation of any length is legal, but we hold it until the answer goes out. */
 const CORRELATION_MAX_BYTES = 1024;
 const PEEK_BYTES = 4096;
-const ISSUES_SHOWN = 5;
 
 /**
  * The caller's topic if it is allowed, else the default one with the problem named. The MQTT 5 property wins over the
@@ -53,23 +51,6 @@ export function routeOf(
   return problem === undefined ? { route: { ...base, topic: wanted }, problem } : { route: fallback, problem };
 }
 
-export type Decoded = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: string };
-
-export function decodeRequest(payload: Uint8Array): Decoded {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(payload);
-  } catch {
-    return { ok: false, problem: 'Expected JSON in UTF-8, but the bytes are not UTF-8' };
-  }
-  try {
-    return { ok: true, value: JSON.parse(text) };
-  } catch (error) {
-    const why = error instanceof Error ? error.message.slice(0, 120) : 'unknown';
-    return { ok: false, problem: `Expected JSON, but received something else (${why})` };
-  }
-}
-
 /**
  * The transaction of a request that is too large to parse, so that a 3.1.1 caller can tell which one was refused.
  * Looks only at both ends; a transaction with escapes in it is not found.
@@ -81,14 +62,4 @@ export function peekTransaction(payload: Buffer): string | undefined {
     if (found !== undefined) return found;
   }
   return undefined;
-}
-
-/** The first few problems of a payload in one line, paths included. */
-export function describeIssues(error: z.ZodError): string {
-  const lines = error.issues.slice(0, ISSUES_SHOWN).map((issue) => {
-    const path = issue.path.map(String).join('.').slice(0, 120);
-    return `${path === '' ? 'payload' : path}: ${issue.message.slice(0, 200)}`;
-  });
-  const more = error.issues.length - lines.length;
-  return lines.join('; ') + (more > 0 ? `; and ${more} more` : '');
 }

@@ -1,10 +1,10 @@
 /** Answers and refusals as messages. */
-import { SdkError } from '../core/errors.js';
-import type { Logger } from '../core/logger.js';
-import type { OutboxMessage } from './outbox.js';
+import { SdkError } from '../../core/errors.js';
+import type { Logger } from '../../core/logger.js';
+import type { AskRequest } from '../contract/schemas/index.js';
+import type { OutboxMessage } from '../transport/outbox.js';
 import { answerOf, type PayloadStamper, provenanceOf } from './payloads.js';
 import type { Reply } from './request-server.js';
-import type { AskRequest } from './schemas/index.js';
 import type { AskResult } from './types.js';
 
 /** One sequence for all answers: one per topic would let callers fill the memory with made-up topics. */

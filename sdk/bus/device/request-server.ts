@@ -1,13 +1,14 @@
 /** Requests from strangers: decoded, checked, given to a handler with a deadline, answered. Never throws. */
 
 import type { z } from 'zod';
-import { SdkError } from '../core/errors.js';
-import { LIMITS } from '../core/limits.js';
-import type { Logger } from '../core/logger.js';
-import type { IncomingMessage } from './link.js';
-import { decodeRequest, describeIssues, peekTransaction, type Route, routeOf } from './request-decoding.js';
-import { REQUEST_TIMEOUT_MS } from './schemas/index.js';
-import { type BusTopics, parseTopic } from './topics.js';
+import { SdkError } from '../../core/errors.js';
+import { LIMITS } from '../../core/limits.js';
+import type { Logger } from '../../core/logger.js';
+import { decodeRequest, describeIssues } from '../contract/decoding.js';
+import { REQUEST_TIMEOUT_MS } from '../contract/schemas/index.js';
+import { type BusTopics, parseTopic } from '../contract/topics.js';
+import type { IncomingMessage } from '../transport/link.js';
+import { peekTransaction, type Route, routeOf } from './routes.js';
 
 /** What a verb's handler gets besides its parsed request. */
 export interface VerbContext {

@@ -3,10 +3,10 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { Duplex, pipeline } from 'node:stream';
 import type { Aedes } from 'aedes';
-import { SdkError } from '../core/errors.js';
-import { LIMITS } from '../core/limits.js';
-import { type Logger, silentLogger } from '../core/logger.js';
-import { PacketGuard } from './packet-guard.js';
+import { SdkError } from '../../core/errors.js';
+import { LIMITS } from '../../core/limits.js';
+import { type Logger, silentLogger } from '../../core/logger.js';
+import { PacketGuard } from '../transport/packet-guard.js';
 
 export interface EmbeddedBrokerOptions {
   /** Default 127.0.0.1. Any other interface needs a user name and a password. */

@@ -1,10 +1,10 @@
 /** Fills in payloads: stamps, provenance, and what the bus takes from an observation. */
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
-import { SdkError } from '../core/errors.js';
-import { describeIssues } from './request-decoding.js';
-import { toInstant } from './schemas/common.js';
-import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from './schemas/index.js';
+import { SdkError } from '../../core/errors.js';
+import { describeIssues } from '../contract/decoding.js';
+import { toInstant } from '../contract/schemas/common.js';
+import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from '../contract/schemas/index.js';
 import type { Observation } from './types.js';
 
 export class PayloadStamper {

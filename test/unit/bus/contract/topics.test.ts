@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { busTopics, isTopicSegment, parseTopic, responseTopicProblem, topicMatches } from '#sdk/bus/topics.js';
+import { busTopics, isTopicSegment, parseTopic, responseTopicProblem, topicMatches } from '#sdk/bus/contract/topics.js';
 
 describe('topic segments', () => {
   it.each(['cam0', 'front door', 'Küche', '摄像头', 'a.b-c_d', 'x'.repeat(64)])('accepts %j', (segment) => {
