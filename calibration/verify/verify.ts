@@ -8,14 +8,12 @@ import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import type { OpenEngine } from '#sdk/engine/options.js';
-import { findGoldenFolder } from './verify/golden-folder.js';
-import { checkProcessor, checkRope } from './verify/processor-checks.js';
-import { ReferenceEngine } from './verify/reference-engine.js';
-import type { VerifyCheck, VerifyReport } from './verify/report.js';
-import { checkCase, coversMeta, type MainNumerics, readCase } from './verify/text-checks.js';
-import { checkVision } from './verify/vision-checks.js';
-
-export { formatVerifyReport, type TensorDifference, type VerifyCheck, type VerifyReport } from './verify/report.js';
+import { findGoldenFolder } from './golden-folder.js';
+import { checkProcessor, checkRope } from './processor-checks.js';
+import { ReferenceEngine } from './reference-engine.js';
+import type { VerifyCheck, VerifyReport } from './report.js';
+import { checkCase, coversMeta, type MainNumerics, readCase } from './text-checks.js';
+import { checkVision } from './vision-checks.js';
 
 /** Two unrelated float32 implementations differ by about 1e-5; tanh in place of the exact GELU moves logits by 1e-3. */
 const DEFAULT_TOLERANCE = 1e-4;

@@ -1,7 +1,7 @@
 /** `scenebus quantize SOURCE OUTPUT …` without the terminal: words to options, a result to words. */
 import { SdkError } from '#sdk/core/errors.js';
+import { LM_HEAD_PRECISIONS } from './plan.js';
 import { QUANTIZE_GROUP_SIZES, type QuantizeOptions, type QuantizeResult } from './quantize.js';
-import { LM_HEAD_PRECISIONS } from './quantize-plan.js';
 
 /** As a command line parser delivers them. */
 export interface QuantizeFlags {

@@ -6,15 +6,14 @@ import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { isSdkError, SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
+import { calibrate } from './awq.js';
+import type { CalibrationScene } from './calibration-samples.js';
+import { calibrationScenes, pictureDigests } from './calibration-set.js';
+import { copyCompanions } from './companions.js';
+import { diskError, type NeededRoom, requireRoom } from './disk-room.js';
 import { LLAMA_EU_NOTICE, llamaLicenseEvidence, requireAcceptance, requireLlamaName } from './llama-license.js';
-import { calibrate } from './quantize/awq.js';
-import type { CalibrationScene } from './quantize/calibration-samples.js';
-import { calibrationScenes, pictureDigests } from './quantize/calibration-set.js';
-import { copyCompanions } from './quantize/companions.js';
-import { diskError, type NeededRoom, requireRoom } from './quantize/disk-room.js';
-import { mountPoint, realPlace, requireFreeFolder } from './quantize/output-place.js';
-import { picturesBytes } from './quantize/picture-states.js';
-import { WorkFolder } from './quantize/work-folder.js';
+import { mountPoint, realPlace, requireFreeFolder } from './output-place.js';
+import { picturesBytes } from './picture-states.js';
 import {
   indexOf,
   LM_HEAD_PRECISIONS,
@@ -24,9 +23,10 @@ import {
   planTensors,
   type QuantizeMethod,
   quantizationConfig,
-} from './quantize-plan.js';
-import { type QuantizeTally, writeWeights } from './quantize-weights.js';
+} from './plan.js';
 import { tensorBytes } from './safetensors-writer.js';
+import { WorkFolder } from './work-folder.js';
+import { type QuantizeTally, writeWeights } from './write-weights.js';
 
 export const QUANTIZE_GROUP_SIZES = [32, 64, 128] as const;
 

@@ -9,14 +9,13 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { isSdkError } from '#sdk/core/errors.js';
 import { type LoadModelOptions, loadModel } from '#sdk/model/load-model.js';
-import { jsonTable, renderTable } from './evaluation/report.js';
-import { evaluateModel } from './evaluation/run-model.js';
-import { readScenes, renderScenes, type Scene, VARIANTS, type Variant } from './evaluation/scenes.js';
-import type { Scores } from './evaluation/scores.js';
-import { QUANTIZE_GROUP_SIZES, quantizeCheckpoint } from './quantize.js';
-import type { QuantizeMethod } from './quantize-plan.js';
+import { QUANTIZE_GROUP_SIZES, type QuantizeMethod, quantizeCheckpoint } from '../quantize/index.js';
+import { jsonTable, renderTable } from './report.js';
+import { evaluateModel } from './run-model.js';
+import { readScenes, renderScenes, type Scene, VARIANTS, type Variant } from './scenes.js';
+import type { Scores } from './scores.js';
 
-const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
+const demoModel = fileURLToPath(new URL('../../../examples/demo-model', import.meta.url));
 
 const WEIGHTS = ['float', 'int4'] as const;
 type Weights = (typeof WEIGHTS)[number];

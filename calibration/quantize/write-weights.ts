@@ -9,9 +9,9 @@ import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { openMappedFile } from '#sdk/native/index.js';
-import { type Adjustments, adjustedBytes } from './quantize/adjustments.js';
-import { allFinite16, damagedTensor } from './quantize/finite.js';
-import type { OutputFile, OutputTensor } from './quantize-plan.js';
+import { type Adjustments, adjustedBytes } from './adjustments.js';
+import { allFinite16, damagedTensor } from './finite.js';
+import type { OutputFile, OutputTensor } from './plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
 import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
 

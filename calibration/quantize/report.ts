@@ -1,6 +1,6 @@
 /**
  * What quantising costs: mean KL divergence to the float model for each method and group size, on scenes that took no
- * part in calibration. `node dist/calibration/quantize-report.js [--scenes 16] …`
+ * part in calibration. `node dist/calibration/quantize/report.js [--scenes 16] …`
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,12 +9,12 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { isSdkError } from '#sdk/core/errors.js';
-import { readCalibration } from './quantize/calibration-samples.js';
-import { compare, type Divergence, predict } from './quantize/divergence.js';
+import { readCalibration } from './calibration-samples.js';
+import { compare, type Divergence, predict } from './divergence.js';
+import type { LmHeadPrecision, QuantizeMethod } from './plan.js';
 import { QUANTIZE_GROUP_SIZES, quantizeCheckpoint } from './quantize.js';
-import type { LmHeadPrecision, QuantizeMethod } from './quantize-plan.js';
 
-const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
+const demoModel = fileURLToPath(new URL('../../../examples/demo-model', import.meta.url));
 
 export interface QuantizeReportOptions {
   readonly checkpoint: string;
