@@ -6,7 +6,7 @@ import { access, rename } from 'node:fs/promises';
 import type { TensorLocation } from '#sdk/architecture/architecture.js';
 import { readSafetensorsHeader, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { openMappedFile } from '#sdk/native/index.js';
-import { layoutOrder, type PlannedTensor, SafetensorsWriter } from '../safetensors-writer.js';
+import { layoutOrder, type PlannedTensor, SafetensorsWriter } from './safetensors-writer.js';
 
 /** Decided for one linear `[N, K]`. */
 export interface LinearAdjustment {

@@ -4,8 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type CallOptions, type Checkpoint, type Logger, type OnProgress, openCheckpoint } from 'scenebus';
-import { llamaLicenseEvidence } from '#calibration/llama-license.js';
-import { QUANTIZE_GROUP_SIZES, quantizeCheckpoint } from '#calibration/quantize.js';
+import { llamaLicenseEvidence, QUANTIZE_GROUP_SIZES, quantizeCheckpoint } from '#calibration/quantize/index.js';
 
 export interface Int4Options extends CallOptions {
   /** Default: `$XDG_CACHE_HOME/scenebus`, `~/.cache/scenebus`. */

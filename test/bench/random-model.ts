@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { quantizationConfig } from '#calibration/quantize-plan.js';
+import { quantizationConfig } from '#calibration/quantize/plan.js';
 import type {
   MllamaArchitecture,
   ModelDescription,

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { quantizeCheckpoint } from '#calibration/quantize.js';
+import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { openOnnxEngine } from '#sdk/engine/index.js';
 import type { ProcessedImage } from '#sdk/image/processed-image.js';
