@@ -10,7 +10,7 @@ import type { ModelDescription, TensorLocation } from '#sdk/architecture/archite
 import { type Checkpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { physicalCores } from '#sdk/engine/cpu-info.js';
+import { physicalCores } from '#sdk/engine/shared/cpu-info.js';
 import {
   type Adjustments,
   adjustedRows,
