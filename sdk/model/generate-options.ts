@@ -1,8 +1,19 @@
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import { refuseUnknownOptions } from '../core/option-names.js';
 import type { GenerateOptions } from './types.js';
 
 export const DEFAULT_MAX_NEW_TOKENS = 512;
+
+const OPTIONS = {
+  signal: true,
+  maxNewTokens: true,
+  temperature: true,
+  topP: true,
+  seed: true,
+  stop: true,
+  drafting: true,
+} satisfies Record<keyof GenerateOptions, true>;
 
 /** Sampling as the checkpoint's authors want it (generation_config.json). */
 export interface SamplingDefaults {
@@ -23,13 +34,19 @@ export interface ResolvedOptions {
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings */
 export function resolveOptions(options: GenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
+  refuseUnknownOptions(options, Object.keys(OPTIONS), 'a generation');
   const maxNewTokens = options.maxNewTokens ?? DEFAULT_MAX_NEW_TOKENS;
   const temperature = options.temperature ?? (defaults.doSample ? defaults.temperature : 0);
   const topP = options.topP ?? defaults.topP;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
   check('maxNewTokens', maxNewTokens, 'a whole number from 1', Number.isInteger(maxNewTokens) && maxNewTokens >= 1);
-  check('temperature', temperature, 'a number from 0 to 100', temperature >= 0 && temperature <= 100);
-  check('topP', topP, 'a number above 0, at most 1', topP > 0 && topP <= 1);
+  check(
+    'temperature',
+    temperature,
+    'a number from 0 to 100',
+    isNumber(temperature) && temperature >= 0 && temperature <= 100,
+  );
+  check('topP', topP, 'a number above 0, at most 1', isNumber(topP) && topP > 0 && topP <= 1);
   check('seed', seed, 'a whole number from 0', Number.isSafeInteger(seed) && seed >= 0);
   const drafting = options.drafting ?? 'auto';
   check('drafting', drafting, '"auto" or "off"', drafting === 'auto' || drafting === 'off');
@@ -55,6 +72,11 @@ function stopStrings(stop: GenerateOptions['stop']): readonly string[] {
     );
   }
   return [...stops];
+}
+
+/** Strings would pass comparisons. */
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number';
 }
 
 function check(name: string, value: unknown, expected: string, valid: boolean): void {

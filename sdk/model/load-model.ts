@@ -2,6 +2,7 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
 import { silentLogger } from '../core/logger.js';
+import { refuseUnknownOptions } from '../core/option-names.js';
 import { createRandom } from '../core/random.js';
 import {
   type CpuEngineOptions,
@@ -35,6 +36,20 @@ export interface LoadModelOptions extends OpenEngineOptions {
   readonly imageCache?: { readonly maxImages?: number | undefined; readonly maxBytes?: number | undefined } | undefined;
 }
 
+const OPTIONS = {
+  backend: true,
+  keyValueType: true,
+  imageCache: true,
+  numerics: true,
+  contextLength: true,
+  threads: true,
+  vision: true,
+  cacheDirectory: true,
+  onProgress: true,
+  logger: true,
+  signal: true,
+} satisfies Record<keyof LoadModelOptions, true>;
+
 const BACKENDS: Backends = { tensorrt: openTensorRtEngine, cpu: openCpuEngine, onnx: openOnnxEngine };
 
 /**
@@ -60,6 +75,7 @@ export async function loadModelOn(
   directory: string,
   options: LoadModelOptions,
 ): Promise<VisionLanguageModel> {
+  refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
   const { backend = 'auto', imageCache, ...engineOptions } = options;
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
@@ -75,6 +91,8 @@ export async function loadModelOn(
 
   const opened = new DisposalStack();
   try {
+    const logger = options.logger ?? silentLogger;
+    for (const warning of checkpoint.warnings) logger.log('warn', `${checkpoint.name}: ${warning}`);
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
@@ -84,7 +102,7 @@ export async function loadModelOn(
       tokenizer,
       template,
       processor,
-      sampling: generation,
+      sampling: { ...generation, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
       createSampler: (sampling) => {
         const random = createRandom(sampling.seed);
         return (logits) => sampleToken(logits, sampling, random);
@@ -92,7 +110,7 @@ export async function loadModelOn(
       describePrompt: manifest.prompts.describe,
       grounder: createTextGrounder(manifest.boxes),
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
-      logger: options.logger ?? silentLogger,
+      logger,
     });
     opened.move(); // the model owns the engine now
     return model;
@@ -100,6 +118,14 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/**
+ * Fine-tunes of the base model end their turns with the tokenizer's `eos_token` and often leave generation_config.json
+ * as it was: the answer would run on behind its end. vLLM stops there too.
+ */
+export function stopTokenIds(configured: readonly number[], { eosTokenId }: Pick<Tokenizer, 'eosTokenId'>): number[] {
+  return [...new Set(eosTokenId === undefined ? configured : [...configured, eosTokenId])];
 }
 
 /** A tokenizer of another model gives fluent nonsense; better to say so. */

@@ -104,9 +104,14 @@ function render(template: ChatTemplate, tokenizer: Tokenizer, messages: readonly
       return renderAs('parts', template, tokenizer, messages);
     } catch (second) {
       if (second instanceof SdkError) throw second;
+      const picture = messages.some(
+        ({ role, parts }) => role === 'system' && parts.some(({ type }) => type === 'image'),
+      );
       throw new SdkError(
         'ERR_PROMPT_INVALID',
-        `Expected the chat template of ${template.origin} to render these messages but it failed: ${(error as Error).message}.`,
+        picture
+          ? `The chat template of ${template.origin} takes no picture in a system message. Put it into the user message.`
+          : `Expected the chat template of ${template.origin} to render these messages but it failed: ${(error as Error).message}.`,
         { cause: error, details: { template: template.origin } },
       );
     }
@@ -122,11 +127,14 @@ function renderAs(
   const texts: string[] = [];
   const marked = messages.map((message) => markMessage(message, form, texts));
   const bosName = [...tokenizer.specialTokens].find(([, id]) => id === tokenizer.bosTokenId)?.[0] ?? '';
+  // What transformers gives (apply_chat_template): what was not asked for is none, not undefined.
   const rendered = template.render({
     messages: marked,
+    tools: null,
+    documents: null,
     add_generation_prompt: true,
+    ...Object.fromEntries(tokenizer.namedTokens),
     bos_token: bosName,
-    eos_token: '',
   });
   return { rendered, texts };
 }

@@ -119,6 +119,10 @@ describe('before any work', () => {
     [{ temperature: Number.NaN }, 'ERR_ARGUMENT_INVALID'],
     [{ topP: 0 }, 'ERR_ARGUMENT_INVALID'],
     [{ topP: 1.1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ temperature: '0.5' as unknown as number }, 'ERR_ARGUMENT_INVALID'],
+    [{ topP: true as unknown as number }, 'ERR_ARGUMENT_INVALID'],
+    [{ max_new_tokens: 5 } as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
+    [7 as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [{ seed: -1 }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: '' }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
@@ -153,6 +157,15 @@ describe('before any work', () => {
     await using _ = model;
     await expect(model.generate(request as never).collect()).rejects.toMatchObject({ code });
   });
+});
+
+it('an unknown option of ask is refused with the name that was meant', async () => {
+  const { model, engine } = await createFakeModel({ writes: 'x' });
+  await using _ = model;
+  const options = { max_new_tokens: 5 } as GenerateOptions;
+  await expect(model.ask(plainImage(1), 'What?', options)).rejects.toThrow('Did you mean maxNewTokens?');
+  await expect(model.describe(plainImage(1), options)).rejects.toThrow('Did you mean maxNewTokens?');
+  expect(engine.forwards).toEqual([]);
 });
 
 describe('abort', () => {
