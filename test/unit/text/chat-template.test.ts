@@ -6,7 +6,7 @@ import { parseTemplate } from '#sdk/text/chat-template.js';
 import { type PromptMessage, renderPrompt } from '#sdk/text/prompt.js';
 import { strftime } from '#sdk/text/strftime.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
-import { tinyTokenizerJson, writeTokenizerFolder } from '../../fakes/tiny-tokenizer.js';
+import { tinyTokenizerJson, writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 
 let tokenizer: Tokenizer;
 beforeAll(async () => {
