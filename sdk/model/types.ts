@@ -24,12 +24,27 @@ export interface GenerateRequest {
 }
 
 export interface GenerateOptions extends CallOptions {
-  /** Upper bound of generated tokens; less when the context ends first. Default 512. */
+  /** Upper bound of generated tokens; less when the context ends first. Default: the checkpoint's, else 512. */
   readonly maxNewTokens?: number | undefined;
   /** 0 is greedy. Default: the checkpoint's generation_config.json. */
   readonly temperature?: number | undefined;
   /** Nucleus: 0 < topP ≤ 1. Default: the checkpoint's generation_config.json. */
   readonly topP?: number | undefined;
+  /** Draws from so many of the likeliest tokens; 0: from all. Default: the checkpoint's generation_config.json. */
+  readonly topK?: number | undefined;
+  /** 0–1: draws no token less likely than this share of the likeliest. Default: the checkpoint's, else 0. */
+  readonly minP?: number | undefined;
+  /**
+   * 0–100, above 1: tokens of prompt and answer become less likely, at a temperature of 0 too. Default: the checkpoint's,
+   * else 1.
+   */
+  readonly repetitionPenalty?: number | undefined;
+  /** −2 … 2, above 0: tokens of the answer become less likely. Default 0. */
+  readonly presencePenalty?: number | undefined;
+  /** −2 … 2, above 0: tokens of the answer become less likely with each time they come. Default 0. */
+  readonly frequencyPenalty?: number | undefined;
+  /** No sequence of so many tokens comes twice in prompt and answer; 0: off. Default: the checkpoint's, else 0. */
+  readonly noRepeatNgramSize?: number | undefined;
   /**
    * Same seed, same prompt, same engine: same text; on onnx (float) and tensorrt but for ties within the last bits, when
    * part of the prompt was still there (`usage.reusedTokens`). Default: random.

@@ -9,7 +9,9 @@ import type { ProcessedImage } from '../image/processed-image.js';
 import { closeCallMargin, Drafting } from '../inference/drafting/index.js';
 import { type GenerationOutput, runGeneration, type Sampler } from '../inference/generation.js';
 import { ImageCache, imageKey } from '../inference/image-cache.js';
+import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.js';
 import { type PromptImage, ResidentSequence } from '../inference/resident-sequence.js';
+import type { SamplingOptions } from '../inference/sampling.js';
 import { TurnQueue } from '../inference/turn-queue.js';
 import type { ChatTemplate } from '../text/chat-template.js';
 import { type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
@@ -36,7 +38,7 @@ export interface ModelParts {
   readonly template: ChatTemplate;
   readonly processor: { process(image: ModelImage, options?: CallOptions): Promise<ProcessedImage> };
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
-  readonly createSampler: (options: Pick<ResolvedOptions, 'temperature' | 'topP' | 'seed'>) => Sampler;
+  readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
   readonly describePrompt: string;
   readonly grounder: Grounder;
   readonly imageCache: { readonly maxImages: number; readonly maxBytes: number };
@@ -181,13 +183,16 @@ class ComposedModel implements VisionLanguageModel {
       reusedTokens = sequence.length;
       const margin = options.drafting ? closeCallMargin(this.info.engine) : undefined;
       const drafts =
-        margin === undefined ? undefined : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin };
+        margin === undefined
+          ? undefined
+          : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin * penaltyStretch(options) };
       output = await runGeneration({
         sequence,
         tokens: prompt.ids.slice(reusedTokens),
         images: encoded.states.map((image, i) => ({ image, tokenIndex: prompt.imagePositions[i]! })),
         tokenizer: this.#parts.tokenizer,
         sample: this.#parts.createSampler(options),
+        mask: hasPenalties(options) ? new Penalties(options, prompt.ids) : undefined,
         stopIds: new Set(this.#parts.sampling.eosTokenIds),
         stopStrings: options.stop,
         maxNewTokens: options.maxNewTokens,

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import type { ChatMessage, GenerateOptions } from '#sdk/model/types.js';
-import { createFakeModel, HEADER, plainImage, processed } from '../../support/model.js';
+import { createFakeModel, greedy, HEADER, plainImage, processed } from '../../support/model.js';
 
 const hello: ChatMessage[] = [{ role: 'user', content: 'Hi' }];
 const picture = (value: number) => ({ type: 'image', image: plainImage(value) }) as const;
@@ -121,6 +121,14 @@ describe('before any work', () => {
     [{ topP: 1.1 }, 'ERR_ARGUMENT_INVALID'],
     [{ temperature: '0.5' as unknown as number }, 'ERR_ARGUMENT_INVALID'],
     [{ topP: true as unknown as number }, 'ERR_ARGUMENT_INVALID'],
+    [{ topK: -1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ topK: 1.5 }, 'ERR_ARGUMENT_INVALID'],
+    [{ minP: 1.1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ repetitionPenalty: 0 }, 'ERR_ARGUMENT_INVALID'],
+    [{ repetitionPenalty: '1.1' as unknown as number }, 'ERR_ARGUMENT_INVALID'],
+    [{ presencePenalty: 3 }, 'ERR_ARGUMENT_INVALID'],
+    [{ frequencyPenalty: Number.NaN }, 'ERR_ARGUMENT_INVALID'],
+    [{ noRepeatNgramSize: -1 }, 'ERR_ARGUMENT_INVALID'],
     [{ max_new_tokens: 5 } as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [7 as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [{ seed: -1 }, 'ERR_ARGUMENT_INVALID'],
@@ -443,6 +451,53 @@ describe('sampling', () => {
       { temperature: 0.6, topP: 0.9, seed: 7 },
       { temperature: 0, topP: 0.5, seed: 8 },
     ]);
+  });
+
+  it('honours every default of the checkpoint, and options before them', async () => {
+    const asked: unknown[] = [];
+    const defaults = { doSample: true, temperature: 0.6, topP: 0.9, topK: 40, minP: 0.05, eosTokenIds: [66] };
+    const { model } = await createFakeModel({
+      writes: (tokenizer) => () => tokenizer.encodeText('a')[0]!,
+      parts: {
+        sampling: { ...defaults, maxNewTokens: 3, repetitionPenalty: 1.2, noRepeatNgramSize: 2 },
+        createSampler: (options) => {
+          asked.push(options);
+          return greedy;
+        },
+      },
+    });
+    await using _ = model;
+    const answer = await model.generate({ messages: hello }).collect();
+    // The second "a" makes "aa", which may not come twice.
+    expect(answer.text.slice(0, 2)).toBe('aa');
+    expect(answer.text).not.toContain('aaa');
+    expect(answer.usage.generatedTokens).toBe(3);
+    const free = { topK: 0, minP: 0, noRepeatNgramSize: 0, repetitionPenalty: 1, maxNewTokens: 4 };
+    expect((await model.generate({ messages: hello }, free).collect()).text).toBe('aaaa');
+    expect(asked).toMatchObject([{ topK: 40, minP: 0.05 }, free]);
+  });
+
+  it('penalties look at the prompt, and at what the model has written', async () => {
+    const { model } = await createFakeModel({
+      writes: (tokenizer) => {
+        const [first, second, third] = tokenizer.encodeText('abc');
+        const likely = new Map([
+          [first, 5],
+          [second, 4.5],
+          [third, 4],
+        ]);
+        const row = Float32Array.from({ length: 1024 }, (_, id) => likely.get(id) ?? -4);
+        return () => row;
+      },
+    });
+    await using _ = model;
+    const write = async (content: string, options: GenerateOptions) =>
+      (await model.generate({ messages: [{ role: 'user', content }] }, { maxNewTokens: 3, ...options }).collect()).text;
+    expect(await write('x', {})).toBe('aaa');
+    expect(await write('x', { repetitionPenalty: 2 })).toBe('abc');
+    expect(await write('a', { repetitionPenalty: 2 })).toBe('bca');
+    expect(await write('a', { presencePenalty: 2 })).toBe('abc');
+    expect(await write('a', { frequencyPenalty: 0.3 })).toBe('aab');
   });
 
   it('of logits that are no numbers is an engine failure', async () => {
