@@ -1,6 +1,6 @@
 import { loadModel, openCamera } from 'scenebus';
-import { int4Folder } from '../model/int4-cache.js';
 import type { DeviceParts } from './device-service.js';
+import { int4Folder } from './int4-cache.js';
 
 /** The real thing: cameras through OpenCV, models through the SDK. */
 export const deviceParts: DeviceParts = {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { openCheckpoint } from 'scenebus';
-import { demoModelDirectory } from '../demo/assets.js';
+import { demoModelDirectory } from '../repository-files.js';
 import type { Finding } from './finding.js';
 
 /** The named model folder, or the demo's. Reads headers and configuration, not the weights. */

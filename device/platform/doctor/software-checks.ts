@@ -1,7 +1,7 @@
 /** Parts that SceneBus loads: ONNX Runtime, the broker beside it. */
 import { createRequire } from 'node:module';
+import type { Machine } from '../machine.js';
 import type { Finding } from './finding.js';
-import type { Machine } from './machine.js';
 
 const require = createRequire(import.meta.url);
 const MQTT_PORT = 1883;

@@ -10,16 +10,16 @@ import {
   type VisionLanguageModel,
 } from 'scenebus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
-import { openBus } from './bus-connection.js';
-import { CameraStation } from './camera-station.js';
-import { deviceInfo } from './device-info.js';
-import { HealthReporter, type ServiceState } from './health-reporter.js';
-import { ModelHost } from './model-host.js';
-import { Problems } from './problems.js';
-import { answerQuestion } from './question-answerer.js';
-import { SceneWatcher } from './scene-watcher.js';
+import { Problems } from '../events/problems.js';
+import { answerQuestion } from '../features/ask.js';
+import { SceneWatcher } from '../features/describe.js';
+import { deviceInfo } from '../features/device-info.js';
+import { HealthReporter, type ServiceState } from '../features/health.js';
+import { UsageTotals } from '../features/usage-totals.js';
+import { openBus } from '../sinks/bus-connection.js';
+import { CameraFeed } from './camera-feed.js';
+import { ModelSupervisor } from './model-supervisor.js';
 import { Scheduler } from './scheduler.js';
-import { UsageTotals } from './usage-totals.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
@@ -60,7 +60,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #usage = new UsageTotals();
   readonly #problems: Problems;
   readonly #health: HealthReporter;
-  #model: ModelHost | undefined;
+  #model: ModelSupervisor | undefined;
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
 
@@ -135,35 +135,35 @@ export class DeviceService implements AsyncDisposable {
     watchBroker(this.bus, this.#problems);
     await this.#publishInfo();
     this.#health.start();
-    const stations = await this.#openCameras();
-    this.#health.onTick(() => Promise.all(stations.map((station) => station.publishStatus())));
+    const feeds = await this.#openCameras();
+    this.#health.onTick(() => Promise.all(feeds.map((feed) => feed.publishStatus())));
     const model = await this.#openModel(signal, onProgress);
     await this.#publishInfo();
-    this.#startWork(stations, model);
+    this.#startWork(feeds, model);
     this.#phase = 'running';
     this.#health.publishSoon();
   }
 
-  async #openCameras(): Promise<CameraStation[]> {
-    const stations: CameraStation[] = [];
+  async #openCameras(): Promise<CameraFeed[]> {
+    const feeds: CameraFeed[] = [];
     for (const config of this.#config.cameras) {
       const camera = await this.#parts.openCamera(config.address, cameraOptions(config));
       const publishStatus = this.bus.publishCameraStatus.bind(this.bus);
-      const station = CameraStation.start({
+      const feed = CameraFeed.start({
         config,
         camera,
         problems: this.#problems,
         logger: this.#logger,
         publishStatus,
       });
-      stations.push(this.#resources.use(station));
+      feeds.push(this.#resources.use(feed));
     }
-    return stations;
+    return feeds;
   }
 
-  async #openModel(signal: AbortSignal, onProgress: OnProgress | undefined): Promise<ModelHost> {
+  async #openModel(signal: AbortSignal, onProgress: OnProgress | undefined): Promise<ModelSupervisor> {
     const logger = this.#logger;
-    this.#model = await ModelHost.start(
+    this.#model = await ModelSupervisor.start(
       {
         logger,
         load: (loadSignal) => this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal }),
@@ -178,20 +178,20 @@ export class DeviceService implements AsyncDisposable {
     return this.#resources.use(this.#model);
   }
 
-  #startWork(stations: readonly CameraStation[], model: ModelHost): void {
+  #startWork(feeds: readonly CameraFeed[], model: ModelSupervisor): void {
     const { ask, describe } = this.#config;
     const logger = this.#logger;
     const problems = this.#problems;
     // Released before the model: whatever runs on it must have ended.
     const scheduler = this.#resources.use(this.#scheduler);
     const usage = this.#usage;
-    const parts = { settings: ask, stations, model, scheduler, usage };
+    const parts = { settings: ask, feeds, model, scheduler, usage };
     this.#resources.defer(this.bus.onAsk((request, context) => answerQuestion(request, context, parts)));
     const publishScene = this.bus.publishScene.bind(this.bus);
-    for (const station of stations.filter(({ config }) => config.describe)) {
+    for (const feed of feeds.filter(({ config }) => config.describe)) {
       const settings = describe;
       this.#resources.use(
-        SceneWatcher.start({ station, settings, model, scheduler, usage, problems, logger, publishScene }),
+        SceneWatcher.start({ feed, settings, model, scheduler, usage, problems, logger, publishScene }),
       );
     }
   }

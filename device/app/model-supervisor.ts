@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSdkError, type Logger, type ModelInfo, SdkError, type VisionLanguageModel } from 'scenebus';
 
-export interface ModelHostOptions {
+export interface ModelSupervisorOptions {
   readonly load: (signal: AbortSignal) => Promise<VisionLanguageModel>;
   readonly logger: Logger;
   /** Called when the model is lost (with why) and when it is back (without). */
@@ -21,8 +21,8 @@ const MAX_FAILURES = 3;
  * Keeps one model loaded: an engine that died, hangs or fails again and again is thrown away and loaded anew, with
  * growing pauses. Meanwhile `use` fails at once with an error that callers can pass on.
  */
-export class ModelHost implements AsyncDisposable {
-  readonly #options: ModelHostOptions;
+export class ModelSupervisor implements AsyncDisposable {
+  readonly #options: ModelSupervisorOptions;
   readonly #closing = new AbortController();
   #model: VisionLanguageModel | undefined;
   #lost: SdkError | undefined;
@@ -30,15 +30,15 @@ export class ModelHost implements AsyncDisposable {
   #restarts = 0;
   #restarting: Promise<void> | undefined;
 
-  private constructor(options: ModelHostOptions) {
+  private constructor(options: ModelSupervisorOptions) {
     this.#options = options;
   }
 
   /** Loads the model. A first load that fails is the caller's to report: a wrong folder does not get right by waiting. */
-  static async start(options: ModelHostOptions, signal: AbortSignal): Promise<ModelHost> {
-    const host = new ModelHost(options);
-    host.#model = await options.load(signal);
-    return host;
+  static async start(options: ModelSupervisorOptions, signal: AbortSignal): Promise<ModelSupervisor> {
+    const supervisor = new ModelSupervisor(options);
+    supervisor.#model = await options.load(signal);
+    return supervisor;
   }
 
   /** undefined while the model is being loaded again. */

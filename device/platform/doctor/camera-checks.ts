@@ -1,6 +1,7 @@
 /** Camera devices of this machine. */
+
+import type { Machine } from '../machine.js';
 import type { Finding } from './finding.js';
-import type { Machine } from './machine.js';
 
 export async function checkCameraDevices(machine: Machine): Promise<Finding> {
   const base = { id: 'cameras', title: 'Camera devices' };

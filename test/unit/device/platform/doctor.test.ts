@@ -1,13 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { checkCuda, checkTensorRt } from '#device/doctor/accelerator-checks.js';
-import { checkCaptureAddon, checkEngineAddon } from '#device/doctor/addon-checks.js';
-import { checkCameraDevices } from '#device/doctor/camera-checks.js';
-import { diagnose } from '#device/doctor/diagnose.js';
-import type { Machine } from '#device/doctor/machine.js';
-import { checkModel } from '#device/doctor/model-check.js';
-import { checkBroker, checkOnnxRuntime } from '#device/doctor/software-checks.js';
-import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from '#device/doctor/system-checks.js';
+import { checkCuda, checkTensorRt } from '#device/platform/doctor/accelerator-checks.js';
+import { checkCaptureAddon, checkEngineAddon } from '#device/platform/doctor/addon-checks.js';
+import { checkCameraDevices } from '#device/platform/doctor/camera-checks.js';
+import { diagnose } from '#device/platform/doctor/diagnose.js';
+import { checkModel } from '#device/platform/doctor/model-check.js';
+import { checkBroker, checkOnnxRuntime } from '#device/platform/doctor/software-checks.js';
+import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from '#device/platform/doctor/system-checks.js';
+import type { Machine } from '#device/platform/machine.js';
 
 /** A machine with nothing on it, plus what a test puts there. */
 function machine(parts: Partial<Machine> = {}): Machine {
@@ -164,7 +164,7 @@ describe('doctor', () => {
   });
 
   it('looks into a model folder', async () => {
-    const tiny = fileURLToPath(new URL('../../fixtures/golden/tiny-a', import.meta.url));
+    const tiny = fileURLToPath(new URL('../../../fixtures/golden/tiny-a', import.meta.url));
     expect((await checkModel(tiny)).value).toMatch(/^tiny-a: \d+ tensors, float, writes no boxes/);
     expect(await checkModel('/nonexistent')).toMatchObject({ status: 'problem' });
   });

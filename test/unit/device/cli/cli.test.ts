@@ -1,7 +1,7 @@
 import { version } from 'scenebus';
 import { describe, expect, it } from 'vitest';
 import { createProgram, runCli } from '#device/cli/program.js';
-import { captureTerminal } from './captured-terminal.js';
+import { captureTerminal } from '../../../support/captured-terminal.js';
 
 async function scenebus(...args: string[]) {
   const terminal = captureTerminal();

@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChangeGate, type Frame, type Logger, type SceneInput, type VisionLanguageModel } from 'scenebus';
+import type { CameraFeed } from '../app/camera-feed.js';
+import type { ModelSupervisor } from '../app/model-supervisor.js';
+import type { Scheduler } from '../app/scheduler.js';
 import type { DeviceConfig } from '../config/schema.js';
-import type { CameraStation } from './camera-station.js';
-import type { ModelHost } from './model-host.js';
-import type { Problems } from './problems.js';
-import type { Scheduler } from './scheduler.js';
+import type { Problems } from '../events/problems.js';
 import type { UsageTotals } from './usage-totals.js';
 
 export interface SceneWatcherOptions {
-  readonly station: CameraStation;
+  readonly feed: CameraFeed;
   readonly settings: DeviceConfig['describe'];
-  readonly model: ModelHost;
+  readonly model: ModelSupervisor;
   readonly scheduler: Scheduler;
   readonly usage: UsageTotals;
   readonly problems: Problems;
@@ -54,13 +54,13 @@ export class SceneWatcher implements AsyncDisposable {
   }
 
   async #watch(): Promise<void> {
-    const { station, problems, logger } = this.#options;
+    const { feed, problems, logger } = this.#options;
     const { signal } = this.#stop;
-    const part = `descriptions/${station.id}`;
-    while (!signal.aborted && !station.hasFailed) {
+    const part = `descriptions/${feed.id}`;
+    while (!signal.aborted && !feed.hasFailed) {
       try {
         // While a description runs the loop does not ask: what it is given next is the newest frame again.
-        for await (const frame of station.frames(LOOKS_PER_SECOND, signal)) {
+        for await (const frame of feed.frames(LOOKS_PER_SECOND, signal)) {
           const trigger = this.#triggerFor(frame);
           if (trigger === undefined) continue;
           await this.#describe(frame, trigger);
@@ -70,7 +70,7 @@ export class SceneWatcher implements AsyncDisposable {
       } catch (error) {
         if (signal.aborted) return;
         problems.report(part, error);
-        logger.log('debug', `camera ${station.id}: no description`, { error });
+        logger.log('debug', `camera ${feed.id}: no description`, { error });
         await sleep(PAUSE_AFTER_FAILURE_MS, undefined, { signal }).catch(() => {});
       }
     }
@@ -86,9 +86,9 @@ export class SceneWatcher implements AsyncDisposable {
   }
 
   async #describe(known: Frame, trigger: Trigger): Promise<void> {
-    const { station, settings, model, scheduler, usage, publishScene } = this.#options;
+    const { feed, settings, model, scheduler, usage, publishScene } = this.#options;
     const scene = await scheduler.description(async (signal) => {
-      const frame = await station.newerThan(known, signal);
+      const frame = await feed.newerThan(known, signal);
       const options = { maxNewTokens: settings.maxNewTokens, signal };
       const describe = async (loaded: VisionLanguageModel) => ({
         answer: await loaded.describe(frame, options),
@@ -99,6 +99,6 @@ export class SceneWatcher implements AsyncDisposable {
     usage.add(scene.answer.usage);
     this.#gate.accept(scene.frame);
     this.#describedAtMs = this.#nowMs();
-    await publishScene(station.id, scene);
+    await publishScene(feed.id, scene);
   }
 }

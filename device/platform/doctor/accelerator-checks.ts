@@ -1,9 +1,9 @@
 /** NVIDIA hardware and libraries. None of it is needed: every model runs on the processor. */
 import type { TensorRtStatus } from 'scenebus';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from '../jetson/board.js';
+import type { Machine } from '../machine.js';
 import { BUILD_REMEDY, inspectEngineAddon } from './addon-checks.js';
 import type { Finding } from './finding.js';
-import type { Machine } from './machine.js';
 
 export async function checkCuda(machine: Machine): Promise<Finding> {
   const base = { id: 'cuda', title: 'NVIDIA GPU' };

@@ -14,7 +14,7 @@ import {
   type TensorRtStatus,
   tensorRtStatus,
 } from 'scenebus';
-import { type Machine, thisMachine } from '../doctor/machine.js';
+import { type Machine, thisMachine } from '../machine.js';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from './board.js';
 import { describeFittingModules } from './modules.js';
 

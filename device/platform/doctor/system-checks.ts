@@ -1,6 +1,7 @@
 /** Node, processor, memory: what every run stands on. */
+
+import type { Machine } from '../machine.js';
 import type { Finding } from './finding.js';
-import type { Machine } from './machine.js';
 
 const GIB = 2 ** 30;
 const MINIMUM_NODE_MAJOR = 20;

@@ -1,14 +1,14 @@
 import { type AskContext, type AskRequest, type AskResult, SdkError } from 'scenebus';
+import type { CameraFeed } from '../app/camera-feed.js';
+import type { ModelSupervisor } from '../app/model-supervisor.js';
+import type { Scheduler } from '../app/scheduler.js';
 import type { DeviceConfig } from '../config/schema.js';
-import type { CameraStation } from './camera-station.js';
-import type { ModelHost } from './model-host.js';
-import type { Scheduler } from './scheduler.js';
 import type { UsageTotals } from './usage-totals.js';
 
 export interface QuestionAnswererOptions {
-  readonly stations: readonly CameraStation[];
+  readonly feeds: readonly CameraFeed[];
   readonly settings: DeviceConfig['ask'];
-  readonly model: ModelHost;
+  readonly model: ModelSupervisor;
   readonly scheduler: Scheduler;
   readonly usage: UsageTotals;
 }
@@ -21,13 +21,13 @@ export interface QuestionAnswererOptions {
 export async function answerQuestion(
   request: AskRequest,
   context: AskContext,
-  { stations, settings, model, scheduler, usage }: QuestionAnswererOptions,
+  { feeds, settings, model, scheduler, usage }: QuestionAnswererOptions,
 ): Promise<AskResult> {
-  const station = chooseCamera(request.camera, stations);
+  const feed = chooseCamera(request.camera, feeds);
   // A camera that does not deliver must not hold up questions about the others.
-  const known = await station.someFrame(context.signal);
+  const known = await feed.someFrame(context.signal);
   return scheduler.question(async (signal) => {
-    const frame = await station.newerThan(known, signal);
+    const frame = await feed.newerThan(known, signal);
     const options = {
       maxNewTokens: request.maxNewTokens ?? settings.maxNewTokens,
       temperature: request.temperature,
@@ -37,15 +37,15 @@ export async function answerQuestion(
     return model.use(async (loaded) => {
       const answer = await loaded.ask(frame, request.question, options);
       usage.add(answer.usage);
-      return { camera: station.id, frame, answer, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
+      return { camera: feed.id, frame, answer, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
     }, signal);
   }, context.signal);
 }
 
-function chooseCamera(id: string | undefined, stations: readonly CameraStation[]): CameraStation {
-  const found = id === undefined ? stations[0] : stations.find((station) => station.id === id);
-  if (found !== undefined && (id !== undefined || stations.length === 1)) return found;
-  const known = stations.map((station) => station.id).join(', ');
+function chooseCamera(id: string | undefined, feeds: readonly CameraFeed[]): CameraFeed {
+  const found = id === undefined ? feeds[0] : feeds.find((feed) => feed.id === id);
+  if (found !== undefined && (id !== undefined || feeds.length === 1)) return found;
+  const known = feeds.map((feed) => feed.id).join(', ');
   const came = id === undefined ? 'the question names none' : `received ${JSON.stringify(id)}`;
   throw new SdkError('ERR_REQUEST_INVALID', `Expected "camera" to be one of ${known}, but ${came}.`);
 }

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { openCheckpoint, type TensorRtStatus } from 'scenebus';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildEngine, type EngineBuildParts } from '#device/jetson/engine-build.js';
+import { buildEngine, type EngineBuildParts } from '#device/platform/jetson/engine-build.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { Engine } from '#sdk/engine/engine.js';
 import { forecastTensorRtMemory } from '#sdk/engine/index.js';
-import { publishedShape } from '../../../support/published-shape.js';
-import { GOLDEN } from '../../checkpoint/checkpoint-folder.js';
+import { publishedShape } from '../../../../support/published-shape.js';
+import { GOLDEN } from '../../../checkpoint/checkpoint-folder.js';
 
 const tinyA = path.join(GOLDEN, 'tiny-a');
 const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-build-'));

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { describeBoard, powerModeAdvice, readJetsonBoard } from '#device/jetson/board.js';
-import { describeFittingModules, modulesThatFit, ORIN_MODULES } from '#device/jetson/modules.js';
-import { parsePowerMode } from '#device/jetson/power-mode.js';
-import { parseJetsonRelease } from '#device/jetson/release.js';
+import { describeBoard, powerModeAdvice, readJetsonBoard } from '#device/platform/jetson/board.js';
+import { describeFittingModules, modulesThatFit, ORIN_MODULES } from '#device/platform/jetson/modules.js';
+import { parsePowerMode } from '#device/platform/jetson/power-mode.js';
+import { parseJetsonRelease } from '#device/platform/jetson/release.js';
 
 const release = (major: number, revision: string) =>
   `# R${major} (release), REVISION: ${revision}, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n`;

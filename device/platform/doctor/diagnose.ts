@@ -1,9 +1,9 @@
 import type { CallOptions } from 'scenebus';
+import { type Machine, thisMachine } from '../machine.js';
 import { checkCuda, checkTensorRt } from './accelerator-checks.js';
 import { checkCaptureAddon, checkEngineAddon } from './addon-checks.js';
 import { checkCameraDevices } from './camera-checks.js';
 import type { Finding } from './finding.js';
-import { type Machine, thisMachine } from './machine.js';
 import { checkModel } from './model-check.js';
 import { checkBroker, checkOnnxRuntime } from './software-checks.js';
 import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from './system-checks.js';

@@ -3,10 +3,10 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openCheckpoint } from 'scenebus';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { int4Folder } from '#device/model/int4-cache.js';
-import { makeTemporaryFolder } from '../../support/temporary-folder.js';
+import { int4Folder } from '#device/app/int4-cache.js';
+import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
 
-const golden = fileURLToPath(new URL('../../fixtures/golden/tiny-a', import.meta.url));
+const golden = fileURLToPath(new URL('../../../fixtures/golden/tiny-a', import.meta.url));
 let folder: string;
 beforeAll(async () => {
   folder = await makeTemporaryFolder('scenebus-int4-cache-');

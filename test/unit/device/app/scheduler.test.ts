@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Scheduler, type Work } from '#device/service/scheduler.js';
+import { Scheduler, type Work } from '#device/app/scheduler.js';
 
 const never = new AbortController().signal;
 

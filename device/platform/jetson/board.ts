@@ -1,5 +1,5 @@
 /** What a Jetson says about itself in files that anybody may read. */
-import type { Machine } from '../doctor/machine.js';
+import type { Machine } from '../machine.js';
 import { type PowerMode, parsePowerMode } from './power-mode.js';
 import { type JetsonRelease, parseJetsonRelease } from './release.js';
 

@@ -1,9 +1,10 @@
 /** The two native addons, each loaded in a process of its own: what does not fit the machine may end the process. */
+
+import type { Machine } from '../machine.js';
 import type { Finding } from './finding.js';
-import type { Machine } from './machine.js';
 
 export const BUILD_REMEDY = 'run `npm run build:native` (an installed package: `npx scenebus setup`)';
-const nativeModule = new URL('../../sdk/native/index.js', import.meta.url).href;
+const nativeModule = new URL('../../../sdk/native/index.js', import.meta.url).href;
 
 /** Loads an addon and prints what `expression` says about it as JSON. */
 function inspect(machine: Machine, loader: 'engineAddon' | 'captureAddon', expression: string) {

@@ -1,6 +1,6 @@
 import { SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { describe, expect, it } from 'vitest';
-import { ModelHost } from '#device/service/model-host.js';
+import { ModelSupervisor } from '#device/app/model-supervisor.js';
 
 const never = new AbortController().signal;
 
@@ -19,13 +19,13 @@ function fakeModels() {
   return { load, disposed, loads: () => loads };
 }
 
-async function startHost(load: () => Promise<VisionLanguageModel>, hangMs?: number) {
+async function startSupervisor(load: () => Promise<VisionLanguageModel>, hangMs?: number) {
   const health: (string | undefined)[] = [];
   let back: () => void = () => {};
   const recovered = new Promise<void>((resolve) => {
     back = resolve;
   });
-  const host = await ModelHost.start(
+  const supervisor = await ModelSupervisor.start(
     {
       load,
       logger: silentLogger,
@@ -38,30 +38,30 @@ async function startHost(load: () => Promise<VisionLanguageModel>, hangMs?: numb
     },
     never,
   );
-  return { host, health, recovered };
+  return { supervisor, health, recovered };
 }
 const fail = (code: 'ERR_ENGINE_DIED' | 'ERR_ENGINE_FAILED' | 'ERR_PROMPT_INVALID') => async () => {
   throw new SdkError(code, 'as the test wants');
 };
 
-describe('the model host', () => {
+describe('the model supervisor', () => {
   it('reports a first load that fails to its caller', async () => {
     const load = async (): Promise<VisionLanguageModel> => {
       throw new SdkError('ERR_MODEL_NOT_FOUND', 'no such folder');
     };
-    await expect(startHost(load)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
+    await expect(startSupervisor(load)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
   });
 
   it('replaces an engine that died, and says so meanwhile', async () => {
     const models = fakeModels();
-    const { host, health, recovered } = await startHost(models.load);
-    await expect(host.use(fail('ERR_ENGINE_DIED'), never)).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
-    await expect(host.use(async () => 'x', never)).rejects.toThrow(/not there now .* Ask again later/);
+    const { supervisor, health, recovered } = await startSupervisor(models.load);
+    await expect(supervisor.use(fail('ERR_ENGINE_DIED'), never)).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
+    await expect(supervisor.use(async () => 'x', never)).rejects.toThrow(/not there now .* Ask again later/);
     await recovered;
-    expect(await host.use(async (model) => model.info.name, never)).toBe('model 2');
+    expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 2');
     expect(models.disposed).toEqual([1]);
     expect(health).toEqual(['ERR_ENGINE_DIED', undefined]);
-    expect(host.restarts).toBe(1);
+    expect(supervisor.restarts).toBe(1);
   });
 
   it('goes on trying while the model cannot be loaded', async () => {
@@ -71,59 +71,59 @@ describe('the model host', () => {
       if (models.loads() === 2 || models.loads() === 3) throw new SdkError('ERR_ENGINE_OUT_OF_MEMORY', 'full');
       return model;
     };
-    const { host, health, recovered } = await startHost(load);
-    await host.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
+    const { supervisor, health, recovered } = await startSupervisor(load);
+    await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
     await recovered;
-    expect(await host.use(async (model) => model.info.name, never)).toBe('model 4');
+    expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 4');
     expect(health).toHaveLength(4);
   });
 
   it('keeps an engine after a bad question, and after a single failure', async () => {
     const models = fakeModels();
-    const { host } = await startHost(models.load);
-    for (let i = 0; i < 5; i++) await host.use(fail('ERR_PROMPT_INVALID'), never).catch(() => {});
-    for (let i = 0; i < 2; i++) await host.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
-    await host.use(async () => 'well', never);
-    await host.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
+    const { supervisor } = await startSupervisor(models.load);
+    for (let i = 0; i < 5; i++) await supervisor.use(fail('ERR_PROMPT_INVALID'), never).catch(() => {});
+    for (let i = 0; i < 2; i++) await supervisor.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
+    await supervisor.use(async () => 'well', never);
+    await supervisor.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
     expect(models.loads()).toBe(1);
   });
 
   it('does not trust an engine that fails three times in a row', async () => {
     const models = fakeModels();
-    const { host, recovered } = await startHost(models.load);
-    for (let i = 0; i < 3; i++) await host.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
+    const { supervisor, recovered } = await startSupervisor(models.load);
+    for (let i = 0; i < 3; i++) await supervisor.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
     await recovered;
-    expect(await host.use(async (model) => model.info.name, never)).toBe('model 2');
+    expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 2');
   });
 
   it('replaces an engine that does not come back after an abort', async () => {
     const models = fakeModels();
-    const { host, recovered } = await startHost(models.load, 1);
+    const { supervisor, recovered } = await startSupervisor(models.load, 1);
     const caller = new AbortController();
-    const hanging = host.use(() => new Promise(() => {}), caller.signal);
+    const hanging = supervisor.use(() => new Promise(() => {}), caller.signal);
     caller.abort();
     await expect(hanging).rejects.toThrow('The engine hangs');
     await recovered;
-    expect(host.info?.name).toBe('model 2');
+    expect(supervisor.info?.name).toBe('model 2');
   });
 
   it('releases the model once and refuses work afterwards', async () => {
     const models = fakeModels();
-    const { host } = await startHost(models.load);
-    await host[Symbol.asyncDispose]();
-    await host[Symbol.asyncDispose]();
+    const { supervisor } = await startSupervisor(models.load);
+    await supervisor[Symbol.asyncDispose]();
+    await supervisor[Symbol.asyncDispose]();
     expect(models.disposed).toEqual([1]);
-    await expect(host.use(async () => 'x', never)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    await expect(supervisor.use(async () => 'x', never)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
 
   it('stops trying when it is closed', async () => {
     const models = fakeModels();
-    const { host } = await startHost(async () => {
+    const { supervisor } = await startSupervisor(async () => {
       if (models.loads() > 0) throw new SdkError('ERR_ENGINE_FAILED', 'never again');
       return models.load();
     });
-    await host.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
-    await host[Symbol.asyncDispose]();
+    await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
+    await supervisor[Symbol.asyncDispose]();
     expect(models.disposed).toEqual([1]);
   });
 });

@@ -1,8 +1,8 @@
 import { type Camera, type CameraState, type CameraStatusInput, type Frame, isSdkError, type Logger } from 'scenebus';
 import type { CameraConfig } from '../config/schema.js';
-import type { Problems } from './problems.js';
+import type { Problems } from '../events/problems.js';
 
-export interface CameraStationOptions {
+export interface CameraFeedOptions {
   readonly config: CameraConfig;
   readonly camera: Camera;
   readonly problems: Problems;
@@ -21,20 +21,20 @@ const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
 };
 
 /** One camera of the device: its frames for whoever works on the model, and its status on the bus. */
-export class CameraStation implements AsyncDisposable {
-  readonly #options: CameraStationOptions;
+export class CameraFeed implements AsyncDisposable {
+  readonly #options: CameraFeedOptions;
   readonly #stop = new AbortController();
   #newest: Frame | undefined;
   #following: Promise<void> | undefined;
 
-  private constructor(options: CameraStationOptions) {
+  private constructor(options: CameraFeedOptions) {
     this.#options = options;
   }
 
-  static start(options: CameraStationOptions): CameraStation {
-    const station = new CameraStation(options);
-    station.#following = station.#followStatus();
-    return station;
+  static start(options: CameraFeedOptions): CameraFeed {
+    const feed = new CameraFeed(options);
+    feed.#following = feed.#followStatus();
+    return feed;
   }
 
   get id(): string {
