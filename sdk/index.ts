@@ -103,4 +103,4 @@ export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
-export { version } from './version.js';
+export { version } from './core/version.js';
