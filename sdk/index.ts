@@ -38,6 +38,8 @@ export type {
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelStats,
+  Priority,
   Timings,
   TokenStream,
   Usage,
