@@ -24,6 +24,7 @@ export function borrow(model: VisionLanguageModel): VisionLanguageModel {
     info: model.info,
     ask: model.ask.bind(model),
     describe: model.describe.bind(model),
+    complete: model.complete.bind(model),
     generate: model.generate.bind(model),
     [Symbol.asyncDispose]: async () => {},
   };
