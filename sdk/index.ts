@@ -20,9 +20,11 @@ export {
   cameraOptionsSchema,
   type FramesOptions,
   frameFromMat,
+  type MatFrameOptions,
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
+  type VideoCaptureOptions,
 } from './capture/index.js';
 
 // Models: pictures and questions in, grounded answers out
@@ -73,30 +75,19 @@ export {
   createImageProcessor,
   type DecodedImage,
   decodeImage,
+  type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,
   type PixelImage,
+  type ProcessedImage,
 } from './image/index.js';
 
 // Checkpoint folders and engine facts
 
-export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
+export type * from './architecture/architecture.js';
+export { type Checkpoint, type GenerationDefaults, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
 export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
-
-// TensorRT: what it would need, what it is, whether it computes what it should
-
-export {
-  forecastTensorRtMemory,
-  type MemoryForecast,
-  openTensorRtEngine,
-  prepareTensorRtGraphs,
-  type SampleCheck,
-  type SelfTestReport,
-  type TensorRtMode,
-  type TensorRtStatus,
-  tensorRtSelfTest,
-  tensorRtStatus,
-} from './engine/index.js';
+export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngineOptions } from './engine/index.js';
 
 // Errors, limits, logging, lifetimes
 

@@ -71,6 +71,7 @@ export interface Sequence extends Disposable {
   truncate(length: number): void;
 }
 
+/** One loaded model on one backend. Knows tensors and token ids, not text; disposing waits for the call that runs. */
 export interface Engine extends AsyncDisposable {
   readonly info: EngineInfo;
   encodeImage(image: ProcessedImage, options?: CallOptions): Promise<ImageState>;

@@ -21,6 +21,11 @@ export interface ChatMessage {
 
 export interface GenerateRequest {
   readonly messages: readonly ChatMessage[];
+  /**
+   * `chat` (default): turns in the layout of the model's chat template. `plain`: one user message, whose text the model
+   * goes on with; for base models, which were not trained on turns.
+   */
+  readonly layout?: 'chat' | 'plain' | undefined;
 }
 
 export interface GenerateOptions extends CallOptions {
@@ -175,5 +180,14 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * described the same way again, and descriptions that follow each other draft each other.
    */
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
+  /**
+   * Goes on with a text about a picture, or without one (`undefined`), in the layout of base models:
+   * `<|image|><|begin_of_text|>text`.
+   * @throws SdkError as `ask`
+   *
+   * @example
+   * const { text } = await base.complete(frame, 'The sign above the door says "', { stop: '"' });
+   */
+  complete(image: ModelImage | undefined, text: string, options?: GenerateOptions): Promise<Answer>;
   generate(request: GenerateRequest, options?: GenerateOptions): TokenStream;
 }

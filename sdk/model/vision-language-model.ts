@@ -14,7 +14,7 @@ import { type PromptImage, ResidentSequence } from '../inference/resident-sequen
 import type { SamplingOptions } from '../inference/sampling.js';
 import { TurnQueue } from '../inference/turn-queue.js';
 import type { ChatTemplate } from '../text/chat-template.js';
-import { type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
+import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
 import {
@@ -106,6 +106,17 @@ class ComposedModel implements VisionLanguageModel {
     return this.#queue.stats();
   }
 
+  async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
+    if (typeof text !== 'string' || (text === '' && image === undefined)) {
+      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a text to go on with but received none.');
+    }
+    const content = [
+      ...(image === undefined ? [] : [{ type: 'image', image } as const]),
+      { type: 'text', text } as const,
+    ];
+    return await this.generate({ messages: [{ role: 'user', content }], layout: 'plain' }, options).collect();
+  }
+
   generate(request: GenerateRequest, options: InternalGenerateOptions = {}): TokenStream {
     return createTokenStream((onText, signal) => this.#run(request, options, onText, signal), options.signal);
   }
@@ -157,7 +168,11 @@ class ComposedModel implements VisionLanguageModel {
   #prepare(request: GenerateRequest, options: InternalGenerateOptions): PreparedRequest {
     const resolved = resolveOptions(options, this.#parts.sampling);
     const { messages, images } = splitMessages(request);
-    const prompt = renderPrompt(this.#parts.template, this.#parts.tokenizer, messages);
+    const { template, tokenizer } = this.#parts;
+    const prompt =
+      layoutOf(request) === 'plain'
+        ? completionPrompt(tokenizer, messages)
+        : renderPrompt(template, tokenizer, messages);
     const { contextLength } = this.info.engine;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
@@ -295,6 +310,11 @@ function expireAfter(deadlineMs: number | undefined, abort: AbortController): No
     const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
     abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
   }, deadlineMs);
+}
+
+function layoutOf({ layout = 'chat' }: GenerateRequest): 'chat' | 'plain' {
+  if (layout === 'chat' || layout === 'plain') return layout;
+  throw new SdkError('ERR_PROMPT_INVALID', `Expected the layout chat or plain but received ${JSON.stringify(layout)}.`);
 }
 
 /** Pictures apart from text: what the template sees, and what the engine sees, in the same order. */

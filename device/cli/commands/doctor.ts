@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { tensorRtSelfTest } from 'scenebus';
+import { tensorRtSelfTest } from 'scenebus/tensorrt';
 import { diagnose } from '../../platform/doctor/diagnose.js';
 import type { Finding } from '../../platform/doctor/finding.js';
 import { type CommandContext, examples } from '../command-context.js';

@@ -1,5 +1,5 @@
 /** NVIDIA hardware and libraries. None of it is needed: every model runs on the processor. */
-import type { TensorRtStatus } from 'scenebus';
+import type { TensorRtStatus } from 'scenebus/tensorrt';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from '../jetson/board.js';
 import type { Machine } from '../machine.js';
 import { BUILD_REMEDY, inspectEngineAddon } from './addon-checks.js';

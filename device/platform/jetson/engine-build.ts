@@ -1,19 +1,14 @@
 /** `scenebus build-engine`: what a model needs here, whether it can have it, and then the plans. */
+import { type CallOptions, type Checkpoint, type Logger, type OnProgress, openCheckpoint, SdkError } from 'scenebus';
 import {
-  type CallOptions,
-  type Checkpoint,
   forecastTensorRtMemory,
-  type Logger,
   type MemoryForecast,
-  type OnProgress,
-  openCheckpoint,
   openTensorRtEngine,
   prepareTensorRtGraphs,
-  SdkError,
   type TensorRtMode,
   type TensorRtStatus,
   tensorRtStatus,
-} from 'scenebus';
+} from 'scenebus/tensorrt';
 import { type Machine, thisMachine } from '../machine.js';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from './board.js';
 import { describeFittingModules } from './modules.js';

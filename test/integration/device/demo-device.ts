@@ -25,6 +25,7 @@ export function borrow(model: VisionLanguageModel): VisionLanguageModel {
     stats: model.stats.bind(model),
     ask: model.ask.bind(model),
     describe: model.describe.bind(model),
+    complete: model.complete.bind(model),
     generate: model.generate.bind(model),
     [Symbol.asyncDispose]: async () => {},
   };

@@ -72,6 +72,33 @@ describe('ask', () => {
   });
 });
 
+describe('complete', () => {
+  it('goes on with a text in the layout of base models', async () => {
+    const { model, engine, tokenizer } = await createFakeModel({
+      writes: (tokens) => () => tokens.encodeText('a')[0]!,
+    });
+    await using _ = model;
+    const [picture, bos] = ['<|image|>', '<|begin_of_text|>'].map((name) => tokenizer.specialTokenId(name)!);
+    const answer = await model.complete(plainImage(1), 'The cup is', { maxNewTokens: 2 });
+    expect(answer.text).toBe('aa');
+    expect(engine.forwards[0]).toMatchObject({
+      tokens: [picture, bos, ...tokenizer.encodeText('The cup is')],
+      images: 1,
+    });
+    await model.complete(undefined, 'Once', { maxNewTokens: 1 });
+    expect(engine.forwards.at(-1)!.tokens.slice(-4)).toEqual(tokenizer.encodeText('Once').slice(-4));
+    expect(engine.forwards.at(-1)!.images).toBe(0);
+  });
+
+  it('refuses nothing to go on with, and another layout', async () => {
+    const { model } = await createFakeModel({ writes: 'x' });
+    await using _ = model;
+    await expect(model.complete(undefined, '')).rejects.toMatchObject({ code: 'ERR_PROMPT_INVALID' });
+    const request = { messages: hello, layout: 'raw' as 'plain' };
+    await expect(model.generate(request).collect()).rejects.toThrow('layout chat or plain but received "raw"');
+  });
+});
+
 describe('where an answer ends', () => {
   const run = async (options: GenerateOptions, writes = LETTERS, engineInfo = {}) => {
     const { model, engine } = await createFakeModel({ writes, engineInfo });

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { openCheckpoint, type TensorRtStatus } from 'scenebus';
+import { openCheckpoint } from 'scenebus';
+import type { TensorRtStatus } from 'scenebus/tensorrt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildEngine, type EngineBuildParts } from '#device/platform/jetson/engine-build.js';
 import { SdkError } from '#sdk/core/errors.js';
