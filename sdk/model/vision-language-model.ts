@@ -6,7 +6,7 @@ import type { CallOptions } from '../core/types.js';
 import type { Engine, ImageState } from '../engine/engine.js';
 import type { Grounder } from '../grounding/grounder.js';
 import type { ProcessedImage } from '../image/processed-image.js';
-import { closeCallMargin, Drafting } from '../inference/drafting/index.js';
+import { Drafting } from '../inference/drafting/index.js';
 import { type GenerationOutput, runGeneration, type Sampler, type TokenMask } from '../inference/generation.js';
 import { ImageCache, imageKey } from '../inference/image-cache.js';
 import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.js';
@@ -210,9 +210,9 @@ class ComposedModel implements VisionLanguageModel {
       const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
       const sequence = this.#resident.prepare(prompt.ids, promptImages);
       reusedTokens = sequence.length;
-      const margin = options.drafting ? closeCallMargin(this.info.engine) : undefined;
+      const margin = options.drafting ? this.info.engine.capabilities.closeCallMargin : null;
       const drafts =
-        margin === undefined
+        margin === null
           ? undefined
           : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin * penaltyStretch(options) };
       output = await runGeneration({
