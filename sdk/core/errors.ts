@@ -10,6 +10,7 @@ export const ERROR_CODES = {
   ERR_NATIVE_UNAVAILABLE: { retryable: false },
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
+  ERR_JOURNAL_UNAVAILABLE: { retryable: true },
 
   ERR_CAPTURE_ADDRESS_INVALID: { retryable: false },
   ERR_CAPTURE_NOT_FOUND: { retryable: true },
