@@ -1,5 +1,6 @@
 /** What a device says about a camera: its state, and what the model sees. */
 import { z } from 'zod';
+import { CAMERA_SETTINGS } from '../settings.js';
 import {
   answerFields,
   BOXES_INSIDE_IMAGE,
@@ -32,6 +33,34 @@ export const cameraStatusSchema = z
   })
   .meta({ title: 'Camera status', description: 'Retained' });
 export type CameraStatusPayload = z.infer<typeof cameraStatusSchema>;
+
+export const cameraSettingSchema = z
+  .strictObject({
+    ...envelope(SCHEMA_IDS.cameraSetting),
+    camera: topicSegmentSchema,
+    setting: z.enum(CAMERA_SETTINGS).meta({
+      title: 'Setting',
+      description:
+        'describe: descriptions are made; watches: standing questions are asked; privacy: nothing is looked at',
+    }),
+    value: z.boolean(),
+  })
+  .meta({ title: 'Camera setting', description: 'As it is now; sent again after each command. Retained' });
+export type CameraSettingState = z.infer<typeof cameraSettingSchema>;
+
+export const settingCommandSchema = z
+  .union([
+    z.boolean(),
+    z.strictObject({
+      schema: z.literal(SCHEMA_IDS.settingCommand).optional(),
+      value: z.boolean(),
+    }),
+  ])
+  .meta({
+    title: 'Setting command',
+    description: 'true or false, or an object with the value. A retained one is refused',
+  });
+export type SettingCommand = z.infer<typeof settingCommandSchema>;
 
 export const sceneSchema = z
   .strictObject({

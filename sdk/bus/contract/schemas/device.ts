@@ -45,17 +45,18 @@ export const infoSchema = z
   .meta({ title: 'Device information', description: 'Retained' });
 export type Info = z.infer<typeof infoSchema>;
 
+export const healthFields = {
+  state: z.enum(['starting', 'running', 'degraded', 'stopping']),
+  uptimeSeconds: z.number().min(0),
+  memory: z.record(z.string(), z.number()).optional().meta({ title: 'Memory', description: 'Names carry units' }),
+  metrics: z
+    .record(z.string(), z.number())
+    .optional()
+    .meta({ title: 'Metrics', description: 'Counters, rates, temperatures; names carry units' }),
+  problems: z.array(errorSchema).meta({ title: 'Problems', description: 'Why the state is degraded' }),
+};
+
 export const healthSchema = z
-  .strictObject({
-    ...envelope(SCHEMA_IDS.health),
-    state: z.enum(['starting', 'running', 'degraded', 'stopping']),
-    uptimeSeconds: z.number().min(0),
-    memory: z.record(z.string(), z.number()).optional().meta({ title: 'Memory', description: 'Names carry units' }),
-    metrics: z
-      .record(z.string(), z.number())
-      .optional()
-      .meta({ title: 'Metrics', description: 'Counters, rates, temperatures; names carry units' }),
-    problems: z.array(errorSchema).meta({ title: 'Problems', description: 'Why the state is degraded' }),
-  })
+  .strictObject({ ...envelope(SCHEMA_IDS.health), ...healthFields })
   .meta({ title: 'Health', description: 'Retained' });
 export type Health = z.infer<typeof healthSchema>;
