@@ -12,16 +12,18 @@ export * from './contract/topics.js';
 export { isVerbName, type RequestOf, type ResponseOf, VERB_NAMES, VERBS, type VerbName } from './contract/verbs.js';
 export { connectBus } from './device/bus.js';
 export type { ClientLimitOptions } from './device/client-limits.js';
+export type * from './device/inputs.js';
 export type * from './device/types.js';
 export type {
   AskResult,
   LocateResult,
+  PictureResults,
   ResultOf,
   SettingHandler,
   SnapshotResult,
   VerbContext,
   VerbHandler,
 } from './device/verb-results.js';
-export { type BrokerAddress, parseBrokerUrl, redactUrl } from './transport/broker-url.js';
+export { type BrokerAddress, type BrokerProtocol, parseBrokerUrl, redactUrl } from './transport/broker-url.js';
 export { readTlsFiles } from './transport/tls-files.js';
 export type * from './transport/types.js';

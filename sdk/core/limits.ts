@@ -22,6 +22,8 @@ export const LIMITS = {
   promptImages: 16,
   stopStrings: 16,
   stopStringCharacters: 256,
+  /** Name of who asks a model; only compared. */
+  callerCharacters: 256,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
   /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */

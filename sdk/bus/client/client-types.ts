@@ -28,6 +28,7 @@ export type Query<Verb extends VerbName> = Omit<
   z.input<(typeof VERBS)[Verb]['request']>,
   'schema' | 'transaction' | 'responseTopic' | 'timeoutMs' | 'deadlineMs' | 'stream'
 >;
+/** What a caller asks, with the details of `ask`. */
 export type Question = Query<'ask'>;
 
 export interface RequestOptions extends CallOptions {
@@ -41,12 +42,14 @@ export interface AskOptions extends RequestOptions {
 }
 
 /** `data` of a response with where it comes from: which device, frame and model. */
-type Reply<Verb extends 'ask' | 'describe' | 'locate'> = ResponseOf<Verb>['data'] &
+export type ModelReply<Verb extends 'ask' | 'describe' | 'locate'> = ResponseOf<Verb>['data'] &
   Pick<ResponseOf<Verb>, 'device' | 'camera' | 'frameId' | 'frameTs' | 'model' | 'generatedByModel'>;
 /** The answer with its provenance: what was said, on which frame, by which model. */
-export type AskReply = Reply<'ask'>;
-export type DescribeReply = Reply<'describe'>;
-export type LocateReply = Reply<'locate'>;
+export type AskReply = ModelReply<'ask'>;
+/** A description with its provenance. */
+export type DescribeReply = ModelReply<'describe'>;
+/** Boxes with their provenance. */
+export type LocateReply = ModelReply<'locate'>;
 
 export interface SnapshotReply extends Pick<ResponseOf<'snapshot'>, 'device' | 'camera' | 'frameId' | 'frameTs'> {
   /** The JPEG file. */

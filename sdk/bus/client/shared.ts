@@ -17,6 +17,7 @@ export type {
   EventOptions,
   ListenOptions,
   LocateReply,
+  ModelReply,
   Query,
   Question,
   RequestOptions,

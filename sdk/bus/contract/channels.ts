@@ -52,6 +52,7 @@ export function verbCamelCase(verb: VerbName): string {
   return verb.replace(/\/(\w)/g, (_match, letter: string) => letter.toUpperCase());
 }
 
+/** Every topic, in the order in which people read about them. */
 export const CHANNELS: readonly Channel[] = [
   ...STATES,
   ...VERB_NAMES.flatMap((verb): Channel[] => [

@@ -9,10 +9,11 @@ import type { CameraSetting } from '../contract/settings.js';
 import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from '../contract/topics.js';
 import type { VerbName } from '../contract/verbs.js';
 import { BusConnection } from '../transport/connection.js';
-import { type IncomingMessage, type Link, LinkClosedError, type PublishProperties } from '../transport/link.js';
+import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
 import { Outbox, type OutboxMessage } from '../transport/outbox.js';
 import { sleep } from '../transport/sleep.js';
-import type { BusState, ProtocolVersion, PublishResult } from '../transport/types.js';
+import type { BusState, ProtocolVersion, PublishProperties, PublishResult } from '../transport/types.js';
+import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
 import { OptionalSubscriptions } from './optional-subscriptions.js';
 import { answerOf, eventFields, PayloadStamper, provenanceOf, watchStateFields } from './payloads.js';
 import { type Reply, RequestServer } from './request-server.js';
@@ -24,13 +25,10 @@ import type {
   BusOptions,
   BusStats,
   CameraStatusInput,
-  EventInput,
   HealthInput,
   InfoInput,
   PublishEventOptions,
   PublishedMessage,
-  SceneInput,
-  WatchStateInput,
 } from './types.js';
 import type { SettingHandler, VerbHandler } from './verb-results.js';
 

@@ -6,7 +6,7 @@ import { describeIssues } from '../contract/decoding.js';
 import { toInstant } from '../contract/schemas/common.js';
 import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from '../contract/schemas/index.js';
 import { randomId } from '../transport/random-id.js';
-import type { EventInput, FrameReference, ModelReference, Observation, WatchStateInput } from './types.js';
+import type { EventInput, FrameReference, ModelReference, Observation, WatchStateInput } from './inputs.js';
 
 export class PayloadStamper {
   readonly run = randomId(8);

@@ -4,8 +4,8 @@ import type { GroundedObject } from '../../core/types.js';
 import { BOX_CONVENTION } from '../contract/schemas/index.js';
 import type { CameraSetting } from '../contract/settings.js';
 import type { RequestOf, ResponseOf, VerbName } from '../contract/verbs.js';
+import type { FrameReference, ModelReference, Observation } from './inputs.js';
 import { answerOf, frameOf, imageSizeOf, numbersOf, objectsOf, provenanceOf } from './payloads.js';
-import type { FrameReference, ModelReference, Observation } from './types.js';
 
 /** An answer or a description. `camera` wins over the one that the request named. */
 export interface AskResult extends Observation {
@@ -34,7 +34,8 @@ export interface SnapshotResult {
   readonly height: number;
 }
 
-interface Results {
+/** Results of the verbs about pictures. */
+export interface PictureResults {
   ask: AskResult;
   describe: AskResult;
   locate: LocateResult;
@@ -42,7 +43,9 @@ interface Results {
 }
 
 /** What the handler of a verb returns: for the verbs without pictures the `data` of the response. */
-export type ResultOf<Verb extends VerbName> = Verb extends keyof Results ? Results[Verb] : ResponseOf<Verb>['data'];
+export type ResultOf<Verb extends VerbName> = Verb extends keyof PictureResults
+  ? PictureResults[Verb]
+  : ResponseOf<Verb>['data'];
 
 export interface VerbContext {
   /** Aborted at the deadline (reason: SdkError ERR_REQUEST_EXPIRED) and when the bus closes. */

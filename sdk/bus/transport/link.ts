@@ -9,17 +9,7 @@ import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { type ConnectOptions, LinkError, linkError, mqttOptions } from './link-options.js';
 import { publishPacketBytes } from './packet-size.js';
-import type { ProtocolVersion } from './types.js';
-
-/** MQTT 5 properties of a message, as far as the bus uses them. */
-export interface PublishProperties {
-  readonly payloadFormatIndicator?: boolean | undefined;
-  readonly messageExpiryInterval?: number | undefined;
-  readonly contentType?: string | undefined;
-  readonly responseTopic?: string | undefined;
-  readonly correlationData?: Uint8Array | undefined;
-  readonly userProperties?: Readonly<Record<string, string>> | undefined;
-}
+import type { ProtocolVersion, PublishProperties } from './types.js';
 
 export interface LinkOptions extends ConnectOptions {
   readonly onMessage: (link: Link, message: IncomingMessage) => void;

@@ -1,6 +1,5 @@
 /** Exact size of a PUBLISH packet, for brokers that say how much they take. */
-import type { PublishProperties } from './link.js';
-import type { ProtocolVersion } from './types.js';
+import type { ProtocolVersion, PublishProperties } from './types.js';
 
 const encoder = new TextEncoder();
 

@@ -54,3 +54,13 @@ export type BusState = 'connecting' | 'online' | 'offline' | 'closed';
  * superseded: a newer value of the same topic took its place.
  */
 export type PublishResult = 'delivered' | 'queued' | 'superseded';
+
+/** MQTT 5 properties of a message, as far as the bus uses them. */
+export interface PublishProperties {
+  readonly payloadFormatIndicator?: boolean | undefined;
+  readonly messageExpiryInterval?: number | undefined;
+  readonly contentType?: string | undefined;
+  readonly responseTopic?: string | undefined;
+  readonly correlationData?: Uint8Array | undefined;
+  readonly userProperties?: Readonly<Record<string, string>> | undefined;
+}

@@ -12,6 +12,7 @@ import {
   topicSegmentSchema,
 } from './common.js';
 
+/** State of a camera and the age of its last frame. Retained. */
 export const cameraStatusSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.cameraStatus),
@@ -32,8 +33,10 @@ export const cameraStatusSchema = z
       .meta({ title: 'Reason', description: 'Why the camera is not running' }),
   })
   .meta({ title: 'Camera status', description: 'Retained' });
+/** Payload of `camera/<id>/status`. */
 export type CameraStatusPayload = z.infer<typeof cameraStatusSchema>;
 
+/** How a setting of a camera stands. Retained. */
 export const cameraSettingSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.cameraSetting),
@@ -46,8 +49,10 @@ export const cameraSettingSchema = z
     value: z.boolean(),
   })
   .meta({ title: 'Camera setting', description: 'As it is now; sent again after each command. Retained' });
+/** Payload of `camera/<id>/<setting>/state`. */
 export type CameraSettingState = z.infer<typeof cameraSettingSchema>;
 
+/** `true`, `false` or `{ value }`, on `camera/<id>/<setting>/set`. */
 export const settingCommandSchema = z
   .union([
     z.boolean(),
@@ -60,8 +65,10 @@ export const settingCommandSchema = z
     title: 'Setting command',
     description: 'true or false, or an object with the value. A retained one is refused',
   });
+/** Payload of `camera/<id>/<setting>/set`. */
 export type SettingCommand = z.infer<typeof settingCommandSchema>;
 
+/** The latest description of what a camera sees. Retained, with expiry. */
 export const sceneSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.scene),
@@ -78,4 +85,5 @@ export const sceneSchema = z
   })
   .refine(boxesInsideImage, BOXES_INSIDE_IMAGE)
   .meta({ title: 'Scene', description: 'The latest description of what a camera sees. Retained, with message expiry' });
+/** Payload of `camera/<id>/scene`. */
 export type Scene = z.infer<typeof sceneSchema>;

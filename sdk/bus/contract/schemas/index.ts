@@ -17,6 +17,7 @@ import {
 import { responseSchema } from './responses.js';
 import { eventSchema, watchStateSchema } from './watch.js';
 
+/** The zod schema of every payload by name; ids are in `SCHEMA_IDS`. */
 export const busSchemas = {
   availability: availabilitySchema,
   info: infoSchema,

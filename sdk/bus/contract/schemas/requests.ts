@@ -67,6 +67,7 @@ const streamField = {
   }),
 };
 
+/** A question about a frame. */
 export const askRequestSchema = z
   .strictObject({
     ...requestFields(SCHEMA_IDS.ask),
@@ -95,8 +96,10 @@ export const askRequestSchema = z
     path: ['answerSchema'],
   })
   .meta({ title: 'Question', description: 'Publish on request/ask, not retained' });
+/** Payload of `request/ask`. */
 export type AskRequest = z.infer<typeof askRequestSchema>;
 
+/** A description is wanted, now. */
 export const describeRequestSchema = z
   .strictObject({
     ...requestFields(SCHEMA_IDS.describe),
@@ -106,8 +109,10 @@ export const describeRequestSchema = z
     ...streamField,
   })
   .meta({ title: 'Description wanted', description: 'Publish on request/describe, not retained' });
+/** Payload of `request/describe`. */
 export type DescribeRequest = z.infer<typeof describeRequestSchema>;
 
+/** Boxes of named objects are wanted. */
 export const locateRequestSchema = z
   .strictObject({
     ...requestFields(SCHEMA_IDS.locate),
@@ -120,8 +125,10 @@ export const locateRequestSchema = z
     priority: modelFields.priority,
   })
   .meta({ title: 'Boxes wanted', description: 'Publish on request/locate, not retained' });
+/** Payload of `request/locate`. */
 export type LocateRequest = z.infer<typeof locateRequestSchema>;
 
+/** The picture itself is wanted. */
 export const snapshotRequestSchema = z
   .strictObject({
     ...requestFields(SCHEMA_IDS.snapshot),
@@ -130,34 +137,45 @@ export const snapshotRequestSchema = z
     quality: z.int().min(1).max(100).optional().meta({ title: 'JPEG quality', description: 'Left out: 80' }),
   })
   .meta({ title: 'Snapshot wanted', description: 'Publish on request/snapshot, not retained' });
+/** Payload of `request/snapshot`. */
 export type SnapshotRequest = z.infer<typeof snapshotRequestSchema>;
 
+/** The state of the device is wanted, now. */
 export const healthRequestSchema = z
   .strictObject(requestFields(SCHEMA_IDS.healthRequest))
   .meta({ title: 'Health wanted', description: 'Publish on request/health, not retained' });
+/** Payload of `request/health`. */
 export type HealthRequest = z.infer<typeof healthRequestSchema>;
 
+/** A standing question is to be added. */
 export const watchAddRequestSchema = z
   .strictObject({ ...requestFields(SCHEMA_IDS.watchAdd), watch: watchDefinitionSchema })
   .meta({
     title: 'New watch',
     description: 'Publish on request/watch/add, not retained. An id that exists is refused',
   });
+/** Payload of `request/watch/add`. */
 export type WatchAddRequest = z.infer<typeof watchAddRequestSchema>;
 
+/** Fields of a standing question are to be changed. */
 export const watchChangeRequestSchema = z
   .strictObject({ ...requestFields(SCHEMA_IDS.watchChange), id: identifierSchema, changes: watchChangesSchema })
   .meta({ title: 'Change of a watch', description: 'Publish on request/watch/change, not retained' });
+/** Payload of `request/watch/change`. */
 export type WatchChangeRequest = z.infer<typeof watchChangeRequestSchema>;
 
+/** A standing question is to be taken away. */
 export const watchRemoveRequestSchema = z
   .strictObject({ ...requestFields(SCHEMA_IDS.watchRemove), id: identifierSchema })
   .meta({ title: 'End of a watch', description: 'Publish on request/watch/remove, not retained' });
+/** Payload of `request/watch/remove`. */
 export type WatchRemoveRequest = z.infer<typeof watchRemoveRequestSchema>;
 
+/** Every standing question is wanted. */
 export const watchListRequestSchema = z
   .strictObject(requestFields(SCHEMA_IDS.watchList))
   .meta({ title: 'Watches wanted', description: 'Publish on request/watch/list, not retained' });
+/** Payload of `request/watch/list`. */
 export type WatchListRequest = z.infer<typeof watchListRequestSchema>;
 
 /** Counted without recursion: the value comes from strangers and may be nested as deep as its bytes allow. */

@@ -38,6 +38,7 @@ export const answerDataSchema = z
   })
   .refine(boxesInsideImage, BOXES_INSIDE_IMAGE)
   .meta({ title: 'Answer' });
+/** `data` of the response to `ask`. */
 export type AnswerData = z.infer<typeof answerDataSchema>;
 
 export const descriptionDataSchema = z
@@ -102,11 +103,14 @@ export const okResponseSchemas = {
   'watch/list': plainResponse('watch/list', watchListDataSchema),
 } as const;
 
+/** A refusal or a failure, of any verb. */
 export const errorResponseSchema = z
   .strictObject({ ...responseFields, verb: anyVerb, status: z.literal('error'), error: errorSchema })
   .meta({ title: 'Refusal or failure' });
+/** Payload of a response that refuses or failed. */
 export type ErrorResponse = z.infer<typeof errorResponseSchema>;
 
+/** A piece of an answer to a request with `stream`. */
 export const partialResponseSchema = z
   .strictObject({
     ...responseFields,
@@ -118,8 +122,10 @@ export const partialResponseSchema = z
     }),
   })
   .meta({ title: 'Piece of an answer', description: 'Only with `stream`. The ok response holds the whole text' });
+/** Payload of a piece of an answer. */
 export type PartialResponse = z.infer<typeof partialResponseSchema>;
 
+/** The answer to a request, by its verb. */
 export const okResponseSchema = z.discriminatedUnion('verb', [
   okResponseSchemas.ask,
   okResponseSchemas.describe,
@@ -131,9 +137,12 @@ export const okResponseSchema = z.discriminatedUnion('verb', [
   okResponseSchemas['watch/remove'],
   okResponseSchemas['watch/list'],
 ]);
+/** Payload of a response that answers. */
 export type OkResponse = z.infer<typeof okResponseSchema>;
 
+/** Everything that goes to a response topic. */
 export const responseSchema = z
   .discriminatedUnion('status', [okResponseSchema, errorResponseSchema, partialResponseSchema])
   .meta({ title: 'Response', description: 'To the caller’s response topic, else to response/<verb>. Not retained' });
+/** Payload of any response. */
 export type Response = z.infer<typeof responseSchema>;

@@ -84,10 +84,12 @@ const watchFields = {
   enabled: z.boolean().optional().meta({ title: 'Enabled', description: 'Left out: true' }),
 };
 
+/** A standing question: what is asked, where, when, and when a new value counts. */
 export const watchDefinitionSchema = z
   .strictObject({ id: identifierSchema.meta({ title: 'Watch', description: 'Its name in topics' }), ...watchFields })
   .refine(choicesFit, CHOICES_FIT)
   .meta({ title: 'Watch', description: 'A standing question' });
+/** A standing question. */
 export type WatchDefinition = z.infer<typeof watchDefinitionSchema>;
 
 /** Fields of a watch that can be changed; null takes an optional one away. */
@@ -106,6 +108,7 @@ export const watchChangesSchema = z
     enabled: watchFields.enabled,
   })
   .meta({ title: 'Changes', description: 'What is left out stays; null takes an optional field away' });
+/** What is left out stays; null takes an optional field away. */
 export type WatchChanges = z.infer<typeof watchChangesSchema>;
 
 /** How a watch stands at one camera. */
@@ -117,6 +120,7 @@ const watchFindingFields = {
   eventId: z.string().min(1).nullable().meta({ title: 'Event', description: 'The event that lasts; null: none does' }),
 };
 
+/** A watch, where it comes from and how it stands at each camera. */
 export const watchReportSchema = z
   .strictObject({
     watch: watchDefinitionSchema,
@@ -126,8 +130,10 @@ export const watchReportSchema = z
     cameras: z.array(z.strictObject({ camera: topicSegmentSchema, ...watchFindingFields })),
   })
   .meta({ title: 'Watch report', description: 'A watch and how it stands' });
+/** A watch and how it stands. */
 export type WatchReport = z.infer<typeof watchReportSchema>;
 
+/** How a watch stands at one camera. Retained. */
 export const watchStateSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.watchState),
@@ -140,8 +146,10 @@ export const watchStateSchema = z
     sinceTs: instant.meta({ title: 'Since', description: 'When the value became this one' }),
   })
   .meta({ title: 'Watch state', description: 'How a watch stands at a camera. Retained' });
+/** Payload of `camera/<id>/watch/<watch>/state`. */
 export type WatchState = z.infer<typeof watchStateSchema>;
 
+/** A watch found something new, something else, or the end of it. */
 export const eventSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.event),
@@ -181,4 +189,5 @@ export const eventSchema = z
     path: ['evidence', 'objects'],
   })
   .meta({ title: 'Event', description: 'A watch found something new. Not retained, with message expiry' });
+/** Payload of `camera/<id>/event`. */
 export type WatchEvent = z.infer<typeof eventSchema>;
