@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import type { ModelDescription } from '../architecture/architecture.js';
-import { SdkError } from '../core/errors.js';
+import { isSdkError, SdkError } from '../core/errors.js';
 import type { ImageProcessorConfig } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
+import { adapterAlone, adapterBeside, findAdapter, unmergedProblem } from './adapter.js';
 import { architectureOf, configSchema, type MllamaConfig } from './config.js';
+import { foreignFormatError, foreignFormatOf, statedQuantization } from './foreign-format.js';
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config.js';
 import { readJsonFile } from './json-file.js';
 import { type ModelManifest, readManifest } from './manifest.js';
@@ -61,11 +63,22 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   };
 
   const { architecture } = collect(architectureOf(config));
-  const quantization = quantizationOf(config.quantization_config);
   const { processor } = collect(await readProcessorConfig(root, architecture.vision));
   const { generation } = collect(await readGenerationDefaults(root, config));
   const manifest = await readManifest(root);
-  const weights = collect(await readWeights(root));
+  const weights = await readWeights(root).catch(async (error: unknown) => {
+    const adapter = isSdkError(error, 'ERR_MODEL_NOT_FOUND') ? await findAdapter(root) : null;
+    throw adapter === null ? error : adapterAlone(root, adapter);
+  });
+  const foreign = foreignFormatOf(config, weights.tensors.keys());
+  if (foreign !== null) throw foreignFormatError(root, foreign);
+  const unmerged = unmergedProblem(weights.tensors.keys());
+  if (unmerged !== null)
+    throw new SdkError('ERR_MODEL_UNSUPPORTED', `${root}: ${unmerged}.`, { details: { directory: root } });
+  collect(weights);
+  const quantization = quantizationOf(statedQuantization(config));
+  const adapter = await findAdapter(root);
+  if (adapter !== null) warnings.push(adapterBeside(root, adapter));
   options.signal?.throwIfAborted();
   const { tensors } = collect(resolveTensors(weights, architecture, quantization, tiedHead(config)));
   // What scales hold is looked at only when every place is known to be right.
@@ -93,6 +106,8 @@ async function readConfig(directory: string, given: string): Promise<MllamaConfi
   if (folder === null || !folder.isDirectory()) throw notAFolder(given, directory, folder !== null);
   const config = await readJsonFile(directory, 'config.json', configSchema);
   if (config !== undefined) return config;
+  const adapter = await findAdapter(directory);
+  if (adapter !== null) throw adapterAlone(directory, adapter);
   throw new SdkError(
     'ERR_MODEL_NOT_FOUND',
     `Expected config.json in ${directory}: give the folder of a Hugging Face checkpoint.`,

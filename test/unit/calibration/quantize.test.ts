@@ -412,7 +412,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     editJson(join(folder, 'config.json'), (config) => {
       config.quantization_config = { quant_method: 'gptq', bits: 4 };
     });
-    await expect(openCheckpoint(folder)).rejects.toThrow(/method "gptq"/);
+    await expect(openCheckpoint(folder)).rejects.toThrow(/is in the format GPTQ, 4 bits.*--from gptq` converts it/);
   });
 
   it.each<[string, (tensors: ReturnType<typeof readTensors>) => void, RegExp]>([
