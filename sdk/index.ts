@@ -40,6 +40,8 @@ export type {
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelStats,
+  Priority,
   Timings,
   TokenStream,
   Usage,
@@ -84,7 +86,7 @@ export {
 
 export type * from './architecture/architecture.js';
 export { type Checkpoint, type GenerationDefaults, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
-export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
+export type { BackendName, EngineCapabilities, EngineInfo, Numerics } from './engine/engine.js';
 export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngineOptions } from './engine/index.js';
 
 // Errors, limits, logging, lifetimes

@@ -10,6 +10,7 @@ export class UsageTotals {
     acceptedTokens: 0,
     images: 0,
     reusedImages: 0,
+    preemptions: 0,
   };
 
   add(usage: Usage): void {

@@ -1,9 +1,16 @@
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { refuseUnknownOptions } from '../core/option-names.js';
+import type { TokenMask } from '../inference/generation.js';
 import type { PenaltyOptions } from '../inference/penalties.js';
 import type { SamplingOptions } from '../inference/sampling.js';
-import type { GenerateOptions } from './types.js';
+import type { GenerateOptions, Priority } from './types.js';
+
+/** What the rest of the SDK may ask beyond what callers may. */
+export interface InternalGenerateOptions extends GenerateOptions {
+  /** Made when the generation begins: restricts every token that is written. */
+  readonly createMask?: (() => TokenMask) | undefined;
+}
 
 export const DEFAULT_MAX_NEW_TOKENS = 512;
 
@@ -21,7 +28,15 @@ const OPTIONS = {
   seed: true,
   stop: true,
   drafting: true,
-} satisfies Record<keyof GenerateOptions, true>;
+  priority: true,
+  caller: true,
+  deadlineMs: true,
+  createMask: true,
+} satisfies Record<keyof InternalGenerateOptions, true>;
+
+const PRIORITIES: readonly unknown[] = ['question', 'watch', 'description'] satisfies Priority[];
+/** The longest that a timer of Node takes, nearly 25 days. */
+const MAX_DEADLINE_MS = 2 ** 31 - 1;
 
 /** Sampling as the checkpoint's authors want it (generation_config.json). */
 export interface SamplingDefaults {
@@ -41,10 +56,14 @@ export interface ResolvedOptions extends SamplingOptions, PenaltyOptions {
   readonly stop: readonly string[];
   /** Guessed tokens may be verified several at once. */
   readonly drafting: boolean;
+  readonly priority: Priority;
+  readonly caller: string;
+  readonly deadlineMs: number | undefined;
+  readonly createMask: (() => TokenMask) | undefined;
 }
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings */
-export function resolveOptions(options: GenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
+export function resolveOptions(options: InternalGenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
   refuseUnknownOptions(options, Object.keys(OPTIONS), 'a generation');
   const maxNewTokens = options.maxNewTokens ?? defaults.maxNewTokens ?? DEFAULT_MAX_NEW_TOKENS;
   const temperature = options.temperature ?? (defaults.doSample ? defaults.temperature : 0);
@@ -76,7 +95,17 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingDefau
   check('seed', seed, 'a whole number from 0', Number.isSafeInteger(seed) && seed >= 0);
   const drafting = options.drafting ?? 'auto';
   check('drafting', drafting, '"auto" or "off"', drafting === 'auto' || drafting === 'off');
+  const { priority = 'question', caller = '', deadlineMs, createMask } = options;
+  check('priority', priority, '"question", "watch" or "description"', PRIORITIES.includes(priority));
+  const isName = typeof caller === 'string' && caller.length <= LIMITS.callerCharacters;
+  check('caller', caller, `a string of at most ${LIMITS.callerCharacters} characters`, isName);
+  const isTime = deadlineMs === undefined || (isNumber(deadlineMs) && deadlineMs > 0 && deadlineMs <= MAX_DEADLINE_MS);
+  check('deadlineMs', deadlineMs, `a number above 0, at most ${MAX_DEADLINE_MS}`, isTime);
   return {
+    priority,
+    caller,
+    deadlineMs,
+    createMask,
     maxNewTokens,
     temperature,
     topP,

@@ -31,7 +31,10 @@ export interface GenerateRequest {
 export interface GenerateOptions extends CallOptions {
   /** Upper bound of generated tokens; less when the context ends first. Default: the checkpoint's, else 512. */
   readonly maxNewTokens?: number | undefined;
-  /** 0 is greedy. Default: the checkpoint's generation_config.json. */
+  /**
+   * 0 is greedy, and the default of `ask` and `describe`: the same question about the same picture gets the same answer.
+   * Default of `generate`: the checkpoint's generation_config.json.
+   */
   readonly temperature?: number | undefined;
   /** Nucleus: 0 < topP ≤ 1. Default: the checkpoint's generation_config.json. */
   readonly topP?: number | undefined;
@@ -64,7 +67,26 @@ export interface GenerateOptions extends CallOptions {
    * weights on the onnx backend, whose rounding depends on how many tokens a call takes in.
    */
   readonly drafting?: 'auto' | 'off' | undefined;
+  /**
+   * Who goes first where several want the model: questions before watches before descriptions, from one token to the
+   * next. What was preempted keeps its place and goes on afterwards; a lower priority gets a tenth of the time even
+   * when higher ones never stop. Default `question`; `describe` has `description`.
+   */
+  readonly priority?: Priority | undefined;
+  /**
+   * Who asks, in any words: callers of one priority take turns token by token, so that many requests of one do not hold
+   * up another; requests of one caller run one after another. Default: all who give none are one caller.
+   */
+  readonly caller?: string | undefined;
+  /**
+   * Milliseconds from this call after which the answer is worth nothing: then it rejects with ERR_REQUEST_EXPIRED,
+   * waiting or running. Of one caller's requests the most urgent goes first. Default: none.
+   */
+  readonly deadlineMs?: number | undefined;
 }
+
+/** What counts more when several want the model, most urgent first. */
+export type Priority = 'question' | 'watch' | 'description';
 
 export interface Usage {
   readonly promptTokens: number;
@@ -79,6 +101,8 @@ export interface Usage {
   readonly images: number;
   /** Images whose vision features were still there. */
   readonly reusedImages: number;
+  /** How often something of higher priority went first after this had begun. Nothing is computed again for that. */
+  readonly preemptions: number;
 }
 
 /** All in milliseconds unless named otherwise. */
@@ -127,12 +151,28 @@ export interface ModelInfo {
   readonly writesBoxes: boolean;
 }
 
-/** One loaded model. Runs one generation at a time; others wait in order (at most `LIMITS.requestQueueLength`). */
+/** Plain numbers of this moment, for health reports. */
+export interface ModelStats {
+  /** Requests that have not begun. */
+  readonly waiting: Readonly<Record<Priority, number>>;
+  /** Requests that have begun: at most a few, of which one or more compute and the others are preempted. */
+  readonly running: number;
+  /** Since loading. */
+  readonly preemptions: number;
+}
+
+/**
+ * One loaded model, shared by any number of callers: their requests take turns (see `priority` and `caller`). Of each
+ * priority `maxWaiting` may wait; more are refused with ERR_BUSY and `details.retryAfterMs`.
+ */
 export interface VisionLanguageModel extends AsyncDisposable {
   readonly info: ModelInfo;
+  stats(): ModelStats;
   /**
-   * One question about one picture. Asking again about the same pixels reuses the vision features.
-   * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_DISPOSED, ERR_ENGINE_*
+   * One question about one picture. Greedy unless the options set a temperature. Asking again about the same pixels
+   * reuses the vision features.
+   * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_REQUEST_EXPIRED, ERR_DISPOSED,
+   * ERR_ENGINE_*
    */
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   /**

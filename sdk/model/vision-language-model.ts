@@ -6,8 +6,8 @@ import type { CallOptions } from '../core/types.js';
 import type { Engine, ImageState } from '../engine/engine.js';
 import type { Grounder } from '../grounding/grounder.js';
 import type { ProcessedImage } from '../image/processed-image.js';
-import { closeCallMargin, Drafting } from '../inference/drafting/index.js';
-import { type GenerationOutput, runGeneration, type Sampler } from '../inference/generation.js';
+import { Drafting } from '../inference/drafting/index.js';
+import { type GenerationOutput, runGeneration, type Sampler, type TokenMask } from '../inference/generation.js';
 import { ImageCache, imageKey } from '../inference/image-cache.js';
 import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.js';
 import { type PromptImage, ResidentSequence } from '../inference/resident-sequence.js';
@@ -17,7 +17,12 @@ import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
-import { type ResolvedOptions, resolveOptions, type SamplingDefaults } from './generate-options.js';
+import {
+  type InternalGenerateOptions,
+  type ResolvedOptions,
+  resolveOptions,
+  type SamplingDefaults,
+} from './generate-options.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
@@ -26,6 +31,7 @@ import type {
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelStats,
   TokenStream,
   VisionLanguageModel,
 } from './types.js';
@@ -87,11 +93,17 @@ class ComposedModel implements VisionLanguageModel {
       throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
     }
     const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
-    return await this.generate({ messages: [{ role: 'user', content }] }, options).collect();
+    const { temperature = 0 } = options;
+    return await this.generate({ messages: [{ role: 'user', content }] }, { ...options, temperature }).collect();
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
-    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature: options.temperature ?? 0 });
+    const { temperature = 0, priority = 'description' } = options;
+    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature, priority });
+  }
+
+  stats(): ModelStats {
+    return this.#queue.stats();
   }
 
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
@@ -105,7 +117,7 @@ class ComposedModel implements VisionLanguageModel {
     return await this.generate({ messages: [{ role: 'user', content }], layout: 'plain' }, options).collect();
   }
 
-  generate(request: GenerateRequest, options: GenerateOptions = {}): TokenStream {
+  generate(request: GenerateRequest, options: InternalGenerateOptions = {}): TokenStream {
     return createTokenStream((onText, signal) => this.#run(request, options, onText, signal), options.signal);
   }
 
@@ -125,7 +137,7 @@ class ComposedModel implements VisionLanguageModel {
 
   async #run(
     request: GenerateRequest,
-    options: GenerateOptions,
+    options: InternalGenerateOptions,
     onText: (text: string) => void,
     readerSignal: AbortSignal,
   ): Promise<Answer> {
@@ -138,20 +150,22 @@ class ComposedModel implements VisionLanguageModel {
     const onLeave = () => abort.abort(readerSignal.reason);
     readerSignal.addEventListener('abort', onLeave, { once: true });
     this.#running.add(abort);
+    const timer = expireAfter(prepared.options.deadlineMs, abort);
     let endTurn: (() => void) | undefined;
     try {
       const queuedMs = performance.now();
-      endTurn = await this.#queue.take(abort.signal);
+      endTurn = await this.#queue.take(prepared.options.priority, abort.signal);
       const queueMs = performance.now() - queuedMs;
       return await this.#turn(prepared, onText, abort.signal, { startedMs, queueMs });
     } finally {
+      clearTimeout(timer);
       endTurn?.();
       this.#running.delete(abort);
       readerSignal.removeEventListener('abort', onLeave);
     }
   }
 
-  #prepare(request: GenerateRequest, options: GenerateOptions): PreparedRequest {
+  #prepare(request: GenerateRequest, options: InternalGenerateOptions): PreparedRequest {
     const resolved = resolveOptions(options, this.#parts.sampling);
     const { messages, images } = splitMessages(request);
     const { template, tokenizer } = this.#parts;
@@ -196,9 +210,9 @@ class ComposedModel implements VisionLanguageModel {
       const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
       const sequence = this.#resident.prepare(prompt.ids, promptImages);
       reusedTokens = sequence.length;
-      const margin = options.drafting ? closeCallMargin(this.info.engine) : undefined;
+      const margin = options.drafting ? this.info.engine.capabilities.closeCallMargin : null;
       const drafts =
-        margin === undefined
+        margin === null
           ? undefined
           : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin * penaltyStretch(options) };
       output = await runGeneration({
@@ -207,7 +221,7 @@ class ComposedModel implements VisionLanguageModel {
         images: encoded.states.map((image, i) => ({ image, tokenIndex: prompt.imagePositions[i]! })),
         tokenizer: this.#parts.tokenizer,
         sample: this.#parts.createSampler(options),
-        mask: hasPenalties(options) ? new Penalties(options, prompt.ids) : undefined,
+        mask: maskOf(options, prompt.ids),
         stopIds: new Set(this.#parts.sampling.eosTokenIds),
         stopStrings: options.stop,
         maxNewTokens: options.maxNewTokens,
@@ -237,6 +251,7 @@ class ComposedModel implements VisionLanguageModel {
         acceptedTokens: output.acceptedTokens,
         images: images.length,
         reusedImages: encoded.reused,
+        preemptions: 0,
       },
       timings: {
         queueMs: before.queueMs,
@@ -282,6 +297,19 @@ class ComposedModel implements VisionLanguageModel {
   async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
     return image === undefined ? [] : await this.#parts.grounder.ground({ text, image, tokens }, { signal });
   }
+}
+
+function maskOf(options: ResolvedOptions, prompt: Int32Array): TokenMask | undefined {
+  const mask = options.createMask?.();
+  return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
+}
+
+function expireAfter(deadlineMs: number | undefined, abort: AbortController): NodeJS.Timeout | undefined {
+  if (deadlineMs === undefined) return undefined;
+  return setTimeout(() => {
+    const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
+    abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
+  }, deadlineMs);
 }
 
 function layoutOf({ layout = 'chat' }: GenerateRequest): 'chat' | 'plain' {

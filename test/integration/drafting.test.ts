@@ -12,7 +12,7 @@ import { afterAll, expect, it, vi } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Engine, ImageState, PlacedImage } from '#sdk/engine/engine.js';
 import { openCpuEngine, openOnnxEngine } from '#sdk/engine/index.js';
-import { closeCallMargin, Drafting } from '#sdk/inference/drafting/index.js';
+import { Drafting } from '#sdk/inference/drafting/index.js';
 import { type GenerationOutput, runGeneration, type TokenMask } from '#sdk/inference/generation.js';
 import { argmax } from '#sdk/inference/sampling.js';
 import type { Tokenizer } from '#sdk/text/tokenizer.js';
@@ -96,7 +96,7 @@ async function generate(
         // A constant cost of rows: which drafts are tried does not depend on the clock.
         observe: (rows) => session.observe(rows, 1 + 0.05 * (rows - 1)),
       },
-      closeCallMargin: closeCallMargin(engine.info)!,
+      closeCallMargin: engine.info.capabilities.closeCallMargin!,
     },
   });
   session?.remember();

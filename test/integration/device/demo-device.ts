@@ -22,6 +22,7 @@ export async function loadDemoModel(cacheDirectory: string): Promise<VisionLangu
 export function borrow(model: VisionLanguageModel): VisionLanguageModel {
   return {
     info: model.info,
+    stats: model.stats.bind(model),
     ask: model.ask.bind(model),
     describe: model.describe.bind(model),
     complete: model.complete.bind(model),

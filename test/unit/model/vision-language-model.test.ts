@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import type { ChatMessage, GenerateOptions } from '#sdk/model/types.js';
 import { createFakeModel, greedy, HEADER, plainImage, processed } from '../../support/model.js';
@@ -36,6 +36,26 @@ describe('ask', () => {
     const image = tokenizer.specialTokenId('<|image|>')!;
     const prompt = engine.forwards[0]!.tokens;
     expect(tokenizer.decode(prompt.slice(prompt.indexOf(image)))).toMatch(/^What\?/);
+  });
+
+  it('is greedy unless a temperature is asked for, whatever the checkpoint samples with', async () => {
+    const asked: unknown[] = [];
+    const { model } = await createFakeModel({
+      writes: 'x',
+      parts: {
+        sampling: { doSample: true, temperature: 0.6, topP: 0.9, eosTokenIds: [65] },
+        createSampler: ({ temperature }) => {
+          asked.push(temperature);
+          return () => 65;
+        },
+      },
+    });
+    await using _ = model;
+    await model.ask(plainImage(1), 'What?');
+    await model.describe(plainImage(1));
+    await model.ask(plainImage(1), 'What?', { temperature: 0.4 });
+    await model.generate({ messages: hello }).collect();
+    expect(asked).toEqual([0, 0, 0.4, 0.6]);
   });
 
   it('describe asks with the prompt of the manifest', async () => {
@@ -159,6 +179,11 @@ describe('before any work', () => {
     [{ max_new_tokens: 5 } as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [7 as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [{ seed: -1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ priority: 'urgent' as 'question' }, 'ERR_ARGUMENT_INVALID'],
+    [{ caller: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
+    [{ caller: 'x'.repeat(257) }, 'ERR_ARGUMENT_INVALID'],
+    [{ deadlineMs: 0 }, 'ERR_ARGUMENT_INVALID'],
+    [{ deadlineMs: Number.POSITIVE_INFINITY }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: '' }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: Array.from({ length: 17 }, () => 'x') }, 'ERR_LIMIT_EXCEEDED'],
@@ -253,6 +278,33 @@ describe('abort', () => {
     const second = model.generate({ messages: hello }).collect();
     await expect(first).rejects.toThrow('left');
     expect((await second).text).toBe(LETTERS);
+  });
+});
+
+describe('a deadline', () => {
+  it('ends what runs and what waits, each with a typed error, and the model goes on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { model, engine } = await createFakeModel({ writes: LETTERS });
+    await using _ = model;
+    engine.onForward = (call, signal) => {
+      if (call !== 3) return undefined;
+      vi.advanceTimersByTime(500);
+      return new Promise((_, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)));
+    };
+    const running = model.generate({ messages: hello }, { deadlineMs: 1000 }).collect();
+    const waiting = model.generate({ messages: hello }, { deadlineMs: 800 }).collect();
+    const patient = model.generate({ messages: hello }).collect();
+    const expired = { code: 'ERR_REQUEST_EXPIRED', details: { deadlineMs: 800 } };
+    await vi.waitFor(() => expect(engine.forwards).toHaveLength(3));
+    vi.advanceTimersByTime(300);
+    await expect(waiting).rejects.toMatchObject(expired);
+    expect(model.stats()).toMatchObject({ waiting: { question: 1 }, running: 1 });
+    vi.advanceTimersByTime(200);
+    await expect(running).rejects.toMatchObject({ ...expired, details: { deadlineMs: 1000 } });
+    expect((await patient).text).toBe(LETTERS);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(model.stats()).toMatchObject({ waiting: { question: 0 }, running: 0 });
   });
 });
 
@@ -450,8 +502,8 @@ describe('the prompt prefix', () => {
     expect([reusedTokens, reusedImages]).toEqual([promptTokens - 1, 1]);
   });
 
-  it('is not used where it would change the answer: int4 on onnx', async () => {
-    const { model } = await createFakeModel({ writes: 'x', engineInfo: { backend: 'onnx', weights: 'int4' } });
+  it('is not used where the engine says that it would change the answer', async () => {
+    const { model } = await createFakeModel({ writes: 'x', engineInfo: { capabilities: { prefixReuse: false } } });
     await using _ = model;
     await model.ask(plainImage(1), 'What?');
     expect((await model.ask(plainImage(1), 'What?')).usage).toMatchObject({ reusedTokens: 0, reusedImages: 1 });
