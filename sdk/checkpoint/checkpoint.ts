@@ -88,7 +88,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   let contentHash: Promise<string> | undefined;
   return {
     directory: root,
-    name: manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root),
+    name: nameOf(root, config, manifest),
     model: { architecture, tensors, int4: quantization?.int4 ?? null },
     processor,
     generation,
@@ -101,7 +101,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   };
 }
 
-async function readConfig(directory: string, given: string): Promise<MllamaConfig> {
+export async function readConfig(directory: string, given = directory): Promise<MllamaConfig> {
   const folder = await stat(directory).catch(() => null);
   if (folder === null || !folder.isDirectory()) throw notAFolder(given, directory, folder !== null);
   const config = await readJsonFile(directory, 'config.json', configSchema);
@@ -115,8 +115,13 @@ async function readConfig(directory: string, given: string): Promise<MllamaConfi
   );
 }
 
+/** From scenebus.json, else the hub name in config.json or of the hub's cache, else the folder's name. */
+export function nameOf(root: string, config: MllamaConfig, manifest: ModelManifest): string {
+  return manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root);
+}
+
 /** The text part's word counts; the whole model's is true in configs that nobody meant to tie. */
-function tiedHead({ text_config: text, tie_word_embeddings: model }: MllamaConfig) {
+export function tiedHead({ text_config: text, tie_word_embeddings: model }: MllamaConfig) {
   return { allowed: text.tie_word_embeddings ?? model ?? false, stated: text.tie_word_embeddings === true };
 }
 
@@ -152,7 +157,8 @@ function hubCacheName(directory: string): string | undefined {
   return /\/models--[^/]+--([^/]+)\/snapshots\/[0-9a-f]{40}$/.exec(directory)?.[1];
 }
 
-async function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): Promise<string> {
+/** Key of prepared caches: changes with the configuration and with the weights. */
+export async function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(config));
   for (const file of files) {
     hash.update(JSON.stringify([basename(file.path), file.sizeBytes, file.modifiedMs, file.headerHash]));
