@@ -3,7 +3,6 @@ import { isSdkError } from '../core/errors.js';
 import type { PixelImage } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
 import type { Engine, ImageState, PlacedImage } from '../engine/engine.js';
-import type { ProcessedImage } from '../image/processed-image.js';
 import { Generation, type GenerationInput, type GenerationOutput, type StepDrafts } from './generation.js';
 import { type ImageCache, imageKey } from './image-cache.js';
 import type { Priority } from './priority.js';
@@ -13,7 +12,7 @@ import type { TokenMask } from './token-mask.js';
 
 /** Pixels to what an engine encodes. */
 export interface PictureProcessor {
-  process(image: PixelImage, options?: CallOptions): Promise<ProcessedImage>;
+  process(image: PixelImage, options?: CallOptions): Promise<Parameters<Engine['encodeImage']>[0]>;
 }
 
 /** Shared by all generations of a model. */
