@@ -1,6 +1,6 @@
 /** Scores of answers against what is known about a scene. */
 import type { Box, GroundedObject } from '#sdk/core/types.js';
-import { intersectionOverUnion } from '#sdk/grounding/region.js';
+import { intersectionOverUnion } from '#sdk/geometry/box.js';
 import type { Question, Scene } from './scenes.js';
 
 /** In the order of the table; the keys of the JSON line. */

@@ -6,11 +6,11 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ModelDescription, TensorLocation } from '#graph/architecture.js';
+import type { ModelDescription, TensorLocation } from '#sdk/architecture/architecture.js';
 import { type Checkpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { physicalCores } from '#sdk/engine/cpu-info.js';
+import { physicalCores } from '#sdk/engine/shared/cpu-info.js';
 import {
   type Adjustments,
   adjustedRows,

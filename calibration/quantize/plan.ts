@@ -1,5 +1,5 @@
 /** What a quantised folder will hold, known to the byte before anything is written. */
-import type { ModelDescription, TensorLocation } from '#graph/architecture.js';
+import type { ModelDescription, TensorLocation } from '#sdk/architecture/architecture.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { WeightBits } from './round-to-nearest.js';
 import { encodeHeader, layoutOrder, type PlannedTensor, tensorBytes } from './safetensors-writer.js';

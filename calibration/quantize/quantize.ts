@@ -1,7 +1,7 @@
 /** `scenebus quantize`: a 16- or 32-bit checkpoint folder to an int4 one, by rounding to nearest or calibrated (AWQ). */
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import type { ModelDescription } from '#graph/architecture.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import { isSdkError, SdkError } from '#sdk/core/errors.js';
 import { type Logger, type OnProgress, silentLogger } from '#sdk/core/logger.js';
@@ -11,6 +11,7 @@ import type { CalibrationScene } from './calibration-samples.js';
 import { calibrationScenes, pictureDigests } from './calibration-set.js';
 import { copyCompanions } from './companions.js';
 import { diskError, type NeededRoom, requireRoom } from './disk-room.js';
+import { parseKeepingNumbers, stringifyKeepingNumbers } from './json-text.js';
 import { LLAMA_EU_NOTICE, llamaLicenseEvidence, requireAcceptance, requireLlamaName } from './llama-license.js';
 import { mountPoint, realPlace, requireFreeFolder } from './output-place.js';
 import { picturesBytes } from './picture-states.js';
@@ -133,7 +134,7 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
     const weightOptions = { ...options, groupSize, adjustments, journalFile: work.journal };
     tally = await writeWeights(files, work.result, weightOptions);
     if (files.length > 1) await writeJson(join(work.result, 'model.safetensors.index.json'), indexOf(files));
-    await writeJson(join(work.result, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
+    await writeFile(join(work.result, 'config.json'), await quantizedConfig(checkpoint, groupSize, lmHead));
     // The proof that it can be loaded, before anybody sees it.
     await openCheckpoint(work.result, { signal });
     await requireFreeFolder(output, checkpoint.directory); // somebody else was faster: say so
@@ -207,16 +208,16 @@ function isDamage(error: unknown): boolean {
   return (error.cause as NodeJS.ErrnoException | undefined)?.errno === undefined;
 }
 
-async function quantizedConfig(checkpoint: Checkpoint, groupSize: number, lmHead: LmHeadPrecision): Promise<unknown> {
-  const config = JSON.parse(await readFile(join(checkpoint.directory, 'config.json'), 'utf8')) as Record<
-    string,
-    unknown
-  >;
+async function quantizedConfig(checkpoint: Checkpoint, groupSize: number, lmHead: LmHeadPrecision): Promise<string> {
+  const text = await readFile(join(checkpoint.directory, 'config.json'), 'utf8');
+  const config = parseKeepingNumbers(text) as Record<string, unknown>;
   // Float32 tensors became bfloat16; both spellings of the field are in use.
   for (const part of [config, config.text_config, config.vision_config] as (Record<string, unknown> | undefined)[]) {
     for (const key of ['torch_dtype', 'dtype']) if (part?.[key] === 'float32') part[key] = 'bfloat16';
+    // The head is written as a tensor of its own, rounded or not.
+    if (part?.tie_word_embeddings === true && part !== config.vision_config) part.tie_word_embeddings = false;
   }
-  return { ...config, quantization_config: quantizationConfig(groupSize, lmHead) };
+  return `${stringifyKeepingNumbers({ ...config, quantization_config: quantizationConfig(groupSize, lmHead) })}\n`;
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {

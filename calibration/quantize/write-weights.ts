@@ -3,7 +3,7 @@ import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
-import type { TensorLocation } from '#graph/architecture.js';
+import type { TensorLocation } from '#sdk/architecture/architecture.js';
 import { readTensorF32 } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';

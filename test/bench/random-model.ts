@@ -4,7 +4,12 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFil
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { quantizationConfig } from '#calibration/quantize/plan.js';
-import type { MllamaArchitecture, ModelDescription, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import type {
+  MllamaArchitecture,
+  ModelDescription,
+  TensorDtype,
+  TensorLocation,
+} from '#sdk/architecture/architecture.js';
 import { configSchema, architectureOf as readArchitecture } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-/** What the decoder is told about a model; mirrors calibration/graph/architecture.ts. */
+/** What the decoder is told about a model; mirrors sdk/architecture/architecture.ts. */
 namespace scenebus::cpu {
 
 struct RopeScaling {

@@ -9,7 +9,7 @@
 
 /**
  * What the plugins do, apart from TensorRT's interfaces: operators of the domain `scenebus` (their meaning is in
- * calibration/graph/tensorrt/functions.ts) over the kernels. Shapes and types are checked when a plan is built and
+ * sdk/graph/tensorrt/functions.ts) over the kernels. Shapes and types are checked when a plan is built and
  * once more when shapes are set; a step only launches.
  */
 namespace scenebus::tensorrt {

@@ -15,7 +15,7 @@ import { quantizeReport } from '#calibration/quantize/report.js';
 import { bf16Value, groupScales, quantizeRows } from '#calibration/quantize/round-to-nearest.js';
 import { RowSample } from '#calibration/quantize/row-sample.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
-import { createRandom } from '#sdk/engine/index.js';
+import { createRandom } from '#sdk/core/random.js';
 import { randomScenes } from '../../support/calibration-scenes.js';
 import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { formatQuantizeResult, quantizeOptionsFrom } from '#calibration/quantize/cli-options.js';
 import { type QuantizeResult, quantizeCheckpoint } from '#calibration/quantize/quantize.js';
-import type { TensorLocation } from '#graph/architecture.js';
+import type { TensorLocation } from '#sdk/architecture/architecture.js';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
