@@ -11,6 +11,8 @@ export const ERROR_CODES = {
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
   ERR_JOURNAL_UNAVAILABLE: { retryable: true },
+  /** What nobody foresaw; the cause is kept. A fault of SceneBus, so that trying again will hardly help. */
+  ERR_INTERNAL: { retryable: false },
 
   ERR_CAPTURE_ADDRESS_INVALID: { retryable: false },
   ERR_CAPTURE_NOT_FOUND: { retryable: true },
@@ -37,12 +39,15 @@ export const ERROR_CODES = {
   ERR_PREPARE_LOCKED: { retryable: true },
   ERR_LICENSE_NOT_ACCEPTED: { retryable: false },
 
+  ERR_ANSWER_INCOMPLETE: { retryable: true },
+
   ERR_BUS_UNREACHABLE: { retryable: true },
   ERR_BUS_REJECTED: { retryable: false },
   ERR_BUS_TIMEOUT: { retryable: true },
   ERR_BUS_PORT_IN_USE: { retryable: true },
   ERR_REQUEST_INVALID: { retryable: false },
   ERR_REQUEST_TOO_LARGE: { retryable: false },
+  ERR_REQUEST_UNSUPPORTED: { retryable: false },
   ERR_REQUEST_EXPIRED: { retryable: false },
   ERR_BUSY: { retryable: true },
 } as const satisfies Record<string, { readonly retryable: boolean }>;
