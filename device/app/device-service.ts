@@ -29,7 +29,13 @@ export interface DeviceParts {
   readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
   readonly loadModel: (
     config: DeviceConfig['model'],
-    options: { readonly logger: Logger; readonly onProgress?: OnProgress | undefined; readonly signal: AbortSignal },
+    options: {
+      readonly logger: Logger;
+      readonly onProgress?: OnProgress | undefined;
+      /** Requests of one priority that may wait; see `LoadModelOptions`. */
+      readonly maxWaiting: number;
+      readonly signal: AbortSignal;
+    },
   ) => Promise<VisionLanguageModel>;
 }
 
@@ -87,10 +93,8 @@ export class DeviceService implements AsyncDisposable {
     const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
     const resources = new DisposalStack();
     try {
-      const { bus, embeddedBroker } = resources.use(await openBus({ config, logger, requireBroker, signal }));
+      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal }));
       options.onBus?.(bus);
-      if (embeddedBroker)
-        logger.log('info', `no broker configured: started one on ${embeddedBroker.url}, for this machine only`);
       const service = new DeviceService(config, options, bus, resources);
       await service.#open(signal, options.onProgress);
       return service;
@@ -159,7 +163,10 @@ export class DeviceService implements AsyncDisposable {
     this.#model = await ModelSupervisor.start(
       {
         logger,
-        load: (loadSignal) => this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal }),
+        load: (loadSignal) => {
+          const maxWaiting = this.#config.ask.queueLength;
+          return this.#parts.loadModel(this.#config.model, { logger, onProgress, maxWaiting, signal: loadSignal });
+        },
         onHealth: (error) => {
           if (error) this.#problems.report('model', error);
           else this.#problems.clear('model');
@@ -203,11 +210,12 @@ export class DeviceService implements AsyncDisposable {
 
 function watchBroker(bus: Bus, problems: Problems): void {
   const look = (): void => {
-    if (bus.state === 'online' || bus.state === 'closed') {
+    // The first attempt is under way at every start: that is no problem yet.
+    if (bus.state !== 'offline') {
       problems.clear('bus');
       return;
     }
-    const message = `The broker ${bus.broker} is not reached yet; it is tried again and again.`;
+    const message = `The broker ${bus.broker} is not reached; it is tried again and again.`;
     problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
   };
   bus.onStateChange(look);
