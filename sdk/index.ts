@@ -20,24 +20,28 @@ export {
   cameraOptionsSchema,
   type FramesOptions,
   frameFromMat,
+  type MatFrameOptions,
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
+  type VideoCaptureOptions,
 } from './capture/index.js';
 
 // Models: pictures and questions in, grounded answers out
 
+export type { FinishReason } from './inference/generation.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
   ChatMessage,
   ChatPart,
   ChatRole,
-  FinishReason,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelStats,
+  Priority,
   Timings,
   TokenStream,
   Usage,
@@ -59,8 +63,8 @@ export {
   type Grounder,
   type GroundingRequest,
   intersectionOverUnion,
-  type WrittenToken,
 } from './grounding/index.js';
+export type { WrittenToken } from './text/written-token.js';
 
 // Pictures: still images, the image processor, how much a scene has changed
 
@@ -71,30 +75,19 @@ export {
   createImageProcessor,
   type DecodedImage,
   decodeImage,
+  type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,
   type PixelImage,
+  type ProcessedImage,
 } from './image/index.js';
 
 // Checkpoint folders and engine facts
 
-export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
-export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
-
-// TensorRT: what it would need, what it is, whether it computes what it should
-
-export {
-  forecastTensorRtMemory,
-  type MemoryForecast,
-  openTensorRtEngine,
-  prepareTensorRtGraphs,
-  type SampleCheck,
-  type SelfTestReport,
-  type TensorRtMode,
-  type TensorRtStatus,
-  tensorRtSelfTest,
-  tensorRtStatus,
-} from './engine/index.js';
+export type * from './architecture/architecture.js';
+export { type Checkpoint, type GenerationDefaults, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
+export type { BackendName, EngineCapabilities, EngineInfo, Numerics } from './engine/engine.js';
+export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngineOptions } from './engine/index.js';
 
 // Errors, limits, logging, lifetimes
 
@@ -103,4 +96,4 @@ export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
-export { version } from './version.js';
+export { version } from './core/version.js';

@@ -2,7 +2,7 @@
 import { chmod, copyFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '#sdk/core/logger.js';
-import { LICENCE_FILE, LLAMA_NOTICE, USE_POLICY_FILE } from '../llama-license.js';
+import { LICENCE_FILE, LLAMA_NOTICE, USE_POLICY_FILE } from './llama-license.js';
 
 const WEIGHTS =
   /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pth|pt|ckpt|gguf|h5|msgpack|onnx|onnx_data)$/;

@@ -3,19 +3,14 @@
  * all samples. What the pictures become lies on disk, since that is large.
  */
 import { stat } from 'node:fs/promises';
-import {
-  emitCrossKeyValue,
-  emitDecoderLayer,
-  type GraphOptions,
-  type ModelDescription,
-  visionGeometry,
-  weightsRoot,
-} from '#graph/index.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { visionGeometry } from '#sdk/architecture/vision-rows.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { keysPerImage, planCrossAttention } from '#sdk/engine/cross-attention.js';
-import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
+import { keysPerImage, planCrossAttention } from '#sdk/engine/shared/cross-attention.js';
+import { EmbeddingTable } from '#sdk/engine/shared/embedding-table.js';
+import { emitCrossKeyValue, emitDecoderLayer, type GraphOptions, weightsRoot } from '#sdk/graph/index.js';
 import type { CalibrationScene } from './calibration-samples.js';
 import { allFinite, damagedPart } from './finite.js';
 import {

@@ -1,6 +1,6 @@
 #pragma once
 #include "addon/promiseWorker.h"
-#include "tensorrt/modelHost.h"
+#include "tensorrt/runtime/modelHost.h"
 
 #include <memory>
 

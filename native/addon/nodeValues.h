@@ -1,5 +1,5 @@
 #pragma once
-#include "common/abortFlag.h"
+#include "common/cancelFlag.h"
 
 #include <napi.h>
 
@@ -53,7 +53,7 @@ inline Napi::Float32Array requireFloats(const Napi::Value& value) {
 }
 
 /** One int32 that JavaScript sets to stop a call. */
-inline AbortFlag requireFlag(const Napi::Value& value) {
+inline CancelFlag requireFlag(const Napi::Value& value) {
   const auto flag = requireInts(value);
   if (flag.ElementLength() != 1)
     throw Napi::TypeError::New(value.Env(), "Expected an abort flag as an Int32Array of 1");

@@ -1,7 +1,7 @@
 #pragma once
-#include "common/abortFlag.h"
+#include "common/cancelFlag.h"
 #include "common/codedError.h"
-#include "cuda/device.h"
+#include "gpu/driver/device.h"
 
 #include <napi.h>
 

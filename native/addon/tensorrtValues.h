@@ -1,5 +1,5 @@
 #pragma once
-#include "tensorrt/modelSpec.h"
+#include "tensorrt/runtime/modelSpec.h"
 
 #include <napi.h>
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import type { ModelDescription } from '#graph/architecture.js';
+import type { ModelDescription } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 import type { ImageProcessorConfig } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
@@ -27,6 +27,8 @@ export interface Checkpoint {
   readonly processor: ImageProcessorConfig;
   readonly generation: GenerationDefaults;
   readonly manifest: ModelManifest;
+  /** What was read in the folder and is not honoured, or is probably not meant; sentences for people. */
+  readonly warnings: readonly string[];
   /**
    * Key of prepared caches, hexadecimal SHA-256 over config, headers, sizes, times of change and a few bytes of each
    * tensor: it changes when the weights do, without reading 20 GB.
@@ -49,10 +51,12 @@ export interface Checkpoint {
 export async function openCheckpoint(directory: string, options: CallOptions = {}): Promise<Checkpoint> {
   options.signal?.throwIfAborted();
   const root = resolve(directory);
-  const config = await readConfig(root);
+  const config = await readConfig(root, directory);
   const problems: string[] = [];
-  const collect = <T extends { problems: readonly string[] }>(part: T): T => {
+  const warnings: string[] = [];
+  const collect = <T extends { problems: readonly string[]; warnings?: readonly string[] }>(part: T): T => {
     problems.push(...part.problems);
+    warnings.push(...(part.warnings ?? []));
     return part;
   };
 
@@ -63,7 +67,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   const manifest = await readManifest(root);
   const weights = collect(await readWeights(root));
   options.signal?.throwIfAborted();
-  const { tensors } = collect(resolveTensors(weights, architecture, quantization));
+  const { tensors } = collect(resolveTensors(weights, architecture, quantization, tiedHead(config)));
   // What scales hold is looked at only when every place is known to be right.
   if (problems.length === 0) problems.push(...(await checkPackedContents(tensors, architecture, options.signal)));
   if (problems.length > 0 || processor === null) throw invalid(root, problems);
@@ -76,6 +80,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
     processor,
     generation,
     manifest,
+    warnings,
     contentHash: () => {
       contentHash ??= hashOf(config, weights.files);
       return contentHash;
@@ -83,19 +88,42 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   };
 }
 
-async function readConfig(directory: string): Promise<MllamaConfig> {
+async function readConfig(directory: string, given: string): Promise<MllamaConfig> {
   const folder = await stat(directory).catch(() => null);
-  if (folder === null || !folder.isDirectory()) {
-    throw new SdkError('ERR_MODEL_NOT_FOUND', `Expected a checkpoint folder at ${directory}, but there is none.`, {
-      details: { directory },
-    });
-  }
+  if (folder === null || !folder.isDirectory()) throw notAFolder(given, directory, folder !== null);
   const config = await readJsonFile(directory, 'config.json', configSchema);
   if (config !== undefined) return config;
   throw new SdkError(
     'ERR_MODEL_NOT_FOUND',
     `Expected config.json in ${directory}: give the folder of a Hugging Face checkpoint.`,
     { details: { directory } },
+  );
+}
+
+/** The text part's word counts; the whole model's is true in configs that nobody meant to tie. */
+function tiedHead({ text_config: text, tie_word_embeddings: model }: MllamaConfig) {
+  return { allowed: text.tie_word_embeddings ?? model ?? false, stated: text.tie_word_embeddings === true };
+}
+
+const HUB_NAME = /^(?:https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/|hf:\/\/)?([\w.-]+\/[\w.-]+)\/?$/;
+
+/** @param given as the caller wrote it: perhaps the name of a model on a hub, which nothing here fetches */
+function notAFolder(given: string, directory: string, isFile: boolean): SdkError {
+  const hub = isFile || /^\.{0,2}\//.test(given) ? undefined : HUB_NAME.exec(given)?.[1];
+  const hint =
+    hub !== undefined
+      ? ` "${given}" looks like the name of a model on the Hugging Face hub, from where nothing is loaded by name. Download it (\`hf download ${hub} --local-dir models/${basename(hub)}\`) and give the folder.`
+      : /\.gguf$/i.test(given)
+        ? ' GGUF files are not read: give the folder of the Hugging Face checkpoint.'
+        : isFile
+          ? ' It is a file: give the folder that holds config.json and the weights.'
+          : '';
+  return new SdkError(
+    'ERR_MODEL_NOT_FOUND',
+    `Expected a checkpoint folder at ${directory}, but there is none.${hint}`,
+    {
+      details: { directory, ...(hub === undefined ? {} : { hubName: hub }) },
+    },
   );
 }
 

@@ -1,4 +1,4 @@
-import type { MllamaArchitecture } from '#graph/architecture.js';
+import type { MllamaArchitecture } from '../architecture/architecture.js';
 
 export interface ExpectedTensor {
   /** Published name. */

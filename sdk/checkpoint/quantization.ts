@@ -1,7 +1,7 @@
 /** `quantization_config` in the compressed-tensors convention: what of it this product can run, said clearly. */
 
 import { z } from 'zod';
-import type { Int4Scheme } from '#graph/architecture.js';
+import type { Int4Scheme } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 import { NamePatterns } from './name-patterns.js';
 

@@ -22,6 +22,8 @@ export const LIMITS = {
   promptImages: 16,
   stopStrings: 16,
   stopStringCharacters: 256,
+  /** Name of who asks a model; only compared. */
+  callerCharacters: 256,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
   /** Messages kept while the broker is away. */

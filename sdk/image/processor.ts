@@ -2,9 +2,9 @@
 import { SdkError } from '../core/errors.js';
 import type { ImageProcessorConfig, PixelImage } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
-import type { ProcessedImage } from '../engine/engine.js';
 import { engineAddon } from '../native/binding.js';
 import { requirePixelImage } from './pixel-image.js';
+import type { ProcessedImage } from './processed-image.js';
 
 export interface ImageProcessor {
   readonly config: ImageProcessorConfig;

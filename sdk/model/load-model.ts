@@ -2,18 +2,19 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
 import { silentLogger } from '../core/logger.js';
+import { refuseUnknownOptions } from '../core/option-names.js';
+import { createRandom } from '../core/random.js';
 import {
   type CpuEngineOptions,
-  createRandom,
   type OpenEngineOptions,
   openCpuEngine,
   openOnnxEngine,
   openTensorRtEngine,
-  sampleToken,
 } from '../engine/index.js';
 import { createTextGrounder } from '../grounding/text-grounder.js';
 import { createImageProcessor } from '../image/index.js';
-import { loadChatTemplate } from '../text/chat-template.js';
+import { sampleToken } from '../inference/sampling.js';
+import { loadChatTemplate, withoutTemplate } from '../text/chat-template.js';
 import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Backends, openEngine } from './backends.js';
@@ -34,6 +35,20 @@ export interface LoadModelOptions extends OpenEngineOptions {
    */
   readonly imageCache?: { readonly maxImages?: number | undefined; readonly maxBytes?: number | undefined } | undefined;
 }
+
+const OPTIONS = {
+  backend: true,
+  keyValueType: true,
+  imageCache: true,
+  numerics: true,
+  contextLength: true,
+  threads: true,
+  vision: true,
+  cacheDirectory: true,
+  onProgress: true,
+  logger: true,
+  signal: true,
+} satisfies Record<keyof LoadModelOptions, true>;
 
 const BACKENDS: Backends = { tensorrt: openTensorRtEngine, cpu: openCpuEngine, onnx: openOnnxEngine };
 
@@ -60,6 +75,7 @@ export async function loadModelOn(
   directory: string,
   options: LoadModelOptions,
 ): Promise<VisionLanguageModel> {
+  refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
   const { backend = 'auto', imageCache, ...engineOptions } = options;
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
@@ -75,6 +91,10 @@ export async function loadModelOn(
 
   const opened = new DisposalStack();
   try {
+    const logger = options.logger ?? silentLogger;
+    for (const warning of [...checkpoint.warnings, withoutTemplate(template)]) {
+      if (warning !== undefined) logger.log('warn', `${checkpoint.name}: ${warning}`);
+    }
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
@@ -84,7 +104,7 @@ export async function loadModelOn(
       tokenizer,
       template,
       processor,
-      sampling: generation,
+      sampling: { ...generation, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
       createSampler: (sampling) => {
         const random = createRandom(sampling.seed);
         return (logits) => sampleToken(logits, sampling, random);
@@ -92,7 +112,7 @@ export async function loadModelOn(
       describePrompt: manifest.prompts.describe,
       grounder: createTextGrounder(manifest.boxes),
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
-      logger: options.logger ?? silentLogger,
+      logger,
     });
     opened.move(); // the model owns the engine now
     return model;
@@ -100,6 +120,14 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/**
+ * Fine-tunes of the base model end their turns with the tokenizer's `eos_token` and often leave generation_config.json
+ * as it was: the answer would run on behind its end. vLLM stops there too.
+ */
+export function stopTokenIds(configured: readonly number[], { eosTokenId }: Pick<Tokenizer, 'eosTokenId'>): number[] {
+  return [...new Set(eosTokenId === undefined ? configured : [...configured, eosTokenId])];
 }
 
 /** A tokenizer of another model gives fluent nonsense; better to say so. */

@@ -1,5 +1,5 @@
-import type { ProcessedImage } from '#sdk/engine/engine.js';
-import { createRandom } from '#sdk/engine/index.js';
+import { createRandom } from '#sdk/core/random.js';
+import type { ProcessedImage } from '#sdk/image/processed-image.js';
 
 /** Pixels without meaning for a model with tiles of `tileSize`: the same for the same seed. Unused slots hold 0. */
 export function syntheticImage(

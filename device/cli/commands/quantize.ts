@@ -1,12 +1,13 @@
 import { type Command, Option } from 'commander';
-import { MAX_QUESTIONS, MAX_SCENES } from '#calibration/quantize/calibration-samples.js';
-import { quantizeCheckpoint } from '#calibration/quantize.js';
 import {
   formatQuantizeResult,
   licenceQuestion,
+  MAX_QUESTIONS,
+  MAX_SCENES,
   type QuantizeFlags,
+  quantizeCheckpoint,
   quantizeOptionsFrom,
-} from '#calibration/quantize-cli.js';
+} from '#calibration/quantize/index.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';

@@ -8,9 +8,9 @@
 #include "addon/nodeValues.h"
 #include "addon/promiseWorker.h"
 #include "addon/registrar.h"
-#include "common/releaser.h"
-#include "cpu/decoder.h"
-#include "cpu/error.h"
+#include "common/deferredDeleter.h"
+#include "cpu/decoder/decoder.h"
+#include "common/codedError.h"
 
 namespace scenebus::addon {
 
@@ -29,9 +29,9 @@ constexpr napi_type_tag kImageTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a03};
  * Decoders, caches and images end on its thread: unmapping a long context would hold up JavaScript. Never destroyed, since
  * the thread may still work when a process exits.
  */
-Releaser& releaser() {
-  static auto* const releaser = new Releaser;
-  return *releaser;
+DeferredDeleter& deferredDeleter() {
+  static auto* const deleter = new DeferredDeleter;
+  return *deleter;
 }
 
 // --- arguments -------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
   if (info.Length() < 3 || !info[0].IsObject() || !info[2].IsFunction())
     throw Napi::TypeError::New(env, "Expected openCpuDecoder(spec, abort, onProgress)");
   const auto spec = std::make_shared<DecoderSpec>(specOf(info[0].As<Napi::Object>()));
-  const AbortFlag abort = requireFlag(info[1]);
+  const CancelFlag abort = requireFlag(info[1]);
   const auto progress = std::make_shared<Napi::ThreadSafeFunction>(
       Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "scenebus.cpu.progress", 0, 1));
   const auto decoder = std::make_shared<std::shared_ptr<Decoder>>();
@@ -176,7 +176,7 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
           Napi::ThreadSafeFunction& function;
           ~Release() { function.Release(); }
         } const release{*progress};
-        *decoder = releaser().keep(std::make_shared<Decoder>(*spec, abort, [&](std::uint64_t done, std::uint64_t total) {
+        *decoder = deferredDeleter().keep(std::make_shared<Decoder>(*spec, abort, [&](std::uint64_t done, std::uint64_t total) {
           progress->NonBlockingCall([done, total](Napi::Env env, Napi::Function call) {
             call.Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
           });
@@ -191,7 +191,7 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
 Napi::Value createCpuSequence(const Napi::CallbackInfo& info) {
   try {
     const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
-    return makeHandle(info.Env(), releaser().keep(std::shared_ptr<Sequence>(decoder->createSequence())), kSequenceTag);
+    return makeHandle(info.Env(), deferredDeleter().keep(std::shared_ptr<Sequence>(decoder->createSequence())), kSequenceTag);
   } catch (const std::bad_alloc&) {
     Napi::Error error = Napi::Error::New(info.Env(), "not enough address space for the context; choose a shorter contextLength");
     error.Set("code", "ERR_ENGINE_OUT_OF_MEMORY");
@@ -209,11 +209,11 @@ Napi::Value encodeCpuImage(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(env, "Expected encodeCpuImage(decoder, features, visible, abort)");
   const int positions = static_cast<int>(features.ElementLength() / hidden);
   const int visible = info[2].As<Napi::Number>().Int32Value();
-  const AbortFlag abort = requireFlag(info[3]);
+  const CancelFlag abort = requireFlag(info[3]);
   const float* data = features.Data();
   const auto keys = std::make_shared<std::shared_ptr<const ImageKeys>>();
   auto* worker = new PromiseWorker(
-      env, [=] { *keys = releaser().keep(decoder->encodeKeys(data, positions, visible, abort)); },
+      env, [=] { *keys = deferredDeleter().keep(decoder->encodeKeys(data, positions, visible, abort)); },
       [keys](Napi::Env env) {
         Napi::Object result = Napi::Object::New(env);
         result.Set("sizeBytes", static_cast<double>((*keys)->cache.sizeBytes()));
@@ -245,7 +245,7 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   const std::size_t rows = all ? tokens.ElementLength() : 1;
   if (logits.ElementLength() != rows * static_cast<std::size_t>(decoder->spec().text.vocabularySize))
     throw Napi::TypeError::New(env, "Expected room for " + std::to_string(rows) + " rows of logits");
-  const AbortFlag abort = requireFlag(info[7]);
+  const CancelFlag abort = requireFlag(info[7]);
   // Copied: a caller may reuse its array while the call runs.
   const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
   float* out = logits.Data();
@@ -287,8 +287,8 @@ Napi::Value releaseCpuHandle(const Napi::CallbackInfo& info) {
 
 void registerCpu(Napi::Env env, Napi::Object exports) {
   // Handles that end later, with the environment itself, end where they are let go of.
-  releaser().enter();
-  env.AddCleanupHook([] { releaser().leave(); });
+  deferredDeleter().enter();
+  env.AddCleanupHook([] { deferredDeleter().leave(); });
   exports.Set("cpuFeatures", Napi::Function::New(env, cpuFeatures));
   exports.Set("openCpuDecoder", Napi::Function::New(env, openCpuDecoder));
   exports.Set("createCpuSequence", Napi::Function::New(env, createCpuSequence));

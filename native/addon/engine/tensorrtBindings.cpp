@@ -10,10 +10,10 @@
 #include "addon/promiseWorker.h"
 #include "addon/registrar.h"
 #include "addon/tensorrtValues.h"
-#include "tensorrt/memoryForecast.h"
-#include "tensorrt/modelHost.h"
-#include "tensorrt/runtime.h"
-#include "tensorrt/systemFacts.h"
+#include "tensorrt/runtime/memoryForecast.h"
+#include "tensorrt/runtime/modelHost.h"
+#include "tensorrt/runtime/runtime.h"
+#include "tensorrt/plan/systemFacts.h"
 
 namespace scenebus::addon {
 
@@ -132,7 +132,7 @@ std::shared_ptr<ProgressCall> progressOf(const Napi::CallbackInfo& info, const c
 Napi::Value buildTensorRtPlan(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const PlanRequest request = planRequestOf(info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(env));
-  const AbortFlag abort = requireFlag(info[2]);
+  const CancelFlag abort = requireFlag(info[2]);
   const auto file = std::make_shared<PlanFile>();
   const auto call = progressOf(info, "buildTensorRtPlan(request, onProgress, abort)");
   auto* worker = new PromiseWorker(
@@ -177,7 +177,7 @@ Napi::Value openTensorRtModel(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto spec = std::make_shared<ModelSpec>(
       modelSpecOf(info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(env)));
-  const AbortFlag abort = requireFlag(info[2]);
+  const CancelFlag abort = requireFlag(info[2]);
   const auto host = std::make_shared<std::shared_ptr<ModelHost>>();
   const auto call = progressOf(info, "openTensorRtModel(spec, onProgress, abort)");
   auto* worker = new PromiseWorker(
@@ -203,7 +203,7 @@ Napi::Value encodeTensorRtImage(const Napi::CallbackInfo& info) {
   std::vector<Napi::Value> held{info[3]};
   const HostInputs inputs = hostInputsOf(info[1], held);
   const HostOutputs outputs = hostOutputsOf(info[2], held);
-  const AbortFlag abort = requireFlag(info[3]);
+  const CancelFlag abort = requireFlag(info[3]);
   const auto image = std::make_shared<HeldImage>(host);
   return ModelCall::start(
       info.Env(), host, [=](Model& model) { image->state = model.encode(inputs, outputs, abort); },
@@ -247,7 +247,7 @@ Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
   }
   if (sequence->host() != host)
     throw Napi::TypeError::New(env, "Expected a sequence of the same model");
-  const AbortFlag abort = requireFlag(info[3]);
+  const CancelFlag abort = requireFlag(info[3]);
   // Handles are kept until the promise settles: letting go of the last one must not happen on the model's thread.
   const auto kept = std::make_shared<std::pair<std::shared_ptr<HeldSequence>, std::vector<std::shared_ptr<HeldImage>>>>(
       sequence, std::move(images));

@@ -1,5 +1,5 @@
 /** What native/addon/engine/cpuBindings.cpp exports. */
-import type { TensorLocation, TextArchitecture } from '#graph/architecture.js';
+import type { TensorLocation, TextArchitecture } from '../../architecture/architecture.js';
 
 declare const kind: unique symbol;
 /** Opaque; holds its object until released or collected. Calls that run keep the object alive. */

@@ -2,20 +2,21 @@
  * One open model in the addon. TypeScript decides rows, chunks, masks, positions and embeddings; the addon binds, copies
  * and runs. `NativeEngine` around it checks, orders and aborts.
  */
-import { visionGeometry } from '#graph/index.js';
-import { bfloat16Value, float16Value, loweredVisionRows } from '#graph/tensorrt/index.js';
+import { visionGeometry } from '../../architecture/vision-rows.js';
 import { SdkError } from '../../core/errors.js';
+import { bfloat16Value, float16Value, loweredVisionRows } from '../../graph/tensorrt/index.js';
+import type { ProcessedImage } from '../../image/processed-image.js';
+import type { SliceResult } from '../engine.js';
 import {
   type CrossAttentionPlan,
   keysPerImage,
   LOWEST_FLOAT,
   type PlanConstants,
   planCrossAttention,
-} from '../cross-attention.js';
-import type { EmbeddingTable } from '../embedding-table.js';
-import type { ForwardResult, ProcessedImage } from '../engine.js';
-import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../native-engine.js';
-import { chooseVisionRows, type VisionInputsConfig } from '../vision-inputs.js';
+} from '../shared/cross-attention.js';
+import type { EmbeddingTable } from '../shared/embedding-table.js';
+import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../shared/native-engine.js';
+import { chooseVisionRows, type VisionInputsConfig } from '../shared/vision-inputs.js';
 import type {
   HostTensor,
   TensorRtAddon,
@@ -40,7 +41,7 @@ export interface TensorRtBackendOptions {
   readonly parts: readonly TensorRtPart[];
   readonly config: VisionInputsConfig;
   readonly embedding: EmbeddingTable;
-  /** Rows of one step, and images that they may look at together. */
+  /** Tokens of one step, and images that they may look at together. */
   readonly maxPrefillRows: number;
   readonly maxDecodeRows: number;
   readonly maxImages: number;
@@ -75,11 +76,11 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
   async forward(
     call: NativeForward<TensorRtImageHandle, TensorRtSequenceHandle>,
     flag: Int32Array,
-  ): Promise<ForwardResult> {
+  ): Promise<SliceResult> {
     const { tokens, length } = call;
     const { vocabularySize } = this.#options.config.architecture.text;
-    const rows = call.logits === 'all' ? tokens.length : 1;
-    const logits = new Float32Array(rows * vocabularySize);
+    const logitsRows = call.logits === 'all' ? tokens.length : 1;
+    const logits = new Float32Array(logitsRows * vocabularySize);
     for (let start = 0; start < tokens.length; ) {
       const step = this.#nextStep(call, start);
       const ofStep = tokens.subarray(start, start + step.rows);
@@ -89,7 +90,7 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
       await this.#step(call, length + start, ofStep, step.plan, into, flag);
       start += step.rows;
     }
-    return { logits, rows };
+    return { logits, logitsRows };
   }
 
   release(handle: TensorRtImageHandle | TensorRtSequenceHandle): void {

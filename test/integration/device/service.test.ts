@@ -2,8 +2,8 @@
 import { type CallOptions, type Camera, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
 import { freePort, Listener, type Received, startMosquitto, type TestBroker } from '../../support/brokers.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
 
 let model: VisionLanguageModel;

@@ -10,12 +10,12 @@ import { boundedScenes, type CalibrationScene, readCalibration } from '#calibrat
 import { calibrationScenes } from '#calibration/quantize/calibration-set.js';
 import { compare, klDivergence, predict } from '#calibration/quantize/divergence.js';
 import { feedbackFactors, roundWithFeedback } from '#calibration/quantize/error-feedback.js';
+import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
+import { quantizeReport } from '#calibration/quantize/report.js';
+import { bf16Value, groupScales, quantizeRows } from '#calibration/quantize/round-to-nearest.js';
 import { RowSample } from '#calibration/quantize/row-sample.js';
-import { quantizeCheckpoint } from '#calibration/quantize.js';
-import { quantizeReport } from '#calibration/quantize-report.js';
-import { bf16Value, groupScales, quantizeRows } from '#calibration/round-to-nearest.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
-import { createRandom } from '#sdk/engine/index.js';
+import { createRandom } from '#sdk/core/random.js';
 import { randomScenes } from '../../support/calibration-scenes.js';
 import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 

@@ -1,9 +1,9 @@
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { llamaLicenseEvidence } from '#calibration/llama-license.js';
-import { quantizeCheckpoint } from '#calibration/quantize.js';
-import { int4Folder } from '#device/model/int4-cache.js';
+import { llamaLicenseEvidence } from '#calibration/quantize/llama-license.js';
+import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
+import { int4Folder } from '#device/app/int4-cache.js';
 import { copyCheckpoint, editJson, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 
 const evidenceOf = (files: Record<string, string>): Promise<string | null> => {

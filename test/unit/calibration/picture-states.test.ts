@@ -5,7 +5,7 @@ import type { CalibrationScene } from '#calibration/quantize/calibration-samples
 import { encodePictures, picturesBytes, readStates } from '#calibration/quantize/picture-states.js';
 import { Runtime } from '#calibration/quantize/runtime.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
-import { openVisionTower } from '#sdk/engine/vision-tower.js';
+import { openVisionTower } from '#sdk/engine/vision/vision-tower.js';
 import { maxDifference, syntheticImage } from '../../support/tiny-images.js';
 import { GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 

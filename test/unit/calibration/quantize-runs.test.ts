@@ -21,8 +21,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { quantizeCheckpoint } from '#calibration/quantize.js';
-import { licenceQuestion } from '#calibration/quantize-cli.js';
+import { licenceQuestion } from '#calibration/quantize/cli-options.js';
+import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { randomScenes } from '../../support/calibration-scenes.js';
 import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
@@ -45,7 +45,7 @@ async function undisturbed(): Promise<string> {
 
 /** A process that quantises up to `bytes` and then stands still. */
 async function standing(output: string, bytes: number) {
-  const module = fileURLToPath(new URL('../../../dist/calibration/quantize.js', import.meta.url));
+  const module = fileURLToPath(new URL('../../../dist/calibration/quantize/quantize.js', import.meta.url));
   const code = `
     import { quantizeCheckpoint } from ${JSON.stringify(module)};
     const onProgress = ({ done }) => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { jsonTable, renderTable, TARGETS } from '#calibration/evaluation/report.js';
-import { Scores } from '#calibration/evaluation/scores.js';
+import { jsonTable, renderTable, TARGETS } from '#calibration/evaluate/report.js';
+import { Scores } from '#calibration/evaluate/scores.js';
 
 describe('the evaluation report', () => {
   it('aligns measures, targets and runs', () => {

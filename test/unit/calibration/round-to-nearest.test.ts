@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bf16Bits, bf16Value, quantizeRows, quantizeRowsTo8Bits } from '#calibration/round-to-nearest.js';
+import { bf16Bits, bf16Value, quantizeRows, quantizeRowsTo8Bits } from '#calibration/quantize/round-to-nearest.js';
 
 /** Plain unpacking, written apart from the product's arithmetic. */
 function dequantize(packed: Int32Array, scales: Uint16Array, groupSize: number): number[] {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { questionSchema, type Scene, sceneSchema } from '#calibration/evaluation/scenes.js';
-import { MEASURES, type ScoredAnswer, Scores } from '#calibration/evaluation/scores.js';
+import { questionSchema, type Scene, sceneSchema } from '#calibration/evaluate/scenes.js';
+import { MEASURES, type ScoredAnswer, Scores } from '#calibration/evaluate/scores.js';
 
 const scene: Scene = sceneSchema.parse({
   image: '00000.png',

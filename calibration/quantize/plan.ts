@@ -1,0 +1,156 @@
+/** What a quantised folder will hold, known to the byte before anything is written. */
+import type { ModelDescription, TensorLocation } from '#sdk/architecture/architecture.js';
+import { SdkError } from '#sdk/core/errors.js';
+import type { WeightBits } from './round-to-nearest.js';
+import { encodeHeader, layoutOrder, type PlannedTensor, tensorBytes } from './safetensors-writer.js';
+
+export const LM_HEAD_PRECISIONS = ['bf16', 'int8', 'int4'] as const;
+export type LmHeadPrecision = (typeof LM_HEAD_PRECISIONS)[number];
+
+export type QuantizeMethod = 'rtn' | 'awq';
+
+export interface OutputTensor extends PlannedTensor {
+  readonly source: TensorLocation;
+  /** `copy`: the bytes as they are; `bf16`: rounded from float32; `folded`: a norm that calibration changed; the rest are parts of a packed linear. */
+  readonly part: 'copy' | 'bf16' | 'folded' | 'packed' | 'scale' | 'shape';
+  /** Of a packed linear. */
+  readonly bits?: WeightBits;
+}
+
+export interface OutputFile {
+  readonly name: string;
+  readonly tensors: readonly OutputTensor[];
+  readonly sizeBytes: number;
+}
+
+/** What a tensor becomes; null: it stays. The linears of the text decoder get 4 bits, self and cross layers alike. */
+export function bitsFor(name: string, lmHead: LmHeadPrecision): WeightBits | null {
+  if (name === 'language_model.lm_head.weight') return { bf16: null, int8: 8, int4: 4 }[lmHead] as WeightBits | null;
+  return /^language_model\.model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.[a-z]+_proj\.weight$/.test(name) ? 4 : null;
+}
+
+/** Norms that calibration folds factors into. */
+function isFolded(name: string, lmHead: LmHeadPrecision): boolean {
+  if (name === 'language_model.model.norm.weight') return lmHead === 'int4';
+  return /^language_model\.model\.layers\.\d+\.(input|post_attention)_layernorm\.weight$/.test(name);
+}
+
+/** @throws SdkError ERR_ARGUMENT_INVALID when the group size does not divide the inputs of every linear */
+export function planTensors(
+  model: ModelDescription,
+  groupSize: number,
+  lmHead: LmHeadPrecision,
+  method: QuantizeMethod,
+): OutputTensor[] {
+  const planned: OutputTensor[] = [];
+  const misfits = new Set<number>();
+  for (const [name, source] of model.tensors) {
+    if (method === 'awq' && isFolded(name, lmHead)) {
+      planned.push({ name, dtype: 'BF16', shape: source.shape, source, part: 'folded' });
+      continue;
+    }
+    const bits = bitsFor(name, lmHead);
+    if (bits === null) {
+      const isFloat32 = source.dtype === 'F32';
+      const dtype = isFloat32 ? 'BF16' : (source.dtype as 'F16' | 'BF16');
+      planned.push({ name, dtype, shape: source.shape, source, part: isFloat32 ? 'bf16' : 'copy' });
+      continue;
+    }
+    const [outputs, inputs] = source.shape as [number, number];
+    if (inputs % groupSize !== 0) misfits.add(inputs);
+    planned.push(
+      { name: `${name}_packed`, dtype: 'I32', shape: [outputs, (inputs * bits) / 32], source, part: 'packed', bits },
+      { name: `${name}_scale`, dtype: 'BF16', shape: [outputs, inputs / groupSize], source, part: 'scale', bits },
+      { name: `${name}_shape`, dtype: 'I64', shape: [2], source, part: 'shape' },
+    );
+  }
+  if (misfits.size > 0) {
+    const sizes = [...misfits].sort((a, b) => a - b);
+    const fitting = [32, 64, 128].filter((size) => sizes.every((inputs) => inputs % size === 0));
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `Groups of ${groupSize} do not divide linears with ${sizes.join(', ')} inputs. ${
+        fitting.length > 0 ? `Use --group ${fitting.join(' or ')}.` : 'This model cannot be quantised in groups.'
+      }`,
+      { details: { groupSize, inputs: sizes, fitting } },
+    );
+  }
+  return planned;
+}
+
+/** Cuts the tensors into files of at most `shardBytes`, in model order. One file needs no index. */
+export function planFiles(tensors: readonly OutputTensor[], shardBytes: number): OutputFile[] {
+  const shards: OutputTensor[][] = [[]];
+  let filled = 0;
+  for (const tensor of tensors) {
+    const size = tensorBytes(tensor);
+    if (filled > 0 && filled + size > shardBytes) {
+      shards.push([]);
+      filled = 0;
+    }
+    shards.at(-1)!.push(tensor);
+    filled += size;
+  }
+  const pad = (value: number): string => String(value).padStart(5, '0');
+  return shards.map((shard, i) => {
+    const ordered = layoutOrder(shard);
+    const data = ordered.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+    return {
+      name: shards.length === 1 ? 'model.safetensors' : `model-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`,
+      tensors: ordered,
+      sizeBytes: data + encodeHeader(ordered).length,
+    };
+  });
+}
+
+/** `model.safetensors.index.json`. */
+export function indexOf(files: readonly OutputFile[]): unknown {
+  const weightMap: Record<string, string> = {};
+  let total = 0;
+  for (const file of files) {
+    for (const tensor of file.tensors) {
+      weightMap[tensor.name] = file.name;
+      total += tensorBytes(tensor);
+    }
+  }
+  const sorted = Object.fromEntries(Object.entries(weightMap).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return { metadata: { total_size: total }, weight_map: sorted };
+}
+
+/** As compressed-tensors writes it. Names as patterns: module names differ between generations of transformers. */
+export function quantizationConfig(groupSize: number, lmHead: LmHeadPrecision): unknown {
+  const group = (targets: readonly string[], bits: WeightBits) => ({
+    format: 'pack-quantized',
+    input_activations: null,
+    output_activations: null,
+    targets,
+    weights: {
+      actorder: null,
+      block_structure: null,
+      dynamic: false,
+      group_size: groupSize,
+      num_bits: bits,
+      observer: 'minmax',
+      observer_kwargs: {},
+      strategy: 'group',
+      symmetric: true,
+      type: 'int',
+    },
+  });
+  // vLLM's class for lm_head is not called Linear: a head that is quantised must be named.
+  const head = 're:.*lm_head';
+  const groups = {
+    bf16: { group_0: group(['Linear'], 4) },
+    int8: { group_0: group(['Linear'], 4), group_1: group([head], 8) },
+    int4: { group_0: group(['Linear', head], 4) },
+  };
+  return {
+    config_groups: groups[lmHead],
+    format: 'pack-quantized',
+    global_compression_ratio: null,
+    ignore: ['re:.*vision_model.*', 're:.*multi_modal_projector.*', ...(lmHead === 'bf16' ? [head] : [])],
+    kv_cache_scheme: null,
+    quant_method: 'compressed-tensors',
+    quantization_status: 'compressed',
+  };
+}

@@ -1,0 +1,54 @@
+#pragma once
+#include "tensorrt/runtime/model.h"
+#include "tensorrt/runtime/modelThread.h"
+
+#include <functional>
+#include <memory>
+
+namespace scenebus::tensorrt {
+
+/** A model and the thread that alone touches it. Destroyed from any other thread. */
+class ModelHost {
+ public:
+  ModelHost(cuda::Device& device, PlanCache& plans, ModelSpec spec, const OpenListener& listener, CancelFlag abort);
+  ~ModelHost();
+  ModelHost(const ModelHost&) = delete;
+  ModelHost& operator=(const ModelHost&) = delete;
+
+  /** Runs `job` on the model's thread after what was posted before; it must not throw. */
+  void post(std::function<void(Model&)> job);
+
+  const std::vector<PlanFile>& planFiles() const { return mModel->planFiles(); }
+  const MemoryUse& memory() const { return mModel->memory(); }
+
+ private:
+  std::unique_ptr<Model> mModel;
+  ModelThread mThread; // ends first
+};
+
+/**
+ * A sequence or an image as callers hold it; its memory is touched on the model's thread alone, and goes back there
+ * whoever drops the last share. Holds the model open.
+ */
+template <typename State>
+class Held {
+ public:
+  explicit Held(std::shared_ptr<ModelHost> host) : mHost(std::move(host)) {}
+  ~Held() {
+    if (state)
+      mHost->post([state = std::make_shared<std::unique_ptr<State>>(std::move(state))](Model& model) {
+        model.release(std::move(*state));
+      });
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+  const std::shared_ptr<ModelHost>& host() const { return mHost; }
+  /** On the model's thread only. A sequence gets its own with its first step. */
+  std::unique_ptr<State> state;
+
+ private:
+  std::shared_ptr<ModelHost> mHost;
+};
+
+} // namespace scenebus::tensorrt

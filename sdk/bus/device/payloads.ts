@@ -1,0 +1,91 @@
+/** Fills in payloads: stamps, provenance, and what the bus takes from an observation. */
+import { randomUUID } from 'node:crypto';
+import type { z } from 'zod';
+import { SdkError } from '../../core/errors.js';
+import { describeIssues } from '../contract/decoding.js';
+import { toInstant } from '../contract/schemas/common.js';
+import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from '../contract/schemas/index.js';
+import type { Observation } from './types.js';
+
+export class PayloadStamper {
+  readonly run = randomUUID().slice(0, 8);
+  readonly #device: string;
+  readonly #now: () => number;
+  readonly #sequences = new Map<string, number>();
+
+  constructor(device: string, now: () => number) {
+    this.#device = device;
+    this.#now = now;
+  }
+
+  /**
+   * A finished payload of `name` for `topic`, checked against its schema.
+   * @throws SdkError ERR_ARGUMENT_INVALID naming the fields that are wrong; the sequence number is not used up.
+   */
+  make<Name extends SchemaName>(name: Name, topic: string, fields: object): z.infer<(typeof busSchemas)[Name]> {
+    const seq = (this.#sequences.get(topic) ?? 0) + 1;
+    const payload = this.#checked(name, topic, { ...this.#stamp(name, seq), ...fields });
+    this.#sequences.set(topic, seq);
+    return payload;
+  }
+
+  /** For the will: the broker sends it unchanged at an unknown time, so it has no place in the sequence. */
+  makeUnnumbered<Name extends SchemaName>(
+    name: Name,
+    topic: string,
+    fields: object,
+  ): z.infer<(typeof busSchemas)[Name]> {
+    return this.#checked(name, topic, { ...this.#stamp(name, 0), ...fields });
+  }
+
+  #stamp(name: SchemaName, seq: number): object {
+    return { schema: SCHEMA_IDS[name], device: this.#device, run: this.run, seq, ts: toInstant(this.#now()) };
+  }
+
+  #checked<Name extends SchemaName>(name: Name, topic: string, payload: object): z.infer<(typeof busSchemas)[Name]> {
+    const parsed = busSchemas[name].safeParse(payload);
+    if (parsed.success) return parsed.data as z.infer<(typeof busSchemas)[Name]>;
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `Expected a payload of ${SCHEMA_IDS[name]} for ${topic}, but ${describeIssues(parsed.error)}.`,
+      { details: { topic, schema: SCHEMA_IDS[name] } },
+    );
+  }
+}
+
+export function provenanceOf(observation: Observation, camera: string | undefined): object {
+  const { frame, model } = observation;
+  return {
+    ...(camera === undefined ? {} : { camera }),
+    frameId: frame.id,
+    frameTs: toInstant(frame.capturedAtMs),
+    model: { id: model.id, ...(model.hash === undefined ? {} : { hash: model.hash }) },
+    generatedByModel: true,
+  };
+}
+
+export function answerOf(observation: Observation): object {
+  const { answer, frame } = observation;
+  return {
+    text: answer.text,
+    // Field by field: what a later grounder adds is not in this version of the contract.
+    objects: answer.objects.map(({ label, box, boxPixels, score, source }) => ({
+      label,
+      box: { x1: box.x1, y1: box.y1, x2: box.x2, y2: box.y2 },
+      boxPixels: [...boxPixels],
+      score,
+      source,
+    })),
+    image: { width: frame.width, height: frame.height },
+    coordinates: BOX_CONVENTION,
+    ...(answer.finishReason === undefined ? {} : { finishReason: answer.finishReason }),
+    ...(answer.usage === undefined ? {} : { usage: numbersOf(answer.usage) }),
+    ...(answer.timings === undefined ? {} : { timings: numbersOf(answer.timings) }),
+  };
+}
+
+function numbersOf(value: object): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(value).filter((entry): entry is [string, number] => Number.isFinite(entry[1])),
+  );
+}
