@@ -14,7 +14,7 @@ export interface QuestionAnswererOptions {
 }
 
 /**
- * Answers one question about the newest frame at the moment when the model is free.
+ * Answers one question about the newest frame at the moment when the model is free; says so when that one is old.
  * @throws SdkError ERR_REQUEST_INVALID (no such camera), ERR_BUSY, ERR_CAPTURE_*, ERR_ENGINE_*, ERR_PROMPT_INVALID;
  *   `context.signal.reason` at the deadline.
  */
@@ -28,6 +28,8 @@ export async function answerQuestion(
   const known = await feed.someFrame(context.signal);
   return scheduler.question(async (signal) => {
     const frame = await feed.newerThan(known, signal);
+    const notices = feed.noticesFor(frame, settings.staleSeconds);
+    if (notices.length > 0 && settings.stale === 'refuse') throw staleError(notices);
     const options = {
       maxNewTokens: request.maxNewTokens ?? settings.maxNewTokens,
       temperature: request.temperature,
@@ -37,9 +39,20 @@ export async function answerQuestion(
     return model.use(async (loaded) => {
       const answer = await loaded.ask(frame, request.question, options);
       usage.add(answer.usage);
-      return { camera: feed.id, frame, answer, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
+      return {
+        camera: feed.id,
+        frame,
+        answer,
+        notices,
+        model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      };
     }, signal);
   }, context.signal);
+}
+
+function staleError(notices: readonly string[]): SdkError {
+  const message = `Expected a picture of now, but: ${notices.join(' ')} Questions about old pictures are refused by the setting ask.stale.`;
+  return new SdkError('ERR_CAPTURE_TIMEOUT', message);
 }
 
 function chooseCamera(id: string | undefined, feeds: readonly CameraFeed[]): CameraFeed {

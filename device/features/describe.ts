@@ -1,5 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChangeGate, type Frame, type Logger, type SceneInput, type VisionLanguageModel } from 'scenebus';
+import {
+  ChangeGate,
+  type Clock,
+  type Frame,
+  type Logger,
+  type SceneInput,
+  systemClock,
+  type VisionLanguageModel,
+} from 'scenebus';
 import type { CameraFeed } from '../app/camera-feed.js';
 import type { ModelSupervisor } from '../app/model-supervisor.js';
 import type { Scheduler } from '../app/scheduler.js';
@@ -16,7 +24,7 @@ export interface SceneWatcherOptions {
   readonly problems: Problems;
   readonly logger: Logger;
   readonly publishScene: (cameraId: string, scene: SceneInput) => Promise<unknown>;
-  readonly nowMs?: (() => number) | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 /** Looks for changes a second: a person walks a third of a picture in that time. */
@@ -31,7 +39,7 @@ export class SceneWatcher implements AsyncDisposable {
   readonly #options: SceneWatcherOptions;
   readonly #gate: ChangeGate;
   readonly #stop = new AbortController();
-  readonly #nowMs: () => number;
+  readonly #clock: Clock;
   #describedAtMs: number | undefined;
   #watching: Promise<void> | undefined;
 
@@ -39,7 +47,7 @@ export class SceneWatcher implements AsyncDisposable {
     const { change } = options.settings;
     this.#options = options;
     this.#gate = new ChangeGate({ meanThreshold: change.mean, blockThreshold: change.block });
-    this.#nowMs = options.nowMs ?? Date.now;
+    this.#clock = options.clock ?? systemClock;
   }
 
   static start(options: SceneWatcherOptions): SceneWatcher {
@@ -79,7 +87,7 @@ export class SceneWatcher implements AsyncDisposable {
   #triggerFor(frame: Frame): Trigger | undefined {
     const { minIntervalSeconds, maxSilenceSeconds } = this.#options.settings;
     if (this.#describedAtMs === undefined) return 'first';
-    const silenceSeconds = (this.#nowMs() - this.#describedAtMs) / 1000;
+    const silenceSeconds = (this.#clock.monotonicMs() - this.#describedAtMs) / 1000;
     if (silenceSeconds < minIntervalSeconds) return undefined;
     if (this.#gate.measure(frame).changed) return 'change';
     return silenceSeconds >= maxSilenceSeconds ? 'interval' : undefined;
@@ -98,7 +106,7 @@ export class SceneWatcher implements AsyncDisposable {
     }, this.#stop.signal);
     usage.add(scene.answer.usage);
     this.#gate.accept(scene.frame);
-    this.#describedAtMs = this.#nowMs();
+    this.#describedAtMs = this.#clock.monotonicMs();
     await publishScene(feed.id, scene);
   }
 }

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { Bus, HealthInput, Logger } from 'scenebus';
+import { type Bus, type Clock, type HealthInput, type Logger, systemClock } from 'scenebus';
 
 export type ServiceState = HealthInput['state'];
 
@@ -8,12 +8,14 @@ export interface HealthReporterOptions {
   readonly logger: Logger;
   readonly intervalMs: number;
   readonly read: () => Pick<HealthInput, 'state' | 'problems'> & { readonly metrics: Readonly<Record<string, number>> };
+  readonly clock?: Clock | undefined;
 }
 
 /** Publishes `health` now and then, and at once when something changed. */
 export class HealthReporter implements AsyncDisposable {
   readonly #options: HealthReporterOptions;
-  readonly #startedAtMs = Date.now();
+  readonly #clock: Clock;
+  readonly #startedAtMs: number;
   #timer: NodeJS.Timeout | undefined;
   #tick: (() => Promise<unknown>) | undefined;
   #isQueued = false;
@@ -22,6 +24,8 @@ export class HealthReporter implements AsyncDisposable {
 
   constructor(options: HealthReporterOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#startedAtMs = this.#clock.monotonicMs();
   }
 
   start(): void {
@@ -58,7 +62,7 @@ export class HealthReporter implements AsyncDisposable {
       const { metrics, ...rest } = read();
       await bus.publishHealth({
         ...rest,
-        uptimeSeconds: Math.round((Date.now() - this.#startedAtMs) / 1000),
+        uptimeSeconds: Math.round((this.#clock.monotonicMs() - this.#startedAtMs) / 1000),
         memory: await readMemory(),
         metrics: { ...metrics, ...bus.stats },
       });

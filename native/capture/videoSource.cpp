@@ -70,7 +70,8 @@ private:
         return false;
       }
       // Its direction differs between releases, and other backends do not turn at all: the session does it for all.
-      mCapture.set(cv::CAP_PROP_ORIENTATION_AUTO, 0);
+      if (attempt.backend == cv::CAP_FFMPEG)
+        mCapture.set(cv::CAP_PROP_ORIENTATION_AUTO, 0);
       if (attempt.requestFormat)
         requestFormat();
       mFps = mCapture.get(cv::CAP_PROP_FPS);
@@ -80,8 +81,10 @@ private:
       mHasLength = mConfig.isFile || (mConfig.mayBeFile && mCapture.get(cv::CAP_PROP_FRAME_COUNT) > 1);
       mPaced = mHasLength;
       // FFmpeg makes up the times of MJPEG: 25 a second, whatever the camera sends.
-      mHasTimes = static_cast<int>(mCapture.get(cv::CAP_PROP_FOURCC)) != cv::VideoWriter::fourcc('M', 'J', 'P', 'G');
-      FfmpegSizes::listen();
+      mHasTimes = attempt.backend == cv::CAP_FFMPEG &&
+                  static_cast<int>(mCapture.get(cv::CAP_PROP_FOURCC)) != cv::VideoWriter::fourcc('M', 'J', 'P', 'G');
+      if (attempt.backend == cv::CAP_FFMPEG)
+        FfmpegSizes::listen();
       if (!mCapture.grab() || !mCapture.retrieve(mFirst) || mFirst.empty()) {
         failure = "opened it, but no picture could be decoded";
         mCapture.release();
@@ -136,6 +139,8 @@ private:
   }
 
   void warnAboutRotation(SourceContext& context) {
+    if (mAttempt.backend != cv::CAP_FFMPEG)
+      return;
     const int degrees = static_cast<int>(mCapture.get(cv::CAP_PROP_ORIENTATION_META));
     if (degrees != 0 && !mConfig.hasOrientation)
       context.warn("this video says that it is to be turned, but not how: set the camera's `rotation`");
@@ -228,7 +233,8 @@ private:
     const double intervalMs = 1000 / (mFps > 0 ? mFps : 25);
     const double position = mCapture.get(cv::CAP_PROP_POS_MSEC);
     const double step = position - mPositionMs;
-    const bool isKnown = std::isfinite(position) && step != 0;
+    // 0 is also what is said of frames without a time, such as the last ones that a decoder gives.
+    const bool isKnown = std::isfinite(position) && position != 0 && step != 0;
     if (isKnown && step < 0 && step > -1000)
       return; // frames out of order: the time stands until the position has caught up
     const bool isCut = isKnown && (step < 0 || step > std::max(kCutMs, 3 * intervalMs));

@@ -78,6 +78,11 @@ export function parseAddress(address: string): CaptureAddress {
   }
 }
 
+/** For programs that check a configuration. @throws SdkError ERR_CAPTURE_ADDRESS_INVALID, see `parseAddress` */
+export function requireCameraAddress(address: string): void {
+  parseAddress(address);
+}
+
 function parseDevice(device: string, shown: string): CaptureAddress {
   if (!DEVICE.test(device) || device.includes('..'))
     throw invalid(shown, 'a device is /dev/videoN or a link below /dev, of letters, digits and : . _ + -');
@@ -175,7 +180,8 @@ export function secretsOf(address: string): string[] {
 
 const NETWORK = /^(?:https?|rtsps?):/i;
 /** `…_password=secret_channel=1…` in a path. */
-const PASSWORD_PAIR = /(?<![A-Za-z0-9])(?:pass(?:word|wd)?|pwd|pw|token|secret)=(.*?)(?=[_&?;,/|][A-Za-z][A-Za-z0-9]{0,15}=|$)/gi;
+const PASSWORD_PAIR =
+  /(?<![A-Za-z0-9])(?:pass(?:word|wd)?|pwd|pw|token|secret)=(.*?)(?=[_&?;,/|][A-Za-z][A-Za-z0-9]{0,15}=|$)/gi;
 
 function decoded(text: string): string {
   try {

@@ -200,7 +200,8 @@ export class ManagedCamera implements Camera {
     while (!this.#closing.signal.aborted) {
       const end = await this.#runSession();
       if (end.type === 'closed') return;
-      if (end.type === 'ended' && (end.clipHash === '' || this.#options.settings.reopen === false)) return this.#finish();
+      if (end.type === 'ended' && (end.clipHash === '' || this.#options.settings.reopen === false))
+        return this.#finish();
       const error = end.type === 'failed' ? end.error : this.#noteLikelyClip(end.clipHash);
       const nowMs = this.#clock.monotonicMs();
       const streamedMs = this.#streamingSinceMs === undefined ? 0 : nowMs - this.#streamingSinceMs;
@@ -296,7 +297,8 @@ export class ManagedCamera implements Camera {
   }
 
   #onMoving(): void {
-    if (!this.#frozen.forget() || this.#feed.current.state !== 'stalled' || this.#streamingSinceMs === undefined) return;
+    if (!this.#frozen.forget() || this.#feed.current.state !== 'stalled' || this.#streamingSinceMs === undefined)
+      return;
     this.#logger.log('info', `${this.#options.id}: the picture changes again`);
     this.#feed.set({ state: 'streaming' });
   }

@@ -11,8 +11,9 @@
  *   event loop, so `readAsync()` is used where it exists.
  * - It captures in this process: a driver that hangs cannot be killed. There is no supervision and no reopening.
  */
-import { SdkError } from '../core/errors.js';
+
 import { systemClock } from '../core/clock.js';
+import { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame } from '../core/types.js';
 import type { Camera, CameraInfo, CameraStatus, FramesOptions } from './camera.js';
 import { StatusFeed } from './status-feed.js';

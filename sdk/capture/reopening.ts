@@ -56,7 +56,8 @@ export function reopenDelayMs(
   random: () => number = Math.random,
 ): number {
   const status = error?.details.status;
-  const least = status === 401 || status === 403 ? Math.max(REFUSED_LOGIN_MS, settings.initialDelayMs) : settings.initialDelayMs;
+  const least =
+    status === 401 || status === 403 ? Math.max(REFUSED_LOGIN_MS, settings.initialDelayMs) : settings.initialDelayMs;
   const pause = Math.max(least, Math.min(settings.maximumDelayMs, awayMs / 4));
   return Math.round(pause * (0.75 + 0.5 * random()));
 }

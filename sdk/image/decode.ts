@@ -136,6 +136,7 @@ function refuseByContent(bytes: Uint8Array, what: string): void {
       { details: { format } },
     );
   };
+  if (/^\s*(?:<\?xml|<svg|<!doctype svg)/i.test(head)) refuse('SVG', 'It has no pixels: render it to PNG first.');
   if (head.startsWith('BM')) refuse('BMP', 'Convert it to PNG, without loss: ffmpeg -i IN.bmp OUT.png');
   if (head.slice(4, 8) === 'ftyp' && /hei[cxms]|hev[cxms]/.test(head.slice(8))) {
     refuse(

@@ -1,5 +1,6 @@
 /** The device's side: presence, states, scenes, and questions answered. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Clock, systemClock } from '../../core/clock.js';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
@@ -60,6 +61,7 @@ class MqttBus implements Bus {
   readonly topics: BusTopics;
   readonly #options: BusOptions;
   readonly #logger: Logger;
+  readonly #clock: Clock;
   readonly #stamper: PayloadStamper;
   readonly #outbox: Outbox;
   readonly #requests: RequestServer;
@@ -75,14 +77,16 @@ class MqttBus implements Bus {
     this.#options = options;
     this.#logger = options.logger ?? silentLogger;
     this.topics = busTopics(checkRoot(options.root ?? DEFAULT_ROOT), options.device);
-    this.#stamper = new PayloadStamper(options.device, Date.now);
+    this.#clock = options.clock ?? systemClock;
+    const now = () => this.#clock.monotonicMs();
+    this.#stamper = new PayloadStamper(options.device, () => this.#clock.wallMs());
     this.#outbox = new Outbox({
       queueLength: options.offlineQueueLength ?? LIMITS.busOfflineQueueLength,
       maxStates: MAX_STATE_TOPICS,
       isLost: (error) => error instanceof LinkClosedError,
       onDelivered: (message) => this.#announce(message.topic, message.value, message.kind === 'state'),
       onLoss: (message, why, error) => this.#logLoss(message, why, error),
-      now: Date.now,
+      now,
     });
     this.#requests = new RequestServer({
       topics: this.topics,
@@ -91,7 +95,7 @@ class MqttBus implements Bus {
       maxActive: options.requestQueueLength ?? LIMITS.requestQueueLength,
       reply: (reply) => this.#reply(reply),
       logger: this.#logger,
-      now: Date.now,
+      now,
     });
     this.#ask = { schema: askRequestSchema, handler: undefined };
     this.#requests.register('ask', this.#ask);
@@ -197,14 +201,14 @@ class MqttBus implements Bus {
   }
 
   async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
-    const expiresAtMs = Date.now() + this.#sceneExpirySeconds * 1000;
+    const lifeMs = this.#sceneExpirySeconds * 1000;
     const fields = {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),
       ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
-      expiresTs: toInstant(expiresAtMs),
+      expiresTs: toInstant(this.#clock.wallMs() + lifeMs),
     };
-    return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, expiresAtMs);
+    return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, this.#clock.monotonicMs() + lifeMs);
   }
 
   async removeCamera(cameraId: string): Promise<void> {
@@ -301,7 +305,9 @@ class MqttBus implements Bus {
         ...(message.correlationData === undefined ? {} : { correlationData: message.correlationData }),
         ...(message.expiresAtMs === undefined
           ? {}
-          : { messageExpiryInterval: Math.max(1, Math.ceil((message.expiresAtMs - Date.now()) / 1000)) }),
+          : {
+              messageExpiryInterval: Math.max(1, Math.ceil((message.expiresAtMs - this.#clock.monotonicMs()) / 1000)),
+            }),
       },
     });
   }
@@ -327,7 +333,7 @@ class MqttBus implements Bus {
   }
 
   #reply(reply: Reply): void {
-    const message = responseMessage(this.#stamper, reply, this.#logger);
+    const message = responseMessage(this.#stamper, reply, this.#logger, this.#clock);
     this.#outbox.push(message).catch((error: unknown) => {
       this.#logger.log('error', 'An answer could not be published', {
         topic: message.topic,
@@ -356,7 +362,7 @@ class MqttBus implements Bus {
   }
 
   #logLoss(message: OutboxMessage, why: 'queue-full' | 'expired' | 'refused', error: unknown): void {
-    const now = Date.now();
+    const now = this.#clock.monotonicMs();
     // Counters have every loss; the log has the first of a burst.
     if (why !== 'refused' && now - this.#lastLossLogMs < LOSS_LOG_EVERY_MS) return;
     this.#lastLossLogMs = now;

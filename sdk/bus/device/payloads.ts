@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
+import { redact } from '../../core/redaction.js';
 import { describeIssues } from '../contract/decoding.js';
 import { toInstant } from '../contract/schemas/common.js';
 import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from '../contract/schemas/index.js';
@@ -43,7 +44,7 @@ export class PayloadStamper {
   }
 
   #checked<Name extends SchemaName>(name: Name, topic: string, payload: object): z.infer<(typeof busSchemas)[Name]> {
-    const parsed = busSchemas[name].safeParse(payload);
+    const parsed = busSchemas[name].safeParse(withoutSecrets(payload));
     if (parsed.success) return parsed.data as z.infer<(typeof busSchemas)[Name]>;
     throw new SdkError(
       'ERR_ARGUMENT_INVALID',
@@ -51,6 +52,14 @@ export class PayloadStamper {
       { details: { topic, schema: SCHEMA_IDS[name] } },
     );
   }
+}
+
+/** What people wrote, and programs of others: nothing else on the bus can hold a secret. Ids and topics stay. */
+function withoutSecrets(value: unknown, key = ''): unknown {
+  if (typeof value === 'string') return key === 'message' || key === 'notices' ? redact(value) : value;
+  if (value === null || typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map((item) => withoutSecrets(item, key));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, withoutSecrets(item, name)]));
 }
 
 export function provenanceOf(observation: Observation, camera: string | undefined): object {

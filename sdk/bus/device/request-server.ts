@@ -13,6 +13,7 @@ import { peekTransaction, type Route, routeOf } from './routes.js';
 /** What a verb's handler gets besides its parsed request. */
 export interface VerbContext {
   readonly signal: AbortSignal;
+  /** By the clock of `now`. */
   readonly deadlineMs: number;
 }
 
@@ -34,6 +35,7 @@ export interface RequestServerOptions {
   /** Sends an answer. For a result that does not fit the schema it throws, and an error goes out instead. */
   readonly reply: (reply: Reply) => void;
   readonly logger: Logger;
+  /** Milliseconds by a clock that never goes back. */
   readonly now: () => number;
 }
 

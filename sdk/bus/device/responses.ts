@@ -1,4 +1,5 @@
 /** Answers and refusals as messages. */
+import type { Clock } from '../../core/clock.js';
 import { SdkError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
 import type { AskRequest } from '../contract/schemas/index.js';
@@ -15,7 +16,7 @@ const ANSWER_LIFE_MS = 5 * 60_000;
 const RANK = 9;
 
 /** @throws SdkError ERR_ENGINE_FAILED when the handler's result breaks the contract: the asker gets that instead. */
-export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: Logger): OutboxMessage {
+export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: Logger, clock: Clock): OutboxMessage {
   const { route, verb } = reply;
   const head = { verb, ...(route.transaction === undefined ? {} : { transaction: route.transaction }) };
   let value: unknown;
@@ -35,7 +36,7 @@ export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: L
     rank: RANK,
     payload: JSON.stringify(value),
     value,
-    expiresAtMs: Date.now() + ANSWER_LIFE_MS,
+    expiresAtMs: clock.monotonicMs() + ANSWER_LIFE_MS,
     correlationData: route.correlationData,
   };
 }
@@ -51,6 +52,10 @@ function bodyOf(reply: Reply): object {
   return {
     status: 'ok',
     ...provenanceOf(result, result.camera ?? request.camera),
-    data: { question: request.question, ...answerOf(result) },
+    data: { question: request.question, ...answerOf(result), ...noticesOf(result) },
   };
+}
+
+function noticesOf({ notices }: AskResult): object {
+  return notices === undefined || notices.length === 0 ? {} : { notices: [...notices] };
 }

@@ -1,4 +1,5 @@
 /** The device's side of the bus, as the service and programs see it. */
+import type { Clock } from '../../core/clock.js';
 import type { GroundedObject } from '../../core/types.js';
 import type { AskRequest, CameraStatusPayload, Health, Info } from '../contract/schemas/index.js';
 import type { BusTopics } from '../contract/topics.js';
@@ -21,6 +22,8 @@ export interface BusOptions extends ConnectionOptions {
   readonly requestQueueLength?: number | undefined;
   /** Answers kept while the broker is away. Default LIMITS.busOfflineQueueLength. */
   readonly offlineQueueLength?: number | undefined;
+  /** For tests. */
+  readonly clock?: Clock | undefined;
 }
 
 export interface FrameReference {
@@ -51,6 +54,8 @@ export interface SceneInput extends Observation {
 
 export interface AskResult extends Observation {
   readonly camera?: string | undefined;
+  /** What the asker should know of the picture, in words: its age when it is not of now. */
+  readonly notices?: readonly string[] | undefined;
 }
 
 /** Fields that the bus fills in itself. */
@@ -65,7 +70,7 @@ export type CameraStatusInput = Omit<CameraStatusPayload, Stamp | 'camera'>;
 export interface AskContext {
   /** Aborted at the deadline (reason: SdkError ERR_REQUEST_EXPIRED) and when the bus closes. */
   readonly signal: AbortSignal;
-  /** Unix time, milliseconds, after which nobody waits for the answer. */
+  /** When nobody waits for the answer any more, by `systemClock.monotonicMs()`. */
   readonly deadlineMs: number;
 }
 export type AskHandler = (request: AskRequest, context: AskContext) => Promise<AskResult>;

@@ -66,7 +66,9 @@ async function getOnce(
       signal,
       timeout: timeoutMs,
     });
-    outgoing.on('timeout', () => outgoing.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })));
+    outgoing.on('timeout', () =>
+      outgoing.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })),
+    );
     outgoing.on('socket', (socket) => {
       socket.once('secureConnect', () => {
         const wrong = checkFingerprint(socket as TLSSocket, tls, shown);

@@ -4,12 +4,14 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../core/clock.js';
 import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
 import { captureAddon } from '../../native/index.js';
 import type { NativeCaptureConfig, NativeCaptureEvent } from './capture-addon.js';
 import { explainFailure } from './explain.js';
 import { type Look, look } from './network-look.js';
 import { readFileOrientation } from './orientation.js';
+import { playFolder, pollSnapshots } from './picture-sources.js';
 import {
   type CapturePlan,
   type CaptureSupport,
@@ -17,7 +19,6 @@ import {
   type ResolvedAddress,
   withoutMissingElements,
 } from './plan.js';
-import { playFolder, pollSnapshots } from './picture-sources.js';
 import { DOORBELL_FD, type FromHost, type StartMessage, type ToHost } from './protocol.js';
 import { resolveAddress } from './resolve.js';
 import { isTlsUrl, openTlsRelay, type TlsRelay } from './tls-relay.js';
@@ -28,6 +29,7 @@ const RELEASE_MS = 1000;
 const BEFORE_LOOK_MS = 500;
 const LOOK_TIMEOUT_MS = 5000;
 const SNAPSHOT_INTERVAL_MS = 1000;
+const BRIEF_MS = 3000;
 
 /** GStreamer's decoders: Jetson, VA-API, V4L2 codecs, FFmpeg, OpenH264, NVIDIA, Intel. */
 const H264_DECODERS = [
@@ -46,6 +48,7 @@ let session: { stop(): void } | undefined;
 /** The capture thread is done; `session` still holds the ring for a reader to take. */
 let finished = false;
 let stopping = false;
+let ringAtMs: number | undefined;
 
 function send(message: FromHost): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
@@ -124,11 +127,23 @@ async function start(message: StartMessage): Promise<void> {
   const relay = needsRelay ? await openTlsRelay(address.url, settings.tls) : undefined;
   const orientation = address.kind === 'file' ? await readFileOrientation(address.path) : undefined;
   if (stopping) return;
-  const plan = planCapture(address, settings, readSupport(), { orientation, relayUrl: relay?.url });
+  // GStreamer and sharp each bring a GLib of their own, and must not meet in one process.
+  const isFed = isSnapshot || address.kind === 'images';
+  const support = isFed ? NO_OPENCV : readSupport();
+  const plan = planCapture(address, settings, support, { orientation, relayUrl: relay?.url, isFed });
   const job: Job = { message, address, relay, plan };
-  if (isSnapshot || address.kind === 'images') return feed(job);
+  if (isFed) return feed(job);
   startOpenCv({ ...job, plan: withoutMissingElements(plan, (names) => addon.missingGstElements(names)) });
 }
+
+const NO_OPENCV: CaptureSupport = {
+  openCvVersion: '',
+  gstreamer: false,
+  ffmpeg: false,
+  v4l2: false,
+  gstreamerH264: false,
+  jetson: false,
+};
 
 function startOpenCv(job: Job): void {
   const { message, address, plan } = job;
@@ -153,11 +168,15 @@ async function feed(job: Job): Promise<void> {
   const { settings } = message;
   const { loop } = plan.options;
   const isSnapshot = address.kind === 'http';
-  send({ type: 'planned', kind: address.kind, loop, isSnapshot, attempts: 1 });
+  send({ type: 'planned', kind: address.kind, loop, isSnapshot, attempts: message.attempt + 1 });
   const stop = new AbortController();
   const native = captureAddon().openFeed(nativeConfig(job, { kind: 'feed' }), (event) => onEvent(event, job));
   session = { stop: () => stop.abort() };
-  const sink = { push: native.push, beat: native.beat, warn: (text: string) => send({ type: 'warning', message: text }) };
+  const sink = {
+    push: native.push,
+    beat: native.beat,
+    warn: (text: string) => send({ type: 'warning', message: text }),
+  };
   const { signal } = stop;
   try {
     if (address.kind === 'images') {
@@ -179,6 +198,7 @@ async function feed(job: Job): Promise<void> {
 function onEvent(event: NativeCaptureEvent, job: Job): void {
   switch (event.type) {
     case 'ring': {
+      ringAtMs ??= systemClock.monotonicMs();
       const { width, height, framesPerSecond, isPaced, backend } = event;
       send({ type: 'ring', name: event.ringName, width, height, framesPerSecond, isPaced, backend });
       return;
@@ -211,14 +231,15 @@ function onEvent(event: NativeCaptureEvent, job: Job): void {
 async function explain(event: NativeCaptureEvent, job: Job): Promise<void> {
   const { message, address, plan, relay } = job;
   const isOpening = plan.source.kind === 'video' && event.code === 'ERR_CAPTURE_UNSUPPORTED';
-  const failures = [...message.earlierFailures, event.message].join('; ');
+  const failures = isOpening ? [...message.earlierFailures, event.message].join('; ') : event.message;
   const error = explainFailure({ ...event, message: failures }, address, plan);
   const seen = await lookInto(job);
   if (stopping) return;
   if (seen.isSnapshot === true) {
-    finished = false;
     send({ type: 'warning', message: 'the address gives single pictures: it is asked for one again and again' });
-    return feed(job);
+    // Another host does so, see `start`.
+    send({ type: 'planned', kind: 'http', loop: false, isSnapshot: true, attempts: message.attempt + 2 });
+    return sendFailure(error, 'it gives single pictures');
   }
   const better = relay?.failure ?? seen.error;
   const isFinal = relay?.failure !== undefined || seen.isFinal === true;
@@ -226,6 +247,8 @@ async function explain(event: NativeCaptureEvent, job: Job): Promise<void> {
 }
 
 async function lookInto({ message, address, relay }: Job): Promise<Look> {
+  // A stream that ran says nothing about its address by breaking off; a single picture does so at once.
+  if (ringAtMs !== undefined && systemClock.monotonicMs() - ringAtMs > BRIEF_MS) return {};
   if (!message.mayLook || (address.kind !== 'rtsp' && address.kind !== 'http')) return {};
   if (relay?.failure !== undefined) return {};
   await sleep(BEFORE_LOOK_MS);

@@ -34,7 +34,11 @@ export interface FolderOptions {
  * The pictures of a folder in natural order of their names, at a steady rate; read anew on every round of a loop.
  * Resolves at the end. A picture that cannot be decoded is told and left out.
  */
-export async function playFolder(folder: string, sink: PictureSink, { fps, loop, signal }: FolderOptions): Promise<void> {
+export async function playFolder(
+  folder: string,
+  sink: PictureSink,
+  { fps, loop, signal }: FolderOptions,
+): Promise<void> {
   let dueMs = systemClock.monotonicMs();
   const told = new Set<string>();
   const warnOnce = (key: string, message: string) => {

@@ -26,6 +26,8 @@ export interface PlanFacts {
   readonly orientation?: Orientation | undefined;
   /** Instead of the address's own, see tls-relay.ts. */
   readonly relayUrl?: string | undefined;
+  /** Its pictures are decoded here, not by OpenCV. */
+  readonly isFed?: boolean | undefined;
 }
 
 export interface CapturePlan {
@@ -45,7 +47,7 @@ export function planCapture(
   support: CaptureSupport,
   facts: PlanFacts = {},
 ): CapturePlan {
-  const { orientation, relayUrl } = facts;
+  const { orientation, relayUrl, isFed = false } = facts;
   const address = relayUrl !== undefined && 'url' in given ? { ...given, url: relayUrl } : given;
   // First as the file says, then as the caller does.
   const { mirror, rotation: ofFile } = orientation ?? UPRIGHT;
@@ -57,7 +59,14 @@ export function planCapture(
   const request = { width, height, fps: settings.fps ?? (given.kind === 'images' ? FOLDER_FPS : 0) };
   const isLive = given.kind !== 'file' && given.kind !== 'images';
   return {
-    source: planSource(address, relayUrl === undefined ? settings : { ...settings, rtspTransport: 'tcp' }, support, request),
+    source: isFed
+      ? { kind: 'feed' }
+      : planSource(
+          address,
+          relayUrl === undefined ? settings : { ...settings, rtspTransport: 'tcp' },
+          support,
+          request,
+        ),
     options: {
       ...request,
       loop: 'loop' in address && address.loop,

@@ -299,6 +299,7 @@ function hangingCamera(): Camera {
     },
     status,
     newestFrameAtMs: undefined,
+    newestFrameAgeMs: undefined,
     read: untilAborted,
     frames: nothing,
     statusChanges: nothing,

@@ -52,7 +52,15 @@ const responseFields = {
 };
 
 export const answerDataSchema = z
-  .strictObject({ question: z.string(), ...answerFields })
+  .strictObject({
+    question: z.string(),
+    ...answerFields,
+    notices: z.array(z.string()).optional().meta({
+      title: 'Notices',
+      description:
+        'What to know of the picture, in words: that it is old, that the clip has ended, that it stands still',
+    }),
+  })
   .refine(boxesInsideImage, BOXES_INSIDE_IMAGE)
   .meta({ title: 'Answer' });
 export type AnswerData = z.infer<typeof answerDataSchema>;
