@@ -43,7 +43,6 @@ export async function openBus({ config, logger, requireBroker, signal }: OpenBus
         waitForBroker: requireBroker,
         sceneExpirySeconds: config.describe.expirySeconds,
         requestTimeoutMs: config.ask.timeoutMs,
-        requestQueueLength: config.ask.queueLength + 1,
         logger,
         signal,
       }),

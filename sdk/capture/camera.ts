@@ -57,8 +57,8 @@ export interface Camera extends AsyncDisposable, AsyncIterable<Frame> {
   readonly status: CameraStatus;
   /** When the newest frame was captured, Unix milliseconds; undefined before the first. Costs nothing to ask. */
   readonly newestFrameAtMs: number | undefined;
-  /** How old it is, milliseconds, whatever happened to the wall clock; undefined before the first. */
-  readonly newestFrameAgeMs: number | undefined;
+  /** The same by `systemClock.monotonicMs()`, for its age whatever happened to the wall clock. */
+  readonly newestFrameAtMonotonicMs: number | undefined;
   /**
    * The newest frame, waiting until it is newer than the one the last `read()` gave.
    *

@@ -7,7 +7,7 @@ import { StatusFeed } from './status-feed.js';
 export class FailedCamera implements Camera {
   readonly info: CameraInfo;
   readonly newestFrameAtMs = undefined;
-  readonly newestFrameAgeMs = undefined;
+  readonly newestFrameAtMonotonicMs = undefined;
   readonly #error: SdkError;
   readonly #feed = new StatusFeed();
 

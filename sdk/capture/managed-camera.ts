@@ -102,9 +102,8 @@ export class ManagedCamera implements Camera {
     return at === undefined ? undefined : Math.round(at);
   }
 
-  get newestFrameAgeMs(): number | undefined {
-    const at = this.#newestTimes()?.capturedAtMonotonicMs;
-    return at === undefined ? undefined : Math.max(0, this.#clock.monotonicMs() - at);
+  get newestFrameAtMonotonicMs(): number | undefined {
+    return this.#newestTimes()?.capturedAtMonotonicMs;
   }
 
   /** Of the running capture host; for supervision and tests. */

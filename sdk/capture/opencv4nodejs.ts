@@ -158,9 +158,8 @@ class VideoCaptureCamera implements Camera {
     return this.#newest?.capturedAtMs;
   }
 
-  get newestFrameAgeMs(): number | undefined {
-    const at = this.#newest?.capturedAtMonotonicMs;
-    return at === undefined ? undefined : systemClock.monotonicMs() - at;
+  get newestFrameAtMonotonicMs(): number | undefined {
+    return this.#newest?.capturedAtMonotonicMs;
   }
 
   read({ signal }: CallOptions = {}): Promise<Frame> {

@@ -26,6 +26,8 @@ export const LIMITS = {
   callerCharacters: 256,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
+  /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
+  busUnansweredRequests: 256,
   /** Messages kept while the broker is away. */
   busOfflineQueueLength: 256,
 } as const;

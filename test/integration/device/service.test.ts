@@ -299,7 +299,7 @@ function hangingCamera(): Camera {
     },
     status,
     newestFrameAtMs: undefined,
-    newestFrameAgeMs: undefined,
+    newestFrameAtMonotonicMs: undefined,
     read: untilAborted,
     frames: nothing,
     statusChanges: nothing,

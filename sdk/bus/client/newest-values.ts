@@ -6,9 +6,17 @@ export interface Stamped {
   readonly seq: number;
 }
 
+/** What a subscription's messages go through on their way to a reader. */
+export interface Stream<T> {
+  push(topic: string, value: T): void;
+  end(): void;
+  /** The next value; undefined when ended. @throws signal.reason */
+  next(signal: AbortSignal | undefined): Promise<T | undefined>;
+}
+
 const MAX_TOPICS = 4096;
 
-export class Watch<T extends Stamped> {
+export class NewestValues<T extends Stamped> implements Stream<T> {
   /** Latest unread value of each topic, oldest topic first. */
   readonly #unread = new Map<string, T>();
   /** Stamp of the last value of each topic: states are sent again after each reconnect. */
@@ -30,7 +38,6 @@ export class Watch<T extends Stamped> {
     this.#wake?.();
   }
 
-  /** The next value; undefined when ended. @throws signal.reason */
   async next(signal: AbortSignal | undefined): Promise<T | undefined> {
     const wake = (): void => this.#wake?.();
     signal?.addEventListener('abort', wake);
