@@ -27,6 +27,8 @@ export {
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
+  type ReadOptions,
+  requireCameraAddress,
   type VideoCaptureOptions,
 } from './capture/index.js';
 
