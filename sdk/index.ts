@@ -66,6 +66,7 @@ export {
   clampBox,
   createTextGrounder,
   type Grounder,
+  type GrounderChoice,
   type GroundingRequest,
   intersectionOverUnion,
 } from './grounding/index.js';

@@ -22,6 +22,7 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
   const { config, feeds, model, hub } = context;
   const { signal } = call;
   const { question } = request;
+  refuseUnsupported(request);
   const feed = chooseCamera(request.camera, feeds);
   // A camera that does not deliver must not hold up questions about the others: nobody has the model yet.
   const frame = await feed.latestFrame({ signal });
@@ -32,12 +33,13 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
     temperature: request.temperature,
     seed: request.seed,
     priority: 'question',
+    caller: call.client,
     signal,
   } as const;
   const result = await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame, isKept: false });
-    const answer = await loaded.ask(frame, question, options);
     const notices = feed.noticesFor(frame);
+    const answer = await loaded.ask(frame, question, options);
     return {
       answer: notices.length > 0 ? { ...answer, notices } : answer,
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
@@ -52,6 +54,17 @@ function requireCurrent(notices: readonly string[]): void {
   if (notices.length === 0) return;
   const message = `Expected a picture of now. ${notices.join(' ')} Questions about such pictures are refused by the setting ask.stale.`;
   throw new SdkError('ERR_CAPTURE_TIMEOUT', message);
+}
+
+/** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */
+function refuseUnsupported(request: AskRequest): void {
+  for (const field of ['frameId', 'answerSchema', 'choices'] as const) {
+    if (request[field] === undefined) continue;
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', `This device does not honour "${field}" yet; leave it out.`);
+  }
+  if (request.answerType !== undefined && request.answerType !== 'text') {
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'This device answers with text only; leave "answerType" out.');
+  }
 }
 
 function chooseCamera(id: string | undefined, feeds: readonly Feed[]): Feed {
