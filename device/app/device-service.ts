@@ -29,7 +29,13 @@ export interface DeviceParts {
   readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
   readonly loadModel: (
     config: DeviceConfig['model'],
-    options: { readonly logger: Logger; readonly onProgress?: OnProgress | undefined; readonly signal: AbortSignal },
+    options: {
+      readonly logger: Logger;
+      readonly onProgress?: OnProgress | undefined;
+      /** Requests of one priority that may wait; see `LoadModelOptions`. */
+      readonly maxWaiting: number;
+      readonly signal: AbortSignal;
+    },
   ) => Promise<VisionLanguageModel>;
 }
 
@@ -158,7 +164,10 @@ export class DeviceService implements AsyncDisposable {
     this.#model = await ModelSupervisor.start(
       {
         logger,
-        load: (loadSignal) => this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal }),
+        load: (loadSignal) => {
+          const maxWaiting = this.#config.ask.queueLength;
+          return this.#parts.loadModel(this.#config.model, { logger, onProgress, maxWaiting, signal: loadSignal });
+        },
         onHealth: (error) => {
           if (error) this.#problems.report('model', error);
           else this.#problems.clear('model');
