@@ -1,5 +1,5 @@
 /**
- * Which rows of text see which images (spec §3.2, §8), as the numbers that a decoder graph takes. Pure: no tensors of
+ * Which tokens of text see which images, as the numbers that a decoder graph takes. Pure: no tensors of
  * a runtime, no state.
  */
 import type { Numerics } from '../engine.js';
@@ -31,7 +31,7 @@ export function crossAttentionSpans(tokenIndices: readonly number[]): CrossAtten
 
 /**
  * Rows that see no image: `meta` drops both halves of a cross layer for them; Hugging Face drops the MLP half only and
- * lets them attend, unmasked, to every key of all slots (spec §9, line 2).
+ * lets them attend, unmasked, to every key of all slots, unused ones too.
  */
 export function dropsAttentionOfBlindRows(numerics: Numerics): boolean {
   return numerics === 'meta';
@@ -99,7 +99,7 @@ export function planCrossAttention(request: PlanRequest): CrossAttentionPlan {
     });
   }
   const open = Float32Array.from(blind, (isBlind) => (isBlind ? 0 : 1));
-  // Without any image the cross layers do nothing at all, whatever the numerics (§6).
+  // Without any image the cross layers do nothing at all, whatever the numerics.
   const attentionRows = dropsBlind || images.length === 0 ? open : new Float32Array(rows).fill(1);
   return { images: chosen, keys, bias, attentionRows, mlpRows: open };
 }
