@@ -2,13 +2,23 @@
 import type { Sharp, SharpOptions } from 'sharp';
 import { SdkError } from '../core/errors.js';
 
+/**
+ * libvips reads some thirty formats, several of them by other people's programs (SVG, PDF, ImageMagick's). Strangers'
+ * bytes reach these few decoders only.
+ */
+const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Tiff', 'Heif'].map((name) => `VipsForeignLoad${name}`);
+
 type OpenSharp = (input: Uint8Array, options: SharpOptions) => Sharp;
 let openSharp: Promise<OpenSharp> | undefined;
 
 /** Loaded on first use: programs that only look at cameras never pay for it. */
 export function loadSharp(): Promise<OpenSharp> {
   openSharp ??= import('sharp').then(
-    ({ default: sharp }) => sharp,
+    ({ default: sharp }) => {
+      sharp.block({ operation: ['VipsForeignLoad'] });
+      sharp.unblock({ operation: LOADERS });
+      return sharp;
+    },
     (cause: unknown) => {
       openSharp = undefined;
       throw new SdkError(
