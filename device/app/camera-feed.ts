@@ -1,34 +1,55 @@
-import { type Camera, type CameraState, type CameraStatusInput, type Frame, isSdkError, type Logger } from 'scenebus';
+import {
+  type CallOptions,
+  type Camera,
+  type CameraState,
+  type CameraStatusInput,
+  type Clock,
+  type Frame,
+  type FramesOptions,
+  frameNotices,
+  isSdkError,
+  type Logger,
+  systemClock,
+} from 'scenebus';
 import type { CameraConfig } from '../config/schema.js';
+import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
+import type { Feed } from '../features/context.js';
 
 export interface CameraFeedOptions {
   readonly config: CameraConfig;
   readonly camera: Camera;
+  /** Age from which frames are old. */
+  readonly staleSeconds: number;
   readonly problems: Problems;
   readonly logger: Logger;
-  readonly publishStatus: (cameraId: string, status: CameraStatusInput) => Promise<unknown>;
+  readonly hub: EventHub;
+  readonly clock?: Clock | undefined;
 }
 
 /** The bus speaks of what a camera does for its readers, the SDK of what it does itself. */
 const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
   opening: 'starting',
   streaming: 'running',
+  stalled: 'stalled',
   reopening: 'reconnecting',
   ended: 'ended',
   failed: 'failed',
   closed: 'stopped',
 };
 
-/** One camera of the device: its frames for whoever works on the model, and its status on the bus. */
-export class CameraFeed implements AsyncDisposable {
+/** One camera of the device: its frames for whoever works on the model, and its status. */
+export class CameraFeed implements Feed, AsyncDisposable {
   readonly #options: CameraFeedOptions;
+  readonly #clock: Clock;
   readonly #stop = new AbortController();
   #newest: Frame | undefined;
+  #reportedState: CameraStatusInput['state'] | undefined;
   #following: Promise<void> | undefined;
 
   private constructor(options: CameraFeedOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
   }
 
   static start(options: CameraFeedOptions): CameraFeed {
@@ -50,25 +71,19 @@ export class CameraFeed implements AsyncDisposable {
     return this.#options.camera.status.state === 'failed';
   }
 
-  /** Frames as they come, skipping what the reader is too slow for. Ends with the source. */
-  async *frames(maxFps: number, signal: AbortSignal): AsyncGenerator<Frame> {
-    for await (const frame of this.#options.camera.frames({ maxFps, signal })) {
+  async *frames(options: FramesOptions): AsyncGenerator<Frame> {
+    for await (const frame of this.#options.camera.frames(options)) {
       this.#newest = frame;
       yield frame;
     }
   }
 
-  /**
-   * A frame to begin with: the newest there is, or the next one while the camera is being opened again. After the end of
-   * a clip, its last one. May wait: not to be called by whoever holds the model.
-   * @throws SdkError ERR_CAPTURE_*
-   */
-  async someFrame(signal: AbortSignal): Promise<Frame> {
+  async latestFrame({ signal }: CallOptions = {}): Promise<Frame> {
     const { camera } = this.#options;
-    const isCurrent = camera.status.state === 'streaming' && this.#newest?.capturedAtMs === camera.newestFrameAtMs;
-    if (isCurrent && this.#newest !== undefined) return this.#newest;
+    if (this.#isRunning && this.#newest !== undefined && !this.#hasNewerThan(this.#newest)) return this.#newest;
     try {
-      this.#newest = await camera.read({ signal });
+      // A camera that is known to be down rejects with its reason; nobody waits for it to come back.
+      this.#newest = await camera.read({ signal, whileDown: 'reject' });
       return this.#newest;
     } catch (error) {
       if (isSdkError(error, 'ERR_CAPTURE_ENDED') && this.#newest !== undefined) return this.#newest;
@@ -76,44 +91,53 @@ export class CameraFeed implements AsyncDisposable {
     }
   }
 
-  /** The newest frame at this moment, without waiting: `known` when nothing newer has come. */
-  async newerThan(known: Frame, signal: AbortSignal): Promise<Frame> {
-    const { camera } = this.#options;
-    const newestAtMs = camera.newestFrameAtMs ?? 0;
-    if (camera.status.state !== 'streaming' || newestAtMs <= known.capturedAtMs) return known;
-    try {
-      this.#newest = await camera.read({ signal });
-      return this.#newest;
-    } catch (error) {
-      signal.throwIfAborted();
-      // The camera was lost this very moment; what it saw last is still worth an answer.
-      if (isSdkError(error)) return known;
-      throw error;
-    }
+  noticesFor(frame: Frame): string[] {
+    return frameNotices(frame, this.#options.camera, 1000 * this.#options.staleSeconds, this.#clock);
   }
 
-  async publishStatus(): Promise<void> {
-    const { camera, publishStatus, logger } = this.#options;
+  get #isRunning(): boolean {
+    const { state } = this.#options.camera.status;
+    return state === 'streaming' || state === 'stalled';
+  }
+
+  /** By the monotonic stamps: the wall clock may have been set back between the two. */
+  #hasNewerThan({ capturedAtMs, capturedAtMonotonicMs }: Frame): boolean {
+    const { newestFrameAtMs, newestFrameAtMonotonicMs } = this.#options.camera;
+    if (capturedAtMonotonicMs === undefined) return newestFrameAtMs !== capturedAtMs;
+    return newestFrameAtMonotonicMs !== undefined && newestFrameAtMonotonicMs > capturedAtMonotonicMs;
+  }
+
+  /** Says how the camera is now. */
+  async reportStatus(): Promise<void> {
+    const { camera, hub } = this.#options;
     const { state, error } = camera.status;
     const { size, framesPerSecond } = camera.info;
     const frameAtMs = camera.newestFrameAtMs;
-    await publishStatus(this.id, {
+    const frameAtMonotonicMs = camera.newestFrameAtMonotonicMs;
+    // Frames that nobody read have no id in this process.
+    const newest = this.#newest?.capturedAtMs === frameAtMs ? this.#newest : undefined;
+    const status: CameraStatusInput = {
       state: BUS_STATES[state],
-      // Frames that nobody read have no id in this process.
-      frameId: this.#newest !== undefined && this.#newest.capturedAtMs === frameAtMs ? this.#newest.id : null,
+      frameId: newest?.id ?? null,
       frameTs: frameAtMs === undefined ? null : new Date(frameAtMs).toISOString(),
-      lastFrameAgeMs: frameAtMs === undefined ? null : Math.max(0, Date.now() - frameAtMs),
+      lastFrameAgeMs:
+        frameAtMonotonicMs === undefined
+          ? null
+          : Math.max(0, Math.round(this.#clock.monotonicMs() - frameAtMonotonicMs)),
       image: size ?? null,
       framesPerSecond: framesPerSecond ?? null,
       reason: error === undefined ? null : { code: error.code, message: error.message },
-    }).catch((reason: unknown) => logger.log('warn', `status of camera ${this.id} was not published`, { reason }));
+    };
+    const isKept = status.state !== this.#reportedState;
+    this.#reportedState = status.state;
+    await hub.emit('status', status, { camera: this.id, frame: newest, isKept });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#options.camera[Symbol.asyncDispose]();
     await this.#following;
-    await this.publishStatus();
+    await this.reportStatus();
   }
 
   async #followStatus(): Promise<void> {
@@ -126,9 +150,10 @@ export class CameraFeed implements AsyncDisposable {
           `camera ${this.id}: ${state}`,
           error && { reason: error.message },
         );
-        if (error !== undefined && (state === 'reopening' || state === 'failed')) problems.report(part, error);
+        const isProblem = state === 'reopening' || state === 'stalled' || state === 'failed';
+        if (error !== undefined && isProblem) problems.report(part, error);
         else if (state === 'streaming' || state === 'ended') problems.clear(part);
-        await this.publishStatus();
+        await this.reportStatus();
       }
     } catch (error) {
       if (!this.#stop.signal.aborted) problems.report(part, error);

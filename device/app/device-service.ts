@@ -10,23 +10,32 @@ import {
   type VisionLanguageModel,
 } from 'scenebus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import type { ProblemBody } from '../events/events.js';
+import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
-import { answerQuestion } from '../features/ask.js';
-import { SceneWatcher } from '../features/describe.js';
+import { startAsk } from '../features/ask.js';
+import type { FeatureContext } from '../features/context.js';
+import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
-import { HealthReporter, type ServiceState } from '../features/health.js';
+import { type ServiceState, startHealth } from '../features/health.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { openBus } from '../sinks/bus-connection.js';
+import { startMqttSink } from '../sinks/mqtt.js';
 import { CameraFeed } from './camera-feed.js';
 import { ModelSupervisor } from './model-supervisor.js';
-import { Scheduler } from './scheduler.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
   readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
   readonly loadModel: (
     config: DeviceConfig['model'],
-    options: { readonly logger: Logger; readonly onProgress?: OnProgress | undefined; readonly signal: AbortSignal },
+    options: {
+      readonly logger: Logger;
+      readonly onProgress?: OnProgress | undefined;
+      /** Requests of one priority that may wait; see `LoadModelOptions`. */
+      readonly maxWaiting: number;
+      readonly signal: AbortSignal;
+    },
   ) => Promise<VisionLanguageModel>;
 }
 
@@ -52,14 +61,14 @@ export interface StartOptions {
  */
 export class DeviceService implements AsyncDisposable {
   readonly bus: Bus;
+  /** All that happens on this device. */
+  readonly hub: EventHub;
   readonly #config: DeviceConfig;
   readonly #parts: DeviceParts;
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
-  readonly #scheduler: Scheduler;
-  readonly #usage = new UsageTotals();
   readonly #problems: Problems;
-  readonly #health: HealthReporter;
+  readonly #usage: UsageTotals;
   #model: ModelSupervisor | undefined;
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
@@ -71,18 +80,9 @@ export class DeviceService implements AsyncDisposable {
     this.#parts = options.parts;
     this.#logger = logger;
     this.#resources = resources;
-    this.#scheduler = new Scheduler({ queueLength: config.ask.queueLength });
-    this.#problems = new Problems((part, problem) => {
-      if (problem) logger.log('warn', `${part}: ${problem.message}`, { code: problem.code });
-      else logger.log('info', `${part}: recovered`);
-      this.#health.publishSoon();
-    });
-    this.#health = new HealthReporter({
-      bus,
-      logger,
-      intervalMs: config.healthIntervalSeconds * 1000,
-      read: () => this.#readHealth(),
-    });
+    this.hub = new EventHub({ logger });
+    this.#problems = new Problems(this.hub);
+    this.#usage = new UsageTotals(this.hub);
   }
 
   /**
@@ -93,10 +93,8 @@ export class DeviceService implements AsyncDisposable {
     const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
     const resources = new DisposalStack();
     try {
-      const { bus, embeddedBroker } = resources.use(await openBus({ config, logger, requireBroker, signal }));
+      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal }));
       options.onBus?.(bus);
-      if (embeddedBroker)
-        logger.log('info', `no broker configured: started one on ${embeddedBroker.url}, for this machine only`);
       const service = new DeviceService(config, options, bus, resources);
       await service.#open(signal, options.onProgress);
       return service;
@@ -131,33 +129,33 @@ export class DeviceService implements AsyncDisposable {
   }
 
   async #open(signal: AbortSignal, onProgress: OnProgress | undefined): Promise<void> {
-    this.#resources.use(this.#health);
-    watchBroker(this.bus, this.#problems);
-    await this.#publishInfo();
-    this.#health.start();
+    const { bus, hub } = this;
+    const logger = this.#logger;
+    this.#resources.use(startMqttSink({ hub, bus, logger }));
+    this.#resources.defer(hub.on('problem', ({ body }) => this.#logProblem(body)));
+    watchBroker(bus, this.#problems);
+    this.#reportInfo();
+    const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
+    const metrics = () => this.#metrics();
+    const health = this.#resources.use(startHealth(base, { state: () => this.#healthState, metrics }));
     const feeds = await this.#openCameras();
-    this.#health.onTick(() => Promise.all(feeds.map((feed) => feed.publishStatus())));
     const model = await this.#openModel(signal, onProgress);
-    await this.#publishInfo();
-    this.#startWork(feeds, model);
+    this.#reportInfo();
+    this.#startFeatures({ ...base, feeds, model });
     this.#phase = 'running';
-    this.#health.publishSoon();
+    health.reportSoon();
   }
 
   async #openCameras(): Promise<CameraFeed[]> {
     const feeds: CameraFeed[] = [];
+    const { staleSeconds } = this.#config.ask;
+    const parts = { staleSeconds, problems: this.#problems, logger: this.#logger, hub: this.hub };
     for (const config of this.#config.cameras) {
       const camera = await this.#parts.openCamera(config.address, cameraOptions(config));
-      const publishStatus = this.bus.publishCameraStatus.bind(this.bus);
-      const feed = CameraFeed.start({
-        config,
-        camera,
-        problems: this.#problems,
-        logger: this.#logger,
-        publishStatus,
-      });
-      feeds.push(this.#resources.use(feed));
+      feeds.push(this.#resources.use(CameraFeed.start({ config, camera, ...parts })));
     }
+    // The age of a camera's newest frame is told as often as the device's health.
+    this.#resources.defer(this.hub.on('health', () => feeds.forEach((feed) => void feed.reportStatus())));
     return feeds;
   }
 
@@ -166,11 +164,14 @@ export class DeviceService implements AsyncDisposable {
     this.#model = await ModelSupervisor.start(
       {
         logger,
-        load: (loadSignal) => this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal }),
+        load: (loadSignal) => {
+          const maxWaiting = this.#config.ask.queueLength;
+          return this.#parts.loadModel(this.#config.model, { logger, onProgress, maxWaiting, signal: loadSignal });
+        },
         onHealth: (error) => {
           if (error) this.#problems.report('model', error);
           else this.#problems.clear('model');
-          void this.#publishInfo();
+          this.#reportInfo();
         },
       },
       signal,
@@ -178,53 +179,44 @@ export class DeviceService implements AsyncDisposable {
     return this.#resources.use(this.#model);
   }
 
-  #startWork(feeds: readonly CameraFeed[], model: ModelSupervisor): void {
-    const { ask, describe } = this.#config;
-    const logger = this.#logger;
-    const problems = this.#problems;
-    // Released before the model: whatever runs on it must have ended.
-    const scheduler = this.#resources.use(this.#scheduler);
-    const usage = this.#usage;
-    const parts = { settings: ask, feeds, model, scheduler, usage };
-    this.#resources.defer(this.bus.onAsk((request, context) => answerQuestion(request, context, parts)));
-    const publishScene = this.bus.publishScene.bind(this.bus);
-    for (const feed of feeds.filter(({ config }) => config.describe)) {
-      const settings = describe;
-      this.#resources.use(
-        SceneWatcher.start({ feed, settings, model, scheduler, usage, problems, logger, publishScene }),
-      );
-    }
+  /** Released before the model: whatever runs on it must have ended. */
+  #startFeatures(context: FeatureContext): void {
+    this.#resources.use(startAsk(context, this.bus));
+    this.#resources.use(startDescribe(context));
   }
 
-  async #publishInfo(): Promise<void> {
-    try {
-      await this.bus.publishInfo(deviceInfo(this.#config, this.#model?.info));
-    } catch (error) {
-      this.#logger.log('warn', 'info was not published', { error });
-    }
+  #reportInfo(): void {
+    void this.hub.emit('info', deviceInfo(this.#config, this.#model?.info), { isKept: false });
   }
 
-  #readHealth() {
+  #logProblem({ part, problem }: ProblemBody): void {
+    if (problem) this.#logger.log('warn', `${part}: ${problem.message}`, { code: problem.code });
+    else this.#logger.log('info', `${part}: recovered`);
+  }
+
+  get #healthState(): ServiceState {
     const { state } = this;
+    return state === 'stopped' ? 'stopping' : state;
+  }
+
+  #metrics(): Readonly<Record<string, number>> {
     return {
-      state: state === 'stopped' ? ('stopping' as const) : state,
-      problems: [...this.#problems.list],
-      metrics: {
-        modelRestarts: this.#model?.restarts ?? 0,
-        questionsWaiting: this.#scheduler.waitingQuestions,
-        ...this.#usage.metrics,
-      },
+      modelRestarts: this.#model?.restarts ?? 0,
+      questionsWaiting: this.#model?.stats?.waiting.question ?? 0,
+      ...this.#usage.metrics,
+      ...this.bus.stats,
     };
   }
 }
 
 function watchBroker(bus: Bus, problems: Problems): void {
   const look = (): void => {
-    if (bus.state === 'online' || bus.state === 'closed') {
+    // The first attempt is under way at every start: that is no problem yet.
+    if (bus.state !== 'offline') {
       problems.clear('bus');
       return;
     }
-    const message = `The broker ${bus.broker} is not reached yet; it is tried again and again.`;
+    const message = `The broker ${bus.broker} is not reached; it is tried again and again.`;
     problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
   };
   bus.onStateChange(look);

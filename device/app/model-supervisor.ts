@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isSdkError, type Logger, type ModelInfo, SdkError, type VisionLanguageModel } from 'scenebus';
+import { isSdkError, type Logger, type ModelInfo, type ModelStats, SdkError, type VisionLanguageModel } from 'scenebus';
+import type { ModelAccess } from '../features/context.js';
 
 export interface ModelSupervisorOptions {
   readonly load: (signal: AbortSignal) => Promise<VisionLanguageModel>;
@@ -21,7 +22,7 @@ const MAX_FAILURES = 3;
  * Keeps one model loaded: an engine that died, hangs or fails again and again is thrown away and loaded anew, with
  * growing pauses. Meanwhile `use` fails at once with an error that callers can pass on.
  */
-export class ModelSupervisor implements AsyncDisposable {
+export class ModelSupervisor implements ModelAccess, AsyncDisposable {
   readonly #options: ModelSupervisorOptions;
   readonly #closing = new AbortController();
   #model: VisionLanguageModel | undefined;
@@ -44,6 +45,11 @@ export class ModelSupervisor implements AsyncDisposable {
   /** undefined while the model is being loaded again. */
   get info(): ModelInfo | undefined {
     return this.#model?.info;
+  }
+
+  /** undefined while the model is being loaded again. */
+  get stats(): ModelStats | undefined {
+    return this.#model?.stats();
   }
 
   get restarts(): number {
@@ -71,6 +77,14 @@ export class ModelSupervisor implements AsyncDisposable {
     const model = this.#model;
     this.#model = undefined;
     await model?.[Symbol.asyncDispose]();
+  }
+
+  async #release(model: VisionLanguageModel): Promise<void> {
+    try {
+      await model[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#options.logger.log('warn', 'the lost model could not be released cleanly', { error });
+    }
   }
 
   /** An engine that does not come back after an abort would hold up everyone behind it for ever. */
@@ -113,8 +127,15 @@ export class ModelSupervisor implements AsyncDisposable {
     const { load, logger, onHealth, backoff = DEFAULT_BACKOFF } = this.#options;
     const signal = this.#closing.signal;
     let cause = reason;
-    // The old engine may hang, and with it its release: nothing waits for that.
-    void Promise.resolve(old[Symbol.asyncDispose]()).catch(() => {});
+    this.#lost = new SdkError(
+      'ERR_ENGINE_DIED',
+      `The model is not there now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
+      { cause: reason },
+    );
+    onHealth(this.#lost);
+    // A big model does not fit twice: nothing is loaded before the old one has left. A model in a process of its own is
+    // killed for that; where one hangs within this process, only a restart of the service helps, and this says why.
+    await untilAborted(this.#release(old), signal);
     for (let pauseMs = backoff.initialMs; ; pauseMs = Math.min(2 * pauseMs, backoff.maximumMs)) {
       this.#lost = lostError(cause, pauseMs);
       onHealth(this.#lost);
@@ -136,11 +157,29 @@ export class ModelSupervisor implements AsyncDisposable {
   }
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The promise, or the end of waiting for it. */
+async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  let onAbort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
 function lostError(cause: unknown, pauseMs: number): SdkError {
-  const why = cause instanceof Error ? cause.message : String(cause);
   return new SdkError(
     'ERR_ENGINE_DIED',
-    `The model is not there now (${why}) and is loaded again in ${Math.ceil(pauseMs / 1000)} s. Ask again later.`,
+    `The model is not there now (${messageOf(cause)}) and is loaded again in ${Math.ceil(pauseMs / 1000)} s. Ask again later.`,
     { cause },
   );
 }

@@ -1,18 +1,17 @@
 import { SdkError } from 'scenebus';
+import type { Problem } from './events.js';
+import type { EventHub } from './hub.js';
 
-export interface Problem {
-  readonly code: string;
-  readonly message: string;
-  readonly retryable: boolean;
-}
-
-/** What is wrong now, by part: `model`, `bus`, `camera/front`. The service is degraded while there is any. */
+/**
+ * What is wrong now, by part: `model`, `bus`, `camera/front`. The service is degraded while there is any. Every change
+ * is an event.
+ */
 export class Problems {
   readonly #byPart = new Map<string, Problem>();
-  readonly #onChange: (part: string, problem: Problem | undefined) => void;
+  readonly #hub: EventHub;
 
-  constructor(onChange: (part: string, problem: Problem | undefined) => void) {
-    this.#onChange = onChange;
+  constructor(hub: EventHub) {
+    this.#hub = hub;
   }
 
   get list(): readonly Problem[] {
@@ -23,17 +22,17 @@ export class Problems {
     const message = error instanceof Error ? error.message : String(error);
     const isTyped = error instanceof SdkError;
     const problem = {
-      code: isTyped ? error.code : 'ERR_ENGINE_FAILED',
+      code: isTyped ? error.code : 'ERR_INTERNAL',
       message,
       retryable: isTyped && error.retryable,
     };
     const known = this.#byPart.get(part);
     if (known?.code === problem.code && known.message === problem.message) return;
     this.#byPart.set(part, problem);
-    this.#onChange(part, problem);
+    void this.#hub.emit('problem', { part, problem });
   }
 
   clear(part: string): void {
-    if (this.#byPart.delete(part)) this.#onChange(part, undefined);
+    if (this.#byPart.delete(part)) void this.#hub.emit('problem', { part, problem: null });
   }
 }

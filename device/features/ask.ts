@@ -1,48 +1,73 @@
-import { type AskContext, type AskRequest, type AskResult, SdkError } from 'scenebus';
-import type { CameraFeed } from '../app/camera-feed.js';
-import type { ModelSupervisor } from '../app/model-supervisor.js';
-import type { Scheduler } from '../app/scheduler.js';
-import type { DeviceConfig } from '../config/schema.js';
-import type { UsageTotals } from './usage-totals.js';
+/** Questions about what a camera sees now. */
+import { type AskContext, type AskHandler, type AskRequest, type AskResult, SdkError } from 'scenebus';
+import type { FeatureContext, Feed } from './context.js';
 
-export interface QuestionAnswererOptions {
-  readonly feeds: readonly CameraFeed[];
-  readonly settings: DeviceConfig['ask'];
-  readonly model: ModelSupervisor;
-  readonly scheduler: Scheduler;
-  readonly usage: UsageTotals;
+/** Where questions come from. */
+export interface QuestionSource {
+  /** Returns a function that takes the handler away. */
+  onAsk(handler: AskHandler): () => void;
+}
+
+/** Answers what `questions` brings, until it is disposed. Every answer is an event before it goes back. */
+export function startAsk(context: FeatureContext, questions: QuestionSource): Disposable {
+  const stop = questions.onAsk((request, call) => answer(context, request, call));
+  return { [Symbol.dispose]: stop };
 }
 
 /**
- * Answers one question about the newest frame at the moment when the model is free.
- * @throws SdkError ERR_REQUEST_INVALID (no such camera), ERR_BUSY, ERR_CAPTURE_*, ERR_ENGINE_*, ERR_PROMPT_INVALID;
- *   `context.signal.reason` at the deadline.
+ * @throws SdkError ERR_REQUEST_INVALID (no such camera), ERR_BUSY, ERR_CAPTURE_*, ERR_ENGINE_*, ERR_PROMPT_INVALID,
+ *   ERR_REQUEST_EXPIRED; `call.signal.reason` when aborted.
  */
-export async function answerQuestion(
-  request: AskRequest,
-  context: AskContext,
-  { feeds, settings, model, scheduler, usage }: QuestionAnswererOptions,
-): Promise<AskResult> {
+async function answer(context: FeatureContext, request: AskRequest, call: AskContext): Promise<AskResult> {
+  const { config, feeds, model, hub } = context;
+  const { signal } = call;
+  const { question } = request;
+  refuseUnsupported(request);
   const feed = chooseCamera(request.camera, feeds);
-  // A camera that does not deliver must not hold up questions about the others.
-  const known = await feed.someFrame(context.signal);
-  return scheduler.question(async (signal) => {
-    const frame = await feed.newerThan(known, signal);
-    const options = {
-      maxNewTokens: request.maxNewTokens ?? settings.maxNewTokens,
-      temperature: request.temperature,
-      seed: request.seed,
-      signal,
+  // A camera that does not deliver must not hold up questions about the others: nobody has the model yet.
+  const frame = await feed.latestFrame({ signal });
+  if (config.ask.stale === 'refuse') requireCurrent(feed.noticesFor(frame));
+  const options = {
+    maxNewTokens: request.maxNewTokens ?? config.ask.maxNewTokens,
+    deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
+    temperature: request.temperature,
+    seed: request.seed,
+    priority: 'question',
+    caller: call.client,
+    signal,
+  } as const;
+  const result = await model.use(async (loaded) => {
+    void hub.emit('frame', { frame }, { camera: feed.id, frame, isKept: false });
+    const notices = feed.noticesFor(frame);
+    const answer = await loaded.ask(frame, question, options);
+    return {
+      answer: notices.length > 0 ? { ...answer, notices } : answer,
+      model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
-    return model.use(async (loaded) => {
-      const answer = await loaded.ask(frame, request.question, options);
-      usage.add(answer.usage);
-      return { camera: feed.id, frame, answer, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
-    }, signal);
-  }, context.signal);
+  }, signal);
+  await hub.emit('answer', { question, ...result }, { camera: feed.id, frame });
+  return { camera: feed.id, frame, ...result };
 }
 
-function chooseCamera(id: string | undefined, feeds: readonly CameraFeed[]): CameraFeed {
+/** @throws SdkError ERR_CAPTURE_TIMEOUT */
+function requireCurrent(notices: readonly string[]): void {
+  if (notices.length === 0) return;
+  const message = `Expected a picture of now. ${notices.join(' ')} Questions about such pictures are refused by the setting ask.stale.`;
+  throw new SdkError('ERR_CAPTURE_TIMEOUT', message);
+}
+
+/** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */
+function refuseUnsupported(request: AskRequest): void {
+  for (const field of ['frameId', 'answerSchema', 'choices'] as const) {
+    if (request[field] === undefined) continue;
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', `This device does not honour "${field}" yet; leave it out.`);
+  }
+  if (request.answerType !== undefined && request.answerType !== 'text') {
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'This device answers with text only; leave "answerType" out.');
+  }
+}
+
+function chooseCamera(id: string | undefined, feeds: readonly Feed[]): Feed {
   const found = id === undefined ? feeds[0] : feeds.find((feed) => feed.id === id);
   if (found !== undefined && (id !== undefined || feeds.length === 1)) return found;
   const known = feeds.map((feed) => feed.id).join(', ');

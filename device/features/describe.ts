@@ -1,23 +1,7 @@
+/** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChangeGate, type Frame, type Logger, type SceneInput, type VisionLanguageModel } from 'scenebus';
-import type { CameraFeed } from '../app/camera-feed.js';
-import type { ModelSupervisor } from '../app/model-supervisor.js';
-import type { Scheduler } from '../app/scheduler.js';
-import type { DeviceConfig } from '../config/schema.js';
-import type { Problems } from '../events/problems.js';
-import type { UsageTotals } from './usage-totals.js';
-
-export interface SceneWatcherOptions {
-  readonly feed: CameraFeed;
-  readonly settings: DeviceConfig['describe'];
-  readonly model: ModelSupervisor;
-  readonly scheduler: Scheduler;
-  readonly usage: UsageTotals;
-  readonly problems: Problems;
-  readonly logger: Logger;
-  readonly publishScene: (cameraId: string, scene: SceneInput) => Promise<unknown>;
-  readonly nowMs?: (() => number) | undefined;
-}
+import { ChangeGate, DisposalStack, type Frame, type SceneInput } from 'scenebus';
+import type { FeatureContext, Feed } from './context.js';
 
 /** Looks for changes a second: a person walks a third of a picture in that time. */
 const LOOKS_PER_SECOND = 4;
@@ -26,26 +10,35 @@ const PAUSE_AFTER_FAILURE_MS = 2_000;
 
 type Trigger = NonNullable<SceneInput['trigger']>;
 
-/** Describes what one camera sees whenever it changed enough, and now and then when it did not. */
-export class SceneWatcher implements AsyncDisposable {
-  readonly #options: SceneWatcherOptions;
+/** Describes every camera whose configuration wants it, until it is disposed. */
+export function startDescribe(context: FeatureContext): AsyncDisposable {
+  const describers = new DisposalStack();
+  for (const feed of context.feeds.filter(({ config }) => config.describe)) {
+    describers.use(SceneDescriber.start(context, feed));
+  }
+  return describers;
+}
+
+/** One camera. What is described is the frame that gave the reason for it. */
+class SceneDescriber implements AsyncDisposable {
+  readonly #context: FeatureContext;
+  readonly #feed: Feed;
   readonly #gate: ChangeGate;
   readonly #stop = new AbortController();
-  readonly #nowMs: () => number;
   #describedAtMs: number | undefined;
   #watching: Promise<void> | undefined;
 
-  private constructor(options: SceneWatcherOptions) {
-    const { change } = options.settings;
-    this.#options = options;
+  private constructor(context: FeatureContext, feed: Feed) {
+    const { change } = context.config.describe;
+    this.#context = context;
+    this.#feed = feed;
     this.#gate = new ChangeGate({ meanThreshold: change.mean, blockThreshold: change.block });
-    this.#nowMs = options.nowMs ?? Date.now;
   }
 
-  static start(options: SceneWatcherOptions): SceneWatcher {
-    const watcher = new SceneWatcher(options);
-    watcher.#watching = watcher.#watch();
-    return watcher;
+  static start(context: FeatureContext, feed: Feed): SceneDescriber {
+    const describer = new SceneDescriber(context, feed);
+    describer.#watching = describer.#watch();
+    return describer;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -54,13 +47,14 @@ export class SceneWatcher implements AsyncDisposable {
   }
 
   async #watch(): Promise<void> {
-    const { feed, problems, logger } = this.#options;
+    const { problems, logger } = this.#context;
     const { signal } = this.#stop;
+    const feed = this.#feed;
     const part = `descriptions/${feed.id}`;
     while (!signal.aborted && !feed.hasFailed) {
       try {
         // While a description runs the loop does not ask: what it is given next is the newest frame again.
-        for await (const frame of feed.frames(LOOKS_PER_SECOND, signal)) {
+        for await (const frame of feed.frames({ maxFps: LOOKS_PER_SECOND, signal })) {
           const trigger = this.#triggerFor(frame);
           if (trigger === undefined) continue;
           await this.#describe(frame, trigger);
@@ -77,28 +71,29 @@ export class SceneWatcher implements AsyncDisposable {
   }
 
   #triggerFor(frame: Frame): Trigger | undefined {
-    const { minIntervalSeconds, maxSilenceSeconds } = this.#options.settings;
+    const { config, monotonicMs } = this.#context;
+    const { minIntervalSeconds, maxSilenceSeconds } = config.describe;
     if (this.#describedAtMs === undefined) return 'first';
-    const silenceSeconds = (this.#nowMs() - this.#describedAtMs) / 1000;
+    const silenceSeconds = (monotonicMs() - this.#describedAtMs) / 1000;
     if (silenceSeconds < minIntervalSeconds) return undefined;
     if (this.#gate.measure(frame).changed) return 'change';
     return silenceSeconds >= maxSilenceSeconds ? 'interval' : undefined;
   }
 
-  async #describe(known: Frame, trigger: Trigger): Promise<void> {
-    const { feed, settings, model, scheduler, usage, publishScene } = this.#options;
-    const scene = await scheduler.description(async (signal) => {
-      const frame = await feed.newerThan(known, signal);
-      const options = { maxNewTokens: settings.maxNewTokens, signal };
-      const describe = async (loaded: VisionLanguageModel) => ({
-        answer: await loaded.describe(frame, options),
+  async #describe(frame: Frame, trigger: Trigger): Promise<void> {
+    const { config, model, hub, monotonicMs } = this.#context;
+    const camera = this.#feed.id;
+    const { signal } = this.#stop;
+    const { maxNewTokens } = config.describe;
+    const result = await model.use(async (loaded) => {
+      void hub.emit('frame', { frame }, { camera, frame, isKept: false });
+      return {
+        answer: await loaded.describe(frame, { maxNewTokens, signal, priority: 'description', caller: camera }),
         model: { id: loaded.info.name, hash: loaded.info.contentHash },
-      });
-      return { frame, trigger, ...(await model.use(describe, signal)) };
-    }, this.#stop.signal);
-    usage.add(scene.answer.usage);
-    this.#gate.accept(scene.frame);
-    this.#describedAtMs = this.#nowMs();
-    await publishScene(feed.id, scene);
+      };
+    }, signal);
+    this.#gate.accept(frame);
+    this.#describedAtMs = monotonicMs();
+    await hub.emit('scene', { frame, trigger, ...result }, { camera, frame });
   }
 }

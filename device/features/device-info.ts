@@ -18,7 +18,11 @@ export function deviceInfo(config: DeviceConfig, model: ModelInfo | undefined): 
             writesBoxes: model.writesBoxes,
           },
     cameras: config.cameras.map((camera) => camera.id),
-    limits: { questionsWaiting: config.ask.queueLength, questionCharacters: LIMITS.questionCharacters },
+    limits: {
+      questionsWaiting: config.ask.queueLength,
+      requestQueueLength: config.ask.queueLength + 1,
+      questionCharacters: LIMITS.questionCharacters,
+    },
     ...(model !== undefined && isLlama(model.name) ? { attribution: 'Built with Llama' } : {}),
   };
 }

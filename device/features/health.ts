@@ -1,70 +1,66 @@
 import { readFile } from 'node:fs/promises';
-import type { Bus, HealthInput, Logger } from 'scenebus';
+import type { HealthInput } from 'scenebus';
+import type { FeatureContext } from './context.js';
 
 export type ServiceState = HealthInput['state'];
 
-export interface HealthReporterOptions {
-  readonly bus: Bus;
-  readonly logger: Logger;
-  readonly intervalMs: number;
-  readonly read: () => Pick<HealthInput, 'state' | 'problems'> & { readonly metrics: Readonly<Record<string, number>> };
+export interface HealthSources {
+  readonly state: () => ServiceState;
+  /** Plain numbers by name; names carry units. */
+  readonly metrics: () => Readonly<Record<string, number>>;
 }
 
-/** Publishes `health` now and then, and at once when something changed. */
+type HealthContext = Pick<FeatureContext, 'config' | 'hub' | 'problems' | 'monotonicMs'>;
+
+/** Says how the device is: now and then, and at once when something changed. */
+export function startHealth(context: HealthContext, sources: HealthSources): HealthReporter {
+  return new HealthReporter(context, sources);
+}
+
 export class HealthReporter implements AsyncDisposable {
-  readonly #options: HealthReporterOptions;
-  readonly #startedAtMs = Date.now();
-  #timer: NodeJS.Timeout | undefined;
-  #tick: (() => Promise<unknown>) | undefined;
+  readonly #context: HealthContext;
+  readonly #sources: HealthSources;
+  readonly #startedAtMs: number;
+  readonly #timer: NodeJS.Timeout;
+  readonly #stopListening: () => void;
   #isQueued = false;
   #isClosed = false;
-  #publishing: Promise<void> = Promise.resolve();
+  #reporting: Promise<void> = Promise.resolve();
 
-  constructor(options: HealthReporterOptions) {
-    this.#options = options;
+  constructor(context: HealthContext, sources: HealthSources) {
+    this.#context = context;
+    this.#sources = sources;
+    this.#startedAtMs = context.monotonicMs();
+    this.#stopListening = context.hub.on('problem', () => this.reportSoon());
+    this.#timer = setInterval(() => this.reportSoon(), context.config.healthIntervalSeconds * 1000);
+    this.reportSoon();
   }
 
-  start(): void {
-    this.#timer = setInterval(() => {
-      this.publishSoon();
-      void this.#tick?.();
-    }, this.#options.intervalMs);
-    this.publishSoon();
-  }
-
-  /** Something else to publish at the same pace. */
-  onTick(tick: () => Promise<unknown>): void {
-    this.#tick = tick;
-  }
-
-  /** Several changes at once become one message. */
-  publishSoon(): void {
+  /** Several changes at once become one event. */
+  reportSoon(): void {
     if (this.#isQueued || this.#isClosed) return;
     this.#isQueued = true;
-    this.#publishing = this.#publishing.then(() => this.#publish());
+    this.#reporting = this.#reporting.then(() => this.#report());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
-    this.publishSoon();
+    this.#stopListening();
+    this.reportSoon();
     this.#isClosed = true;
-    await this.#publishing;
+    await this.#reporting;
   }
 
-  async #publish(): Promise<void> {
-    const { bus, logger, read } = this.#options;
+  async #report(): Promise<void> {
+    const { hub, problems, monotonicMs } = this.#context;
     this.#isQueued = false;
-    try {
-      const { metrics, ...rest } = read();
-      await bus.publishHealth({
-        ...rest,
-        uptimeSeconds: Math.round((Date.now() - this.#startedAtMs) / 1000),
-        memory: await readMemory(),
-        metrics: { ...metrics, ...bus.stats },
-      });
-    } catch (error) {
-      logger.log('warn', 'health was not published', { error });
-    }
+    const health = {
+      state: this.#sources.state(),
+      problems: [...problems.list],
+      uptimeSeconds: Math.round((monotonicMs() - this.#startedAtMs) / 1000),
+      metrics: this.#sources.metrics(),
+    };
+    await hub.emit('health', { ...health, memory: await readMemory() }, { isKept: false });
   }
 }
 

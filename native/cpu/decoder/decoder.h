@@ -31,7 +31,7 @@ struct Sequence {
 };
 
 /**
- * The text decoder (mllama-spec §6–§8): tokens in, logits out. One call at a time; others wait. A call computes on
+ * The text decoder of the Mllama architecture: tokens in, logits out. One call at a time; others wait. A call computes on
  * the calling thread and on the pool's workers.
  */
 class Decoder {
@@ -62,6 +62,8 @@ class Decoder {
   const DecoderWeights& weights() const { return mWeights; }
   InstructionSet instructionSet() const { return mKernels.set; }
   int threadCount() const { return mPool.threadCount(); }
+  /** Memory for packed weights that have no file. The pages of mapped files are the system's cache. */
+  std::size_t memoryBytes() const;
 
  private:
   struct Product {

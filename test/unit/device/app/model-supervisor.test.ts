@@ -60,7 +60,8 @@ describe('the model supervisor', () => {
     await recovered;
     expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 2');
     expect(models.disposed).toEqual([1]);
-    expect(health).toEqual(['ERR_ENGINE_DIED', undefined]);
+    // Once while its memory is freed, once while it waits for the next load.
+    expect(health).toEqual(['ERR_ENGINE_DIED', 'ERR_ENGINE_DIED', undefined]);
     expect(supervisor.restarts).toBe(1);
   });
 
@@ -75,7 +76,7 @@ describe('the model supervisor', () => {
     await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
     await recovered;
     expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 4');
-    expect(health).toHaveLength(4);
+    expect(health).toHaveLength(5);
   });
 
   it('keeps an engine after a bad question, and after a single failure', async () => {
@@ -125,5 +126,48 @@ describe('the model supervisor', () => {
     await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
     await supervisor[Symbol.asyncDispose]();
     expect(models.disposed).toEqual([1]);
+  });
+
+  it('loads nothing before the memory of the lost model is back', async () => {
+    const models = fakeModels();
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const load = async () => {
+      const model = await models.load();
+      return models.loads() === 1 ? { ...model, [Symbol.asyncDispose]: () => released } : model;
+    };
+    const { supervisor, recovered } = await startSupervisor(load);
+    await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
+    await expect(supervisor.use(async () => 'x', never)).rejects.toThrow(/memory is being freed/);
+    // Far more turns than a load of these models takes.
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(models.loads()).toBe(1);
+    release();
+    await recovered;
+    expect(models.loads()).toBe(2);
+  });
+
+  it('loads again although the lost model cannot be released cleanly', async () => {
+    const models = fakeModels();
+    const load = async () => {
+      const model = await models.load();
+      const failing = { ...model, [Symbol.asyncDispose]: () => Promise.reject(new Error('stuck')) };
+      return models.loads() === 1 ? failing : model;
+    };
+    const { supervisor, recovered } = await startSupervisor(load);
+    await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
+    await recovered;
+    expect(supervisor.info?.name).toBe('model 2');
+  });
+
+  it('can be closed while it waits for memory that never comes back', async () => {
+    const models = fakeModels();
+    const load = async () => ({ ...(await models.load()), [Symbol.asyncDispose]: () => new Promise<void>(() => {}) });
+    const { supervisor } = await startSupervisor(load);
+    await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
+    await supervisor[Symbol.asyncDispose]();
+    expect(models.loads()).toBe(1);
   });
 });
