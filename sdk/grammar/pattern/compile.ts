@@ -14,10 +14,23 @@ export function dfaOfPattern(source: string): Dfa {
   let dfa = cache.get(source);
   if (dfa === undefined) {
     if (cache.size >= MAX_CACHED) cache.clear();
-    dfa = compile(parsePattern(source));
+    dfa = compileWhole(parsePattern(source));
     cache.set(source, dfa);
   }
   return dfa;
+}
+
+/** Lookaheads right after ^ speak of the whole text: each is an automaton of its own, and all must accept. */
+function compileWhole(pattern: PatternNode): Dfa {
+  if (pattern.kind !== 'sequence' || pattern.parts[0]?.kind !== 'start') return compile(pattern);
+  const [start, ...parts] = pattern.parts;
+  const count = parts.findIndex(({ kind }) => kind !== 'look');
+  const looks = parts.slice(0, count === -1 ? parts.length : count) as (PatternNode & { kind: 'look' })[];
+  const rest = compile({ kind: 'sequence', parts: [start!, ...parts.slice(looks.length)] });
+  return looks.reduce((dfa, { body, negative }) => {
+    const ahead = compile({ kind: 'sequence', parts: [start!, body] });
+    return intersectDfa(dfa, negative ? complementDfa(ahead) : ahead);
+  }, rest);
 }
 
 function compile(pattern: PatternNode): Dfa {
