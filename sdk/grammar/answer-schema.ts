@@ -36,7 +36,9 @@ export function answerSchema(input: SchemaInput): AnswerSchema {
     const check = (value: JsonValue) => {
       const mismatch = findMismatch(schema, value);
       if (mismatch === undefined) return { value };
-      return { problem: `${mismatch.valuePath === '' ? 'it' : mismatch.valuePath} does not meet ${mismatch.schemaPath}` };
+      return {
+        problem: `${mismatch.valuePath === '' ? 'it' : mismatch.valuePath} does not meet ${mismatch.schemaPath}`,
+      };
     };
     return make(schema, text, 'codePoints', check);
   }
@@ -66,20 +68,49 @@ function make(jsonSchema: JsonSchema, text: string, lengthUnit: LengthUnit, chec
 }
 
 function isZod(input: SchemaInput): input is ZodLike {
-  return typeof input === 'object' && input !== null && '~standard' in input && typeof (input as Partial<ZodLike>).toJSONSchema === 'function';
+  return (
+    typeof input === 'object' &&
+    input !== null &&
+    '~standard' in input &&
+    typeof (input as Partial<ZodLike>).toJSONSchema === 'function'
+  );
 }
 
 function jsonSchemaOf(schema: ZodLike): unknown {
   try {
-    return schema.toJSONSchema({ io: 'input' });
+    const written = schema.toJSONSchema({ io: 'input' });
+    closeObjects(written, false);
+    return written;
   } catch (cause) {
     const message = `Expected a zod schema that JSON Schema can describe but: ${(cause as Error).message}. Use plain types, and transform the value afterwards.`;
     throw new SdkError('ERR_SCHEMA_UNSUPPORTED', message, { cause });
   }
 }
 
+/**
+ * On the input side zod leaves objects open, because it strips what it does not know. A model has no reason to write
+ * what will be stripped. Parts of an intersection stay open: each knows some of the properties only.
+ */
+function closeObjects(schema: unknown, open: boolean): void {
+  if (typeof schema !== 'object' || schema === null) return;
+  for (const [keyword, part] of Object.entries(schema)) {
+    if (keyword === 'const' || keyword === 'enum' || keyword === 'default' || keyword === 'examples') continue;
+    const parts = Array.isArray(part) ? part : isMap(keyword) ? Object.values(part as object) : [part];
+    for (const each of parts) closeObjects(each, keyword === 'allOf');
+  }
+  const object = schema as Record<string, unknown>;
+  if (!open && object.type === 'object' && object.properties !== undefined) object.additionalProperties ??= false;
+}
+
+function isMap(keyword: string): boolean {
+  return ['properties', 'patternProperties', '$defs', 'definitions'].includes(keyword);
+}
+
 function invalidAnswer(text: string, problem: string, cause?: unknown): SdkError {
-  return new SdkError('ERR_ANSWER_INVALID', `The answer does not meet its schema: ${problem}.`, { cause, details: { text, problem } });
+  return new SdkError('ERR_ANSWER_INVALID', `The answer does not meet its schema: ${problem}.`, {
+    cause,
+    details: { text, problem },
+  });
 }
 
 /** Compiled grammars by schema, the last used last. */
@@ -99,7 +130,8 @@ export class GrammarCache {
     const known = this.#grammars.get(schema.key);
     const request = { schema: schema.jsonSchema, lengthUnit: schema.lengthUnit };
     const grammar =
-      known ?? (trust === 'stranger' ? await compileApart(request, bounds) : compileGrammar(request.schema, request.lengthUnit));
+      known ??
+      (trust === 'stranger' ? await compileApart(request, bounds) : compileGrammar(request.schema, request.lengthUnit));
     this.#grammars.delete(schema.key);
     this.#grammars.set(schema.key, grammar);
     if (this.#grammars.size > this.#maxGrammars) this.#grammars.delete(this.#grammars.keys().next().value!);

@@ -42,7 +42,9 @@ export function compileApart(request: CompileRequest, bounds: CompileBounds = {}
         reject(
           error.code === 'ERR_WORKER_OUT_OF_MEMORY'
             ? exceeded(`${memoryMebibytes} MiB`, { memoryMebibytes })
-            : new SdkError('ERR_SCHEMA_INVALID', `The schema could not be compiled: ${error.message}.`, { cause: error }),
+            : new SdkError('ERR_SCHEMA_INVALID', `The schema could not be compiled: ${error.message}.`, {
+                cause: error,
+              }),
         ),
       ),
     );

@@ -5,9 +5,13 @@ import { SdkError } from '../core/errors.js';
 export type SchemaPath = string;
 
 export function unsupported(path: SchemaPath, what: string, remedy: string): SdkError {
-  return new SdkError('ERR_SCHEMA_UNSUPPORTED', `The schema cannot be enforced exactly at ${path}: ${what}. ${remedy}`, {
-    details: { path, reason: what },
-  });
+  return new SdkError(
+    'ERR_SCHEMA_UNSUPPORTED',
+    `The schema cannot be enforced exactly at ${path}: ${what}. ${remedy}`,
+    {
+      details: { path, reason: what },
+    },
+  );
 }
 
 export function invalidSchema(path: SchemaPath, expected: string, received: unknown): SdkError {

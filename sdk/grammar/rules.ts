@@ -92,7 +92,12 @@ class RuleBuilder {
 
   #objectRule({ properties, classes, min, max }: ObjectType): ObjectRule[] {
     const { satisfiability } = this.#types;
-    const listed = [...properties].map(([name, { place, required }]) => ({ name, place, required, empty: satisfiability.isEmpty(place) }));
+    const listed = [...properties].map(([name, { place, required }]) => ({
+      name,
+      place,
+      required,
+      empty: satisfiability.isEmpty(place),
+    }));
     if (listed.some(({ required, empty }) => required && empty)) return [];
     const kept = listed.filter(({ empty, name }) => !empty && !/\p{Cs}/u.test(name));
     const open = classes.filter(({ place }) => !satisfiability.isEmpty(place));

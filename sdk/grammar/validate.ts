@@ -30,9 +30,13 @@ class Validator {
 
   check({ schema, path }: SchemaNode, value: JsonValue, at: string): Mismatch | undefined {
     if (schema === true) return undefined;
-    const miss = (keyword?: string): Mismatch => ({ valuePath: at, schemaPath: keyword === undefined ? path : pathOf(path, keyword) });
+    const miss = (keyword?: string): Mismatch => ({
+      valuePath: at,
+      schemaPath: keyword === undefined ? path : pathOf(path, keyword),
+    });
     if (schema === false) return miss();
-    if (schema.type !== undefined && ![schema.type].flat().some((name) => isOfType(value, name as string))) return miss('type');
+    if (schema.type !== undefined && ![schema.type].flat().some((name) => isOfType(value, name as string)))
+      return miss('type');
     if ('const' in schema && !equals(value, schema.const as JsonValue)) return miss('const');
     if ('enum' in schema && !(schema.enum as JsonValue[]).some((each) => equals(value, each))) return miss('enum');
     return (
@@ -62,7 +66,8 @@ class Validator {
       if (miss !== undefined) return miss;
     }
     const met = (keyword: string) =>
-      ((schema[keyword] as unknown[]) ?? []).filter((part, i) => this.#meets(part, pathOf(path, keyword, i), value, at)).length;
+      ((schema[keyword] as unknown[]) ?? []).filter((part, i) => this.#meets(part, pathOf(path, keyword, i), value, at))
+        .length;
     if (schema.anyOf !== undefined && met('anyOf') === 0) return { valuePath: at, schemaPath: pathOf(path, 'anyOf') };
     if (schema.oneOf !== undefined && met('oneOf') !== 1) return { valuePath: at, schemaPath: pathOf(path, 'oneOf') };
     if (schema.not !== undefined && this.#meets(schema.not, pathOf(path, 'not'), value, at)) {
@@ -99,7 +104,10 @@ class Validator {
     const miss = (keyword: string): Mismatch => ({ valuePath: at, schemaPath: pathOf(path, keyword) });
     if (value.length < ((schema.minItems as number) ?? 0)) return miss('minItems');
     if (value.length > ((schema.maxItems as number) ?? Number.POSITIVE_INFINITY)) return miss('maxItems');
-    if (schema.uniqueItems === true && value.some((item, i) => value.slice(0, i).some((other) => equals(item, other)))) {
+    if (
+      schema.uniqueItems === true &&
+      value.some((item, i) => value.slice(0, i).some((other) => equals(item, other)))
+    ) {
       return miss('uniqueItems');
     }
     const prefix = (schema.prefixItems ?? []) as unknown[];
@@ -116,7 +124,12 @@ class Validator {
     return undefined;
   }
 
-  #checkObject(schema: Keywords, path: string, value: { readonly [key: string]: JsonValue }, at: string): Mismatch | undefined {
+  #checkObject(
+    schema: Keywords,
+    path: string,
+    value: { readonly [key: string]: JsonValue },
+    at: string,
+  ): Mismatch | undefined {
     const miss = (keyword: string): Mismatch => ({ valuePath: at, schemaPath: pathOf(path, keyword) });
     const entries = Object.entries(value);
     if (entries.length < ((schema.minProperties as number) ?? 0)) return miss('minProperties');
@@ -183,5 +196,8 @@ function equals(a: JsonValue, b: JsonValue): boolean {
   if (Array.isArray(a) !== Array.isArray(b)) return false;
   const [left, right] = [Object.entries(a), Object.entries(b)];
   const other = b as { readonly [key: string]: JsonValue };
-  return left.length === right.length && left.every(([key, value]) => Object.hasOwn(other, key) && equals(value, other[key]!));
+  return (
+    left.length === right.length &&
+    left.every(([key, value]) => Object.hasOwn(other, key) && equals(value, other[key]!))
+  );
 }

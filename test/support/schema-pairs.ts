@@ -15,10 +15,42 @@ const PATTERNS: readonly (readonly [pattern: string, texts: readonly string[]])[
   ['^(?:a?b){1,3}$', ['b', 'abab', 'bbbb', 'a']],
   ['\\/\\u0041\\.', ['/A.', '/A', 'x/A.y']],
 ];
-const TEXTS = ['', 'a', 'ab', 'abc', 'é', '😀', 'a"b', 'a\\b', '\n\t', '日本語', 'null', '2024-02-29', '2023-02-29', '/A.', 'x1'];
+const TEXTS = [
+  '',
+  'a',
+  'ab',
+  'abc',
+  'é',
+  '😀',
+  'a"b',
+  'a\\b',
+  '\n\t',
+  '日本語',
+  'null',
+  '2024-02-29',
+  '2023-02-29',
+  '/A.',
+  'x1',
+];
 // Not '': ajv takes a required '' for met by any object.
 const NAMES = ['a', 'b', 'c', 'x1', 'é"', '\n'];
-const CONSTANTS: readonly JsonValue[] = [0, -1, 0.1, 1e21, 1.5, 'a', 'a/b', '', true, false, null, [], [1, 'a'], {}, { a: 1, b: [null] }, 5e-324];
+const CONSTANTS: readonly JsonValue[] = [
+  0,
+  -1,
+  0.1,
+  1e21,
+  1.5,
+  'a',
+  'a/b',
+  '',
+  true,
+  false,
+  null,
+  [],
+  [1, 'a'],
+  {},
+  { a: 1, b: [null] },
+];
 const BOUNDS = [0, 1, -1, 0.1, -0.5, 2.5, 10, 100, 1e-7, 1e21, 123456.789, 0.30000000000000004, -180, 1e308];
 
 function pick<T>(random: Random, list: readonly T[]): T {
@@ -40,9 +72,12 @@ export function randomSchema(random: Random, depth = 3): JsonSchema {
   if (chance < 0.8) return objectSchema(random, depth);
   if (chance < 0.86) return { anyOf: [randomSchema(random, depth - 1), randomSchema(random, depth - 1)] };
   if (chance < 0.9) return { allOf: [objectSchema(random, depth), objectSchema(random, depth)] };
-  if (chance < 0.93) return { ...objectSchema(random, depth), anyOf: [{ required: [pick(random, NAMES)] }, objectSchema(random, 1)] };
+  if (chance < 0.93)
+    return { ...objectSchema(random, depth), anyOf: [{ required: [pick(random, NAMES)] }, objectSchema(random, 1)] };
   if (chance < 0.95) return { oneOf: [tagged(random, 'p', depth), tagged(random, 'q', depth), scalarSchema(random)] };
-  if (chance < 0.96) return { if: scalarCondition(random), then: scalarSchema(random), else: randomSchema(random, depth - 1) };
+  if (chance < 0.96)
+    // biome-ignore lint/suspicious/noThenProperty: the keyword of JSON Schema
+    return { if: scalarCondition(random), then: scalarSchema(random), else: randomSchema(random, depth - 1) };
   if (chance < 0.97) return { not: scalarCondition(random) };
   return { $ref: '#/$defs/node' };
 }
@@ -80,7 +115,8 @@ function numberSchema(random: Random): Keywords {
   const [low, high] = [pick(random, BOUNDS), pick(random, BOUNDS)].sort((a, b) => a - b) as [number, number];
   if (random() < 0.6) schema[random() < 0.6 ? 'minimum' : 'exclusiveMinimum'] = low;
   if (random() < 0.6) schema[random() < 0.6 ? 'maximum' : 'exclusiveMaximum'] = high;
-  if (random() < 0.12) Object.assign(schema, { minimum: -50, maximum: 1_000, multipleOf: pick(random, [3, 7, 0.5, 0.25, 10, 1]) });
+  if (random() < 0.12)
+    Object.assign(schema, { minimum: -50, maximum: 1_000, multipleOf: pick(random, [3, 7, 0.5, 0.25, 10, 1]) });
   return schema;
 }
 
@@ -107,18 +143,31 @@ function arraySchema(random: Random, depth: number): Keywords {
 
 function objectSchema(random: Random, depth: number): Keywords {
   const names = some(random, NAMES, 3);
-  const schema: Keywords = { type: 'object', properties: Object.fromEntries(names.map((name) => [name, randomSchema(random, depth - 1)])) };
+  const schema: Keywords = {
+    type: 'object',
+    properties: Object.fromEntries(names.map((name) => [name, randomSchema(random, depth - 1)])),
+  };
   if (random() < 0.7) schema.required = names.filter(() => random() < 0.6);
   if (random() < 0.5) schema.additionalProperties = random() < 0.6 ? false : randomSchema(random, depth - 2);
   if (random() < 0.15) schema.patternProperties = { [pick(random, PATTERNS)[0]]: randomSchema(random, depth - 2) };
-  if (random() < 0.1) schema.propertyNames = pick<JsonSchema>(random, [{ pattern: '^[a-c]$' }, { enum: ['a', 'b', 'tag'] }, { maxLength: 1 }]);
+  if (random() < 0.1)
+    schema.propertyNames = pick<JsonSchema>(random, [
+      { pattern: '^[a-c]$' },
+      { enum: ['a', 'b', 'tag'] },
+      { maxLength: 1 },
+    ]);
   if (random() < 0.1) schema.minProperties = 1 + Math.floor(random() * 2);
   if (random() < 0.1) schema.maxProperties = 1 + Math.floor(random() * 2);
   return schema;
 }
 
 /** A value that may well meet the schema. */
-export function valueFor(random: Random, schema: unknown, definitions: Readonly<Record<string, JsonSchema>>, depth = 6): JsonValue {
+export function valueFor(
+  random: Random,
+  schema: unknown,
+  definitions: Readonly<Record<string, JsonSchema>>,
+  depth = 6,
+): JsonValue {
   if (typeof schema !== 'object' || schema === null || depth <= 0 || random() < 0.06) return anything(random);
   const keywords = schema as Keywords;
   const inside = (part: unknown) => valueFor(random, part, definitions, depth - 1);
@@ -126,7 +175,9 @@ export function valueFor(random: Random, schema: unknown, definitions: Readonly<
   if (Array.isArray(keywords.enum)) return pick(random, keywords.enum as JsonValue[]);
   if (keywords.$ref !== undefined) return inside(definitions.node);
   if (keywords.if !== undefined) return inside(pick(random, [keywords.if, keywords.then, keywords.else]));
-  const options = (keywords.oneOf ?? (keywords.properties === undefined ? keywords.anyOf : undefined)) as unknown[] | undefined;
+  const options = (keywords.oneOf ?? (keywords.properties === undefined ? keywords.anyOf : undefined)) as
+    | unknown[]
+    | undefined;
   if (options !== undefined) return inside(pick(random, options));
   if (Array.isArray(keywords.allOf)) {
     const parts = keywords.allOf.map(inside);
@@ -155,7 +206,8 @@ export function valueFor(random: Random, schema: unknown, definitions: Readonly<
       for (const [name, part] of Object.entries(keywords.properties as Keywords)) {
         if (random() < (required.includes(name) ? 0.95 : 0.5)) members[name] = inside(part);
       }
-      if (random() < 0.2) members[pick(random, [...NAMES, 'tag', 'AB', 'abc'])] = inside(keywords.additionalProperties ?? true);
+      if (random() < 0.2)
+        members[pick(random, [...NAMES, 'tag', 'AB', 'abc'])] = inside(keywords.additionalProperties ?? true);
       return members;
     }
     default:
@@ -180,7 +232,20 @@ function numberNear(random: Random, schema: Keywords): number {
     return typeof bound === 'number' ? [bound] : [];
   });
   const near = pick(random, [...bounds, ...BOUNDS]);
-  const value = pick(random, [near, near + 1, near - 1, nudged(near, 1), nudged(near, -1), near / 2, Math.round(near), random() * 100, random()]);
+  // Steps of the last digit disappear in the division by which ajv finds multiples.
+  const [up, down] =
+    schema.multipleOf === undefined ? [nudged(near, 1), nudged(near, -1)] : [near + 0.125, near - 0.125];
+  const value = pick(random, [
+    near,
+    near + 1,
+    near - 1,
+    up,
+    down,
+    near / 2,
+    Math.round(near),
+    random() * 100,
+    random(),
+  ]);
   return Number.isFinite(value) ? value : near;
 }
 
@@ -204,16 +269,28 @@ export function textsOf(random: Random, value: JsonValue, most: number): string[
 /** With the properties of every object in all orders, as far as `most` goes; spellings as they are. */
 export function ordersOf(value: JsonValue, most: number): JsonValue[] {
   if (Array.isArray(value)) {
-    return value.reduce<JsonValue[][]>((lists, item: JsonValue) => lists.flatMap((list) => ordersOf(item, most).map((each) => [...list, each])).slice(0, most), [[]]);
+    return value.reduce<JsonValue[][]>(
+      (lists, item: JsonValue) =>
+        lists.flatMap((list) => ordersOf(item, most).map((each) => [...list, each])).slice(0, most),
+      [[]],
+    );
   }
   if (!isRecord(value)) return [value];
   const orders = permutations(Object.keys(value)).slice(0, most);
-  return orders.flatMap((names) =>
-    names.reduce<[string, JsonValue][][]>(
-      (lists, name) => lists.flatMap((list) => ordersOf(value[name]!, most).map((each): [string, JsonValue][] => [...list, [name, each]])).slice(0, most),
-      [[]],
-    ),
-  ).slice(0, most).map((entries) => Object.fromEntries(entries));
+  return orders
+    .flatMap((names) =>
+      names.reduce<[string, JsonValue][][]>(
+        (lists, name) =>
+          lists
+            .flatMap((list) =>
+              ordersOf(value[name]!, most).map((each): [string, JsonValue][] => [...list, [name, each]]),
+            )
+            .slice(0, most),
+        [[]],
+      ),
+    )
+    .slice(0, most)
+    .map((entries) => Object.fromEntries(entries));
 }
 
 function permutations(names: readonly string[]): string[][] {
@@ -223,12 +300,16 @@ function permutations(names: readonly string[]): string[][] {
 
 function write(value: JsonValue, scalar: (value: string | number | boolean | null) => string): string {
   if (Array.isArray(value)) return `[${value.map((item: JsonValue) => write(item, scalar)).join(',')}]`;
-  if (isRecord(value)) return `{${Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}:${write(item, scalar)}`).join(',')}}`;
+  if (isRecord(value))
+    return `{${Object.entries(value)
+      .map(([name, item]) => `${JSON.stringify(name)}:${write(item, scalar)}`)
+      .join(',')}}`;
   return scalar(value as string | number | boolean | null);
 }
 
 function spell(random: Random, value: string | number | boolean | null): string {
-  if (typeof value === 'string') return `"${Array.from(value, (character) => spellCharacter(random, character)).join('')}"`;
+  if (typeof value === 'string')
+    return `"${Array.from(value, (character) => spellCharacter(random, character)).join('')}"`;
   if (typeof value !== 'number') return JSON.stringify(value);
   const plain = JSON.stringify(value);
   const scientific = value === 0 ? plain : value.toExponential();
@@ -243,6 +324,6 @@ function spellCharacter(random: Random, character: string): string {
   return character
     .split('')
     .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-    .map((escape) => (random() < 0.5 ? escape : escape.toUpperCase().replace('U', 'u')))
+    .map((spelling) => (random() < 0.5 ? spelling : spelling.toUpperCase().replace('U', 'u')))
     .join('');
 }

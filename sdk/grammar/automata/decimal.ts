@@ -50,7 +50,9 @@ function partsOf(value: number): { mantissa: bigint; exponent: number } {
   const bits = bitsOf(value);
   const biased = Number(bits >> 52n);
   const fraction = bits & (2n ** 52n - 1n);
-  return biased === 0 ? { mantissa: fraction, exponent: -1074 } : { mantissa: fraction + 2n ** 52n, exponent: biased - 1075 };
+  return biased === 0
+    ? { mantissa: fraction, exponent: -1074 }
+    : { mantissa: fraction + 2n ** 52n, exponent: biased - 1075 };
 }
 
 function middle(a: number, b: number): Decimal {

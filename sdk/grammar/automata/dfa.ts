@@ -18,7 +18,7 @@ export interface Dfa {
 export type Interval = readonly [number, number];
 export type Transition = readonly [low: number, high: number, target: number];
 
-const MAX_STATES = 200_000;
+const MAX_STATES = 100_000;
 
 /** Unicode scalar values: surrogates are no characters. */
 export const ALL_CODE_POINTS: readonly Interval[] = [
@@ -53,7 +53,8 @@ export function exploreDfa<State>(
         ids.set(key, target);
       }
       const last = row.at(-1);
-      if (last !== undefined && last[2] === target && last[1] + 1 === low) row[row.length - 1] = [last[0], high, target];
+      if (last !== undefined && last[2] === target && last[1] + 1 === low)
+        row[row.length - 1] = [last[0], high, target];
       else row.push([low, high, target]);
     }
     rows.push(row);
@@ -107,10 +108,9 @@ function packDfa(accepts: Uint8Array, rows: readonly (readonly Transition[])[]):
 
 export const EMPTY_DFA: Dfa = packDfa(new Uint8Array(0), []);
 /** Every text. */
-export const UNIVERSAL_DFA: Dfa = packDfa(
-  Uint8Array.of(1),
-  [ALL_CODE_POINTS.map(([low, high]) => [low, high, 0] as const)],
-);
+export const UNIVERSAL_DFA: Dfa = packDfa(Uint8Array.of(1), [
+  ALL_CODE_POINTS.map(([low, high]) => [low, high, 0] as const),
+]);
 
 export function isEmptyDfa(dfa: Dfa): boolean {
   return dfa.accepts.length === 0;
@@ -368,10 +368,14 @@ export function minimizedDfa(dfa: Dfa): Dfa {
     for (let t = dfa.offsets[state]!; t < dfa.offsets[state + 1]!; t++) {
       const target = classes[dfa.targets[t]!]!;
       const last = row.at(-1);
-      if (last !== undefined && last[2] === target && last[1] + 1 === dfa.lows[t]) row[row.length - 1] = [last[0], dfa.highs[t]!, target];
+      if (last !== undefined && last[2] === target && last[1] + 1 === dfa.lows[t])
+        row[row.length - 1] = [last[0], dfa.highs[t]!, target];
       else row.push([dfa.lows[t]!, dfa.highs[t]!, target]);
     }
     return row;
   });
-  return packDfa(Uint8Array.from(representative, (state) => dfa.accepts[state]!), rows);
+  return packDfa(
+    Uint8Array.from(representative, (state) => dfa.accepts[state]!),
+    rows,
+  );
 }

@@ -72,7 +72,12 @@ interface Magnitudes {
   readonly to: readonly Bound[];
 }
 
-function magnitudesOf(low: number, lowExclusive: boolean, high: number, highExclusive: boolean): Magnitudes | undefined {
+function magnitudesOf(
+  low: number,
+  lowExclusive: boolean,
+  high: number,
+  highExclusive: boolean,
+): Magnitudes | undefined {
   if (high < 0 || low > high || (low === high && (lowExclusive || highExclusive))) return undefined;
   const from: Bound[] = [];
   if (low > 0 || (low === 0 && lowExclusive)) {
@@ -120,7 +125,8 @@ interface NumberState {
   /** Digits of the whole part, then of the fraction. */
   readonly whole: number;
   readonly fraction: number;
-  readonly first: number;
+  /** The number begins with 0. */
+  readonly zero: boolean;
   /** Of each bound: order of the plain decimal, and of the digits from the first on. */
   readonly plain: readonly Order[];
   readonly scientific: readonly Order[];
@@ -133,6 +139,9 @@ interface NumberState {
   readonly exponent: number;
   readonly exponentDigits: number;
   readonly exponentNegative: boolean;
+  /** The exponent may end here; whether more digits may follow. */
+  readonly exponentEnds: boolean;
+  readonly exponentRest: 'all' | 'none' | 'some';
 }
 
 const START: NumberState = {
@@ -140,7 +149,7 @@ const START: NumberState = {
   negative: false,
   whole: 0,
   fraction: 0,
-  first: 0,
+  zero: false,
   plain: [],
   scientific: [],
   remainder: 0,
@@ -150,45 +159,67 @@ const START: NumberState = {
   exponent: 0,
   exponentDigits: 0,
   exponentNegative: false,
+  exponentEnds: false,
+  exponentRest: 'some',
 };
 
 const [ZERO, NINE] = [0x30, 0x39];
 
 function buildDfa(range: NumberRange): Dfa {
-  const above = magnitudesOf(Math.max(range.low, 0), range.low >= 0 && range.lowExclusive, range.high, range.highExclusive);
-  const below = magnitudesOf(Math.max(-range.high, 0), range.high <= 0 && range.highExclusive, -range.low, range.lowExclusive);
+  const above = magnitudesOf(
+    Math.max(range.low, 0),
+    range.low >= 0 && range.lowExclusive,
+    range.high,
+    range.highExclusive,
+  );
+  const below = magnitudesOf(
+    Math.max(-range.high, 0),
+    range.high <= 0 && range.highExclusive,
+    -range.low,
+    range.lowExclusive,
+  );
   const bounds = (negative: boolean): Magnitudes | undefined => (negative ? below : above);
   if (range.multiple !== undefined && range.multiple.of > 10_000) {
     throw tooComplex(`multiples of ${range.multiple.of / 10 ** range.multiple.decimals}`);
   }
   const machine = new NumberMachine(range, bounds);
   return minimizedDfa(
-    exploreDfa<NumberState>(
-      START,
-      (state) => Object.values(state).join(' '),
-      (state) => ({ accepts: machine.accepts(state), transitions: machine.follow(state) }),
-    ),
+    exploreDfa<NumberState>(START, keyOf, (state) => ({
+      accepts: machine.accepts(state),
+      transitions: machine.follow(state),
+    })),
   );
+}
+
+function keyOf(state: NumberState): string {
+  if (state.part === 'sign' || state.part === 'exponent') {
+    return `${state.part} ${state.lowest} ${state.highest} ${state.exponent} ${state.exponentDigits} ${state.exponentNegative} ${state.exponentEnds} ${state.exponentRest}`;
+  }
+  const { part, negative, whole, fraction, zero, plain, scientific, remainder, decimals } = state;
+  return `${part} ${negative} ${whole} ${fraction} ${zero} ${plain} ${scientific} ${remainder} ${decimals}`;
 }
 
 class NumberMachine {
   readonly #range: NumberRange;
   readonly #bounds: (negative: boolean) => Magnitudes | undefined;
+  readonly #above: readonly Bound[];
+  readonly #below: readonly Bound[];
 
   constructor(range: NumberRange, bounds: (negative: boolean) => Magnitudes | undefined) {
     this.#range = range;
     this.#bounds = bounds;
+    const [above, below] = [bounds(false), bounds(true)];
+    this.#above = above === undefined ? [] : [...above.from, ...above.to];
+    this.#below = below === undefined ? [] : [...below.from, ...below.to];
   }
 
   #list(negative: boolean): readonly Bound[] {
-    const { from, to } = this.#bounds(negative)!;
-    return [...from, ...to];
+    return negative ? this.#below : this.#above;
   }
 
   accepts(state: NumberState): boolean {
     if (state.part === 'exponent') {
-      const exponent = state.exponentNegative ? -state.exponent : state.exponent;
-      return exponent >= state.lowest && exponent <= state.highest;
+      return state.exponentEnds;
     }
     if (state.part !== 'whole' && state.part !== 'fraction') return false;
     if (state.decimals > 0) return false;
@@ -246,21 +277,41 @@ class NumberMachine {
     }
   }
 
+  /** Digits of the bounds cut the ten into groups; 0 and remainders make a difference too. */
+  #runs(state: NumberState, indexOf: (at: Decimal) => number): readonly number[] {
+    if (this.#range.multiple !== undefined) return EVERY_DIGIT;
+    const cuts = new Set([0, 1]);
+    for (const { at } of this.#list(state.negative)) {
+      const digit = at.digits[indexOf(at)] ?? 0;
+      cuts.add(digit);
+      if (digit < 9) cuts.add(digit + 1);
+    }
+    return [...cuts].sort((a, b) => a - b);
+  }
+
   #firstDigits(state: NumberState): [number, number, NumberState][] {
     const list = this.#list(state.negative);
     const begun: NumberState = { ...state, plain: list.map(() => 0), scientific: list.map(() => 0) };
-    return digits((digit) => this.#wholeDigit(begun, digit));
+    return digits(
+      this.#runs(begun, () => 0),
+      (digit) => this.#wholeDigit(begun, digit),
+    );
   }
 
   #afterWhole(state: NumberState): [number, number, NumberState][] {
     const next: [number, number, NumberState][] = [];
-    const orders = this.#list(state.negative).map(({ at }, i): Order => (wholeLength(at) > state.whole ? -1 : state.plain[i]!));
+    const orders = this.#list(state.negative).map(
+      ({ at }, i): Order => (wholeLength(at) > state.whole ? -1 : state.plain[i]!),
+    );
     // From here on it only matters whether an exponent may come.
     const whole = Math.min(state.whole, 2);
     next.push([0x2e, 0x2e, { ...state, part: 'point', whole, plain: orders }]);
     // A number that begins with 0 has no other digit before the point.
-    if (state.first !== 0 && state.whole < MAX_DIGITS) {
-      next.push(...digits((digit) => this.#wholeDigit(state, digit)).filter(([, , each]) => !this.#isTooLarge(each)));
+    if (!state.zero && state.whole < MAX_DIGITS) {
+      const runs = this.#runs(state, () => state.whole);
+      next.push(
+        ...digits(runs, (digit) => this.#wholeDigit(state, digit)).filter(([, , each]) => !this.#isTooLarge(each)),
+      );
     }
     next.push(...this.#beginExponent(state));
     return next;
@@ -275,15 +326,23 @@ class NumberMachine {
   #wholeDigit(state: NumberState, digit: number): NumberState {
     const list = this.#list(state.negative);
     const whole = state.whole + 1;
-    const first = state.whole === 0 ? digit : state.first;
+    const zero = state.whole === 0 ? digit === 0 : state.zero;
     const plain = list.map(({ at }, i): Order => {
       // 0 has no digits before the point: it is compared where the fraction begins.
-      if (first === 0) return at.exponent > 0 ? -1 : 0;
+      if (zero) return at.exponent > 0 ? -1 : 0;
       if (whole > wholeLength(at)) return 1;
       return state.plain[i]! !== 0 ? state.plain[i]! : order(digit, at.digits[whole - 1] ?? 0);
     });
-    const scientific = list.map(({ at }) => (whole === 1 && first !== 0 ? order(digit, at.digits[0] ?? 0) : 0));
-    return { ...state, part: 'whole', whole, first, plain, scientific, remainder: this.#nextRemainder(state.remainder, digit) };
+    const scientific = list.map(({ at }) => (whole === 1 && !zero ? order(digit, at.digits[0] ?? 0) : 0));
+    return {
+      ...state,
+      part: 'whole',
+      whole,
+      zero,
+      plain,
+      scientific,
+      remainder: this.#nextRemainder(state.remainder, digit),
+    };
   }
 
   #nextRemainder(remainder: number, digit: number): number {
@@ -296,8 +355,13 @@ class NumberMachine {
     const { integer, multiple } = this.#range;
     const list = this.#list(state.negative);
     // Decimals of an integer are zeros, unless an exponent moves the point behind them.
-    const zerosOnly = (integer && (multiple !== undefined || state.whole > 1 || state.first === 0)) || (multiple !== undefined && state.fraction >= multiple.decimals);
-    const next = digits((digit): NumberState => {
+    const zerosOnly =
+      (integer && (multiple !== undefined || state.whole > 1 || state.zero)) ||
+      (multiple !== undefined && state.fraction >= multiple.decimals);
+    const plainRuns = this.#runs(state, (at) => at.exponent + state.fraction);
+    const scientificRuns = this.#runs(state, () => state.fraction + 1);
+    const runs = [...new Set([...plainRuns, ...scientificRuns])].sort((a, b) => a - b);
+    const next = digits(runs, (digit): NumberState => {
       const fraction = state.fraction + 1;
       const plain = list.map(({ at }, i): Order => {
         if (state.plain[i]! !== 0) return state.plain[i]!;
@@ -305,10 +369,13 @@ class NumberMachine {
         return order(digit, index < 0 ? 0 : (at.digits[index] ?? 0));
       });
       const scientific = list.map(({ at }, i): Order => {
-        if (state.whole > 1 || state.first === 0 || state.scientific[i]! !== 0) return state.scientific[i]!;
+        if (state.whole > 1 || state.zero || state.scientific[i]! !== 0) return state.scientific[i]!;
         return order(digit, at.digits[fraction] ?? 0);
       });
-      const remainder = multiple !== undefined && state.fraction < multiple.decimals ? this.#nextRemainder(state.remainder, digit) : state.remainder;
+      const remainder =
+        multiple !== undefined && state.fraction < multiple.decimals
+          ? this.#nextRemainder(state.remainder, digit)
+          : state.remainder;
       const decimals = integer && digit !== 0 ? fraction : state.decimals;
       return { ...state, part: 'fraction', fraction, plain, scientific, remainder, decimals };
     });
@@ -316,7 +383,7 @@ class NumberMachine {
   }
 
   #beginExponent(state: NumberState): [number, number, NumberState][] {
-    if (state.whole !== 1 || state.first === 0 || this.#range.multiple !== undefined) return [];
+    if (state.whole !== 1 || state.zero || this.#range.multiple !== undefined) return [];
     const { from, to } = this.#bounds(state.negative)!;
     let lowest = this.#range.integer ? state.decimals : -MAX_EXPONENT;
     let highest = MAX_EXPONENT;
@@ -349,9 +416,9 @@ class NumberMachine {
       if (state.lowest <= 0) next.push([0x2d, 0x2d, { ...state, exponentDigits: -1, exponentNegative: true }]);
     }
     const read = Math.max(state.exponentDigits, 0);
-    if (read >= MAX_EXPONENT_DIGITS) return next;
+    if (state.exponentRest === 'none') return next;
     next.push(
-      ...digits((digit): NumberState => {
+      ...digits(state.exponentRest === 'all' ? [0] : EVERY_DIGIT, (digit): NumberState => {
         const exponent = state.exponent * 10 + digit;
         return this.#clipped({ ...state, part: 'exponent', exponent, exponentDigits: read + 1 });
       }),
@@ -359,15 +426,18 @@ class NumberMachine {
     return next;
   }
 
-  /** One state for all from which any digits are right, one for all from which none are: hundreds would do the same. */
+  /** The digits matter only where the bounds run through what they can become: elsewhere hundreds of states are one. */
   #clipped(state: NumberState): NumberState {
-    const { exponent, exponentDigits, exponentNegative, lowest, highest } = state;
-    const [low, high] = exponentNegative ? [-highest, -lowest] : [lowest, highest];
-    const more = 10 ** (MAX_EXPONENT_DIGITS - exponentDigits);
-    const most = exponent * more + more - 1;
-    if (exponent > high || most < low) return { ...state, exponent: 1, lowest: 0, highest: 0, exponentNegative: false, exponentDigits: MAX_EXPONENT_DIGITS };
-    if (exponent >= low && most <= high) return { ...state, exponent: 0, lowest: 0, highest: MAX_EXPONENT, exponentNegative: false };
-    return state;
+    const { exponent, exponentDigits, exponentNegative, exponentRest } = state;
+    const [low, high] = exponentNegative ? [-state.highest, -state.lowest] : [state.lowest, state.highest];
+    const left = MAX_EXPONENT_DIGITS - exponentDigits;
+    const [least, most] = [exponent * 10, (exponent + 1) * 10 ** left - 1];
+    const isInside = (value: number) => value >= low && value <= high;
+    const exponentEnds = exponentRest === 'all' || isInside(exponent);
+    const one = { ...START, part: 'exponent', exponentDigits, exponentEnds } as const;
+    if (left === 0 || least > high || most < low) return { ...one, exponentRest: 'none' };
+    if (exponentRest === 'all' || (least >= low && most <= high)) return { ...one, exponentRest: 'all' };
+    return { ...state, exponentEnds };
   }
 }
 
@@ -379,6 +449,9 @@ function order(digit: number, bound: number): Order {
   return digit < bound ? -1 : digit > bound ? 1 : 0;
 }
 
-function digits(next: (digit: number) => NumberState): [number, number, NumberState][] {
-  return Array.from({ length: NINE - ZERO + 1 }, (_, digit) => [ZERO + digit, ZERO + digit, next(digit)]);
+/** Transitions of the digits, those that lead to the same place together. @param runs first digit of each such group */
+function digits(runs: readonly number[], next: (digit: number) => NumberState): [number, number, NumberState][] {
+  return runs.map((digit, i) => [ZERO + digit, i + 1 < runs.length ? ZERO + runs[i + 1]! - 1 : NINE, next(digit)]);
 }
+
+const EVERY_DIGIT = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];

@@ -19,7 +19,13 @@ export interface NameClass {
 const MANY = 1_024;
 
 export function nameClass(names: Dfa): NameClass {
-  const spec = { dfa: names, min: 0, max: Number.POSITIVE_INFINITY, lengthUnit: 'codePoints', canonical: true } as const;
+  const spec = {
+    dfa: names,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    lengthUnit: 'codePoints',
+    canonical: true,
+  } as const;
   return { names, start: startOfString(spec), counts: wordCounts(names, MANY) };
 }
 
@@ -34,7 +40,13 @@ export class KeyState extends LeafState {
   /** Where the last whole character ended. */
   readonly #boundary: { readonly state: number; readonly text: string };
 
-  constructor(nameClass: NameClass, used: UsedNames, base = nameClass.start, text = '', boundary = { state: 0, text: '"' }) {
+  constructor(
+    nameClass: NameClass,
+    used: UsedNames,
+    base = nameClass.start,
+    text = '',
+    boundary = { state: 0, text: '"' },
+  ) {
     super();
     this.#class = nameClass;
     this.used = used;

@@ -142,7 +142,8 @@ export class Machine {
   /** @throws SdkError ERR_LIMIT_EXCEEDED where too many readings are possible at once */
   state(configurations: readonly Configuration[]): MatchState {
     const distinct = [...new Set(configurations)].sort((a, b) => a.id - b.id);
-    if (distinct.length > MAX_CONFIGURATIONS) throw tooComplex(`more than ${MAX_CONFIGURATIONS} readings of one text at once`);
+    if (distinct.length > MAX_CONFIGURATIONS)
+      throw tooComplex(`more than ${MAX_CONFIGURATIONS} readings of one text at once`);
     const key = distinct.map(({ id }) => id).join(' ');
     let state = this.#states.get(key);
     if (state === undefined) {
@@ -160,7 +161,9 @@ export class Machine {
 
   /** What comes after a leaf that is whole: it may depend on what the leaf read. */
   exitOf({ leaf, after }: Configuration): Continuation {
-    return leaf instanceof KeyState && after.node instanceof KeyNode ? after.node.afterKey(this, leaf, after.parent) : after;
+    return leaf instanceof KeyState && after.node instanceof KeyNode
+      ? after.node.afterKey(this, leaf, after.parent)
+      : after;
   }
 
   /** Interning saves work only; what is in use stays valid. */

@@ -2,7 +2,7 @@
  * A JSON string whose characters an automaton accepts, byte by byte: UTF-8, every escape that JSON has, surrogate pairs
  * among them. A part of a character or of an escape is only taken when some character that it can become leads on.
  */
-import { type Dfa, type LengthUnit, LAST_CODE_POINT, leadsOn, nextState } from '../automata/dfa.js';
+import { type Dfa, LAST_CODE_POINT, type LengthUnit, leadsOn, nextState } from '../automata/dfa.js';
 import { LeafState } from './leaf.js';
 
 export interface StringSpec {
@@ -103,10 +103,23 @@ class StartState extends InsideState {
 }
 
 /** Characters that have an escape of one letter. */
-const SHORT_ESCAPES: Readonly<Record<string, number>> = { '"': 0x22, '\\': 0x5c, '/': 0x2f, b: 8, f: 12, n: 10, r: 13, t: 9 };
-const CODE_POINT_OF_ESCAPE = new Map(Object.entries(SHORT_ESCAPES).map(([letter, codePoint]) => [letter.charCodeAt(0), codePoint]));
+const SHORT_ESCAPES: Readonly<Record<string, number>> = {
+  '"': 0x22,
+  '\\': 0x5c,
+  '/': 0x2f,
+  b: 8,
+  f: 12,
+  n: 10,
+  r: 13,
+  t: 9,
+};
+const CODE_POINT_OF_ESCAPE = new Map(
+  Object.entries(SHORT_ESCAPES).map(([letter, codePoint]) => [letter.charCodeAt(0), codePoint]),
+);
 /** What JSON.stringify writes as \u00xx. */
-const CANONICAL_HEX = Array.from({ length: 0x20 }, (_, i) => i).filter((codePoint) => ![8, 9, 10, 12, 13].includes(codePoint));
+const CANONICAL_HEX = Array.from({ length: 0x20 }, (_, i) => i).filter(
+  (codePoint) => ![8, 9, 10, 12, 13].includes(codePoint),
+);
 
 export class BoundaryState extends InsideState {
   readonly position: Position;
@@ -217,7 +230,13 @@ function hexState(machine: StringMachine, position: Position, part: HexPart): Le
   return machine.intern(key, () => new HexState(machine, position, part));
 }
 
-function canBecome(machine: StringMachine, position: Position, first: number, last: number, high: number | undefined): boolean {
+function canBecome(
+  machine: StringMachine,
+  position: Position,
+  first: number,
+  last: number,
+  high: number | undefined,
+): boolean {
   if (machine.spec.canonical) {
     return CANONICAL_HEX.some((each) => each >= first && each <= last && machine.canRead(position, each, each));
   }

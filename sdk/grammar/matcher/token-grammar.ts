@@ -112,7 +112,8 @@ export class TokenGrammar {
 
   #keyAt(key: KeyState, node: number): KeyState | null {
     let state: KeyState | null = key;
-    for (const byte of Buffer.from(this.trie.textOf(node), 'latin1')) state = state === null ? null : (state.step(byte) as KeyState | null);
+    for (const byte of Buffer.from(this.trie.textOf(node), 'latin1'))
+      state = state === null ? null : (state.step(byte) as KeyState | null);
     return state;
   }
 

@@ -87,6 +87,7 @@ export class TokenTrie {
 
   /** Adds the tokens that end at a node to a mask. */
   mark(node: number, mask: Uint32Array): void {
-    for (let token = this.tokens[node]!; token !== -1; token = this.nextToken[token]!) mask[token >> 5]! |= 1 << (token & 31);
+    for (let token = this.tokens[node]!; token !== -1; token = this.nextToken[token]!)
+      mask[token >> 5]! |= 1 << (token & 31);
   }
 }

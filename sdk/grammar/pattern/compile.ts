@@ -4,7 +4,7 @@
  */
 import { ALL_CODE_POINTS, complementDfa, type Dfa, intersectDfa, isEmptyDfa } from '../automata/dfa.js';
 import { Nfa } from '../automata/nfa.js';
-import { parsePattern, PatternError, type PatternNode } from './syntax.js';
+import { PatternError, type PatternNode, parsePattern } from './syntax.js';
 
 const cache = new Map<string, Dfa>();
 const MAX_CACHED = 128;

@@ -69,7 +69,8 @@ class Parser {
   }
 
   #take(text: string): boolean {
-    for (const [i, character] of Array.from(text).entries()) if (this.#characters[this.#at + i] !== character) return false;
+    for (const [i, character] of Array.from(text).entries())
+      if (this.#characters[this.#at + i] !== character) return false;
     this.#at += text.length;
     return true;
   }
@@ -96,7 +97,8 @@ class Parser {
       throw new PatternError('a quantifier after something that has no width');
     }
     this.#take('?'); // lazy: which text is taken first makes no difference to whether there is one
-    if (this.#next === '*' || this.#next === '+' || this.#next === '?') throw new PatternError('two quantifiers in a row');
+    if (this.#next === '*' || this.#next === '+' || this.#next === '?')
+      throw new PatternError('two quantifiers in a row');
     return { kind: 'repeat', body, ...bounds };
   }
 
@@ -247,7 +249,8 @@ class Parser {
 
   #hex(length: number): number {
     const text = this.#characters.slice(this.#at, this.#at + length).join('');
-    if (text.length !== length || !/^[0-9a-fA-F]+$/.test(text)) throw new PatternError('an escape without its hexadecimal digits');
+    if (text.length !== length || !/^[0-9a-fA-F]+$/.test(text))
+      throw new PatternError('an escape without its hexadecimal digits');
     this.#at += length;
     return Number.parseInt(text, 16);
   }
@@ -257,10 +260,15 @@ class Parser {
     const intervals: Interval[] = [];
     while (!this.#take(']')) {
       const from = this.#classAtom();
-      if (this.#next === '-' && this.#characters[this.#at + 1] !== ']' && this.#characters[this.#at + 1] !== undefined) {
+      if (
+        this.#next === '-' &&
+        this.#characters[this.#at + 1] !== ']' &&
+        this.#characters[this.#at + 1] !== undefined
+      ) {
         this.#at++;
         const to = this.#classAtom();
-        if (from.point === undefined || to.point === undefined) throw new PatternError('a range between things that are no single characters');
+        if (from.point === undefined || to.point === undefined)
+          throw new PatternError('a range between things that are no single characters');
         if (to.point < from.point) throw new PatternError('a range whose ends are out of order');
         intervals.push([from.point, to.point]);
       } else intervals.push(...from.intervals);

@@ -115,7 +115,8 @@ export class SchemaTypes implements Places {
   }
 
   #placeOf(node: SchemaNode): Place {
-    if (node.schema === true || (typeof node.schema === 'object' && Object.keys(node.schema).length === 0)) return this.any;
+    if (node.schema === true || (typeof node.schema === 'object' && Object.keys(node.schema).length === 0))
+      return this.any;
     return node.schema === false ? this.never : this.#place([node]);
   }
 
@@ -168,7 +169,8 @@ export class SchemaTypes implements Places {
     }
     if (schema.anyOf !== undefined) parts.push(this.#anyOf(schema, path));
     if (schema.oneOf !== undefined) parts.push(this.#oneOf(schema, path));
-    if (schema.not !== undefined) parts.push(this.#not(this.#typeAt(schema.not, pathOf(path, 'not')), pathOf(path, 'not')));
+    if (schema.not !== undefined)
+      parts.push(this.#not(this.#typeAt(schema.not, pathOf(path, 'not')), pathOf(path, 'not')));
     if (schema.if !== undefined) parts.push(this.#conditional(schema, path));
     return parts.reduce((a, b) => intersectTypes(a, b, this), this.#ownType(schema, path));
   }
@@ -180,7 +182,8 @@ export class SchemaTypes implements Places {
   #list(schema: Keywords, keyword: string, path: SchemaPath): readonly unknown[] {
     const list = schema[keyword];
     if (list === undefined) return [];
-    if (!Array.isArray(list) || list.length === 0) throw invalidSchema(pathOf(path, keyword), 'a list of schemas', list);
+    if (!Array.isArray(list) || list.length === 0)
+      throw invalidSchema(pathOf(path, keyword), 'a list of schemas', list);
     return list;
   }
 
@@ -205,7 +208,9 @@ export class SchemaTypes implements Places {
   }
 
   #arrayType(schema: Keywords, path: SchemaPath, wanted: boolean): ArrayType {
-    const prefix = this.#list(schema, 'prefixItems', path).map((item, i) => this.#subschema(item, pathOf(path, 'prefixItems', i)));
+    const prefix = this.#list(schema, 'prefixItems', path).map((item, i) =>
+      this.#subschema(item, pathOf(path, 'prefixItems', i)),
+    );
     if (Array.isArray(schema.items)) {
       throw unsupported(pathOf(path, 'items'), 'items as a list', 'Use prefixItems (JSON Schema 2020-12).');
     }
@@ -214,7 +219,11 @@ export class SchemaTypes implements Places {
     let max = countOf(schema, 'maxItems', Number.POSITIVE_INFINITY, path);
     if (items === this.never) max = Math.min(max, prefix.length);
     if (schema.uniqueItems === true && max > 1 && wanted) {
-      throw unsupported(pathOf(path, 'uniqueItems'), 'uniqueItems', 'Leave it out and drop repetitions from the answer yourself.');
+      throw unsupported(
+        pathOf(path, 'uniqueItems'),
+        'uniqueItems',
+        'Leave it out and drop repetitions from the answer yourself.',
+      );
     }
     return { ...anyArray(this), prefix, items, min, max };
   }
@@ -226,7 +235,11 @@ export class SchemaTypes implements Places {
       return { names: patternDfa(pattern, at), place: this.#subschema(part, at) };
     });
     if (patterns.length > MAX_PATTERN_PROPERTIES) {
-      throw unsupported(pathOf(path, 'patternProperties'), `more than ${MAX_PATTERN_PROPERTIES} patterns`, 'Join some of them.');
+      throw unsupported(
+        pathOf(path, 'patternProperties'),
+        `more than ${MAX_PATTERN_PROPERTIES} patterns`,
+        'Join some of them.',
+      );
     }
     const { additionalProperties = true } = schema;
     const additional = this.#subschema(additionalProperties, pathOf(path, 'additionalProperties'));
@@ -251,7 +264,8 @@ export class SchemaTypes implements Places {
       properties.set(name, { place: acceptsText(names, name) ? place : this.never, required: false });
     }
     for (const name of this.#required(schema, path)) {
-      const place = properties.get(name)?.place ?? open.classes.find((each) => acceptsText(each.names, name))?.place ?? this.never;
+      const place =
+        properties.get(name)?.place ?? open.classes.find((each) => acceptsText(each.names, name))?.place ?? this.never;
       properties.set(name, { place, required: true });
     }
     const min = countOf(schema, 'minProperties', 0, path);
@@ -274,14 +288,18 @@ export class SchemaTypes implements Places {
   #record(schema: Keywords, keyword: string, path: SchemaPath): Readonly<Record<string, unknown>> {
     const record = schema[keyword];
     if (record === undefined) return {};
-    if (typeof record === 'object' && record !== null && !Array.isArray(record)) return record as Record<string, unknown>;
+    if (typeof record === 'object' && record !== null && !Array.isArray(record))
+      return record as Record<string, unknown>;
     throw invalidSchema(pathOf(path, keyword), 'an object of schemas', record);
   }
 
   #constants(values: readonly JsonValue[], path: SchemaPath): ValueType {
     const strings = values.filter((value) => typeof value === 'string');
     const others = values.filter((value) => typeof value !== 'string');
-    const ofStrings = { ...NOTHING, strings: strings.length === 0 ? NO_STRING : { ...ANY_STRING, dfa: dfaOfWords(strings) } };
+    const ofStrings = {
+      ...NOTHING,
+      strings: strings.length === 0 ? NO_STRING : { ...ANY_STRING, dfa: dfaOfWords(strings) },
+    };
     return others.reduce<ValueType>((type, value) => uniteTypes(type, this.#constant(value, path), this), ofStrings);
   }
 
@@ -290,11 +308,19 @@ export class SchemaTypes implements Places {
     if (value === true) return { ...NOTHING, true: true };
     if (value === false) return { ...NOTHING, false: true };
     if (typeof value === 'number') {
-      const range = { low: value, lowExclusive: false, high: value, highExclusive: false, integer: Number.isInteger(value) };
+      const range = {
+        low: value,
+        lowExclusive: false,
+        high: value,
+        highExclusive: false,
+        integer: Number.isInteger(value),
+      };
       return { ...NOTHING, numbers: [range] };
     }
     if (Array.isArray(value)) {
-      const prefix = value.map((item: JsonValue, i: number) => this.#placeOf(this.#document.constant(item, pathOf(path, i))));
+      const prefix = value.map((item: JsonValue, i: number) =>
+        this.#placeOf(this.#document.constant(item, pathOf(path, i))),
+      );
       return { ...NOTHING, arrays: [{ prefix, items: this.never, min: value.length, max: value.length }] };
     }
     const properties = new Map(
@@ -325,7 +351,11 @@ export class SchemaTypes implements Places {
         if (typeof outside !== 'string') return intersectTypes(rest, outside, this);
         const [first, second] = overlapping[0]!;
         const what = `branches ${first} and ${second} may both be met`;
-        throw unsupported(pathOf(path, 'oneOf'), what, 'Tell them apart by a required property with a const, or use anyOf.');
+        throw unsupported(
+          pathOf(path, 'oneOf'),
+          what,
+          'Tell them apart by a required property with a const, or use anyOf.',
+        );
       }, option),
     );
     return alone.reduce((a, b) => uniteTypes(a, b, this));
@@ -354,7 +384,11 @@ export class SchemaTypes implements Places {
   #checkMultiples(type: ValueType, path: SchemaPath): void {
     for (const { multiple, low, high } of type.numbers) {
       if (multiple === undefined || Math.max(-low, high) <= Number.MAX_SAFE_INTEGER) continue;
-      throw unsupported(pathOf(path, 'multipleOf'), 'multipleOf beyond ±(2^53 - 1)', 'Give a minimum and a maximum, or use integers as zod writes them.');
+      throw unsupported(
+        pathOf(path, 'multipleOf'),
+        'multipleOf beyond ±(2^53 - 1)',
+        'Give a minimum and a maximum, or use integers as zod writes them.',
+      );
     }
   }
 }
@@ -362,5 +396,8 @@ export class SchemaTypes implements Places {
 /** @throws SdkError ERR_SCHEMA_UNSATISFIABLE when no value at all meets the schema */
 export function checkSatisfiable(types: SchemaTypes): void {
   if (!types.satisfiability.isEmpty(types.root)) return;
-  throw new SdkError('ERR_SCHEMA_UNSATISFIABLE', 'Expected a schema that some value meets but none can. Look for bounds out of order, required properties that are forbidden, or recursion without an end.');
+  throw new SdkError(
+    'ERR_SCHEMA_UNSATISFIABLE',
+    'Expected a schema that some value meets but none can. Look for bounds out of order, required properties that are forbidden, or recursion without an end.',
+  );
 }

@@ -23,7 +23,9 @@ export function readSchema(schema: unknown): { readonly schema: JsonSchema; read
     text = JSON.stringify(schema);
   } catch (cause) {
     const message = cause instanceof RangeError ? 'it is nested too deep' : (cause as Error).message;
-    throw new SdkError('ERR_SCHEMA_INVALID', `Expected a JSON Schema but it cannot be written as JSON: ${message}.`, { cause });
+    throw new SdkError('ERR_SCHEMA_INVALID', `Expected a JSON Schema but it cannot be written as JSON: ${message}.`, {
+      cause,
+    });
   }
   if (text === undefined) throw invalidSchema('#', 'a JSON Schema (an object, true or false)', schema);
   if (text.length > LIMITS.schemaCharacters) {
@@ -42,9 +44,13 @@ function checkDepth(schema: unknown): void {
   let level: unknown[] = [schema];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > LIMITS.schemaDepth) {
-      throw new SdkError('ERR_LIMIT_EXCEEDED', `Expected a schema nested at most ${LIMITS.schemaDepth} deep but it is deeper.`, {
-        details: { maxDepth: LIMITS.schemaDepth },
-      });
+      throw new SdkError(
+        'ERR_LIMIT_EXCEEDED',
+        `Expected a schema nested at most ${LIMITS.schemaDepth} deep but it is deeper.`,
+        {
+          details: { maxDepth: LIMITS.schemaDepth },
+        },
+      );
     }
     level = level.flatMap((value) => (typeof value === 'object' && value !== null ? Object.values(value) : []));
   }
@@ -86,18 +92,30 @@ export class SchemaDocument {
   resolve(reference: unknown, path: SchemaPath): SchemaNode {
     if (typeof reference !== 'string') throw invalidSchema(`${path}/$ref`, 'a string', reference);
     if (!reference.startsWith('#')) {
-      throw unsupported(`${path}/$ref`, `it refers to another document, ${JSON.stringify(reference)}`, 'Copy what it refers to into $defs.');
+      throw unsupported(
+        `${path}/$ref`,
+        `it refers to another document, ${JSON.stringify(reference)}`,
+        'Copy what it refers to into $defs.',
+      );
     }
     const pointer = decodePointer(reference.slice(1), path);
     if (pointer !== '' && !pointer.startsWith('/')) {
-      throw unsupported(`${path}/$ref`, `it refers to an anchor, ${JSON.stringify(reference)}`, 'Use a JSON Pointer such as #/$defs/name.');
+      throw unsupported(
+        `${path}/$ref`,
+        `it refers to an anchor, ${JSON.stringify(reference)}`,
+        'Use a JSON Pointer such as #/$defs/name.',
+      );
     }
     let target: unknown = this.#root;
     for (const part of pointer.split('/').slice(1)) {
       const key = part.replaceAll('~1', '/').replaceAll('~0', '~');
-      target = typeof target === 'object' && target !== null && Object.hasOwn(target, key) ? (target as Record<string, unknown>)[key] : undefined;
+      target =
+        typeof target === 'object' && target !== null && Object.hasOwn(target, key)
+          ? (target as Record<string, unknown>)[key]
+          : undefined;
     }
-    if (target === undefined) throw invalidSchema(`${path}/$ref`, 'a reference to a schema of this document', reference);
+    if (target === undefined)
+      throw invalidSchema(`${path}/$ref`, 'a reference to a schema of this document', reference);
     return this.node(target, `#${pointer}`);
   }
 }
@@ -111,5 +129,8 @@ function decodePointer(pointer: string, path: SchemaPath): string {
 }
 
 export function pathOf(path: SchemaPath, ...keys: readonly (string | number)[]): SchemaPath {
-  return keys.reduce<string>((whole, key) => `${whole}/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`, path);
+  return keys.reduce<string>(
+    (whole, key) => `${whole}/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`,
+    path,
+  );
 }

@@ -14,7 +14,18 @@ export const TYPES = ['null', 'boolean', 'integer', 'number', 'string', 'array',
 export type TypeName = (typeof TYPES)[number];
 
 const ANNOTATIONS: ReadonlySet<string> = new Set([
-  ...['$schema', '$id', '$comment', '$defs', 'definitions', 'title', 'description', 'default', 'examples', 'deprecated'],
+  ...[
+    '$schema',
+    '$id',
+    '$comment',
+    '$defs',
+    'definitions',
+    'title',
+    'description',
+    'default',
+    'examples',
+    'deprecated',
+  ],
   ...['readOnly', 'writeOnly', 'contentEncoding', 'contentMediaType', 'contentSchema', 'id'],
 ]);
 
@@ -24,7 +35,15 @@ const ENFORCED: ReadonlySet<string> = new Set([
   ...['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'],
   ...['minLength', 'maxLength', 'pattern', 'format'],
   ...['prefixItems', 'items', 'minItems', 'maxItems', 'uniqueItems'],
-  ...['properties', 'required', 'additionalProperties', 'patternProperties', 'propertyNames', 'minProperties', 'maxProperties'],
+  ...[
+    'properties',
+    'required',
+    'additionalProperties',
+    'patternProperties',
+    'propertyNames',
+    'minProperties',
+    'maxProperties',
+  ],
 ]);
 
 /** Of JSON Schema, but beyond what is enforced here. */
@@ -50,12 +69,20 @@ const REFUSED: Readonly<Record<string, string>> = {
 export function checkKeywords(schema: Keywords, path: SchemaPath): void {
   for (const keyword of Object.keys(schema)) {
     if (ENFORCED.has(keyword) || ANNOTATIONS.has(keyword) || keyword.startsWith('x-')) continue;
-    const remedy = Object.hasOwn(REFUSED, keyword) ? REFUSED[keyword]! : 'Correct it, or begin the name of an annotation of your own with "x-".';
-    const what = Object.hasOwn(REFUSED, keyword) ? `the keyword ${keyword}` : `the unknown keyword ${JSON.stringify(keyword)}`;
+    const remedy = Object.hasOwn(REFUSED, keyword)
+      ? REFUSED[keyword]!
+      : 'Correct it, or begin the name of an annotation of your own with "x-".';
+    const what = Object.hasOwn(REFUSED, keyword)
+      ? `the keyword ${keyword}`
+      : `the unknown keyword ${JSON.stringify(keyword)}`;
     throw unsupported(pathOf(path, keyword), what, remedy);
   }
   if (schema.$id !== undefined && path !== '#') {
-    throw unsupported(pathOf(path, '$id'), 'an $id inside the schema, which would move the base of references', 'Leave it out.');
+    throw unsupported(
+      pathOf(path, '$id'),
+      'an $id inside the schema, which would move the base of references',
+      'Leave it out.',
+    );
   }
 }
 
@@ -64,7 +91,8 @@ export function typesOf(schema: Keywords, path: SchemaPath): ReadonlySet<TypeNam
   if (type === undefined) return new Set(TYPES);
   const names = Array.isArray(type) ? type : [type];
   for (const name of names) {
-    if (!TYPES.includes(name as TypeName)) throw invalidSchema(pathOf(path, 'type'), `one of ${TYPES.join(', ')}, or a list of them`, type);
+    if (!TYPES.includes(name as TypeName))
+      throw invalidSchema(pathOf(path, 'type'), `one of ${TYPES.join(', ')}, or a list of them`, type);
   }
   return new Set(names as TypeName[]);
 }
@@ -83,7 +111,14 @@ export function rangeOf(schema: Keywords, path: SchemaPath): NumberRange {
   if (maximum !== undefined) high = maximum;
   if (below !== undefined && below <= high) [high, highExclusive] = [below, true];
   const multiple = limit('multipleOf');
-  return { low, lowExclusive, high, highExclusive, integer: false, multiple: multipleOf(multiple, pathOf(path, 'multipleOf')) };
+  return {
+    low,
+    lowExclusive,
+    high,
+    highExclusive,
+    integer: false,
+    multiple: multipleOf(multiple, pathOf(path, 'multipleOf')),
+  };
 }
 
 /** Only steps that doubles divide by without rounding: integers, halves, quarters … */
@@ -91,11 +126,13 @@ function multipleOf(step: number | undefined, path: SchemaPath): NumberRange['mu
   if (step === undefined) return undefined;
   if (step <= 0) throw invalidSchema(path, 'a number above 0', step);
   const remedy = 'Count in whole steps (an integer of hundredths, say) and divide afterwards.';
-  if (!Number.isInteger(step * 1024)) throw unsupported(path, `multiples of ${step}, which doubles cannot hold exactly`, remedy);
+  if (!Number.isInteger(step * 1024))
+    throw unsupported(path, `multiples of ${step}, which doubles cannot hold exactly`, remedy);
   let decimals = 0;
   while (!Number.isInteger(step * 10 ** decimals)) decimals++;
   const of = step * 10 ** decimals;
-  if (of > 10_000) throw unsupported(path, `multiples of ${step}, which need too many states`, 'Use a step of at most 10 000.');
+  if (of > 10_000)
+    throw unsupported(path, `multiples of ${step}, which need too many states`, 'Use a step of at most 10 000.');
   return { of, decimals };
 }
 
@@ -121,7 +158,11 @@ export function patternDfa(pattern: unknown, path: SchemaPath): Dfa {
     return dfaOfPattern(pattern);
   } catch (error) {
     if (!(error instanceof PatternError)) throw error;
-    throw unsupported(path, `the pattern ${JSON.stringify(pattern).slice(0, 120)} has ${error.message}`, 'Write it without.');
+    throw unsupported(
+      path,
+      `the pattern ${JSON.stringify(pattern).slice(0, 120)} has ${error.message}`,
+      'Write it without.',
+    );
   }
 }
 
@@ -131,7 +172,11 @@ function formatDfa(schema: Keywords, path: SchemaPath): Dfa {
   if (Object.hasOwn(FORMATS, format)) return dfaOfPattern(FORMATS[format]!);
   const inParts = Array.isArray(schema.allOf) && schema.allOf.some((part) => typeof part?.pattern === 'string');
   if (FORMATS_BESIDE_PATTERN.has(format) && (schema.pattern !== undefined || inParts)) return UNIVERSAL_DFA;
-  throw unsupported(path, `the format ${JSON.stringify(format)}`, `Known are ${Object.keys(FORMATS).join(', ')}; for others give a pattern.`);
+  throw unsupported(
+    path,
+    `the format ${JSON.stringify(format)}`,
+    `Known are ${Object.keys(FORMATS).join(', ')}; for others give a pattern.`,
+  );
 }
 
 /** Of a zod or JSON Schema length: which unit `minLength` and `maxLength` count. */

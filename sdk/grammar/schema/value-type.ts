@@ -226,9 +226,17 @@ export function uniteTypes(a: ValueType, b: ValueType, { lengthUnit }: Places): 
 export function complementType(type: ValueType, places: Places): ValueType | 'numbers' | 'arrays' | 'objects' {
   const numbers = complementRanges(type.numbers);
   if (numbers === undefined) return 'numbers';
-  const arrays = type.arrays.some((each) => isAnyArray(each, places)) ? [] : type.arrays.length === 0 ? [anyArray(places)] : undefined;
+  const arrays = type.arrays.some((each) => isAnyArray(each, places))
+    ? []
+    : type.arrays.length === 0
+      ? [anyArray(places)]
+      : undefined;
   if (arrays === undefined) return 'arrays';
-  const objects = type.objects.some((each) => isAnyObject(each, places)) ? [] : type.objects.length === 0 ? [anyObject(places)] : undefined;
+  const objects = type.objects.some((each) => isAnyObject(each, places))
+    ? []
+    : type.objects.length === 0
+      ? [anyObject(places)]
+      : undefined;
   if (objects === undefined) return 'objects';
   const strings = { ...ANY_STRING, dfa: complementDfa(wholeDfa(type.strings, places.lengthUnit)) };
   return { null: !type.null, true: !type.true, false: !type.false, numbers, strings, arrays, objects };

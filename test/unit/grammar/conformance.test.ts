@@ -2,6 +2,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { isSdkError } from '#sdk/core/errors.js';
+import { createRandom } from '#sdk/engine/sampling.js';
 import { matchesText } from '#sdk/grammar/matcher/answer-matcher.js';
 import { TokenGrammar } from '#sdk/grammar/matcher/token-grammar.js';
 import { TokenTrie } from '#sdk/grammar/matcher/token-trie.js';
@@ -9,13 +10,12 @@ import { compileGrammar } from '#sdk/grammar/rules.js';
 import { FORMATS } from '#sdk/grammar/schema/formats.js';
 import type { JsonSchema, JsonValue } from '#sdk/grammar/schema/json-schema.js';
 import { findMismatch } from '#sdk/grammar/validate.js';
-import { createRandom } from '#sdk/engine/sampling.js';
 import { ordersOf, randomSchema, textsOf, valueFor } from '../../support/schema-pairs.js';
 
 const bytes = new TokenTrie({ vocabularySize: 256, bytesOf: (id) => Uint8Array.of(id) });
-const SCHEMAS = 1_500;
-const VALUES = 8;
-const ORDERS = 60;
+const SCHEMAS = 650;
+const VALUES = 16;
+const ORDERS = 24;
 
 describe('conformance with ajv', () => {
   it('admits exactly what is valid, but for the order of properties', () => {
@@ -23,7 +23,17 @@ describe('conformance with ajv', () => {
     const counts = { pairs: 0, valid: 0, refused: 0, unsatisfiable: 0 };
     const faults: string[] = [];
     for (let i = 0; i < SCHEMAS && faults.length < 10; i++) {
-      const node: JsonSchema = { anyOf: [{ type: 'null' }, { type: 'object', properties: { next: { $ref: '#/$defs/node' }, a: { type: 'integer' } }, required: ['a'], additionalProperties: false }] };
+      const node: JsonSchema = {
+        anyOf: [
+          { type: 'null' },
+          {
+            type: 'object',
+            properties: { next: { $ref: '#/$defs/node' }, a: { type: 'integer' } },
+            required: ['a'],
+            additionalProperties: false,
+          },
+        ],
+      };
       const inner = randomSchema(random);
       const schema: JsonSchema = typeof inner === 'object' ? { ...inner, $defs: { node } } : inner;
       const ajv = new Ajv2020({ strict: false, validateFormats: true, formats: { date: new RegExp(FORMATS.date!) } });
@@ -45,8 +55,10 @@ describe('conformance with ajv', () => {
         const valid = isValid(value);
         counts.pairs++;
         if (valid) counts.valid++;
-        const fault = (what: string, text: string) => faults.push(`${what}: ${JSON.stringify({ ...(schema as object), $defs: undefined })} ${text}`);
-        if ((findMismatch(schema, value) === undefined) !== valid) fault('our validator disagrees', JSON.stringify(value));
+        const fault = (what: string, text: string) =>
+          faults.push(`${what}: ${JSON.stringify({ ...(schema as object), $defs: undefined })} ${text}`);
+        if ((findMismatch(schema, value) === undefined) !== valid)
+          fault('our validator disagrees', JSON.stringify(value));
         const admits = (each: JsonValue) => grammar !== undefined && matchesText(grammar, JSON.stringify(each));
         const order = ordersOf(value, ORDERS).find(admits);
         if (valid !== (order !== undefined)) fault(valid ? 'forbids' : 'admits', JSON.stringify(value));
@@ -54,14 +66,14 @@ describe('conformance with ajv', () => {
         for (const text of textsOf(random, order ?? value, 4)) {
           // Stated: multiples are written without an exponent.
           if (multiples && /\d[eE]/.test(text)) continue;
-          if (matchesText(grammar, text) !== valid && isValid(JSON.parse(text)) === valid) fault(valid ? 'forbids' : 'admits', text);
+          if (matchesText(grammar, text) !== valid && isValid(JSON.parse(text)) === valid)
+            fault(valid ? 'forbids' : 'admits', text);
         }
       }
     }
     expect(faults).toEqual([]);
-    console.log('conformance', JSON.stringify(counts));
     expect(counts.pairs).toBeGreaterThanOrEqual(10_000);
     expect(counts.valid).toBeGreaterThan(counts.pairs / 5);
     expect(counts.refused).toBeLessThan(SCHEMAS / 10);
-  });
+  }, 300_000);
 });
