@@ -18,26 +18,35 @@ export {
   type CameraStatus,
   cameraFromVideoCapture,
   cameraOptionsSchema,
+  describeAge,
   type FramesOptions,
+  frameAgeMs,
   frameFromMat,
+  frameNotices,
+  type MatFrameOptions,
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
+  type ReadOptions,
+  requireCameraAddress,
+  type VideoCaptureOptions,
 } from './capture/index.js';
 
 // Models: pictures and questions in, grounded answers out
 
+export type { FinishReason } from './inference/generation.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
   ChatMessage,
   ChatPart,
   ChatRole,
-  FinishReason,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelStats,
+  Priority,
   Timings,
   TokenStream,
   Usage,
@@ -57,10 +66,11 @@ export {
   clampBox,
   createTextGrounder,
   type Grounder,
+  type GrounderChoice,
   type GroundingRequest,
   intersectionOverUnion,
-  type WrittenToken,
 } from './grounding/index.js';
+export type { WrittenToken } from './text/written-token.js';
 
 // Pictures: still images, the image processor, how much a scene has changed
 
@@ -71,36 +81,30 @@ export {
   createImageProcessor,
   type DecodedImage,
   decodeImage,
+  type EncodeJpegOptions,
+  encodeJpeg,
+  type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,
   type PixelImage,
+  type ProcessedImage,
 } from './image/index.js';
 
 // Checkpoint folders and engine facts
 
-export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
-export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
-
-// TensorRT: what it would need, what it is, whether it computes what it should
-
-export {
-  forecastTensorRtMemory,
-  type MemoryForecast,
-  openTensorRtEngine,
-  prepareTensorRtGraphs,
-  type SampleCheck,
-  type SelfTestReport,
-  type TensorRtMode,
-  type TensorRtStatus,
-  tensorRtSelfTest,
-  tensorRtStatus,
-} from './engine/index.js';
+export type * from './architecture/architecture.js';
+export { type Checkpoint, type GenerationDefaults, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
+export type { BackendName, EngineCapabilities, EngineInfo, Numerics } from './engine/engine.js';
+export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngineOptions } from './engine/index.js';
 
 // Errors, limits, logging, lifetimes
 
+export { type Clock, systemClock } from './core/clock.js';
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
 export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
+export { naturalOrder } from './core/natural-order.js';
+export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
-export { version } from './version.js';
+export { version } from './core/version.js';

@@ -3,10 +3,10 @@
  * scales of groups. Lies on disk while quantising, so that memory stays bounded and a killed run goes on.
  */
 import { access, rename } from 'node:fs/promises';
-import type { TensorLocation } from '#graph/architecture.js';
+import type { TensorLocation } from '#sdk/architecture/architecture.js';
 import { readSafetensorsHeader, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { openMappedFile } from '#sdk/native/index.js';
-import { layoutOrder, type PlannedTensor, SafetensorsWriter } from '../safetensors-writer.js';
+import { layoutOrder, type PlannedTensor, SafetensorsWriter } from './safetensors-writer.js';
 
 /** Decided for one linear `[N, K]`. */
 export interface LinearAdjustment {

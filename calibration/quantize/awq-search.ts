@@ -3,7 +3,7 @@
  * rounding, and groups may be cut off below their largest weight. What rounding to nearest does is the first candidate
  * of both searches, so neither ends with a larger error on the calibration rows.
  */
-import { bf16Bits, bf16Value, LARGEST_FLOAT, roundToInt4, scaleBits } from '../round-to-nearest.js';
+import { bf16Bits, bf16Value, LARGEST_FLOAT, roundToInt4, scaleBits } from './round-to-nearest.js';
 import type { RowSample } from './row-sample.js';
 import type { SearchKernels } from './search-kernels.js';
 

@@ -6,12 +6,11 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ModelDescription, TensorLocation } from '#graph/architecture.js';
+import type { ModelDescription, TensorLocation } from '#sdk/architecture/architecture.js';
 import { type Checkpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { physicalCores } from '#sdk/engine/cpu-info.js';
-import type { LmHeadPrecision } from '../quantize-plan.js';
+import { physicalCores } from '#sdk/engine/shared/cpu-info.js';
 import {
   type Adjustments,
   adjustedRows,
@@ -26,6 +25,7 @@ import type { CalibrationScene } from './calibration-samples.js';
 import { FEEDBACK_BLOCK, feedbackFactors, roundWithFeedback } from './error-feedback.js';
 import { damagedTensor } from './finite.js';
 import { LayerRunner, type LinearInputs } from './layer-runner.js';
+import type { LmHeadPrecision } from './plan.js';
 import type { RowSample } from './row-sample.js';
 import { Runtime } from './runtime.js';
 import { SearchKernels } from './search-kernels.js';

@@ -3,7 +3,7 @@
  * made up for by the weights behind it, as far as their inputs are correlated on the calibration rows. Blocks keep
  * time and memory in proportion to the weight: one matrix over all inputs of the 11B model's down_proj has 822 MB.
  */
-import { bf16Value, roundToInt4 } from '../round-to-nearest.js';
+import { bf16Value, roundToInt4 } from './round-to-nearest.js';
 
 /** Inputs that compensate each other. A multiple of every group size. */
 export const FEEDBACK_BLOCK = 128;

@@ -1,5 +1,5 @@
 /** NaN and infinity spread without a word and end in a model that says nothing: looked for wherever values pass. */
-import type { ModelDescription } from '#graph/architecture.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
 import { readTensorF32 } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 

@@ -3,19 +3,14 @@
  * all samples. What the pictures become lies on disk, since that is large.
  */
 import { stat } from 'node:fs/promises';
-import {
-  emitCrossKeyValue,
-  emitDecoderLayer,
-  type GraphOptions,
-  type ModelDescription,
-  visionGeometry,
-  weightsRoot,
-} from '#graph/index.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { visionGeometry } from '#sdk/architecture/vision-rows.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import { keysPerImage, planCrossAttention } from '#sdk/engine/cross-attention.js';
-import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
+import { keysPerImage, planCrossAttention } from '#sdk/engine/shared/cross-attention.js';
+import { EmbeddingTable } from '#sdk/engine/shared/embedding-table.js';
+import { emitCrossKeyValue, emitDecoderLayer, type GraphOptions, weightsRoot } from '#sdk/graph/index.js';
 import type { CalibrationScene } from './calibration-samples.js';
 import { allFinite, damagedPart } from './finite.js';
 import {
@@ -186,13 +181,13 @@ export class LayerRunner {
     const rows = tokens.length;
     const images = [{ tokenIndex: imageTokenIndex, numTiles }];
     const constants = this.#planConstants();
-    const plan = planCrossAttention({ ...constants, images, firstRow: 0, rows });
+    const plan = planCrossAttention({ ...constants, images, firstToken: 0, tokens: rows });
     const keys = keysPerImage(constants, numTiles);
     const bias = plan.keys === 0 ? new Float32Array(rows * keys) : plan.bias;
     return {
       cross_attention_bias: this.#runtime.float(bias, [1, 1, rows, keys]),
-      cross_attention_rows: this.#runtime.float(plan.attentionRows, [1, rows, 1]),
-      cross_mlp_rows: this.#runtime.float(plan.mlpRows, [1, rows, 1]),
+      cross_attention_rows: this.#runtime.float(plan.attentionTokens, [1, rows, 1]),
+      cross_mlp_rows: this.#runtime.float(plan.mlpTokens, [1, rows, 1]),
     };
   }
 

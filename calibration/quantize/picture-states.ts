@@ -5,21 +5,21 @@
  */
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  emitVisionRange,
-  type MllamaArchitecture,
-  type ModelDescription,
-  type VisionRange,
-  visionGeometry,
-  visionRanges,
-  weightsRoot,
-} from '#graph/index.js';
+import type { MllamaArchitecture, ModelDescription } from '#sdk/architecture/architecture.js';
+import { visionGeometry } from '#sdk/architecture/vision-rows.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import type { ProcessedImage } from '#sdk/engine/engine.js';
-import { mergeableFrom } from '#sdk/engine/tile-tables.js';
-import { chooseVisionRows, isTap, rangeFeeds, type VisionInputs, visionFeeds } from '#sdk/engine/vision-inputs.js';
+import { mergeableFrom } from '#sdk/engine/shared/tile-tables.js';
+import {
+  chooseVisionRows,
+  isTap,
+  rangeFeeds,
+  type VisionInputs,
+  visionFeeds,
+} from '#sdk/engine/shared/vision-inputs.js';
+import { emitVisionRange, type VisionRange, visionRanges, weightsRoot } from '#sdk/graph/index.js';
+import type { ProcessedImage } from '#sdk/image/processed-image.js';
 import type { CalibrationScene } from './calibration-samples.js';
 import { allFinite, damagedPart } from './finite.js';
 import type { Feeds, Runtime, Tensor } from './runtime.js';

@@ -1,5 +1,5 @@
 /** The two products that the search spends its time in, on ONNX Runtime. */
-import { GraphBuilder } from '#graph/index.js';
+import { GraphBuilder } from '#sdk/graph/index.js';
 import type { Runtime, Session } from './runtime.js';
 
 export class SearchKernels implements AsyncDisposable {

@@ -1,6 +1,6 @@
 /** The image processor alone (`processor_*.json`), and the rotary frequencies (`rope.json`). */
 import path from 'node:path';
-import { inverseFrequencies } from '#graph/index.js';
+import { inverseFrequencies } from '#sdk/graph/index.js';
 import { createImageProcessor } from '#sdk/image/index.js';
 import { floats, processorFileSchema, readGoldenJson, readGoldenTensors, ropeFileSchema } from './golden-folder.js';
 import { CheckBuilder, type VerifyCheck } from './report.js';

@@ -1,7 +1,8 @@
 /** An engine whose intermediate tensors are kept, for comparison. */
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
-import type { Engine, Numerics, ProcessedImage } from '#sdk/engine/engine.js';
+import type { Engine, Numerics } from '#sdk/engine/engine.js';
 import { type OpenEngine, openOnnxEngine } from '#sdk/engine/index.js';
+import type { ProcessedImage } from '#sdk/image/processed-image.js';
 
 export interface ReferenceEngineOptions {
   readonly numerics: Numerics;

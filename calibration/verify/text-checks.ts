@@ -2,8 +2,9 @@
 import path from 'node:path';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { Numerics, PlacedImage } from '#sdk/engine/engine.js';
-import { argmax, crossAttentionSpans } from '#sdk/engine/index.js';
+import { crossAttentionSpans } from '#sdk/engine/index.js';
 import { createImageProcessor } from '#sdk/image/index.js';
+import { argmax } from '#sdk/inference/sampling.js';
 import {
   caseFileSchema,
   floats,

@@ -3,7 +3,7 @@
  * Secrets have no place in the file: see `environment.ts`.
  */
 import { hostname } from 'node:os';
-import { cameraOptionsSchema } from 'scenebus';
+import { cameraOptionsSchema, isTopicFilter, LIMITS } from 'scenebus';
 import { z } from 'zod';
 
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
@@ -87,6 +87,27 @@ export const brokerSchema = z
   })
   .meta({ title: 'MQTT broker' });
 
+export const embeddedBrokerSchema = z
+  .strictObject({
+    host: z.string().min(1).default('127.0.0.1').meta({
+      title: 'Interface',
+      description: 'Any other than loopback needs SCENEBUS_MQTT_USERNAME and SCENEBUS_MQTT_PASSWORD',
+    }),
+    port: z.int().min(1).max(65_535).optional().meta({ title: 'Port', description: 'Default: 1883, else a free one' }),
+    webSocket: z
+      .strictObject({
+        port: z.int().min(1).max(65_535).default(9_001).meta({ title: 'Port' }),
+        origins: z
+          .array(z.url({ protocol: /^https?$/, error: 'Expected an origin such as https://kiosk.example' }))
+          .max(64)
+          .default([])
+          .meta({ title: 'Origins', description: 'Pages that may connect, besides those of this machine' }),
+      })
+      .optional()
+      .meta({ title: 'WebSocket', description: 'For pages in a browser. Left out: none' }),
+  })
+  .meta({ title: 'Embedded broker', description: 'Only without `broker`' });
+
 export const describeSchema = z
   .strictObject({
     minIntervalSeconds: z.number().min(0).max(86_400).default(2).meta({ title: 'Shortest pause between descriptions' }),
@@ -113,8 +134,50 @@ export const askSchema = z
     timeoutMs: z.int().min(100).max(600_000).default(120_000).meta({ title: 'Deadline of a question that names none' }),
     queueLength: z.int().min(1).max(256).default(8).meta({ title: 'Questions that may wait' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
+    staleSeconds: z
+      .number()
+      .min(0.1)
+      .max(86_400)
+      .default(10)
+      .meta({ title: 'Age from which a picture is old', description: 'Answers about older ones say so in `notices`' }),
+    stale: z.enum(['answer', 'refuse']).default('answer').meta({
+      title: 'Questions about old pictures',
+      description: 'answer: with the age in `notices`; refuse: ERR_CAPTURE_TIMEOUT, also for clips that have ended',
+    }),
   })
   .meta({ title: 'Questions' });
+
+export const journalSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).meta({
+      title: 'Journal',
+      description: 'false: nothing is written to a disk; what waits for the broker is lost with a restart',
+    }),
+    directory: filePath.optional().meta({
+      title: 'Folder',
+      description:
+        'Relative to this file. Default: $STATE_DIRECTORY, $XDG_STATE_HOME/scenebus or ~/.local/state/scenebus',
+    }),
+    frames: z.boolean().default(false).meta({
+      title: 'Pictures',
+      description: 'true: keeps a JPEG of every frame that is described or asked about',
+    }),
+    maxAgeDays: z.number().min(0.01).max(3_650).default(30).meta({ title: 'Oldest event, days' }),
+    maxMegabytes: z.int().min(1).max(1_000_000).default(512).meta({
+      title: 'Largest file, MB',
+      description: 'The oldest pictures go first, then the oldest events',
+    }),
+    waiting: z
+      .strictObject({
+        maxEvents: z.int().min(1).max(100_000).default(10_000),
+        maxMegabytes: z.int().min(1).max(1_024).default(16),
+        maxAgeHours: z.number().min(0.01).max(8_760).default(24),
+        maxPerSecond: z.number().min(1).max(10_000).default(200).meta({ description: 'When the broker is back' }),
+      })
+      .prefault({})
+      .meta({ title: 'What waits for the broker', description: 'Answers and events; what is dropped is counted' }),
+  })
+  .meta({ title: 'Journal of events' });
 
 export const deviceConfigSchema = z
   .strictObject({
@@ -137,10 +200,29 @@ export const deviceConfigSchema = z
       })
       .meta({ title: 'Cameras' }),
     broker: brokerSchema.optional().meta({ description: 'Left out: an embedded broker on loopback' }),
+    embeddedBroker: embeddedBrokerSchema.optional(),
+    responseTopics: z
+      .array(
+        z.string().max(LIMITS.busTopicBytes).refine(isTopicFilter, {
+          error: 'Expected a topic filter such as robots/+/answers, with + or # as whole levels',
+        }),
+      )
+      .min(1)
+      .max(64)
+      .optional()
+      .meta({
+        title: 'Response topics',
+        description: 'Filters of the topics that callers may have their answers on. Left out: all below the topic root',
+      }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
+    journal: journalSchema.prefault({}),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
+  })
+  .refine(({ broker, embeddedBroker }) => broker === undefined || embeddedBroker === undefined, {
+    error: 'Expected settings of the embedded broker or the address of another one, not both',
+    path: ['embeddedBroker'],
   })
   .meta({ title: 'SceneBus device' });
 

@@ -1,5 +1,5 @@
 # TensorRT's public headers, its ONNX parser's, and the CUDA headers that they include. No library is looked for: the
-# addon opens libnvinfer at run time (native/tensorrt/libraryLoader.h).
+# addon opens libnvinfer at run time (native/tensorrt/plan/libraryLoader.h).
 #
 #   TensorRT_ROOT             a folder with the headers, or with include/ (also several folders, in order)
 #   TensorRT_FOUND            all of them are there and the version is one that we know

@@ -5,13 +5,15 @@
  */
 
 import { z } from 'zod';
-import type { MllamaArchitecture, RopeScaling } from '#graph/architecture.js';
+import type { MllamaArchitecture, RopeScaling } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 
 const count = z.int().min(1).max(1_000_000);
 const layerCount = z.int().min(1).max(1000);
 const index = z.int().min(0).max(1_000_000);
 const epsilon = z.number().positive().max(1);
+/** One side, or both as [height, width], of which some writers make a list. */
+const side = z.union([count.transform((size) => [size, size] as const), z.tuple([count, count])]);
 const tokenIds = z.union([index.transform((id) => [id]), z.array(index)]);
 
 export const DEFAULT_ASPECT_RATIOS: readonly (readonly [number, number])[] = supportedAspectRatios(4);
@@ -45,8 +47,8 @@ const visionSchema = z.looseObject({
   num_channels: count.default(3),
   intermediate_size: count.default(5120),
   vision_output_dim: count.default(7680),
-  image_size: count.default(448),
-  patch_size: count.default(14),
+  image_size: side.prefault(448),
+  patch_size: side.prefault(14),
   norm_eps: epsilon.default(1e-5),
   max_num_tiles: z.int().min(1).max(64).default(4),
   intermediate_layers_indices: z.array(index).default([3, 7, 15, 23, 30]),
@@ -54,7 +56,7 @@ const visionSchema = z.looseObject({
     .array(z.tuple([count, count]))
     .min(1)
     .max(1024)
-    .optional(),
+    .nullish(),
 });
 
 const textSchema = z.looseObject({
@@ -75,7 +77,11 @@ const textSchema = z.looseObject({
   bos_token_id: index.nullish(),
   eos_token_id: tokenIds.nullish(),
   pad_token_id: z.int().nullish(),
+  tie_word_embeddings: z.boolean().nullish(),
 });
+
+/** Of `MllamaTextConfig`: what a config that leaves them out means. Null in a config means that there is none. */
+export const DEFAULT_TOKEN_IDS = { bos: 128_000, eos: [128_001], pad: 128_004 } as const;
 
 export const configSchema = z.looseObject({
   model_type: z.string(),
@@ -85,6 +91,7 @@ export const configSchema = z.looseObject({
   bos_token_id: index.nullish(),
   eos_token_id: tokenIds.nullish(),
   pad_token_id: z.int().nullish(),
+  tie_word_embeddings: z.boolean().nullish(),
   vision_config: visionSchema.prefault({}),
   text_config: textSchema.prefault({}),
   quantization_config: z.looseObject({}).nullish(),
@@ -112,14 +119,15 @@ export function architectureOf(config: MllamaConfig): { architecture: MllamaArch
   const visionHeads = vision.attention_heads ?? vision.num_attention_heads ?? 16;
   const taps = vision.intermediate_layers_indices;
   const crossLayers = text.cross_attention_layers;
+  const [tileSize, tileWidth] = vision.image_size;
+  const [patchSize, patchWidth] = vision.patch_size;
 
   need(vision.hidden_act === 'gelu', `vision hidden_act "${vision.hidden_act}" is not supported, only "gelu"`);
   need(text.hidden_act === 'silu', `text hidden_act "${text.hidden_act}" is not supported, only "silu"`);
   need(vision.num_channels === 3, `num_channels is ${vision.num_channels}, only 3 is supported`);
-  need(
-    vision.image_size % vision.patch_size === 0,
-    `image_size ${vision.image_size} is not a multiple of patch_size ${vision.patch_size}`,
-  );
+  need(tileSize === tileWidth, `image_size ${tileSize}×${tileWidth} is not supported, only square tiles`);
+  need(patchSize === patchWidth, `patch_size ${patchSize}×${patchWidth} is not supported, only square patches`);
+  need(tileSize % patchSize === 0, `image_size ${tileSize} is not a multiple of patch_size ${patchSize}`);
   need(
     vision.hidden_size % visionHeads === 0,
     `vision hidden_size ${vision.hidden_size} does not divide into ${visionHeads} heads`,
@@ -171,8 +179,8 @@ export function architectureOf(config: MllamaConfig): { architecture: MllamaArch
     architecture: {
       imageTokenId,
       vision: {
-        tileSize: vision.image_size,
-        patchSize: vision.patch_size,
+        tileSize,
+        patchSize,
         maxNumTiles: vision.max_num_tiles,
         hiddenSize: vision.hidden_size,
         attentionHeads: visionHeads,

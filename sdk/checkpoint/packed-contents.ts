@@ -1,6 +1,6 @@
 /** Looks into the small tensors of packed weights, which shapes alone do not vouch for. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { MllamaArchitecture, TensorLocation } from '#graph/architecture.js';
+import type { MllamaArchitecture, TensorLocation } from '../architecture/architecture.js';
 import { openMappedFile } from '../native/mapped-file.js';
 import { expectedTensors } from './expected-tensors.js';
 import { readTensorF32 } from './read-tensor.js';

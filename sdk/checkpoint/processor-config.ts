@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { VisionArchitecture } from '#graph/architecture.js';
+import type { VisionArchitecture } from '../architecture/architecture.js';
 import type { ImageProcessorConfig } from '../core/image.js';
 import { readJsonFile } from './json-file.js';
 

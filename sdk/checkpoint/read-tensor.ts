@@ -1,4 +1,4 @@
-import type { TensorLocation } from '#graph/architecture.js';
+import type { TensorLocation } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 import { openMappedFile } from '../native/mapped-file.js';
 

@@ -17,15 +17,22 @@ export interface Weights {
   readonly tensors: ReadonlyMap<string, { readonly file: SafetensorsFile; readonly entry: SafetensorsEntry }>;
   /** Everything wrong with index and shards; the rest is usable for further checks. */
   readonly problems: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 /** @throws SdkError ERR_MODEL_NOT_FOUND when the folder holds no safetensors weights. */
 export async function readWeights(directory: string): Promise<Weights> {
   const names = await readdir(directory);
   const problems: string[] = [];
+  const warnings: string[] = [];
   const files: SafetensorsFile[] = [];
   const tensors = new Map<string, { file: SafetensorsFile; entry: SafetensorsEntry }>();
   const weightMap = names.includes(SINGLE) ? null : await readIndex(directory, names);
+  if (weightMap === null && names.includes(INDEX)) {
+    warnings.push(
+      `${SINGLE} is read, as transformers does; ${INDEX} and its shards beside it are not: remove one of them`,
+    );
+  }
 
   const shards = weightMap === null ? [SINGLE] : [...new Set(weightMap.values())].sort();
   for (const shard of shards) {
@@ -56,7 +63,7 @@ export async function readWeights(directory: string): Promise<Weights> {
       }
     }
   }
-  return { files, tensors, problems };
+  return { files, tensors, problems, warnings };
 }
 
 async function readIndex(directory: string, names: readonly string[]): Promise<ReadonlyMap<string, string>> {

@@ -1,5 +1,5 @@
 /** Lays the architecture's list of tensors beside what the files hold, and says everything that differs. */
-import type { MllamaArchitecture, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import type { MllamaArchitecture, TensorDtype, TensorLocation } from '../architecture/architecture.js';
 import { type ExpectedTensor, expectedTensors } from './expected-tensors.js';
 import type { Quantization, WeightScheme } from './quantization.js';
 import type { Weights } from './shards.js';
@@ -17,7 +17,9 @@ export function resolveTensors(
   weights: Weights,
   architecture: MllamaArchitecture,
   quantization: Quantization | null,
-): { tensors: Map<string, TensorLocation>; problems: string[] } {
+  /** Whether lm_head may be the embedding table, and whether the text part itself says that it is. */
+  tied: { readonly allowed: boolean; readonly stated: boolean } = { allowed: false, stated: false },
+): { tensors: Map<string, TensorLocation>; problems: string[]; warnings: string[] } {
   const check: Check = { found: new Map(), used: new Map(), problems: [] };
   const rawNames = new Map<string, string>();
   for (const [raw, { file, entry }] of weights.tensors) {
@@ -32,13 +34,15 @@ export function resolveTensors(
     const { dtype, shape, offsetBytes, sizeBytes } = entry;
     check.found.set(name, { file: file.path, offsetBytes, sizeBytes, dtype: dtype as TensorDtype, shape });
   }
+  const warnings = tied.allowed ? tieHead(check, architecture, tied.stated) : [];
+  const packedElsewhere: string[] = [];
   for (const expected of expectedTensors(architecture)) {
     const packedName = `${expected.name}_packed`;
     const isPacked = check.found.has(packedName);
     if (isPacked && check.found.has(expected.name)) {
       check.problems.push(`${expected.name} comes both packed and unpacked`);
     } else if (isPacked && !expected.quantizable) {
-      check.problems.push(`${expected.name} is packed; only the linears of the text decoder may be`);
+      packedElsewhere.push(expected.name);
     } else if (isPacked && quantization === null) {
       check.problems.push(`${packedName} exists, but config.json has no quantization_config`);
     } else if (isPacked && quantization !== null) {
@@ -50,6 +54,12 @@ export function resolveTensors(
       take(check, expected.name, expected.shape, FLOATS);
     }
   }
+  if (packedElsewhere.length > 0) {
+    const more = packedElsewhere.length === 1 ? '' : ` and ${packedElsewhere.length - 1} more`;
+    check.problems.push(
+      `${packedElsewhere[0]}${more} are packed, but only the linears of the text decoder may be: \`scenebus quantize --from compressed-tensors\` brings the others back to 16 bits`,
+    );
+  }
   if (
     quantization !== null &&
     check.problems.length === 0 &&
@@ -57,7 +67,24 @@ export function resolveTensors(
   ) {
     check.problems.push('config.json has a quantization_config, but no tensor is packed');
   }
-  return { tensors: check.used, problems: check.problems };
+  return { tensors: check.used, problems: check.problems, warnings };
+}
+
+const HEAD = 'language_model.lm_head.weight';
+const EMBEDDINGS = 'language_model.model.embed_tokens.weight';
+
+/** `tie_word_embeddings`: the head is the embedding table without the rows of the tokens that are never written. */
+function tieHead(check: Check, { text }: MllamaArchitecture, isStated: boolean): string[] {
+  if (check.found.has(HEAD) || check.found.has(`${HEAD}_packed`)) {
+    const differs =
+      'config.json says tie_word_embeddings, but the weights have an lm_head of their own: that one is used';
+    return isStated ? [differs] : [];
+  }
+  const table = check.found.get(EMBEDDINGS);
+  if (table === undefined || table.shape.length !== 2 || table.shape[0]! < text.vocabularySize) return [];
+  const sizeBytes = (table.sizeBytes / table.shape[0]!) * text.vocabularySize;
+  check.found.set(HEAD, { ...table, sizeBytes, shape: [text.vocabularySize, table.shape[1]!] });
+  return [];
 }
 
 function take(check: Check, name: string, shape: readonly number[] | null, dtypes: readonly string[]): void {

@@ -1,7 +1,9 @@
+import { redact, redactDeep } from './redaction.js';
+
 /**
  * Every error that SceneBus raises on purpose, in one table. A code is never reused for another meaning.
  * `retryable` says whether the same call can succeed later without a change by the caller.
- * The native side uses the same names (native/common/status.h; a test compares the two).
+ * The addons set the same names as the `code` of what they throw; one that is not in the table becomes ERR_INTERNAL.
  */
 export const ERROR_CODES = {
   ERR_ARGUMENT_INVALID: { retryable: false },
@@ -10,6 +12,9 @@ export const ERROR_CODES = {
   ERR_NATIVE_UNAVAILABLE: { retryable: false },
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
+  ERR_JOURNAL_UNAVAILABLE: { retryable: true },
+  /** What nobody foresaw; the cause is kept. A fault of SceneBus, so that trying again will hardly help. */
+  ERR_INTERNAL: { retryable: false },
 
   ERR_CAPTURE_ADDRESS_INVALID: { retryable: false },
   ERR_CAPTURE_NOT_FOUND: { retryable: true },
@@ -18,6 +23,7 @@ export const ERROR_CODES = {
   ERR_CAPTURE_TIMEOUT: { retryable: true },
   ERR_CAPTURE_ENDED: { retryable: false },
   ERR_CAPTURE_LOST: { retryable: true },
+  ERR_CAPTURE_STALLED: { retryable: true },
   ERR_CAPTURE_HOST_DIED: { retryable: true },
 
   ERR_IMAGE_INVALID: { retryable: false },
@@ -48,6 +54,7 @@ export const ERROR_CODES = {
   ERR_BUS_PORT_IN_USE: { retryable: true },
   ERR_REQUEST_INVALID: { retryable: false },
   ERR_REQUEST_TOO_LARGE: { retryable: false },
+  ERR_REQUEST_UNSUPPORTED: { retryable: false },
   ERR_REQUEST_EXPIRED: { retryable: false },
   ERR_BUSY: { retryable: true },
 } as const satisfies Record<string, { readonly retryable: boolean }>;
@@ -62,6 +69,7 @@ export interface SdkErrorOptions {
 
 /**
  * The one error class. The message says what was expected, what came and what to do next; callers decide on `code`.
+ * Registered secrets are taken out of message and details.
  *
  * @example
  * try { await loadModel(path) } catch (e) { if (isSdkError(e, 'ERR_MODEL_NOT_FOUND')) … }
@@ -72,9 +80,9 @@ export class SdkError extends Error {
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: SdkErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(redact(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.details = Object.freeze({ ...options.details });
+    this.details = Object.freeze(redactDeep({ ...options.details }) as Record<string, unknown>);
   }
 
   /** Whether the same call can succeed later without a change by the caller. */
@@ -87,6 +95,13 @@ export function isSdkError(value: unknown, code?: ErrorCode): value is SdkError 
   return value instanceof SdkError && (code === undefined || value.code === code);
 }
 
+/** The error itself when it is one of ours; else ERR_INTERNAL, with what was thrown as the cause. */
+export function toSdkError(error: unknown): SdkError {
+  if (error instanceof SdkError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new SdkError('ERR_INTERNAL', `Something went wrong that nobody foresaw: ${reason}`, { cause: error });
+}
+
 /** Form in which an error crosses a process, worker or bus border. */
 export interface SerializedError {
   readonly code: ErrorCode;
@@ -95,9 +110,9 @@ export interface SerializedError {
 }
 
 /** Unknown errors become `fallback`, so that a receiver always has a code from the table. */
-export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_ENGINE_FAILED'): SerializedError {
+export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_INTERNAL'): SerializedError {
   if (error instanceof SdkError) return { code: error.code, message: error.message, details: error.details };
-  return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+  return { code: fallback, message: redact(error instanceof Error ? error.message : String(error)) };
 }
 
 export function deserializeError(error: SerializedError): SdkError {

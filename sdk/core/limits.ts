@@ -7,6 +7,8 @@ export const LIMITS = {
   imageSidePixels: 16_384,
   /** A safetensors header; the 11B checkpoint's largest is about 110 kB. */
   safetensorsHeaderBytes: 64 * 2 ** 20,
+  /** An ONNX file without the weights beside it. */
+  onnxFileBytes: 2 ** 30,
   tokenizerFileBytes: 128 * 2 ** 20,
   configFileBytes: 4 * 2 ** 20,
   /** One message on a request topic. */
@@ -28,8 +30,12 @@ export const LIMITS = {
   schemaCompileMebibytes: 256,
   stopStrings: 16,
   stopStringCharacters: 256,
-  /** Questions waiting for the engine; more are answered with ERR_BUSY. */
+  /** Name of who asks a model; only compared. */
+  callerCharacters: 256,
+  /** Requests of one priority that may wait for a model, unless it was loaded with another `maxWaiting`. */
   requestQueueLength: 32,
+  /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
+  busUnansweredRequests: 256,
   /** Messages kept while the broker is away. */
   busOfflineQueueLength: 256,
 } as const;

@@ -1,7 +1,6 @@
-export { type CpuEngineOptions, type CpuInstructionSet, openCpuEngine } from './cpu/index.js';
-export { type CrossAttentionSpan, crossAttentionSpans } from './cross-attention.js';
+export { type CpuDecoderOptions, type CpuEngineOptions, type CpuInstructionSet, openCpuEngine } from './cpu/index.js';
 export type * from './engine.js';
-export { type OnnxEngineOptions, openOnnxEngine } from './onnx-engine.js';
+export { type OnnxEngineOptions, openOnnxEngine } from './onnx/onnx-engine.js';
 export type * from './options.js';
-export { argmax, createRandom, type RandomSource, type SamplingOptions, sampleToken } from './sampling.js';
+export { type CrossAttentionSpan, crossAttentionSpans } from './shared/cross-attention.js';
 export * from './tensorrt/index.js';

@@ -1,4 +1,4 @@
-import type { ModelDescription } from '#graph/architecture.js';
+import type { ModelDescription } from '../architecture/architecture.js';
 import type { Logger, OnProgress } from '../core/logger.js';
 import type { CallOptions } from '../core/types.js';
 import type { Engine, Numerics } from './engine.js';

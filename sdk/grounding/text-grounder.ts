@@ -1,8 +1,9 @@
 /** Grounding by the model's own words: right for models that were trained to write boxes. */
 import type { Box, GroundedObject } from '../core/types.js';
+import { boxToPixels, clampBox } from '../geometry/box.js';
+import type { WrittenToken } from '../text/written-token.js';
 import { type BoxConvention, readWrittenBoxes, type WrittenBox } from './box-reader.js';
-import type { Grounder, WrittenToken } from './grounder.js';
-import { boxToPixels, clampBox } from './region.js';
+import type { Grounder } from './grounder.js';
 
 /**
  * Reads the boxes that the model wrote into its answer. Boxes are clamped to the frame; one that is inside out or lies

@@ -2,24 +2,26 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
 import { silentLogger } from '../core/logger.js';
+import { refuseUnknownOptions } from '../core/option-names.js';
+import { createRandom } from '../core/random.js';
 import {
   type CpuEngineOptions,
-  createRandom,
   type OpenEngineOptions,
   openCpuEngine,
   openOnnxEngine,
   openTensorRtEngine,
-  sampleToken,
 } from '../engine/index.js';
-import { createTextGrounder } from '../grounding/text-grounder.js';
+import { chooseGrounder, type GrounderChoice } from '../grounding/index.js';
 import { createImageProcessor } from '../image/index.js';
-import { loadChatTemplate } from '../text/chat-template.js';
+import { sampleToken } from '../inference/sampling.js';
+import { loadChatTemplate, withoutTemplate } from '../text/chat-template.js';
 import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Backends, openEngine } from './backends.js';
 import type { VisionLanguageModel } from './types.js';
 import { createModel } from './vision-language-model.js';
 
+/** Backend, memory, who may wait, where boxes come from; and what every backend takes. */
 export interface LoadModelOptions extends OpenEngineOptions {
   /**
    * `auto` (default): the fastest that can run the model on this machine: TensorRT where it is installed, passes its
@@ -33,7 +35,37 @@ export interface LoadModelOptions extends OpenEngineOptions {
    * picture of the 11B model takes up to 210 MB.
    */
   readonly imageCache?: { readonly maxImages?: number | undefined; readonly maxBytes?: number | undefined } | undefined;
+  /**
+   * Memory for the keys and values of all requests together, those that run and those kept for what prompts share.
+   * Default: 1 GiB, or as much as one whole context takes. With less a request that does not fit even alone is refused
+   * (ERR_LIMIT_EXCEEDED), and one that was preempted may have to compute its tokens again.
+   */
+  readonly keyValueCache?: { readonly maxBytes?: number | undefined } | undefined;
+  /** Requests of one priority that may wait; more are refused with ERR_BUSY. Default `LIMITS.requestQueueLength`. */
+  readonly maxWaiting?: number | undefined;
+  /**
+   * Where the boxes of answers come from. Default `text`: from the answer itself, in the convention of the model's
+   * manifest. A `Grounder` of your own replaces it; a list gives what each of them finds.
+   */
+  readonly grounder?: GrounderChoice | readonly GrounderChoice[] | undefined;
 }
+
+const OPTIONS = {
+  backend: true,
+  keyValueType: true,
+  imageCache: true,
+  keyValueCache: true,
+  maxWaiting: true,
+  grounder: true,
+  numerics: true,
+  contextLength: true,
+  threads: true,
+  vision: true,
+  cacheDirectory: true,
+  onProgress: true,
+  logger: true,
+  signal: true,
+} satisfies Record<keyof LoadModelOptions, true>;
 
 const BACKENDS: Backends = { tensorrt: openTensorRtEngine, cpu: openCpuEngine, onnx: openOnnxEngine };
 
@@ -60,7 +92,10 @@ export async function loadModelOn(
   directory: string,
   options: LoadModelOptions,
 ): Promise<VisionLanguageModel> {
-  const { backend = 'auto', imageCache, ...engineOptions } = options;
+  refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
+  const { backend = 'auto', imageCache, keyValueCache, maxWaiting, grounder = 'text', ...engineOptions } = options;
+  checkCount('maxWaiting', maxWaiting);
+  checkCount('keyValueCache.maxBytes', keyValueCache?.maxBytes);
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
   onProgress?.({ phase: 'open checkpoint', done: 0, total: 0, unit: 'steps' });
@@ -71,10 +106,15 @@ export async function loadModelOn(
   const template = await loadChatTemplate(checkpoint.directory, tokenizer);
   checkTokenizerFits(tokenizer, checkpoint);
   const processor = createImageProcessor(checkpoint.processor);
+  const chosenGrounder = chooseGrounder(grounder, checkpoint.manifest.boxes);
   const contentHash = await checkpoint.contentHash();
 
   const opened = new DisposalStack();
   try {
+    const logger = options.logger ?? silentLogger;
+    for (const warning of [...checkpoint.warnings, withoutTemplate(template)]) {
+      if (warning !== undefined) logger.log('warn', `${checkpoint.name}: ${warning}`);
+    }
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
@@ -84,15 +124,17 @@ export async function loadModelOn(
       tokenizer,
       template,
       processor,
-      sampling: generation,
+      sampling: { ...generation, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
       createSampler: (sampling) => {
         const random = createRandom(sampling.seed);
         return (logits) => sampleToken(logits, sampling, random);
       },
       describePrompt: manifest.prompts.describe,
-      grounder: createTextGrounder(manifest.boxes),
+      grounder: chosenGrounder,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
-      logger: options.logger ?? silentLogger,
+      keyValueCache,
+      maxWaiting,
+      logger,
     });
     opened.move(); // the model owns the engine now
     return model;
@@ -100,6 +142,19 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function checkCount(name: string, value: number | undefined): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= 1)) return;
+  throw new SdkError('ERR_ARGUMENT_INVALID', `Expected ${name} as a whole number from 1 but received ${value}.`);
+}
+
+/**
+ * Fine-tunes of the base model end their turns with the tokenizer's `eos_token` and often leave generation_config.json
+ * as it was: the answer would run on behind its end. vLLM stops there too.
+ */
+export function stopTokenIds(configured: readonly number[], { eosTokenId }: Pick<Tokenizer, 'eosTokenId'>): number[] {
+  return [...new Set(eosTokenId === undefined ? configured : [...configured, eosTokenId])];
 }
 
 /** A tokenizer of another model gives fluent nonsense; better to say so. */

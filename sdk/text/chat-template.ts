@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import { strftime } from './strftime.js';
 import { parseJsonObject, readTextFile } from './text-file.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** The Llama 3.2 Vision layout (mllama-spec §3.1) for folders that bring no template of their own. */
+/** The layout of Llama 3.2 Vision Instruct for folders that bring no template of their own. */
 const DEFAULT_TEMPLATE = `{{- bos_token }}
 {%- set seen = namespace(image=false, system=false) %}
 {%- for message in messages %}
@@ -32,6 +33,8 @@ const DEFAULT_TEMPLATE = `{{- bos_token }}
     {{- '<|eot_id|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}`;
+
+const DEFAULT_ORIGIN = 'default';
 
 export interface ChatTemplate {
   /** File it came from, or `default`. */
@@ -62,7 +65,16 @@ export async function loadChatTemplate(directory: string, tokenizer: Pick<Tokeni
 
   const configured = templateOf(tokenizer.config.chat_template);
   if (configured !== undefined) return parseTemplate(configured, join(directory, 'tokenizer_config.json'));
-  return parseTemplate(DEFAULT_TEMPLATE, 'default');
+  return parseTemplate(DEFAULT_TEMPLATE, DEFAULT_ORIGIN);
+}
+
+/** What to tell people about a folder without a template of its own, as those of base models are. */
+export function withoutTemplate(template: ChatTemplate): string | undefined {
+  if (template.origin !== DEFAULT_ORIGIN) return undefined;
+  return (
+    'the folder has no chat template, as base models have none: questions get the layout of Llama 3.2 Vision Instruct, ' +
+    'which a base model was not trained on. Use complete() for a base model; copy chat_template.json for another.'
+  );
 }
 
 /** A string, or a list of named templates of which `default` is ours. */
@@ -111,7 +123,7 @@ function environment(origin: string, variables: Readonly<Record<string, unknown>
       throw refusal(String(message), origin);
     },
     range,
-    strftime_now: (format: string) => formatDate(new Date(), format),
+    strftime_now: (format: string) => strftime(new Date(), format),
   };
   const scope = new Environment();
   for (const [name, value] of Object.entries({ ...globals, ...variables })) scope.set(name, value);
@@ -133,24 +145,4 @@ function range(...bounds: number[]): number[] {
   const length = Math.max(0, Math.ceil((end - start) / step));
   if (!(length <= MAX_RANGE)) throw new RangeError(`range() of ${length} steps; at most ${MAX_RANGE} are allowed`);
   return Array.from({ length }, (_, i) => start + i * step);
-}
-
-const MONTHS = 'January February March April May June July August September October November December'.split(' ');
-
-/** Python's strftime for the fields that templates use, always in English. */
-function formatDate(date: Date, format: string): string {
-  const two = (value: number) => String(value).padStart(2, '0');
-  const month = MONTHS[date.getMonth()]!;
-  const fields: Record<string, string> = {
-    '%Y': String(date.getFullYear()),
-    '%m': two(date.getMonth() + 1),
-    '%d': two(date.getDate()),
-    '%b': month.slice(0, 3),
-    '%B': month,
-    '%H': two(date.getHours()),
-    '%M': two(date.getMinutes()),
-    '%S': two(date.getSeconds()),
-    '%%': '%',
-  };
-  return format.replace(/%[a-zA-Z%]/g, (field) => fields[field] ?? field);
 }

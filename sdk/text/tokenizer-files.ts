@@ -17,6 +17,8 @@ export interface AddedTokenEntry {
 export interface TokenizerFiles {
   readonly tokenizerJson: Record<string, unknown>;
   readonly tokenizerConfig: Record<string, unknown>;
+  /** Tokens with a role, by the name of the role: `eos_token` → `<|eot_id|>`. */
+  readonly namedTokens: ReadonlyMap<string, string>;
   readonly addedTokens: readonly AddedTokenEntry[];
   /** Highest id + 1, added tokens included. */
   readonly vocabularySize: number;
@@ -40,6 +42,10 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const configPath = join(directory, 'tokenizer_config.json');
   const configText = await readTextFile(configPath, LIMITS.configFileBytes);
   const tokenizerConfig = configText === undefined ? {} : parseJsonObject(configText, configPath);
+
+  const mapPath = join(directory, 'special_tokens_map.json');
+  const mapText = await readTextFile(mapPath, LIMITS.configFileBytes);
+  const specialTokensMap = mapText === undefined ? {} : parseJsonObject(mapText, mapPath);
 
   const model = objectAt(tokenizerJson, 'model', path);
   if (model.type !== undefined && model.type !== 'BPE') {
@@ -66,7 +72,30 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const addedTokens = readAddedTokens(tokenizerJson.added_tokens, path);
   for (const token of addedTokens) vocabularySize = Math.max(vocabularySize, token.id + 1);
   tokenizerJson.added_tokens ??= [];
-  return { tokenizerJson, tokenizerConfig, addedTokens, vocabularySize };
+  const namedTokens = namedTokensOf(specialTokensMap, tokenizerConfig);
+  return { tokenizerJson, tokenizerConfig, namedTokens, addedTokens, vocabularySize };
+}
+
+const TOKEN_ROLES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
+
+/** Older writers keep them in a file of their own; `tokenizer_config.json` is the one that counts. */
+function namedTokensOf(...sources: readonly Record<string, unknown>[]): Map<string, string> {
+  const named = new Map<string, string>();
+  for (const source of sources) {
+    for (const role of TOKEN_ROLES) {
+      const name = tokenName(source[role]);
+      if (name !== undefined) named.set(role, name);
+      else if (source[role] === null) named.delete(role);
+    }
+  }
+  return named;
+}
+
+/** `"<|begin_of_text|>"` or `{ "content": "<|begin_of_text|>", … }`. */
+function tokenName(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  const content = (value as { content?: unknown } | null | undefined)?.content;
+  return typeof content === 'string' ? content : undefined;
 }
 
 function readAddedTokens(value: unknown, path: string): AddedTokenEntry[] {

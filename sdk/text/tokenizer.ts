@@ -12,6 +12,10 @@ export interface Tokenizer {
   readonly specialTokens: ReadonlyMap<string, number>;
   /** Starts every prompt; undefined when the tokenizer names none. */
   readonly bosTokenId: number | undefined;
+  /** Ends a turn as the tokenizer's author has it; undefined when the tokenizer names none, or one that it has not. */
+  readonly eosTokenId: number | undefined;
+  /** Tokens with a role, by the name of the role: `eos_token` → `<|eot_id|>`. What chat templates are given. */
+  readonly namedTokens: ReadonlyMap<string, string>;
   /** `tokenizer_config.json`, for the chat template. */
   readonly config: Readonly<Record<string, unknown>>;
   /**
@@ -63,6 +67,8 @@ class ByteLevelTokenizer implements Tokenizer {
   readonly vocabularySize: number;
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly bosTokenId: number | undefined;
+  readonly eosTokenId: number | undefined;
+  readonly namedTokens: ReadonlyMap<string, string>;
   readonly config: Readonly<Record<string, unknown>>;
   readonly #library: LibraryTokenizer;
   readonly #idOfToken: ReadonlyMap<string, number>;
@@ -78,8 +84,10 @@ class ByteLevelTokenizer implements Tokenizer {
     for (const { id, content, special } of files.addedTokens) {
       this.#addedBytes.set(id, special ? NO_BYTES : new TextEncoder().encode(content));
     }
-    const bos = tokenName(files.tokenizerConfig.bos_token) ?? '<|begin_of_text|>';
-    this.bosTokenId = this.specialTokens.get(bos);
+    this.namedTokens = files.namedTokens;
+    this.bosTokenId = this.specialTokens.get(this.namedTokens.get('bos_token') ?? '<|begin_of_text|>');
+    const eos = this.namedTokens.get('eos_token');
+    this.eosTokenId = eos === undefined ? undefined : (this.specialTokens.get(eos) ?? this.#idOfToken.get(eos));
   }
 
   encodeText(text: string): number[] {
@@ -141,11 +149,4 @@ class ByteLevelTokenizer implements Tokenizer {
     const token = this.#library.id_to_token(id);
     return token === undefined ? NO_BYTES : (bytesOfToken(token) ?? new TextEncoder().encode(token));
   }
-}
-
-/** `"<|begin_of_text|>"` or `{ "content": "<|begin_of_text|>", … }`. */
-function tokenName(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  const content = (value as { content?: unknown } | null | undefined)?.content;
-  return typeof content === 'string' ? content : undefined;
 }

@@ -1,11 +1,11 @@
 /** The engines that are compared, behind one small interface. Text only. */
 import path from 'node:path';
-import type { ModelDescription } from '#graph/architecture.js';
-import { emitDecoder, weightsRoot } from '#graph/index.js';
-import { CancelWord } from '#sdk/engine/cancel-word.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
 import { openCpuDecoder } from '#sdk/engine/cpu/decoder.js';
-import type { OnnxNotice, OnnxRequests } from '#sdk/engine/onnx-protocol.js';
-import { WorkerChannel } from '#sdk/engine/worker-channel.js';
+import type { OnnxNotice, OnnxRequests } from '#sdk/engine/onnx/onnx-protocol.js';
+import { CancelFlag } from '#sdk/engine/shared/cancel-flag.js';
+import { WorkerChannel } from '#sdk/engine/shared/worker-channel.js';
+import { emitDecoder, weightsRoot } from '#sdk/graph/index.js';
 import { engineAddon } from '#sdk/native/index.js';
 
 export interface Contender {
@@ -71,7 +71,7 @@ export async function openOnnx(model: ModelDescription, options: ContenderOption
     instrument: false,
     crossAttention: false,
   });
-  const worker = new URL('../../sdk/engine/onnx-worker.js', import.meta.url);
+  const worker = new URL('../../sdk/engine/onnx/onnx-worker.js', import.meta.url);
   const channel = new WorkerChannel<OnnxRequests, OnnxNotice>(worker, { name: 'bench-onnx' }, () => {});
   const empty = new Uint8Array();
   await channel.request('open', {
@@ -87,7 +87,7 @@ export async function openOnnx(model: ModelDescription, options: ContenderOption
     separateTextDecoder: true,
     trace: false,
   });
-  const { shared: cancel } = new CancelWord();
+  const { shared: cancel } = new CancelFlag();
   let sequence = 1;
   return {
     name: 'onnxruntime MatMulNBits',

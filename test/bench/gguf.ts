@@ -5,7 +5,7 @@
 import { randomFillSync } from 'node:crypto';
 import { existsSync, renameSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { TextArchitecture } from '#graph/architecture.js';
+import type { TextArchitecture } from '#sdk/architecture/architecture.js';
 
 const ALIGNMENT = 32;
 /** Numbers of a Q4_0 block, and its bytes: a float16 scale and 16 bytes of nibbles. */

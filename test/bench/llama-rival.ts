@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import type { TextArchitecture } from '#graph/architecture.js';
+import type { TextArchitecture } from '#sdk/architecture/architecture.js';
 import { startChild } from './child.js';
 import type { Contender, ContenderOptions } from './contenders.js';
 import { q4Bytes, writeRandomGguf } from './gguf.js';

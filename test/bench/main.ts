@@ -94,7 +94,7 @@ const text = names.filter((name) => ofText.includes(name));
 if (text.length > 0) await (values.shape === '11b' ? wholeModel() : textDecoder(text));
 
 function runKernelHarness(options: readonly string[]): number {
-  const program = path.join(packageRoot(), 'native', 'build', 'native', 'kernels', 'kernelHarness');
+  const program = path.join(packageRoot(), 'native', 'build', 'native', 'gpu', 'kernels', 'kernelHarness');
   if (!existsSync(program)) fail('the harness, which `npm run build:native` builds,', program);
   return spawnSync(program, ['--test', '--bench', ...options], { stdio: 'inherit' }).status ?? 1;
 }

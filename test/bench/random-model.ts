@@ -3,8 +3,13 @@ import { randomFillSync } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { quantizationConfig } from '#calibration/quantize-plan.js';
-import type { MllamaArchitecture, ModelDescription, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import { quantizationConfig } from '#calibration/quantize/plan.js';
+import type {
+  MllamaArchitecture,
+  ModelDescription,
+  TensorDtype,
+  TensorLocation,
+} from '#sdk/architecture/architecture.js';
 import { configSchema, architectureOf as readArchitecture } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';

@@ -6,7 +6,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Answer, type Frame, loadModel, openCamera } from 'scenebus';
-import { Drafting } from '#sdk/model/drafting/index.js';
+import { Drafting } from '#sdk/inference/drafting/index.js';
 import { packageRoot } from '#sdk/native/index.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
 import type { BandwidthProbe } from './bandwidth.js';

@@ -1,5 +1,5 @@
 /** Sizes of published models. The weights of a benchmark are random; time does not depend on their values. */
-import type { MllamaArchitecture, TextArchitecture } from '#graph/architecture.js';
+import type { MllamaArchitecture, TextArchitecture } from '#sdk/architecture/architecture.js';
 
 const llama3: Pick<
   TextArchitecture,

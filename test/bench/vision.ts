@@ -7,8 +7,9 @@
  * Four used tiles cost the same without a mask, which is how `all pairs` is timed here: a lower bound.
  */
 import path from 'node:path';
-import { type MllamaArchitecture, type VisionRows, visionGeometry, visionRows } from '#graph/index.js';
-import { openVisionTower } from '#sdk/engine/vision-tower.js';
+import type { MllamaArchitecture } from '#sdk/architecture/architecture.js';
+import { type VisionRows, visionGeometry, visionRows } from '#sdk/architecture/vision-rows.js';
+import { openVisionTower } from '#sdk/engine/vision/vision-tower.js';
 import { maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { median } from './median.js';
 import { randomVisionModel } from './random-model.js';

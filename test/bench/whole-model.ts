@@ -2,7 +2,8 @@
  * `--shape 11b`: one image and text on the whole model at its real sizes, by the road that users take: checkpoint
  * folder, cpu engine with its vision tower. Random weights; loads and memory are those of fresh processes.
  */
-import { type ModelDescription, packedForm } from '#graph/index.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { packedForm } from '#sdk/architecture/packed-form.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { type BandwidthProbe, type ProbedCalls, probeCalls, type Roofline, rooflineOf } from './bandwidth.js';
 import { startChild } from './child.js';

@@ -4,8 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
 const inRepository = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const executable = inRepository('dist/device/cli/main.js');

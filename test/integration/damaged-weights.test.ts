@@ -3,9 +3,9 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadModel } from 'scenebus';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type GoldenCase, messagesOf, readGoldenCase, writeGoldenModelFolder } from '../fakes/golden-model-folder.js';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
+import { type GoldenCase, messagesOf, readGoldenCase, writeGoldenModelFolder } from '../support/golden-model-folder.js';
 import { makeInt4Checkpoint } from '../support/int4-checkpoint.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
 import { editTensors, GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
 const LAYER = 'language_model.model.layers.';

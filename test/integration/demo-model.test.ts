@@ -12,7 +12,7 @@ import { createImageProcessor } from '#sdk/image/index.js';
 import { loadChatTemplate } from '#sdk/text/chat-template.js';
 import { renderPrompt } from '#sdk/text/prompt.js';
 import { loadTokenizer } from '#sdk/text/tokenizer.js';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
 const checkpointFolder = join(demoModel, 'checkpoint');

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { evaluateModel } from '#calibration/evaluation/run-model.js';
-import { findPython, readScenes } from '#calibration/evaluation/scenes.js';
-import { goldenImagePath } from '../fakes/golden-model-folder.js';
-import { createFakeModel } from '../fakes/model.js';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
+import { evaluateModel } from '#calibration/evaluate/run-model.js';
+import { findPython, readScenes } from '#calibration/evaluate/scenes.js';
+import { goldenImagePath } from '../support/golden-model-folder.js';
+import { createFakeModel } from '../support/model.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
 const run = promisify(execFile);
-const program = fileURLToPath(new URL('../../dist/calibration/evaluate.js', import.meta.url));
+const program = fileURLToPath(new URL('../../dist/calibration/evaluate/main.js', import.meta.url));
 
 describe('evaluateModel', () => {
   let folder: string;

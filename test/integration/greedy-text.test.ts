@@ -4,7 +4,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeImage, loadModel } from 'scenebus';
 import { expect, it } from 'vitest';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
 const PROMPTS = 200;

@@ -1,6 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeImage, type LoadModelOptions, loadModel, type Progress } from 'scenebus';
+import { decodeImage, type Grounder, type LoadModelOptions, type Logger, loadModel, type Progress } from 'scenebus';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   type GoldenCase,
@@ -9,9 +9,9 @@ import {
   messagesOf,
   readGoldenCase,
   writeGoldenModelFolder,
-} from '../fakes/golden-model-folder.js';
-import { makeTemporaryFolder } from '../fakes/temporary-folder.js';
-import { tinyTokenizerJson } from '../fakes/tiny-tokenizer.js';
+} from '../support/golden-model-folder.js';
+import { makeTemporaryFolder } from '../support/temporary-folder.js';
+import { tinyTokenizerJson } from '../support/tiny-tokenizer.js';
 
 const NAMES = ['img1_first', 'img1_chat', 'img2_interleaved', 'img2_consecutive', 'img_last', 'long', 'text_only'];
 let cases: GoldenCase[];
@@ -57,6 +57,19 @@ describe.each([
 });
 
 describe('loadModel', () => {
+  it('takes grounders of the caller, in their order, and refuses what is none before it opens an engine', async () => {
+    const found = { label: 'cup', box: { x1: 0, y1: 0, x2: 1, y2: 1 }, boxPixels: [0, 0, 1, 1], score: 1 } as const;
+    const detector: Grounder = { source: 'detector', ground: async () => [{ ...found, source: 'detector' }] };
+    await using model = await load({ grounder: ['text', detector] });
+    const { objects } = await (await generate(model, 0, 2)).collect();
+    expect(objects).toEqual([{ ...found, source: 'detector' }]); // the golden model writes no boxes
+    const phases: string[] = [];
+    const wrong = load({ grounder: {} as Grounder, onProgress: ({ phase }) => void phases.push(phase) });
+    await expect(wrong).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    await expect(load({ maxWaiting: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
+  });
+
   it('tells what it loaded, and its progress', async () => {
     const phases = new Set<string>();
     const onProgress = ({ phase }: Progress) => void phases.add(phase);
@@ -84,6 +97,44 @@ describe('loadModel', () => {
     let pieces = 0;
     for await (const _ of await generate(model, 0, 16)) if (++pieces === 2) break;
     expect(idsOf((await (await generate(model, 0, 16)).collect()).text)).toEqual(cases[0]!.decode_tokens);
+  });
+
+  it('stops at the eos_token of the tokenizer, as fine-tunes of the base model need', async () => {
+    const golden = cases[0]!;
+    const tokens = golden.alt_zeroed_rows?.decode_tokens ?? golden.decode_tokens;
+    const last = tokens.findIndex((id, index) => index >= 2 && !tokens.slice(0, index).includes(id));
+    const folder = await writeGoldenModelFolder(cases);
+    await writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: `<t${tokens[last]}>` }));
+    await using model = await loadModel(folder, { cacheDirectory, threads: 1 });
+    const answer = await (await generate(model, 0, tokens.length)).collect();
+    expect(idsOf(answer.text)).toEqual(tokens.slice(0, last));
+    expect(answer.finishReason).toBe('stop');
+  });
+
+  it('says that a folder without a chat template is perhaps a base model', async () => {
+    const folder = await writeGoldenModelFolder(cases);
+    await rm(join(folder, 'chat_template.jinja'));
+    const warnings: string[] = [];
+    const logger: Logger = { log: (level, message) => void (level === 'warn' && warnings.push(message)) };
+    await using _ = await loadModel(folder, { cacheDirectory, threads: 1, logger });
+    expect(warnings).toEqual([expect.stringMatching(/no chat template.*complete\(\) for a base model/)]);
+  });
+
+  it('warns of what the folder asks for and is not honoured', async () => {
+    const folder = await writeGoldenModelFolder(cases);
+    await rm(join(folder, 'generation_config.json'));
+    await writeFile(join(folder, 'generation_config.json'), JSON.stringify({ num_beams: 4 }));
+    const warnings: string[] = [];
+    const logger: Logger = { log: (level, message) => void (level === 'warn' && warnings.push(message)) };
+    await using _ = await loadModel(folder, { cacheDirectory, threads: 1, logger });
+    expect(warnings.join()).toContain('num_beams 4 is not implemented');
+  });
+
+  it('refuses options that it does not know', async () => {
+    await expect(load({ contextSize: 4 } as LoadModelOptions)).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      message: expect.stringContaining('loadModel knows but received "contextSize"'),
+    });
   });
 
   it('refuses a prompt over the context', async () => {

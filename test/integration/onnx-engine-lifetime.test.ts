@@ -8,7 +8,7 @@ import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Progress } from '#sdk/core/logger.js';
 import { type OnnxEngineOptions, openOnnxEngine } from '#sdk/engine/index.js';
-import type { OnnxEngine } from '#sdk/engine/onnx-proxy.js';
+import type { OnnxEngine } from '#sdk/engine/onnx/onnx-proxy.js';
 import { ARRANGEMENTS, maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { copyCheckpoint, GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 

@@ -3,7 +3,12 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { formatVerifyReport, type VerifyOptions, type VerifyReport, verifyCheckpoint } from '#calibration/verify.js';
+import {
+  formatVerifyReport,
+  type VerifyOptions,
+  type VerifyReport,
+  verifyCheckpoint,
+} from '#calibration/verify/index.js';
 import { editJson, editTensors, GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-verify-'));

@@ -6,10 +6,10 @@ import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { Progress } from '#sdk/core/logger.js';
-import { CancelWord } from '#sdk/engine/cancel-word.js';
-import type { OpenRequest } from '#sdk/engine/onnx-protocol.js';
-import { openVisionTower, type VisionTowerOptions } from '#sdk/engine/vision-tower.js';
-import { WorkerChannel } from '#sdk/engine/worker-channel.js';
+import type { OpenRequest } from '#sdk/engine/onnx/onnx-protocol.js';
+import { CancelFlag } from '#sdk/engine/shared/cancel-flag.js';
+import { WorkerChannel } from '#sdk/engine/shared/worker-channel.js';
+import { openVisionTower, type VisionTowerOptions } from '#sdk/engine/vision/vision-tower.js';
 import { maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
@@ -232,7 +232,7 @@ describe('a tower in several graphs', () => {
     const wanted = await tower.encode(image);
     // Some are cancelled before they begin, some on their way; none may disturb the next.
     for (let afterMs = 0; afterMs < 40; afterMs += 2) {
-      const cancel = new CancelWord();
+      const cancel = new CancelFlag();
       const encoding = tower.encode(image, cancel);
       const timer = setTimeout(() => cancel.set(), afterMs);
       const made = await encoding.catch((error: Error) => error.message);

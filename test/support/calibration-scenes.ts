@@ -1,6 +1,6 @@
 import type { CalibrationScene } from '#calibration/quantize/calibration-samples.js';
-import type { ModelDescription } from '#graph/architecture.js';
-import { createRandom } from '#sdk/engine/index.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { createRandom } from '#sdk/core/random.js';
 import { ARRANGEMENTS, syntheticImage } from './tiny-images.js';
 
 /** Pictures and text without meaning for a model with random weights; other seeds give others. */

@@ -1,5 +1,5 @@
 /** Emits all graphs of the 11B model in a process of its own, and tells how large they and the process became. */
-import { DEFAULT_LOWERING, lowerModel, toPluginMode } from '#graph/tensorrt/index.js';
+import { DEFAULT_LOWERING, lowerModel, toPluginMode } from '#sdk/graph/tensorrt/index.js';
 import { publishedModel } from '../../dist/test/support/published-model.js';
 
 const [folder] = process.argv.slice(2);

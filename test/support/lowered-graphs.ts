@@ -6,13 +6,9 @@
 import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import ort from 'onnxruntime-node';
-import {
-  type ElementType,
-  type ModelDescription,
-  type VisionRowsRequest,
-  visionRows,
-  weightsRoot,
-} from '#graph/index.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { type VisionRowsRequest, visionRows } from '#sdk/architecture/vision-rows.js';
+import { type ElementType, weightsRoot } from '#sdk/graph/index.js';
 import {
   type Binding,
   bfloat16ToFloat32,
@@ -30,7 +26,7 @@ import {
   loweredVisionRows,
   lowerModel,
   writeLoweredWeights,
-} from '#graph/tensorrt/index.js';
+} from '#sdk/graph/tensorrt/index.js';
 
 import { withReferencePlugins } from './reference-plugins.js';
 

@@ -1,10 +1,10 @@
 /** The whole model on lowered graphs: images and tokens in, logits out. */
 import type ort from 'onnxruntime-node';
-import type { ModelDescription } from '#graph/index.js';
-import { visionGeometry } from '#graph/index.js';
-import { keysPerImage, type PlanConstants, planCrossAttention } from '#sdk/engine/cross-attention.js';
-import { EmbeddingTable } from '#sdk/engine/embedding-table.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { visionGeometry } from '#sdk/architecture/vision-rows.js';
 import type { Numerics } from '#sdk/engine/index.js';
+import { keysPerImage, type PlanConstants, planCrossAttention } from '#sdk/engine/shared/cross-attention.js';
+import { EmbeddingTable } from '#sdk/engine/shared/embedding-table.js';
 import {
   type Bindings,
   LoweredGraphs,
@@ -25,7 +25,7 @@ export interface PlacedLoweredImage {
   readonly tokenIndex: number;
 }
 
-export interface LoweredForwardOptions {
+export interface LoweredSliceOptions {
   readonly images?: readonly PlacedLoweredImage[];
   readonly logits?: 'all' | 'last';
   /** Without images: the graph without cross layers, or the other one with their results dropped. */
@@ -68,7 +68,7 @@ export class LoweredModel implements AsyncDisposable {
   async forward(
     sequence: LoweredSequence,
     tokens: Int32Array,
-    { images = [], logits = 'all', textGraph = images.length === 0 }: LoweredForwardOptions = {},
+    { images = [], logits = 'all', textGraph = images.length === 0 }: LoweredSliceOptions = {},
   ): Promise<Float32Array> {
     const rows = tokens.length;
     return sequence.step({
@@ -86,15 +86,15 @@ export class LoweredModel implements AsyncDisposable {
 
   #crossInputs(images: readonly PlacedLoweredImage[], firstRow: number, rows: number): Bindings {
     const placed = images.map(({ image, tokenIndex }) => ({ numTiles: image.numTiles, tokenIndex }));
-    const plan = planCrossAttention({ ...this.#constants, images: placed, firstRow, rows });
+    const plan = planCrossAttention({ ...this.#constants, images: placed, firstToken: firstRow, tokens: rows });
     const chosen = plan.images.map((index) => images[index]!.image);
     // Rows that see nothing still need one key to compute with.
     const keys = Math.max(plan.keys, 1);
     const bias = plan.keys === 0 ? new Float32Array(rows) : plan.bias;
     const inputs: Record<string, ort.Tensor> = {
       cross_attention_bias: tensorOf('float32', bias, [1, 1, rows, keys]),
-      cross_attention_rows: tensorOf('float32', plan.attentionRows, [1, rows, 1]),
-      cross_mlp_rows: tensorOf('float32', plan.mlpRows, [1, rows, 1]),
+      cross_attention_rows: tensorOf('float32', plan.attentionTokens, [1, rows, 1]),
+      cross_mlp_rows: tensorOf('float32', plan.mlpTokens, [1, rows, 1]),
     };
     for (const { name, role, type } of this.graphs.manifest.graphs.decoder.inputs) {
       if (role !== 'cross') continue;

@@ -1,5 +1,5 @@
 /** The published 11B model as the graph writers see it: sizes and places of tensors, no bytes. */
-import type { ModelDescription, TensorLocation } from '#graph/index.js';
+import type { ModelDescription, TensorLocation } from '#sdk/architecture/architecture.js';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 

@@ -1,5 +1,5 @@
 /** The 11B model as a description without weights: sizes and names only, int4 in groups of 128. */
-import type { ModelDescription, TensorDtype, TensorLocation } from '#graph/architecture.js';
+import type { ModelDescription, TensorDtype, TensorLocation } from '#sdk/architecture/architecture.js';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 

@@ -8,13 +8,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { openOnnxEngine } from '#sdk/engine/index.js';
-import { makeFormulaModel } from '#sdk/engine/tensorrt/self-test/formula-model.js';
 import { encodeSamples } from '#sdk/engine/tensorrt/self-test/recording.js';
 import { runScenario, type Sample, SELF_TEST_CONTEXT } from '#sdk/engine/tensorrt/self-test/scenario.js';
+import { makeSyntheticModel } from '#sdk/engine/tensorrt/self-test/synthetic-model.js';
 
 /** The scenario on the reference backend. */
 export async function referenceSamples(folder: string): Promise<Sample[]> {
-  const checkpoint = await makeFormulaModel(folder);
+  const checkpoint = await makeSyntheticModel(folder);
   const options = { cacheDirectory: path.join(folder, 'cache'), contextLength: SELF_TEST_CONTEXT, threads: 1 } as const;
   const open = (
     onTensor: Parameters<typeof openOnnxEngine>[1] extends infer O

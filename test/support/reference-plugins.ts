@@ -2,16 +2,16 @@
  * Stand-ins for the plugins of plugin mode: functions in standard operators that take what a plugin takes, weights as
  * they lie on disk above all. With them the rewritten graphs run, and must give what the graphs with bodies give.
  */
-import { FUNCTION_OPERATOR_SETS, FunctionBuilder } from '#graph/function-builder.js';
-import type { ElementType, FunctionProto } from '#graph/onnx.js';
-import { encodeFunction, Message, readModel } from '#graph/onnx.js';
+import { FUNCTION_OPERATOR_SETS, FunctionBuilder } from '#sdk/graph/function-builder.js';
+import type { ElementType, FunctionProto } from '#sdk/graph/onnx.js';
+import { encodeFunction, Message, readModel } from '#sdk/graph/onnx.js';
 import {
   crossAttention,
   INT4_MATMUL,
   kvAttention,
   type LoweringManifest,
   toPluginMode,
-} from '#graph/tensorrt/index.js';
+} from '#sdk/graph/tensorrt/index.js';
 
 /** The graph in plugin mode, with stand-ins. */
 export function withReferencePlugins(graph: Uint8Array, manifest: LoweringManifest): Uint8Array {

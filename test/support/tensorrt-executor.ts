@@ -6,7 +6,6 @@
 import { closeSync, existsSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import ort from 'onnxruntime-node';
-import { bfloat16ToFloat32, type LoweringManifest } from '#graph/tensorrt/index.js';
 import type {
   BuiltTensorRtPlan,
   HostTensor,
@@ -21,6 +20,7 @@ import type {
   TensorRtProgress,
   TensorRtStatus,
 } from '#sdk/engine/tensorrt/addon-types.js';
+import { bfloat16ToFloat32, type LoweringManifest } from '#sdk/graph/tensorrt/index.js';
 import { sessionOptions, tensorOf } from './lowered-graphs.js';
 import { withReferencePlugins } from './reference-plugins.js';
 

@@ -1,5 +1,5 @@
-import type { ProcessedImage } from '#sdk/engine/engine.js';
-import { createRandom } from '#sdk/engine/index.js';
+import { createRandom } from '#sdk/core/random.js';
+import type { ProcessedImage } from '#sdk/image/processed-image.js';
 
 /** Pixels without meaning for a model with tiles of `tileSize`: the same for the same seed. Unused slots hold 0. */
 export function syntheticImage(
@@ -24,7 +24,7 @@ export function syntheticImage(
   return { ...arrangement, pixelValues, geometry };
 }
 
-/** Used arrangements by name: id and number of tiles (spec §2.2). */
+/** Used arrangements by name: id (1×1, 1×2, 1×3, 1×4, 2×1, 2×2, 3×1, 4×1 rows × columns of tiles, from 1) and number of tiles. */
 export const ARRANGEMENTS = {
   single: { aspectRatioId: 1, numTiles: 1 },
   wide: { aspectRatioId: 2, numTiles: 2 },

@@ -2,11 +2,11 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Logger, openCamera, SdkError } from 'scenebus';
+import { deviceParts } from '../../app/device-parts.js';
 import { parseConfig } from '../../config/load.js';
 import type { DeviceConfig, DeviceConfigInput } from '../../config/schema.js';
-import { demoClipPath, demoModelDirectory } from '../../demo/assets.js';
 import { type DemoSummary, runDemo } from '../../demo/demo-session.js';
-import { deviceParts } from '../../service/device-parts.js';
+import { demoClipPath, demoModelDirectory } from '../../platform/repository-files.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { createLogger } from '../logger.js';
@@ -94,6 +94,8 @@ async function demoConfig(
     model: { directory: resolve(model), backend, quantize: weights === 'int4' ? 'int4' : 'none' },
     cameras: [{ id: CAMERA_ID, address: camera ?? demoClipPath(), ...(camera === undefined ? { loop: true } : {}) }],
     describe: { minIntervalSeconds: 1 },
+    // A demo leaves nothing behind.
+    journal: { enabled: false },
     ...(broker === undefined ? {} : { broker: { url: broker } }),
   };
   return await parseConfig(input, { file: 'the demo', folder: process.cwd(), environment });
@@ -115,7 +117,7 @@ function introduce(
 function demoLogger(logger: Logger, out: Terminal['out']): Logger {
   return {
     log(level, message, details) {
-      if (level === 'info' && message.startsWith('no broker configured')) out(message);
+      if (level === 'info' && message.startsWith('No broker is configured')) out(message);
       else logger.log(level, message, details);
     },
   };

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { formatVerifyReport, type VerifyOptions, verifyCheckpoint } from '#calibration/verify.js';
+import { formatVerifyReport, type VerifyOptions, verifyCheckpoint } from '#calibration/verify/index.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { parsePositive } from '../model-options.js';

@@ -4,7 +4,7 @@
 #include <NvInferVersion.h>
 #include <NvOnnxParser.h>
 
-#include "tensorrt/inferenceLibrary.h"
+#include "tensorrt/plan/inferenceLibrary.h"
 
 /**
  * TensorRT's headers, and all that differs between the versions that we compile with. Within one major version newer

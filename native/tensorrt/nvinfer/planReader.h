@@ -1,5 +1,5 @@
 #pragma once
-#include "cuda/device.h"
+#include "gpu/driver/device.h"
 #include "tensorrt/nvinfer/headers.h"
 
 #include <algorithm>

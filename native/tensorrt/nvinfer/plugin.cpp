@@ -2,7 +2,7 @@
 
 #include "common/codedError.h"
 #include "tensorrt/nvinfer/types.h"
-#include "tensorrt/pluginOperations.h"
+#include "tensorrt/plugins/pluginOperations.h"
 
 #include <algorithm>
 #include <exception>

@@ -1,6 +1,6 @@
 #pragma once
-#include "cuda/device.h"
-#include "tensorrt/libraryLoader.h"
+#include "gpu/driver/device.h"
+#include "tensorrt/plan/libraryLoader.h"
 #include "tensorrt/nvinfer/messages.h"
 
 namespace scenebus::tensorrt {

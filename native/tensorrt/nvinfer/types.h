@@ -1,7 +1,7 @@
 #pragma once
 #include "common/codedError.h"
 #include "tensorrt/nvinfer/headers.h"
-#include "tensorrt/tensor.h"
+#include "tensorrt/plan/tensor.h"
 
 #include <string>
 

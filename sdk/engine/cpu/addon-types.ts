@@ -1,5 +1,5 @@
 /** What native/addon/engine/cpuBindings.cpp exports. */
-import type { TensorLocation, TextArchitecture } from '#graph/architecture.js';
+import type { TensorLocation, TextArchitecture } from '../../architecture/architecture.js';
 
 declare const kind: unique symbol;
 /** Opaque; holds its object until released or collected. Calls that run keep the object alive. */
@@ -26,7 +26,7 @@ export type CpuKeyValueType = 'f32' | 'f16' | 'int8';
 export interface CpuDecoderSpec {
   readonly text: TextArchitecture;
   readonly tensors: readonly (TensorLocation & { readonly name: string })[];
-  /** Rows that see no image add what they attend to (spec §9, line 2). */
+  /** Rows that see no image add what they attend to, as in the Hugging Face numerics. */
   readonly maskedRowsAttend: boolean;
   readonly contextLength: number;
   /** 0: one for each physical core. */

@@ -5,9 +5,9 @@ import { basename, join } from 'node:path';
 import { SdkError } from '../../core/errors.js';
 import { silentLogger } from '../../core/logger.js';
 import { engineAddon } from '../../native/index.js';
-import { abortable } from '../native-call.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { defaultCacheDirectory, itemsIn } from '../prepared-cache.js';
+import { abortable } from '../shared/native-call.js';
+import { defaultCacheDirectory, itemsIn } from '../shared/prepared-cache.js';
 import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-types.js';
 
 /** Kernels by name, slowest first; only those of the processor can be chosen. */

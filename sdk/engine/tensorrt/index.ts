@@ -6,6 +6,7 @@ export {
   type MemoryForecast,
   type MemoryPart,
 } from './memory-forecast.js';
+export type { TensorRtEngineOptions } from './open-model.js';
 export {
   prepareTensorRtGraphs,
   type SampleCheck,
@@ -13,4 +14,6 @@ export {
   tensorRtSelfTest,
   tensorRtStatus,
 } from './public.js';
-export { openTensorRtEngine, type TensorRtEngineOptions } from './tensorrt-engine.js';
+export type { GateOptions } from './self-test/gate.js';
+export type { OnTensor } from './tensorrt-backend.js';
+export { openTensorRtEngine } from './tensorrt-engine.js';

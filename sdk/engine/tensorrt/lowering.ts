@@ -4,8 +4,9 @@
  */
 import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { weightsRoot } from '#graph/index.js';
-import { FIELDS, Message, readModel } from '#graph/onnx.js';
+import { SdkError } from '../../core/errors.js';
+import { weightsRoot } from '../../graph/index.js';
+import { FIELDS, Message, readModel } from '../../graph/onnx.js';
 import {
   DEFAULT_LOWERING,
   LOWERED_GRAPHS,
@@ -18,11 +19,10 @@ import {
   toPluginMode,
   type WeightsFile,
   writeWeightsFile,
-} from '#graph/tensorrt/index.js';
-import { SdkError } from '../../core/errors.js';
+} from '../../graph/tensorrt/index.js';
 import type { Numerics } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { defaultCacheDirectory, preparedDirectory, preparedFiles } from '../prepared-cache.js';
+import { defaultCacheDirectory, preparedDirectory, preparedFiles } from '../shared/prepared-cache.js';
 
 /** `plugin`: own kernels for the hot parts, weights shared by all engines. `native`: standard operators only. */
 export type TensorRtMode = 'plugin' | 'native';

@@ -2,9 +2,11 @@
  * What a model will take of the device's memory, from its sizes alone: no device and no plan is needed. The addon
  * counts again when plans are there, exactly; this is what can be said before an hour of building. Pure.
  */
-import type { ModelDescription } from '#graph/architecture.js';
-import { packedForm, selfAttentionLayers, visionGeometry } from '#graph/index.js';
-import { DEFAULT_LOWERING } from '#graph/tensorrt/index.js';
+import type { ModelDescription } from '../../architecture/architecture.js';
+import { packedForm } from '../../architecture/packed-form.js';
+import { visionGeometry } from '../../architecture/vision-rows.js';
+import { selfAttentionLayers } from '../../graph/index.js';
+import { DEFAULT_LOWERING } from '../../graph/tensorrt/index.js';
 import type { TensorRtMode } from './lowering.js';
 
 export interface MemoryForecast {

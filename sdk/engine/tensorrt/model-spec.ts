@@ -1,8 +1,9 @@
 /** From the manifest of lowered graphs to what the addon is asked to open. Pure. */
 import path from 'node:path';
-import { type ModelDescription, visionGeometry } from '#graph/index.js';
-import type { Binding, LoweredEngine, LoweredGraphName, ProfileRange } from '#graph/tensorrt/index.js';
+import type { ModelDescription } from '../../architecture/architecture.js';
+import { visionGeometry } from '../../architecture/vision-rows.js';
 import { SdkError } from '../../core/errors.js';
+import type { Binding, LoweredEngine, LoweredGraphName, ProfileRange } from '../../graph/tensorrt/index.js';
 import type {
   TensorRtBinding,
   TensorRtModelSpec,

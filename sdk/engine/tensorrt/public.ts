@@ -1,13 +1,14 @@
 /** What tools ask about the backend without opening a model. */
-import { resolveContextLength } from '../engine-checks.js';
+
 import type { EngineCheckpoint } from '../options.js';
+import { resolveContextLength } from '../shared/engine-checks.js';
 import type { TensorRtStatus } from './addon-types.js';
+import { installedTensorRt, type TensorRtHost } from './host.js';
 import { lowerCheckpoint, type TensorRtMode } from './lowering.js';
 import type { SampleCheck } from './self-test/compare.js';
 import { type GateOptions, keepVerdict } from './self-test/gate.js';
 import { runSelfTest, type SelfTestReport } from './self-test/self-test.js';
 import { requirePlatform } from './status.js';
-import { installedTensorRt, type TensorRtHost } from './tensorrt-engine.js';
 
 export type { SampleCheck, SelfTestReport };
 

@@ -1,6 +1,6 @@
 /** Whether this machine can run the backend at all, and on what. */
 import { SdkError } from '../../core/errors.js';
-import { isErrorCode } from '../native-call.js';
+import { isErrorCode } from '../shared/native-call.js';
 import type { TensorRtAddon, TensorRtDevice, TensorRtStatus } from './addon-types.js';
 
 /** A machine with a library of a version that fits, and a device. */

@@ -1,43 +1,14 @@
 /** The `tensorrt` backend: plans for this device, own kernels for the hot parts, a self-test before it serves. */
-import { isSdkError, SdkError } from '../../core/errors.js';
-import { DisposalStack } from '../../core/lifecycle.js';
-import { type Logger, silentLogger } from '../../core/logger.js';
-import { addonIdentity, engineAddon } from '../../native/index.js';
-import { EmbeddingTable } from '../embedding-table.js';
-import type { Engine, EngineInfo, Numerics } from '../engine.js';
-import { resolveContextLength } from '../engine-checks.js';
-import { abortable } from '../native-call.js';
-import { NativeEngine } from '../native-engine.js';
-import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { mergeableFrom } from '../tile-tables.js';
-import type { OpenedTensorRtModel, TensorRtAddon, TensorRtModelSpec, TensorRtProgress } from './addon-types.js';
-import { IMAGES_OF_A_STEP, type LowerOptions, lowerCheckpoint, type TensorRtMode } from './lowering.js';
+import { SdkError } from '../../core/errors.js';
+import type { Engine } from '../engine.js';
+import type { EngineCheckpoint } from '../options.js';
+import { resolveContextLength } from '../shared/engine-checks.js';
+import { installedTensorRt, type TensorRtHost } from './host.js';
+import type { TensorRtMode } from './lowering.js';
 import { forecastTensorRtMemory } from './memory-forecast.js';
-import { modelSpec } from './model-spec.js';
+import { openModel, type TensorRtEngineOptions } from './open-model.js';
 import { chooseTestedMode } from './self-test/gate.js';
-import { describePlatform, requirePlatform, type TensorRtPlatform } from './status.js';
-import { type OnTensor, TensorRtBackend } from './tensorrt-backend.js';
-
-const EMBEDDING = 'language_model.model.embed_tokens.weight';
-
-export interface TensorRtEngineOptions extends OpenEngineOptions {
-  /**
-   * `auto` (default): own kernels, where the self-test of this device has passed them, else standard operators, if
-   * those passed. A mode that is named is used if it passes.
-   */
-  readonly mode?: 'auto' | TensorRtMode | undefined;
-  /** Receives intermediate tensors under the names of golden cases; other plans than those that serve. */
-  readonly onTensor?: OnTensor | undefined;
-}
-
-/** What runs plans: the addon, or what stands for it in a test. */
-export interface TensorRtHost {
-  readonly addon: TensorRtAddon;
-  /** Changes with the kernels in it: their test is then repeated. */
-  readonly identity: string;
-  /** Element types; the default is what devices run. */
-  readonly types?: LowerOptions['types'];
-}
+import { requirePlatform, type TensorRtPlatform } from './status.js';
 
 /**
  * Builds plans on the first call (an hour at worst, with progress), opens them afterwards. The first call on a device
@@ -57,10 +28,6 @@ export async function openTensorRtEngine(
   options: TensorRtEngineOptions = {},
 ): Promise<Engine> {
   return openTensorRtEngineOn(installedTensorRt(), checkpoint, options);
-}
-
-export function installedTensorRt(): TensorRtHost {
-  return { addon: engineAddon(), identity: addonIdentity('scenebus_engine') };
 }
 
 /** @internal */
@@ -98,106 +65,4 @@ function requireMemory(
 
 function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(2)} GB`;
-}
-
-/** Options of one mode, whose kernels the self-test has passed, or is about to. */
-export type OpenModelOptions = Omit<TensorRtEngineOptions, 'mode'> & {
-  readonly mode: TensorRtMode;
-  readonly contextLength: number;
-};
-
-/** @internal Opens a checkpoint without any test. */
-export async function openModel(
-  host: TensorRtHost,
-  checkpoint: EngineCheckpoint,
-  options: OpenModelOptions,
-): Promise<Engine> {
-  const { architecture, int4, tensors } = checkpoint.model;
-  const { logger = silentLogger, mode, contextLength, numerics = 'meta' } = options;
-  const platform = requirePlatform(host.addon);
-  const embedding = new DisposalStack();
-  try {
-    const table = embedding.use(new EmbeddingTable(tensors.get(EMBEDDING)!));
-    const { spec, opened } = await openPlans(host, checkpoint, { ...options, numerics });
-    const backend = new TensorRtBackend(host.addon, {
-      model: opened.handle,
-      parts: spec.parts,
-      config: {
-        architecture,
-        numerics,
-        mergeableFrom: mergeableFrom(checkpoint.model, options.vision),
-        trace: options.onTensor !== undefined,
-      },
-      embedding: table,
-      ...rowLimits(spec),
-      maxImages: IMAGES_OF_A_STEP,
-      onTensor: options.onTensor,
-    });
-    embedding.move(); // the backend owns it
-    const info: EngineInfo = {
-      backend: 'tensorrt',
-      device: describePlatform(platform, mode),
-      numerics,
-      weights: int4 === null ? 'float' : 'int4',
-      contextLength,
-      vocabularySize: architecture.text.vocabularySize,
-    };
-    logger.log('info', `tensorrt engine open: ${checkpoint.name} on ${info.device}`, { memory: opened.memory });
-    return new NativeEngine(info, architecture, backend);
-  } catch (error) {
-    await embedding[Symbol.asyncDispose]();
-    throw error;
-  }
-}
-
-/** Rows of a step, as the plans were built for them. */
-function rowLimits({ parts }: TensorRtModelSpec): { maxPrefillRows: number; maxDecodeRows: number } {
-  const largest = (input: string, side: number) =>
-    Math.max(
-      ...parts.flatMap(({ plan }) => plan.profile.filter(({ name }) => name === input).map(({ max }) => max[side]!)),
-    );
-  return { maxPrefillRows: largest('inputs_embeds', 1), maxDecodeRows: largest('logits_rows', 0) };
-}
-
-async function openPlans(
-  host: TensorRtHost,
-  checkpoint: EngineCheckpoint,
-  options: OpenModelOptions & { readonly numerics: Numerics },
-): Promise<{ spec: TensorRtModelSpec; opened: OpenedTensorRtModel }> {
-  const { logger = silentLogger, signal, onProgress } = options;
-  onProgress?.({ phase: 'prepare graphs', done: 0, total: 1, unit: 'steps' });
-  const instrument = options.onTensor !== undefined;
-  const lowered = await lowerCheckpoint(checkpoint, { ...options, types: host.types, instrument });
-  onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
-  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered);
-  const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
-  const opened = await abortable([signal], (flag) => host.addon.openTensorRtModel(spec, report, flag));
-  if (signal?.aborted === true) {
-    host.addon.releaseTensorRtHandle(opened.handle);
-    signal.throwIfAborted();
-  }
-  for (const { path, origin, reason, seconds } of opened.plans) {
-    if (origin === 'found') continue;
-    const why = reason === null ? '' : `; the one that was there did not fit: ${reason}`;
-    logger.log('info', `${path} ${origin} in ${seconds.toFixed(0)} s${why}`);
-  }
-  return { spec, opened };
-}
-
-const PHASES = { wait: 'wait for another builder of plan', build: 'build plan', load: 'load plan' } as const;
-
-function reportProgress(progress: TensorRtProgress, onProgress: OpenEngineOptions['onProgress'], logger: Logger): void {
-  if (progress.kind === 'notice') {
-    logger.log('warn', progress.message);
-    return;
-  }
-  const { stage, name, done, total } = progress;
-  // TensorRT's own phases nest and alternate by the dozen; what people can follow is which plan it is at.
-  if (stage === 'weights') onProgress?.({ phase: 'copy weights to the device', done, total, unit: 'bytes' });
-  else onProgress?.({ phase: `${PHASES[stage]} ${name}`, done, total, unit: 'steps' });
-}
-
-/** Whether the same call fails again in the same way, so that another mode may do better. */
-export function isRefusal(error: unknown): error is SdkError {
-  return isSdkError(error, 'ERR_ENGINE_INCOMPATIBLE') || isSdkError(error, 'ERR_MODEL_UNSUPPORTED');
 }

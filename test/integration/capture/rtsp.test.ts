@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
-import { RtspServer } from '../../fakes/rtsp-server.js';
+import { RtspServer } from '../../support/rtsp-server.js';
 
 const error = (code: string) => expect.objectContaining({ name: 'SdkError', code });
 

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { runCli } from '#device/cli/program.js';
-import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
 import { freePort } from '../../support/brokers.js';
-import { captureTerminal } from '../../unit/device/captured-terminal.js';
+import { captureTerminal } from '../../support/captured-terminal.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { clip, demoModel } from './demo-device.js';
 
 const inRepository = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));

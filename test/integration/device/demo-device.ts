@@ -1,10 +1,10 @@
 /** The service on the sample clip and the demo model, with the model loaded once for all tests of a file. */
 import { fileURLToPath } from 'node:url';
-import { loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
+import { type LoadModelOptions, loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
+import { type DeviceParts, DeviceService, type StartOptions } from '#device/app/device-service.js';
+import { int4Folder } from '#device/app/int4-cache.js';
 import { parseConfig } from '#device/config/load.js';
 import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
-import { int4Folder } from '#device/model/int4-cache.js';
-import { type DeviceParts, DeviceService, type StartOptions } from '#device/service/device-service.js';
 
 const inRepository = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 export const clip = inRepository('examples/clips/tabletop.mp4');
@@ -14,16 +14,21 @@ export const deviceName = 'bench';
 export const topic = (rest: string) => `scenebus/${deviceName}/${rest}`;
 
 /** Loads the demo model at int4, as the demo does. */
-export async function loadDemoModel(cacheDirectory: string): Promise<VisionLanguageModel> {
-  return await loadModel(await int4Folder(demoModel, { cacheDirectory }), { cacheDirectory });
+export async function loadDemoModel(
+  cacheDirectory: string,
+  options: LoadModelOptions = {},
+): Promise<VisionLanguageModel> {
+  return await loadModel(await int4Folder(demoModel, { cacheDirectory }), { cacheDirectory, ...options });
 }
 
 /** The same model, not closed by who borrows it. */
 export function borrow(model: VisionLanguageModel): VisionLanguageModel {
   return {
     info: model.info,
+    stats: model.stats.bind(model),
     ask: model.ask.bind(model),
     describe: model.describe.bind(model),
+    complete: model.complete.bind(model),
     generate: model.generate.bind(model),
     [Symbol.asyncDispose]: async () => {},
   };
@@ -42,6 +47,7 @@ export async function makeConfig(input: Partial<DeviceConfigInput> = {}): Promis
     cameras: [{ id: 'table', address: clip, loop: true }],
     describe: { minIntervalSeconds: 0 },
     healthIntervalSeconds: 1,
+    journal: { enabled: false },
     ...input,
   } satisfies DeviceConfigInput;
   return await parseConfig(complete, { file: 'the test', folder: '/', environment: {} });

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Frame, ModelImage, VisionLanguageModel } from 'scenebus';
 import { expect, it } from 'vitest';
-import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
 import { Listener, startEmbedded } from '../../support/brokers.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { borrow, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
 
 interface TruthFrame {

@@ -2,14 +2,17 @@
 import { type CallOptions, type Camera, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeTemporaryFolder } from '../../fakes/temporary-folder.js';
+import type { DeviceParts } from '#device/app/device-service.js';
 import { freePort, Listener, type Received, startMosquitto, type TestBroker } from '../../support/brokers.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
 
 let model: VisionLanguageModel;
 let broker: TestBroker;
+let cacheDirectory: string;
 beforeAll(async () => {
-  model = await loadDemoModel(await makeTemporaryFolder('scenebus-service-'));
+  cacheDirectory = await makeTemporaryFolder('scenebus-service-');
+  model = await loadDemoModel(cacheDirectory);
   broker = await startMosquitto();
 });
 afterAll(async () => {
@@ -133,7 +136,11 @@ describe('a device on a broker', () => {
 
   it('answers ERR_BUSY when too many questions wait, and the others all the same', async () => {
     const config = await makeConfig({ ask: { queueLength: 1 }, ...withBroker(broker.url) });
-    await using _service = await startService(config, { parts: lend(model) });
+    const parts: DeviceParts = {
+      openCamera,
+      loadModel: (_, { maxWaiting }) => loadDemoModel(cacheDirectory, { maxWaiting }),
+    };
+    await using _service = await startService(config, { parts });
     await using client = await connectClient(broker.url);
     const replies = await Promise.allSettled(
       Array.from({ length: 6 }, () => client.ask(deviceName, 'List all objects with their boxes.')),
@@ -165,13 +172,12 @@ describe('trouble', () => {
     await late.kill();
     const config = await makeConfig(withBroker(late.url));
     await using service = await startService(config, { parts: lend(model), requireBroker: false });
-    expect(service.state).toBe('degraded');
-    const online = new Promise<void>((resolve) => {
-      service.bus.onStateChange((state) => state === 'online' && resolve());
-    });
+    const becomes = async (state: string) => {
+      while (service.state !== state) await new Promise((resolve) => service.hub.on('problem', resolve));
+    };
+    await becomes('degraded');
     await late.restart();
-    await online;
-    expect(service.state).toBe('running');
+    await becomes('running');
     await using client = await connectClient(late.url);
     expect((await client.ask(deviceName, 'Is there a book?')).text).not.toBe('');
   });
@@ -242,7 +248,7 @@ describe('trouble', () => {
     expect((await client.ask(deviceName, 'What is there?')).text).not.toBe('');
   });
 
-  it('with the model folder or a camera address ends the start, and leaves `stopped` on the bus', async () => {
+  it('with the model folder ends the start, and leaves `stopped` on the bus', async () => {
     await using listener = await Listener.open(broker, 5);
     const missing = lend(model, {
       loadModel: async () => {
@@ -256,9 +262,28 @@ describe('trouble', () => {
       const states = listener.on(topic('availability')).slice(before);
       return states.some(({ json }) => json.state === 'online') && states.at(-1)?.json.state === 'stopped';
     });
-    const cameras = [{ id: 'a', address: 'gopher://x' }];
-    const wrong = startService(await makeConfig({ cameras, ...withBroker(broker.url) }), { parts: lend(model) });
-    await expect(wrong).rejects.toMatchObject({ code: 'ERR_CAPTURE_ADDRESS_INVALID' });
+  });
+});
+
+describe('a wrong camera address', () => {
+  it('makes that camera `failed` and leaves the others and the device at work', async () => {
+    const cameras = [
+      { id: 'wrong', address: 'gopher://x' },
+      { id: 'table', address: 'test:moving' },
+    ];
+    await using listener = await Listener.open(broker, 5);
+    const config = await makeConfig({ cameras, ...withBroker(broker.url) });
+    await using service = await startService(config, { parts: lend(model) });
+    const status = await listener.next(
+      ({ topic: on, json }) => on === topic('camera/wrong/status') && json.state === 'failed',
+    );
+    expect(status.json.reason).toMatchObject({ code: 'ERR_CAPTURE_ADDRESS_INVALID' });
+    expect(service.state).toBe('degraded');
+    await using client = await connectClient(broker.url);
+    await expect(client.ask(deviceName, { question: 'What is there?', camera: 'wrong' })).rejects.toMatchObject({
+      code: 'ERR_CAPTURE_ADDRESS_INVALID',
+    });
+    expect((await client.ask(deviceName, { question: 'What is there?', camera: 'table' })).text).not.toBe('');
   });
 });
 
@@ -299,6 +324,7 @@ function hangingCamera(): Camera {
     },
     status,
     newestFrameAtMs: undefined,
+    newestFrameAtMonotonicMs: undefined,
     read: untilAborted,
     frames: nothing,
     statusChanges: nothing,

@@ -59,7 +59,13 @@ describe('openCheckpoint', () => {
       doSample: true,
       temperature: 0.6,
       topP: 0.9,
+      topK: 0,
+      minP: 0,
+      repetitionPenalty: 1,
+      noRepeatNgramSize: 0,
+      maxNewTokens: undefined,
     });
+    expect(checkpoint.warnings).toEqual([]);
     expect(checkpoint.manifest.boxes).toBeUndefined();
     expect(checkpoint.manifest.prompts.locate).toContain('{label}');
   });

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { packedForm } from '#graph/index.js';
+import { packedForm } from '#sdk/architecture/packed-form.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { quantizationOf } from '#sdk/checkpoint/quantization.js';
 import { makeInt4Checkpoint } from '../../support/int4-checkpoint.js';

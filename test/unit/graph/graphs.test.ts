@@ -1,19 +1,18 @@
 import { mkdirSync, realpathSync, renameSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { visionGeometry, visionRows } from '#sdk/architecture/vision-rows.js';
+import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import { openOnnxEngine } from '#sdk/engine/index.js';
 import {
   emitCrossKeyValue,
   emitDecoder,
   emitVisionTower,
   type GraphOptions,
-  type ModelDescription,
   selfAttentionLayers,
-  visionGeometry,
-  visionRows,
   weightsRoot,
-} from '#graph/index.js';
-import { openCheckpoint } from '#sdk/checkpoint/index.js';
-import { openOnnxEngine } from '#sdk/engine/index.js';
+} from '#sdk/graph/index.js';
 import { copyCheckpoint, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 
 const options = (model: ModelDescription): GraphOptions => ({

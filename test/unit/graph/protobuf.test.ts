@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { MessageWriter, ProtobufError, readFields } from '#graph/protobuf.js';
+import { MessageWriter, ProtobufError, readFields } from '#sdk/graph/protobuf.js';
 
 const bytes = (writer: MessageWriter) => [...writer.finish()];
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { inverseFrequencies, ropeTables } from '#graph/index.js';
+import { inverseFrequencies, ropeTables } from '#sdk/graph/index.js';
 import { GOLDEN } from '../checkpoint/checkpoint-folder.js';
 
 const golden = JSON.parse(readFileSync(path.join(GOLDEN, 'rope.json'), 'utf8'));

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { FunctionBuilder } from '#graph/function-builder.js';
-import { TypedBuilder } from '#graph/typed-builder.js';
+import { FunctionBuilder } from '#sdk/graph/function-builder.js';
+import { TypedBuilder } from '#sdk/graph/typed-builder.js';
 
 function inputs() {
   const b = new TypedBuilder('test');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createRandom } from '#sdk/engine/sampling.js';
+import { createRandom } from '#sdk/core/random.js';
 import type { BoxConvention } from '#sdk/grounding/box-reader.js';
 import { createTextGrounder } from '#sdk/grounding/text-grounder.js';
 

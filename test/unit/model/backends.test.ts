@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type ErrorCode, SdkError } from '#sdk/core/errors.js';
 import type { EngineCheckpoint } from '#sdk/engine/options.js';
 import { openEngine } from '#sdk/model/backends.js';
-import { FakeEngine } from '../../fakes/engine.js';
+import { FakeEngine } from '../../support/engine.js';
 
 const checkpoint = { name: 'tiny' } as EngineCheckpoint;
 const works = new FakeEngine(() => 0);

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRandom } from '#sdk/engine/sampling.js';
+import { createRandom } from '#sdk/core/random.js';
 import { createDetokenizer } from '#sdk/text/detokenizer.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
 

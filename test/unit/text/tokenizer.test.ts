@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { LIMITS } from '#sdk/core/limits.js';
 import { createDetokenizer } from '#sdk/text/detokenizer.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
-import { SPECIAL_TOKENS, tinyTokenizerJson, writeTokenizerFolder } from '../../fakes/tiny-tokenizer.js';
+import { SPECIAL_TOKENS, tinyTokenizerJson, writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 
 let tokenizer: Tokenizer;
 beforeAll(async () => {

@@ -1,6 +1,7 @@
 /** Holds what came out of a device beside what was recorded. Pure. */
-import { SELF_TEST_ARCHITECTURE } from './formula-model.js';
+
 import type { Sample } from './scenario.js';
+import { SELF_TEST_ARCHITECTURE } from './synthetic-model.js';
 
 /** A sample and how far it is from the recorded one. */
 export interface SampleCheck {

@@ -1,5 +1,5 @@
 /** How recorded samples are kept: base64 of float16, whose steps are far below what is tolerated. */
-import { float16Bits, float16Value } from '#graph/tensorrt/index.js';
+import { float16Bits, float16Value } from '../../../graph/tensorrt/index.js';
 import { RECORDED } from './recorded.js';
 import type { Sample } from './scenario.js';
 

@@ -2,9 +2,11 @@
  * What the self-test asks of an engine: every sort of call that serving makes, and every kernel in it. The same on the
  * backend that the expected values were recorded from and on the device.
  */
-import type { Engine, ImageState, PlacedImage, ProcessedImage } from '../../engine.js';
-import { createRandom } from '../../sampling.js';
-import { SELF_TEST_ARCHITECTURE } from './formula-model.js';
+
+import { createRandom } from '../../../core/random.js';
+import type { ProcessedImage } from '../../../image/processed-image.js';
+import type { Engine, ImageState, PlacedImage } from '../../engine.js';
+import { SELF_TEST_ARCHITECTURE } from './synthetic-model.js';
 
 export const SELF_TEST_CONTEXT = 512;
 
@@ -43,7 +45,7 @@ export async function runScenario(open: OpenScenarioEngine, layers: boolean): Pr
   await using engine = await open(layers ? onTensor : undefined);
 
   call = 'encode';
-  using image: ImageState = await engine.encodeImage(formulaImage());
+  using image: ImageState = await engine.encodeImage(syntheticImage());
   const images: PlacedImage[] = [{ image, tokenIndex: 3 }];
   const forward = async (
     name: string,
@@ -58,26 +60,26 @@ export async function runScenario(open: OpenScenarioEngine, layers: boolean): Pr
   };
   using sequence = engine.createSequence();
   using text = engine.createSequence();
-  const prompt = formulaTokens(1, 150);
+  const prompt = syntheticTokens(1, 150);
   prompt[3] = SELF_TEST_ARCHITECTURE.imageTokenId;
   await forward('prefill', sequence, prompt);
-  await forward('decode', sequence, formulaTokens(2, 1));
-  await forward('second decode', sequence, formulaTokens(3, 1));
-  await forward('verify', sequence, formulaTokens(4, 5), true);
+  await forward('decode', sequence, syntheticTokens(2, 1));
+  await forward('second decode', sequence, syntheticTokens(3, 1));
+  await forward('verify', sequence, syntheticTokens(4, 5), true);
   sequence.truncate(100);
-  await forward('continue', sequence, formulaTokens(5, 40));
-  await forward('text prefill', text, formulaTokens(6, 33));
-  await forward('text decode', text, formulaTokens(7, 1));
+  await forward('continue', sequence, syntheticTokens(5, 40));
+  await forward('text prefill', text, syntheticTokens(6, 33));
+  await forward('text decode', text, syntheticTokens(7, 1));
   return samples;
 }
 
-function formulaTokens(seed: number, count: number): Int32Array {
+function syntheticTokens(seed: number, count: number): Int32Array {
   const random = createRandom(seed);
   return Int32Array.from({ length: count }, () => random() * SELF_TEST_ARCHITECTURE.text.vocabularySize);
 }
 
 /** Two tiles side by side; unused slots hold 0, as the processor leaves them. */
-function formulaImage(): ProcessedImage {
+function syntheticImage(): ProcessedImage {
   const { tileSize, maxNumTiles } = SELF_TEST_ARCHITECTURE.vision;
   const random = createRandom(0);
   const pixelValues = new Float32Array(maxNumTiles * 3 * tileSize ** 2);

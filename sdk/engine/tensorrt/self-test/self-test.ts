@@ -2,13 +2,14 @@
 import path from 'node:path';
 import { isSdkError } from '../../../core/errors.js';
 import type { OpenEngineOptions } from '../../options.js';
-import { defaultCacheDirectory } from '../../prepared-cache.js';
+import { defaultCacheDirectory } from '../../shared/prepared-cache.js';
+import type { TensorRtHost } from '../host.js';
 import type { TensorRtMode } from '../lowering.js';
-import { isRefusal, openModel, type TensorRtHost } from '../tensorrt-engine.js';
+import { isRefusal, openModel } from '../open-model.js';
 import { compareSamples, describeCheck, firstFailure, type SampleCheck } from './compare.js';
-import { makeFormulaModel } from './formula-model.js';
 import { recordedSamples } from './recording.js';
 import { runScenario, SELF_TEST_CONTEXT } from './scenario.js';
+import { makeSyntheticModel } from './synthetic-model.js';
 
 export interface SelfTestOptions
   extends Pick<OpenEngineOptions, 'cacheDirectory' | 'onProgress' | 'logger' | 'signal'> {
@@ -33,7 +34,7 @@ export interface SelfTestReport {
 export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions): Promise<SelfTestReport> {
   const { mode, layers, cacheDirectory = defaultCacheDirectory(), onProgress, logger, signal } = options;
   const folder = path.join(path.resolve(cacheDirectory), 'tensorrt-self-test', 'model');
-  const checkpoint = await makeFormulaModel(folder);
+  const checkpoint = await makeSyntheticModel(folder);
   const contextLength = SELF_TEST_CONTEXT;
   const shared = { cacheDirectory, onProgress: prefixed(onProgress), logger, signal, vision: 'full' } as const;
   try {

@@ -5,13 +5,13 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { formatSelfTest } from '#device/cli/self-test-output.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { LogLevel } from '#sdk/core/logger.js';
+import type { TensorRtHost } from '#sdk/engine/tensorrt/host.js';
 import { tensorRtSelfTestOn } from '#sdk/engine/tensorrt/public.js';
 import { compareSamples, describeCheck, firstFailure, TOLERANCE } from '#sdk/engine/tensorrt/self-test/compare.js';
 import { chooseTestedMode } from '#sdk/engine/tensorrt/self-test/gate.js';
 import { recordedSamples } from '#sdk/engine/tensorrt/self-test/recording.js';
 import { runSelfTest } from '#sdk/engine/tensorrt/self-test/self-test.js';
 import { requirePlatform } from '#sdk/engine/tensorrt/status.js';
-import type { TensorRtHost } from '#sdk/engine/tensorrt/tensorrt-engine.js';
 import { referenceSamples } from '../../../support/record-self-test.js';
 import { type ExecutorOptions, NativeError, TensorRtExecutor } from '../../../support/tensorrt-executor.js';
 

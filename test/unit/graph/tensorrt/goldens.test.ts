@@ -14,7 +14,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type GoldenTensors, readGoldenTensors } from '#calibration/verify/golden-folder.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Numerics } from '#sdk/engine/engine.js';
-import { argmax } from '#sdk/engine/index.js';
+import { argmax } from '#sdk/inference/sampling.js';
 import { floatsOf, type LoweredOverrides, type LoweredSequence } from '../../../support/lowered-graphs.js';
 import { LoweredModel, type PlacedLoweredImage } from '../../../support/lowered-model.js';
 import { maxDifference } from '../../../support/tiny-images.js';

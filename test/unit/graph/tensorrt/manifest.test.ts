@@ -1,13 +1,13 @@
 import { tmpdir } from 'node:os';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { visionRows } from '#graph/index.js';
+import { visionRows } from '#sdk/architecture/vision-rows.js';
 import {
   DEFAULT_LOWERING,
   LOWERED_GRAPHS,
   type LoweringManifest,
   loweredVisionRows,
   lowerModel,
-} from '#graph/tensorrt/index.js';
+} from '#sdk/graph/tensorrt/index.js';
 import { publishedModel } from '../../../support/published-model.js';
 
 let manifest: LoweringManifest;

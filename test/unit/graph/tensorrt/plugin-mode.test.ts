@@ -1,8 +1,10 @@
 import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type ModelDescription, weightsRoot } from '#graph/index.js';
-import { ELEMENT_TYPES, FIELDS, Message, readModel } from '#graph/onnx.js';
-import { MessageWriter, ProtobufError } from '#graph/protobuf.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import { weightsRoot } from '#sdk/graph/index.js';
+import { ELEMENT_TYPES, FIELDS, Message, readModel } from '#sdk/graph/onnx.js';
+import { MessageWriter, ProtobufError } from '#sdk/graph/protobuf.js';
 import {
   bfloat16ToFloat32,
   DEFAULT_LOWERING,
@@ -10,11 +12,10 @@ import {
   type LoweredModelFiles,
   lowerModel,
   toPluginMode,
-} from '#graph/tensorrt/index.js';
-import { openCheckpoint } from '#sdk/checkpoint/index.js';
-import { makeTemporaryFolder } from '../../../fakes/temporary-folder.js';
+} from '#sdk/graph/tensorrt/index.js';
 import { makeInt4Checkpoint } from '../../../support/int4-checkpoint.js';
 import { functionsOf } from '../../../support/reference-plugins.js';
+import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
 import { GOLDEN } from '../../checkpoint/checkpoint-folder.js';
 
 let lowered: LoweredModelFiles;

@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { ModelDescription, TensorDtype, TensorLocation } from '#graph/index.js';
+import type { ModelDescription, TensorDtype, TensorLocation } from '#sdk/architecture/architecture.js';
+import { createRandom } from '#sdk/core/random.js';
 import {
   bfloat16Bits,
   bfloat16Value,
@@ -13,8 +14,7 @@ import {
   type LoweringOptions,
   type WriteWeightsOptions,
   writeLoweredWeights,
-} from '#graph/tensorrt/index.js';
-import { createRandom } from '#sdk/engine/index.js';
+} from '#sdk/graph/tensorrt/index.js';
 import { temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 const LINEAR = 'language_model.model.layers.0.self_attn.q_proj';

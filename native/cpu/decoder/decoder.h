@@ -1,0 +1,107 @@
+#pragma once
+#include "cpu/memory/keyValueCache.h"
+#include "cpu/memory/quantizedActivations.h"
+#include "cpu/decoder/weights.h"
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace scenebus::cpu {
+
+/** Cross-attention keys and values of one image, for every cross layer. Immutable once made. */
+struct ImageKeys {
+  KeyValueCache cache;
+  /** Positions that text rows attend to: those of the used tiles, which come first. */
+  int visible;
+  /** All positions. */
+  int total;
+};
+
+/** An image and the position of its `<|image|>` token in the sequence. */
+struct PlacedImage {
+  std::shared_ptr<const ImageKeys> keys;
+  int tokenIndex = 0;
+};
+
+/** The self-attention K/V cache of one conversation. Forgetting tokens is a smaller `length`. */
+struct Sequence {
+  KeyValueCache cache;
+  int length = 0;
+};
+
+/**
+ * The text decoder of the Mllama architecture: tokens in, logits out. One call at a time; others wait. A call computes on
+ * the calling thread and on the pool's workers.
+ */
+class Decoder {
+ public:
+  /** @throws CodedError and Aborted, see `DecoderWeights`. */
+  Decoder(const DecoderSpec& spec, CancelFlag abort, const ProgressFunction& progress);
+
+  std::unique_ptr<Sequence> createSequence() const;
+
+  /**
+   * Cross-attention K/V of every cross layer from projected vision features.
+   * @param features `[positions][hiddenSize]`, used tiles first
+   * @param visible positions of the used tiles
+   */
+  std::shared_ptr<const ImageKeys> encodeKeys(const float* features, int positions, int visible, CancelFlag abort);
+
+  /**
+   * Appends `count` tokens.
+   * @param images all images of the sequence in order of position; none skips the cross layers
+   * @param allLogits logits of every token instead of the last
+   * @param logits `[allLogits ? count : 1][vocabularySize]`
+   * @throws CodedError ERR_CONTEXT_OVERFLOW, ERR_ARGUMENT_INVALID; Aborted. The sequence is then as before.
+   */
+  void forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
+               bool allLogits, float* logits, CancelFlag abort);
+
+  const DecoderSpec& spec() const { return mSpec; }
+  const DecoderWeights& weights() const { return mWeights; }
+  InstructionSet instructionSet() const { return mKernels.set; }
+  int threadCount() const { return mPool.threadCount(); }
+  /** Memory for packed weights that have no file. The pages of mapped files are the system's cache. */
+  std::size_t memoryBytes() const;
+
+ private:
+  struct Product {
+    const Linear* weights;
+    float* y;
+  };
+  /** Rows of a call that attend to the same images, or to none. */
+  struct RowGroup {
+    int begin = 0, end = 0;
+    std::vector<const PlacedImage*> visible;
+  };
+  struct Pass;
+
+  void products(const std::vector<Product>& list, const float* x, int rows);
+  void normalize(const float* x, const std::vector<float>& weight, int rows, float* y);
+  void addScaled(float* to, const float* x, int rows, float factor, const Pass* rowsWithImage);
+  void embed(const std::int32_t* tokens, int rows);
+  void prepareRotation(int firstPosition, int rows);
+  void rotate(float* x, int heads, int row) const;
+  void attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, int rowEnd, const int* limits,
+              CacheType type);
+  void selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequence, const Pass& pass);
+  void crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass);
+  void mlp(const LayerWeights& layer, int rows);
+  std::vector<RowGroup> groupRows(const std::vector<PlacedImage>& images, int firstPosition, int rows) const;
+
+  DecoderSpec mSpec;
+  const Kernels& mKernels;
+  ThreadPool mPool;
+  DecoderWeights mWeights;
+  std::vector<double> mFrequencies; // [headDim / 2]
+  std::mutex mMutex;
+
+  // Working memory of one pass over at most kPassRows tokens.
+  QuantizedActivations mQuantized;
+  AlignedBuffer<float> mHidden, mNormed, mQuery, mKey, mValue, mAttended, mUpdate, mGate, mUp;
+  AlignedBuffer<float> mCosines, mSines; // [rows][headDim / 2]
+  std::vector<AlignedBuffer<float>> mScratch; // one for each thread
+};
+
+} // namespace scenebus::cpu

@@ -1,0 +1,63 @@
+#pragma once
+#include "cpu/kernels/cpuFeatures.h"
+#include "cpu/kernels/kernels.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+/** What the decoder is told about a model; mirrors sdk/architecture/architecture.ts. */
+namespace scenebus::cpu {
+
+struct RopeScaling {
+  double factor = 1;
+  double lowFreqFactor = 1;
+  double highFreqFactor = 1;
+  double originalMaxPositionEmbeddings = 1;
+};
+
+struct TextArchitecture {
+  int hiddenSize = 0;
+  int layers = 0;
+  std::vector<int> crossAttentionLayers;
+  int attentionHeads = 0;
+  int keyValueHeads = 0;
+  int headDim = 0;
+  int intermediateSize = 0;
+  float rmsNormEps = 1e-5f;
+  double ropeTheta = 500000;
+  std::optional<RopeScaling> ropeScaling;
+  int vocabularySize = 0;
+  int embeddingRows = 0;
+};
+
+enum class TensorType { kF32, kF16, kBf16, kI8, kI32, kOther };
+
+/** Where a tensor's bytes lie: row-major, any alignment. */
+struct TensorSource {
+  std::string file;
+  std::uint64_t offsetBytes = 0;
+  std::uint64_t sizeBytes = 0;
+  TensorType type = TensorType::kOther;
+  std::vector<std::int64_t> shape;
+};
+
+struct DecoderSpec {
+  TextArchitecture text;
+  /** By published name (`language_model.model.layers.0…`); the text decoder's are enough. */
+  std::map<std::string, TensorSource> tensors;
+  /** Rows that see no image add what they attend to (Hugging Face releases); otherwise they add nothing (Meta). */
+  bool maskedRowsAttend = false;
+  int contextLength = 0;
+  /** 0: one for each physical core. */
+  int threads = 0;
+  std::optional<InstructionSet> instructionSet;
+  CacheType keyValueType = CacheType::kF16;
+  /** Where packed weights are kept, and the key that they must carry. */
+  std::string packedFile;
+  std::string packedKey;
+};
+
+} // namespace scenebus::cpu

@@ -1,0 +1,82 @@
+/** Checks of what callers give an engine, the same for every backend. */
+import type { MllamaArchitecture, TextArchitecture, VisionArchitecture } from '../../architecture/architecture.js';
+import { SdkError } from '../../core/errors.js';
+import { selfAttentionLayers } from '../../graph/index.js';
+import type { ProcessedImage } from '../../image/processed-image.js';
+import type { EngineInfo, SliceOptions } from '../engine.js';
+
+function invalid(message: string, details?: Readonly<Record<string, unknown>>): SdkError {
+  return new SdkError('ERR_ARGUMENT_INVALID', message, { details });
+}
+
+const DEFAULT_CONTEXT_LENGTH = 4096;
+
+export function checkCount(name: string, value: number | undefined, most: number): number | undefined {
+  if (value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)) return value;
+  throw invalid(`Expected ${name} as a whole number of 1 to ${most} but received ${value}.`);
+}
+
+/** The caller's wish, else 4096 or what the model was made for. */
+export function resolveContextLength(wanted: number | undefined, text: TextArchitecture): number {
+  const most = text.maxPositionEmbeddings;
+  return checkCount('contextLength', wanted, most) ?? Math.min(DEFAULT_CONTEXT_LENGTH, most);
+}
+
+/** Self-attention K/V of one token; `numberBytes` of one of its numbers. */
+export function keyValueBytesPerToken(text: TextArchitecture, numberBytes: number): number {
+  return selfAttentionLayers(text).length * 2 * text.keyValueHeads * text.headDim * numberBytes;
+}
+
+export function checkProcessedImage(image: ProcessedImage, vision: VisionArchitecture): void {
+  const { pixelValues, aspectRatioId, numTiles } = image;
+  const size = vision.maxNumTiles * 3 * vision.tileSize ** 2;
+  if (!(pixelValues instanceof Float32Array) || pixelValues.length !== size) {
+    const shape = `[${vision.maxNumTiles}, 3, ${vision.tileSize}, ${vision.tileSize}]`;
+    throw invalid(`Expected pixelValues as ${size} float32 values ${shape}, but received ${pixelValues?.length}.`);
+  }
+  const ids = vision.supportedAspectRatios.length;
+  if (!Number.isInteger(aspectRatioId) || aspectRatioId < 0 || aspectRatioId > ids) {
+    throw invalid(`Expected an aspectRatioId of 0 to ${ids} but received ${aspectRatioId}.`);
+  }
+  if (!Number.isInteger(numTiles) || numTiles < 1 || numTiles > vision.maxNumTiles) {
+    throw invalid(`Expected numTiles of 1 to ${vision.maxNumTiles} but received ${numTiles}.`);
+  }
+}
+
+export interface ForwardContext {
+  readonly info: EngineInfo;
+  readonly architecture: MllamaArchitecture;
+  /** Tokens in the sequence so far. */
+  readonly length: number;
+}
+
+/** @throws SdkError ERR_CONTEXT_OVERFLOW, ERR_ARGUMENT_INVALID; nothing has happened then. */
+export function checkForward(context: ForwardContext, tokens: Int32Array, options: SliceOptions): void {
+  if (!(tokens instanceof Int32Array) || tokens.length === 0) {
+    throw invalid('Expected at least one token as an Int32Array but received none.');
+  }
+  const { contextLength } = context.info;
+  const needed = context.length + tokens.length;
+  if (needed > contextLength) {
+    throw new SdkError(
+      'ERR_CONTEXT_OVERFLOW',
+      `Expected at most ${contextLength} tokens in a sequence, but ${context.length} are there and ${tokens.length} more came. Shorten the prompt or open the model with a larger contextLength.`,
+      { details: { contextLength, length: context.length, added: tokens.length } },
+    );
+  }
+  const rows = context.architecture.text.embeddingRows;
+  const unknown = tokens.findIndex((token) => token < 0 || token >= rows);
+  if (unknown !== -1) {
+    throw invalid(`Expected token ids of 0 to ${rows - 1} but received ${tokens[unknown]} at index ${unknown}.`);
+  }
+  if (options.attention !== undefined && options.attention.length > 0 && !context.info.capabilities.attentionTaps) {
+    throw invalid(`Expected no attention to be asked for: the ${context.info.backend} backend does not give it.`);
+  }
+  let previous = -1;
+  for (const { tokenIndex } of options.images) {
+    if (!Number.isInteger(tokenIndex) || tokenIndex <= previous) {
+      throw invalid(`Expected images in rising order of tokenIndex, but ${tokenIndex} follows ${previous}.`);
+    }
+    previous = tokenIndex;
+  }
+}

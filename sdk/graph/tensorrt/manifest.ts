@@ -1,0 +1,174 @@
+/**
+ * What lies beside the graphs, so that nobody needs their names by heart: every input and output with its role, the
+ * ranges of every size that changes, the engines to build, the files that hold weights. Plain JSON.
+ */
+import type {
+  MllamaArchitecture,
+  ModelDescription,
+  TextArchitecture,
+  VisionArchitecture,
+} from '../../architecture/architecture.js';
+import { visionGeometry, visionRows } from '../../architecture/vision-rows.js';
+import type { Dimension, ElementType, ValueInfo } from '../onnx.js';
+import { lowerCrossKeyValue, lowerDecoder } from './decoder.js';
+import type { Lowering } from './lowering.js';
+import { LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
+import { lowerVision } from './vision.js';
+import { type LoweredWeight, LoweredWeights } from './weights.js';
+
+export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
+export type LoweredGraphName = (typeof LOWERED_GRAPHS)[number];
+
+/**
+ * - host: written by the host before each run · states: cross-attention states, from vision to cross-kv
+ * - cross: keys and values of images, from cross-kv to the decoder
+ * - past, present: the K/V cache; a present may be the memory of its past
+ * - logits: read by the host after each run
+ * - weight: lies in device memory for as long as the engine does (plugin mode)
+ * - trace: of instrumented graphs
+ */
+export type BindingRole = 'host' | 'states' | 'cross' | 'past' | 'present' | 'logits' | 'weight' | 'trace';
+
+export interface Binding {
+  readonly name: string;
+  readonly role: BindingRole;
+  readonly type: ElementType;
+  /** A number is fixed; a name is a size that an engine's profile bounds. */
+  readonly shape: readonly Dimension[];
+  /** Of caches, keys and values. */
+  readonly layer?: number;
+  /** Of a present: the past that it continues. */
+  readonly aliasOf?: string;
+}
+
+export interface ProfileRange {
+  readonly min: number;
+  readonly opt: number;
+  readonly max: number;
+}
+
+export interface LoweredEngine {
+  readonly name: 'vision' | 'cross-kv' | 'prefill' | 'decode' | 'prefill-text' | 'decode-text';
+  readonly graph: LoweredGraphName;
+  readonly profile: Readonly<Record<string, ProfileRange>>;
+}
+
+export interface LoweredGraph {
+  readonly inputs: readonly Binding[];
+  readonly outputs: readonly Binding[];
+}
+
+export interface LoweringManifest {
+  readonly version: number;
+  readonly capacity: number;
+  readonly decoderType: LoweredType;
+  readonly visionType: LoweredType;
+  readonly text: TextArchitecture;
+  readonly vision: VisionArchitecture;
+  readonly graphs: Readonly<Record<LoweredGraphName, LoweredGraph>>;
+  readonly engines: readonly LoweredEngine[];
+  /** Inputs of graphs in plugin mode, and where their bytes lie. */
+  readonly weights: readonly LoweredWeight[];
+  /** External data in graphs is relative to this folder. */
+  readonly weightsRoot: string;
+  readonly convertedFile: { readonly file: string; readonly sizeBytes: number };
+  readonly transposedFile: { readonly file: string; readonly sizeBytes: number };
+}
+
+export interface LoweredModelFiles {
+  /** Serialised models, with functions; `toPluginMode` makes the other form. */
+  readonly graphs: Readonly<Record<LoweredGraphName, Uint8Array>>;
+  readonly manifest: LoweringManifest;
+}
+
+/**
+ * All graphs of a model, and what they are. Reads no weights and needs none of the weight files: seconds for the 11B
+ * model.
+ *
+ * @throws RangeError a tensor that is missing, TypeError one of a kind that does not fit
+ */
+export function lowerModel(model: ModelDescription, options: LoweringOptions): LoweredModelFiles {
+  const { architecture } = model;
+  const weights = new LoweredWeights(model, options);
+  const lowerings: Record<LoweredGraphName, Lowering> = {
+    vision: lowerVision(model, options),
+    'cross-kv': lowerCrossKeyValue(model, options),
+    decoder: lowerDecoder(model, { ...options, crossAttention: true }),
+    'decoder-text': lowerDecoder(model, { ...options, crossAttention: false }),
+  };
+  const each = <T>(make: (lowering: Lowering) => T) =>
+    Object.fromEntries(LOWERED_GRAPHS.map((name) => [name, make(lowerings[name])])) as Record<LoweredGraphName, T>;
+  const fileOf = ({ file, sizeBytes }: { file: string; sizeBytes: number }) => ({ file, sizeBytes });
+  const manifest = {
+    version: LOWERING_VERSION,
+    capacity: options.capacity,
+    decoderType: options.decoderType,
+    visionType: options.visionType,
+    text: architecture.text,
+    vision: architecture.vision,
+    graphs: each(({ b }) => ({ inputs: b.inputs.map(asInput), outputs: b.outputs.map(asOutput) })),
+    engines: engines(architecture, options),
+    weights: weights.pluginInputs(),
+    weightsRoot: options.weightsRoot,
+    convertedFile: fileOf(weights.converted),
+    transposedFile: fileOf(weights.transposed),
+  };
+  return { manifest, graphs: each((lowering) => lowering.encode()) };
+}
+
+function asInput(info: ValueInfo): Binding {
+  const layered = layerOf(info.name);
+  if (layered !== undefined) return { ...info, role: info.name.startsWith('past_') ? 'past' : 'cross', ...layered };
+  return { ...info, role: info.name === 'cross_attention_states' ? 'states' : 'host' };
+}
+
+function asOutput(info: ValueInfo): Binding {
+  const { name } = info;
+  const layered = layerOf(name);
+  if (layered !== undefined) {
+    if (!name.startsWith('present_')) return { ...info, role: 'cross', ...layered };
+    return { ...info, role: 'present', ...layered, aliasOf: name.replace('present_', 'past_') };
+  }
+  if (name === 'cross_attention_states') return { ...info, role: 'states' };
+  return { ...info, role: name === 'logits' ? 'logits' : 'trace' };
+}
+
+function layerOf(name: string): { readonly layer: number } | undefined {
+  const found = /^(?:past|present|cross)_(?:key|value)\.(\d+)$/.exec(name);
+  return found === null ? undefined : { layer: Number(found[1]) };
+}
+
+function engines({ vision }: MllamaArchitecture, options: LoweringOptions): LoweredEngine[] {
+  const { tokensPerTile, paddedTokensPerTile } = visionGeometry(vision);
+  const { maxNumTiles } = vision;
+  // From one tile with its copies merged to all slots with none.
+  const least = visionRows(vision, { numTiles: 1, merged: true, allSlots: false });
+  const usual = visionRows(vision, { numTiles: maxNumTiles, merged: true, allSlots: false });
+  const allKeys = maxNumTiles * tokensPerTile;
+  const between = (min: number, opt: number, max: number): ProfileRange => ({ min, opt, max });
+  const imageKeys = between(tokensPerTile, allKeys, allKeys);
+  const visionProfile = {
+    slots: between(least.slots, maxNumTiles, maxNumTiles),
+    R: between(least.tokens.length, usual.tokens.length, maxNumTiles * paddedTokensPerTile),
+    Q: between(least.realRows, usual.realRows, allKeys),
+    // Of one tile in full, all other slots look as padding does.
+    P: between(1, maxNumTiles, maxNumTiles * paddedTokensPerTile - tokensPerTile),
+    F: between(tokensPerTile, allKeys, allKeys),
+    K: imageKeys,
+  };
+  const rows = {
+    prefill: { R: between(1, options.maxPrefillRows, options.maxPrefillRows), L: between(1, 1, options.maxDecodeRows) },
+    decode: { R: between(1, 1, options.maxDecodeRows), L: between(1, 1, options.maxDecodeRows) },
+  };
+  // One key is what rows that see no image compute with.
+  const K = between(1, allKeys, allKeys * options.maxImages);
+  const decoders = (['prefill', 'decode'] as const).flatMap((name): LoweredEngine[] => [
+    { name, graph: 'decoder', profile: { ...rows[name], K } },
+    { name: `${name}-text`, graph: 'decoder-text', profile: rows[name] },
+  ]);
+  return [
+    { name: 'vision', graph: 'vision', profile: visionProfile },
+    { name: 'cross-kv', graph: 'cross-kv', profile: { K: imageKeys } },
+    ...decoders,
+  ];
+}

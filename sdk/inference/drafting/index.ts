@@ -1,0 +1,1 @@
+export { Drafting, type DraftSession, type DraftSource } from './drafting.js';

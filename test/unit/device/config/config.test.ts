@@ -1,0 +1,129 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isSdkError } from 'scenebus';
+import { afterAll, describe, expect, it } from 'vitest';
+import { describeConfig } from '#device/config/describe.js';
+import { loadConfig } from '#device/config/load.js';
+import { defaultDeviceName } from '#device/config/schema.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'scenebus-config-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+function write(text: string, name = `config-${++files}.yaml`): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+const reference = (name: string) => `\${${name}}`;
+const minimal = 'version: 1\nmodel: { directory: models/demo }\ncameras:\n  - { id: front, address: "0" }\n';
+
+async function problemsOf(text: string, environment = {}): Promise<string> {
+  const error: unknown = await loadConfig(write(text), environment).catch((reason: unknown) => reason);
+  if (!isSdkError(error, 'ERR_CONFIG_INVALID')) throw new Error(`Expected ERR_CONFIG_INVALID, got ${error}`);
+  return error.message;
+}
+
+describe('a configuration file', () => {
+  it('is completed by defaults, with paths relative to the file, and frozen', async () => {
+    const config = await loadConfig(write(minimal), {});
+    expect(config.model.directory).toBe(join(folder, 'models/demo'));
+    expect(config.model.backend).toBe('auto');
+    expect(config.broker).toBeUndefined();
+    expect(config.describe.maxSilenceSeconds).toBe(60);
+    expect(config.cameras[0]).toMatchObject({ id: 'front', describe: true, rotation: 0 });
+    expect(Object.isFrozen(config.cameras[0])).toBe(true);
+    expect(Object.isFrozen(config.describe)).toBe(true);
+  });
+
+  it('may allow response topics and open the embedded broker to pages', async () => {
+    const more = `${minimal}responseTopics: [robots/+/answers]\nembeddedBroker: { webSocket: { origins: ["https://kiosk.example"] } }\n`;
+    expect(await loadConfig(write(more), {})).toMatchObject({
+      responseTopics: ['robots/+/answers'],
+      embeddedBroker: { host: '127.0.0.1', webSocket: { port: 9001, origins: ['https://kiosk.example'] } },
+    });
+    expect(await problemsOf(`${minimal}responseTopics: ["robots/x+"]\n`)).toMatch(/line 5.*topic filter/);
+    const both = `${minimal}broker: { url: "mqtt://h" }\nembeddedBroker: {}\n`;
+    expect(await problemsOf(both)).toMatch(/not both/);
+  });
+
+  it('may be JSON', async () => {
+    const json = JSON.stringify({
+      version: 1,
+      model: { directory: '/m' },
+      cameras: [{ id: 'a', address: 'clip.mp4' }],
+    });
+    expect((await loadConfig(write(json, 'config.json'), {})).model.directory).toBe('/m');
+  });
+
+  it('with several mistakes is told all of them at once, each with its line', async () => {
+    const text = `${minimal}colour: red\nask:\n  queueLength: 0\n  qeueLength: 3\n`;
+    const message = await problemsOf(text);
+    expect(message).toContain('line 5: Unrecognized key: "colour"');
+    expect(message).toMatch(/line 7: ask\.queueLength: Too small/);
+    expect(message).toMatch(/line 8: ask: Unrecognized key: "qeueLength"/);
+  });
+
+  it.each([
+    ['is not YAML', 'version: [1', 'line 1'],
+    ['lacks a model', 'version: 1\ncameras: [{ id: a, address: "0" }]\n', 'model'],
+    ['has no camera', 'version: 1\nmodel: { directory: m }\ncameras: []\n', 'cameras'],
+    ['is of a later version', minimal.replace('version: 1', 'version: 2'), 'version'],
+    ['names two cameras alike', `${minimal}  - { id: front, address: "1" }\n`, 'an id of its own'],
+    ['gives a camera an id that topics cannot hold', minimal.replace('front', 'a/b'), 'cameras[0].id'],
+    ['has a broker address of another kind', `${minimal}broker: { url: "http://host" }\n`, 'Expected mqtt://'],
+    ['holds a password', `${minimal}broker: { url: "mqtt://me:secret@host" }\n`, 'SCENEBUS_MQTT_PASSWORD'],
+  ])('that %s is refused', async (_, text, part) => {
+    expect(await problemsOf(text)).toContain(part);
+  });
+
+  it('that multiplies itself with aliases is refused', async () => {
+    let text = 'a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n';
+    for (let i = 1; i < 9; i++)
+      text += `a${i}: &a${i} [${Array(10)
+        .fill(`*a${i - 1}`)
+        .join(',')}]\n`;
+    await expect(loadConfig(write(text), {})).rejects.toThrow();
+  });
+});
+
+describe('secrets', () => {
+  const withBroker = `${minimal}broker: { url: "mqtts://host", username: me, passwordFile: password.txt }\n`;
+
+  it('come from the environment before files', async () => {
+    writeFileSync(join(folder, 'password.txt'), 'from-file\n');
+    const path = write(withBroker);
+    expect((await loadConfig(path, {})).secrets).toEqual({ mqttUsername: 'me', mqttPassword: 'from-file' });
+    const environment = { SCENEBUS_MQTT_PASSWORD: 'from-environment', SCENEBUS_MQTT_USERNAME: 'you' };
+    expect((await loadConfig(path, environment)).secrets).toEqual({
+      mqttUsername: 'you',
+      mqttPassword: 'from-environment',
+    });
+  });
+
+  it('fill references in addresses, of our own variables only', async () => {
+    const text = minimal.replace('"0"', `"rtsp://viewer:${reference('SCENEBUS_CAMERA_PASSWORD')}@10.0.0.7/stream"`);
+    const config = await loadConfig(write(text), { SCENEBUS_CAMERA_PASSWORD: 'secret' });
+    expect(config.cameras[0]?.address).toBe('rtsp://viewer:secret@10.0.0.7/stream');
+    expect(await problemsOf(text)).toContain('SCENEBUS_CAMERA_PASSWORD}, but that variable is not set');
+    expect(await problemsOf(text.replace('SCENEBUS_CAMERA_PASSWORD', 'HOME'), { HOME: '/root' })).toContain(
+      reference('HOME'),
+    );
+  });
+
+  it('are never printed', async () => {
+    const text = withBroker.replace('"0"', '"rtsp://viewer:hidden1@10.0.0.7/stream"');
+    const printed = describeConfig(await loadConfig(write(text), { SCENEBUS_MQTT_PASSWORD: 'hidden2' }));
+    expect(printed).toContain('rtsp://***@10.0.0.7/stream');
+    expect(printed).toContain('# mqttPassword: set');
+    expect(printed).not.toMatch(/hidden[12]/);
+  });
+});
+
+describe('the default device name', () => {
+  it('is the host name made fit for a topic', () => {
+    expect(defaultDeviceName('kiosk 3/hall+#')).toBe('kiosk-3-hall--');
+    expect(defaultDeviceName('')).toBe('device');
+  });
+});
