@@ -1,5 +1,5 @@
 /** Made-up byte-level vocabularies: every byte, then pieces of words, numbers, JSON and all scripts. */
-import { createRandom } from '#sdk/engine/sampling.js';
+import { createRandom } from '#sdk/core/random.js';
 import type { TokenBytes } from '#sdk/grammar/matcher/token-trie.js';
 
 const WORDS =

@@ -2,7 +2,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { isSdkError } from '#sdk/core/errors.js';
-import { createRandom } from '#sdk/engine/sampling.js';
+import { createRandom } from '#sdk/core/random.js';
 import { matchesText } from '#sdk/grammar/matcher/answer-matcher.js';
 import { TokenGrammar } from '#sdk/grammar/matcher/token-grammar.js';
 import { TokenTrie } from '#sdk/grammar/matcher/token-trie.js';

@@ -2,7 +2,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createRandom } from '#sdk/engine/sampling.js';
+import { createRandom } from '#sdk/core/random.js';
 import { AnswerMatcher } from '#sdk/grammar/matcher/answer-matcher.js';
 import { Partitions } from '#sdk/grammar/matcher/partition.js';
 import { TokenGrammar } from '#sdk/grammar/matcher/token-grammar.js';
@@ -133,7 +133,7 @@ function writeAnswer(
     logits.fill(0);
     if (!matcher.apply(logits)) throw new Error('a dead end');
     // A draw per token would cost most of the time: start anywhere, take the next that is allowed.
-    const favourites = random() < 0.5 + steps / 200 ? closing.filter((id) => logits[id] === 0) : [];
+    const favourites = random() < 0.7 + steps / 200 ? closing.filter((id) => logits[id] === 0) : [];
     let id =
       favourites.length > 0 ? favourites[Math.floor(random() * favourites.length)]! : Math.floor(random() * size);
     while (logits[id] !== 0) id = (id + 1) % size;
@@ -171,7 +171,7 @@ function check(size: number, runs: number): void {
 describe('answers from random logits', () => {
   it('has 50 schemas', () => expect(SCHEMAS).toHaveLength(50));
 
-  it('parse and validate, 10 000 of them, with a small vocabulary', () => check(700, 196), 300_000);
+  it('parse and validate, 10 000 of them, with a small vocabulary', () => check(400, 200), 300_000);
 
-  it('parse and validate with a vocabulary of 128 256 tokens', () => check(128_256, 4), 300_000);
+  it('parse and validate with a vocabulary of 128 256 tokens', () => check(128_256, 2), 300_000);
 });
