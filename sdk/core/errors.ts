@@ -86,14 +86,20 @@ export interface SerializedError {
   readonly code: ErrorCode;
   readonly message: string;
   readonly details?: Readonly<Record<string, unknown>>;
+  /** Message of what caused it; stacks and objects stay where they are. */
+  readonly cause?: string | undefined;
 }
 
 /** Unknown errors become `fallback`, so that a receiver always has a code from the table. */
 export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_ENGINE_FAILED'): SerializedError {
-  if (error instanceof SdkError) return { code: error.code, message: error.message, details: error.details };
-  return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+  if (!(error instanceof SdkError)) {
+    return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+  }
+  const { code, message, details, cause } = error;
+  if (cause === undefined) return { code, message, details };
+  return { code, message, details, cause: cause instanceof Error ? cause.message : String(cause) };
 }
 
-export function deserializeError(error: SerializedError): SdkError {
-  return new SdkError(error.code, error.message, { details: error.details });
+export function deserializeError({ code, message, details, cause }: SerializedError): SdkError {
+  return new SdkError(code, message, { details, cause: cause === undefined ? undefined : new Error(cause) });
 }

@@ -24,6 +24,10 @@ export const LIMITS = {
   stopStringCharacters: 256,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
+  /** Pixels that wait for a model process or are read by it: five pictures of the largest size, 40 of 3840 × 2160. */
+  processFrameBytes: 2 ** 30,
+  /** Calls of a model process under way, those that the model itself will refuse included. */
+  processCalls: 256,
   /** Messages kept while the broker is away. */
   busOfflineQueueLength: 256,
 } as const;
