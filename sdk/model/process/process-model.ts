@@ -180,13 +180,15 @@ class ProcessModel implements VisionLanguageModel {
   ): Promise<unknown> {
     if (this.#calls.size === 0) this.#child.ref();
     let timer: NodeJS.Timeout | undefined;
+    // A load has nothing to lose that the next one would miss; a call may be inside one long step of the engine.
+    const patienceMs = id === LOAD_ID ? this.#graceMs : this.#hangMs;
     using abort = linkedAbort([signal]);
     try {
       return await new Promise((resolve, reject) => {
         this.#calls.set(id, { resolve, reject, onText });
         abort.signal.addEventListener('abort', () => {
           this.#child.send({ type: 'abort', id } satisfies ToModel);
-          timer = setTimeout(() => this.#child.kill(hung(this.#hangMs)), this.#hangMs);
+          timer = setTimeout(() => this.#child.kill(hung(patienceMs)), patienceMs);
         });
         this.#child.send(message);
       });
@@ -255,7 +257,7 @@ function tooManyCalls(): SdkError {
 function hung(hangMs: number): SdkError {
   return new SdkError(
     'ERR_ENGINE_DIED',
-    `Expected the model process to end an aborted call within ${hangMs} ms, but it hangs. It was killed.`,
+    `Expected the model process to end what was aborted within ${hangMs} ms, but it hangs. It was killed.`,
     { details: { how: 'hung', hangMs } },
   );
 }
