@@ -20,9 +20,11 @@ export {
   cameraOptionsSchema,
   type FramesOptions,
   frameFromMat,
+  type MatFrameOptions,
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
+  type VideoCaptureOptions,
 } from './capture/index.js';
 
 // Models: pictures and questions in, grounded answers out
@@ -40,6 +42,8 @@ export type {
   ModelImage,
   ModelInfo,
   ModelProcess,
+  ModelStats,
+  Priority,
   Timings,
   TokenStream,
   Usage,
@@ -73,30 +77,19 @@ export {
   createImageProcessor,
   type DecodedImage,
   decodeImage,
+  type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,
   type PixelImage,
+  type ProcessedImage,
 } from './image/index.js';
 
 // Checkpoint folders and engine facts
 
-export { type Checkpoint, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
-export type { BackendName, EngineInfo, Numerics } from './engine/engine.js';
-
-// TensorRT: what it would need, what it is, whether it computes what it should
-
-export {
-  forecastTensorRtMemory,
-  type MemoryForecast,
-  openTensorRtEngine,
-  prepareTensorRtGraphs,
-  type SampleCheck,
-  type SelfTestReport,
-  type TensorRtMode,
-  type TensorRtStatus,
-  tensorRtSelfTest,
-  tensorRtStatus,
-} from './engine/index.js';
+export type * from './architecture/architecture.js';
+export { type Checkpoint, type GenerationDefaults, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
+export type { BackendName, EngineCapabilities, EngineInfo, Numerics } from './engine/engine.js';
+export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngineOptions } from './engine/index.js';
 
 // Errors, limits, logging, lifetimes
 
@@ -105,4 +98,4 @@ export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
-export { version } from './version.js';
+export { version } from './core/version.js';

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type LoadModelOptions, loadModel, type VisionLanguageModel } from 'scenebus';
-import { demoModelDirectory } from '../demo/assets.js';
-import { int4Folder } from '../model/int4-cache.js';
+import { int4Folder } from '../app/int4-cache.js';
+import { demoModelDirectory } from '../platform/repository-files.js';
 import type { CommandContext } from './command-context.js';
 import { createLogger } from './logger.js';
 import { createProgressReporter } from './progress.js';

@@ -1,4 +1,4 @@
-import type { SelfTestReport } from 'scenebus';
+import type { SelfTestReport } from 'scenebus/tensorrt';
 
 /** One line a layer, and what follows from it. */
 export function formatSelfTest(reports: readonly SelfTestReport[]): string[] {

@@ -1,14 +1,13 @@
 import { isSdkError, type Logger, type OnProgress } from 'scenebus';
 import { type BusClient, connectClient, parseTopic } from 'scenebus/client';
-import type { Terminal } from '../cli/terminal.js';
+import { type DeviceParts, DeviceService } from '../app/device-service.js';
 import type { DeviceConfig } from '../config/schema.js';
-import { type DeviceParts, DeviceService } from '../service/device-service.js';
-import { printMessage } from './message-printer.js';
+import { type DemoOutput, printMessage } from './message-printer.js';
 
 export interface DemoOptions {
   readonly config: DeviceConfig;
   readonly parts: DeviceParts;
-  readonly terminal: Terminal;
+  readonly terminal: DemoOutput;
   readonly logger: Logger;
   readonly onProgress: OnProgress;
   /** Ends the demo; what it did is reported all the same. */

@@ -1,7 +1,18 @@
-import type { Painter, Terminal } from '../cli/terminal.js';
+/** Styles of text that a message uses. */
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'magenta' | 'cyan';
+export type Painter = (style: Style, text: string) => string;
+
+/** Where the demo writes; the terminal of the command line is one. */
+export interface DemoOutput {
+  /** One line of the result. */
+  out(line?: string): void;
+  /** One line about the way to it. */
+  note(line: string): void;
+  readonly paint: Painter;
+}
 
 /** Prints one bus message for people: its topic, then what matters of its payload. */
-export function printMessage(topic: string, payload: unknown, terminal: Terminal): void {
+export function printMessage(topic: string, payload: unknown, terminal: DemoOutput): void {
   const { paint } = terminal;
   const [first = '', ...rest] = summarise(payload, paint);
   terminal.out(`${paint('cyan', topic)}  ${first}`);

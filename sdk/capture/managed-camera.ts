@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSdkError, SdkError } from '../core/errors.js';
+import { linkedAbort } from '../core/linked-abort.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions, Frame } from '../core/types.js';
 import { type CaptureAddress, redactAddress, secretsOf } from './address.js';
@@ -105,7 +106,7 @@ export class ManagedCamera implements Camera {
     if (maxFps !== undefined && !(maxFps > 0)) {
       throw new SdkError('ERR_ARGUMENT_INVALID', `Expected maxFps above 0, but received ${maxFps}.`);
     }
-    const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    using either = linkedAbort([signal, this.#closing.signal]);
     let position = 0;
     for (;;) {
       let frame: Frame;
@@ -120,7 +121,7 @@ export class ManagedCamera implements Camera {
       yield frame;
       const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (performance.now() - startedAt);
       if (pauseMs > 0) {
-        await sleep(pauseMs, undefined, { signal: either }).catch(() => {});
+        await sleep(pauseMs, undefined, { signal: either.signal }).catch(() => {});
       }
     }
   }

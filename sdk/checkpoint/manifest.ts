@@ -39,6 +39,7 @@ export const manifestSchema = z.object({
 });
 
 export type BoxConvention = z.output<typeof boxConventionSchema>;
+/** What a model folder says of itself in `scenebus.json`: prompts, and how it writes boxes. */
 export type ModelManifest = z.output<typeof manifestSchema>;
 
 export async function readManifest(directory: string): Promise<ModelManifest> {

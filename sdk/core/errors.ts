@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   ERR_BUS_PORT_IN_USE: { retryable: true },
   ERR_REQUEST_INVALID: { retryable: false },
   ERR_REQUEST_TOO_LARGE: { retryable: false },
+  ERR_REQUEST_UNSUPPORTED: { retryable: false },
   ERR_REQUEST_EXPIRED: { retryable: false },
   ERR_BUSY: { retryable: true },
 } as const satisfies Record<string, { readonly retryable: boolean }>;

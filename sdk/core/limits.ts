@@ -22,12 +22,16 @@ export const LIMITS = {
   promptImages: 16,
   stopStrings: 16,
   stopStringCharacters: 256,
+  /** Name of who asks a model; only compared. */
+  callerCharacters: 256,
   /** Questions waiting for the engine; more are answered with ERR_BUSY. */
   requestQueueLength: 32,
   /** Pixels that wait for a model process or are read by it: five pictures of the largest size, 40 of 3840 × 2160. */
   processFrameBytes: 2 ** 30,
   /** Calls of a model process under way, those that the model itself will refuse included. */
   processCalls: 256,
+  /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
+  busUnansweredRequests: 256,
   /** Messages kept while the broker is away. */
   busOfflineQueueLength: 256,
 } as const;

@@ -14,4 +14,5 @@ export interface Progress {
   readonly total: number;
   readonly unit: 'bytes' | 'steps' | 'tensors' | 'frames';
 }
+/** Called often while long work runs: cheap, and never throwing. */
 export type OnProgress = (progress: Progress) => void;

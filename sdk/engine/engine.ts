@@ -1,6 +1,9 @@
 /**
  * The border between what is clever about decoding (TypeScript above) and what multiplies (backends below).
  * A backend knows tensors and token ids, not text. One contract suite (test/contract/engine.ts) runs on all of them.
+ *
+ * Words: a token is a place in a sequence; a logits row is the logits of one token; vision tokens are what the vision
+ * tower makes of a picture; rows without another word are those of a matrix.
  */
 import type { CallOptions } from '../core/types.js';
 import type { ProcessedImage } from '../image/processed-image.js';
@@ -21,8 +24,36 @@ export interface EngineInfo {
   readonly weights: 'float' | 'int4';
   /** Tokens that fit into one sequence. */
   readonly contextLength: number;
-  /** Columns of a logits row. */
+  /** Logits of one token. */
   readonly vocabularySize: number;
+  readonly capabilities: EngineCapabilities;
+}
+
+/** What callers may build on. Backends say it; nobody infers it from their names. Plain data. */
+export interface EngineCapabilities {
+  /** Slices of one step that are computed together; 1: one after another, so that a step of several saves nothing. */
+  readonly batchedSlices: number;
+  /** Tokens computed between two looks at an abort. Slices up to this are the unit in which callers can take turns. */
+  readonly sliceTokens: number;
+  /**
+   * How near to each other two logits may be before a token that was computed among others is computed again by
+   * itself, as plain decoding does. 0: both ways give equal bits. null: they differ too much for drafts.
+   */
+  readonly closeCallMargin: number | null;
+  /** A prompt may go on from tokens that an earlier call left in a sequence, and gives the same answer. */
+  readonly prefixReuse: boolean;
+  /** Slices may ask for attention weights. No backend gives them yet. */
+  readonly attentionTaps: boolean;
+  /** Self-attention K/V of one token. */
+  readonly keyValueBytesPerToken: number;
+  /** A sequence takes the memory of a whole context when it begins; false: as it grows. */
+  readonly reservesContext: boolean;
+}
+
+/** One attention head of the decoder. */
+export interface HeadId {
+  readonly layer: number;
+  readonly head: number;
 }
 
 /**
@@ -42,37 +73,56 @@ export interface PlacedImage {
   readonly tokenIndex: number;
 }
 
-export interface ForwardOptions extends CallOptions {
+export interface SliceOptions extends CallOptions {
   /**
    * All images of the whole sequence so far, in order of `tokenIndex`, on every call. An empty list skips the cross
-   * layers (spec §6). Which rows see which image follows spec §3.2, generated tokens like the last row.
+   * layers. A token sees the images that stand side by side before it, nearest first; generated tokens see what the
+   * last token of the prompt sees.
    */
   readonly images: readonly PlacedImage[];
-  readonly logits: 'last' | 'all';
+  /** Of which tokens: none (a piece of a prompt that goes on), the last, all. */
+  readonly logits: 'none' | 'last' | 'all';
+  /** Heads whose attention over the images is wanted too; only where `capabilities.attentionTaps` says so. */
+  readonly attention?: readonly HeadId[] | undefined;
 }
 
-export interface ForwardResult {
-  /** Row-major `[rows, vocabularySize]`; one row for 'last', one per token for 'all'. */
-  readonly logits: Float32Array;
-  readonly rows: number;
+/** Tokens that one step appends to one sequence. */
+export interface Slice extends SliceOptions {
+  /** Of this engine; each in one slice of a step at most. */
+  readonly sequence: Sequence;
+  readonly tokens: Int32Array;
 }
+
+export interface SliceResult {
+  /** `[logitsRows, vocabularySize]`, row-major. */
+  readonly logits: Float32Array;
+  /** Tokens with logits: 0 for 'none', 1 for 'last', one for each token for 'all'. */
+  readonly logitsRows: number;
+}
+
+/** One result for each slice, in their order: a slice that fails or is aborted leaves the others alone. */
+export type StepResult = readonly PromiseSettledResult<SliceResult>[];
 
 /** One conversation's self-attention K/V cache. Calls run one after another; a sequence is not reentrant. */
 export interface Sequence extends Disposable {
   /** Tokens in the cache. */
   readonly length: number;
-  /**
-   * Appends tokens and returns logits.
-   * @throws SdkError ERR_CONTEXT_OVERFLOW when length + tokens exceeds `contextLength`: nothing is appended.
-   * @throws signal.reason when aborted, within one step; the length is then what it was before the call.
-   */
-  forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult>;
+  /** A step of this one slice. Rejects with what a step gives as the reason. */
+  forward(tokens: Int32Array, options: SliceOptions): Promise<SliceResult>;
   /** Forgets every token from `length` on: rejected drafts, a shared prefix. O(1). */
   truncate(length: number): void;
 }
 
+/** One loaded model on one backend. Knows tensors and token ids, not text; disposing waits for the call that runs. */
 export interface Engine extends AsyncDisposable {
   readonly info: EngineInfo;
   encodeImage(image: ProcessedImage, options?: CallOptions): Promise<ImageState>;
   createSequence(): Sequence;
+  /**
+   * Appends the tokens of every slice to its sequence. Never rejects; reasons of a slice, whose sequence is then as long
+   * as before: SdkError ERR_CONTEXT_OVERFLOW when length + tokens exceeds `contextLength`, ERR_ARGUMENT_INVALID,
+   * ERR_BUSY when the sequence computes already, ERR_DISPOSED, ERR_ENGINE_*; `signal.reason` of a slice that was
+   * aborted, within `sliceTokens`.
+   */
+  step(slices: readonly Slice[]): Promise<StepResult>;
 }

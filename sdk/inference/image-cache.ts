@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
+import type { PixelImage } from '../core/image.js';
 import type { ImageState } from '../engine/engine.js';
-import type { ModelImage } from '../model/types.js';
 
 /**
  * Identity of a picture: its pixels. A frame's id would be cheaper, but ids repeat (two cameras, a camera opened
  * again) and callers may draw into a frame's pixels; 1280×720 hashes in a few milliseconds, encoding takes hundreds.
  */
-export function imageKey(image: ModelImage): string {
+export function imageKey(image: PixelImage): string {
   return createHash('sha256')
     .update(`${image.format} ${image.width}x${image.height} `)
     .update(image.data)

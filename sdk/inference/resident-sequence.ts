@@ -1,5 +1,4 @@
 import type { Engine, Sequence } from '../engine/engine.js';
-import { closeCallMargin } from './drafting/index.js';
 
 /** An image of a prompt: which pixels, and where its token stands. */
 export interface PromptImage {
@@ -50,7 +49,7 @@ export class ResidentSequence implements Disposable {
   }
 
   #sharedTokens(ids: Int32Array, images: readonly PromptImage[]): number {
-    if (closeCallMargin(this.#engine.info) === undefined) return 0;
+    if (!this.#engine.info.capabilities.prefixReuse) return 0;
     let shared = 0;
     while (shared < Math.min(ids.length, this.#ids.length) && ids[shared] === this.#ids[shared]) shared++;
     const differing = this.#firstDifferingImage(images);

@@ -7,6 +7,10 @@ export interface SamplingOptions {
   readonly temperature: number;
   /** Keeps the likeliest tokens until their mass exceeds this; 1 keeps all. */
   readonly topP: number;
+  /** Keeps so many of the likeliest tokens, and those as likely as the last of them; 0 (default) keeps all. */
+  readonly topK?: number | undefined;
+  /** Keeps tokens at least so likely, of the likeliest one's probability; 0 (default) keeps all. */
+  readonly minP?: number | undefined;
 }
 
 /** The likeliest token, the first on a tie. NaN never wins. */
@@ -26,11 +30,11 @@ export function argmax(logits: Float32Array): number {
 }
 
 /**
- * Softmax of logits / temperature; tokens in falling order are kept while the mass *before* them is at most `topP`
- * (so the first always is); the draw is from what is kept, renormalised.
+ * Softmax of logits / temperature; of these the `topK` likeliest; of these, in falling order, while the mass *before*
+ * them is at most `topP` (so the first always is), and none below `minP`; the draw is from what is kept, renormalised.
  */
 export function sampleToken(logits: Float32Array, options: SamplingOptions, random: RandomSource): number {
-  const { temperature, topP } = options;
+  const { temperature, topP, topK = 0, minP = 0 } = options;
   if (!(temperature >= 0 && temperature < Number.POSITIVE_INFINITY)) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected a temperature of 0 or more but received ${temperature}.`);
   }
@@ -42,13 +46,18 @@ export function sampleToken(logits: Float32Array, options: SamplingOptions, rand
 
   const highest = logits[best]!;
   const weights = new Float64Array(logits.length);
-  let total = 0;
   for (let token = 0; token < logits.length; token++) {
     const weight = Math.exp((logits[token]! - highest) / temperature);
-    weights[token] = Math.max(weight, 0); // NaN too
+    weights[token] = Number.isNaN(weight) ? 0 : weight;
+  }
+  const least = topK > 0 && topK < weights.length ? kthLargest(weights, topK) : 0;
+  let total = 0;
+  for (let token = 0; token < weights.length; token++) {
+    if (weights[token]! < least) weights[token] = 0;
     total += weights[token]!;
   }
-  const kept = keepTopP(weights, total, topP);
+  // The likeliest token weighs 1.
+  const kept = keepTopP(weights, total, topP).filter((token) => weights[token]! >= minP);
   let keptMass = 0;
   for (const token of kept) keptMass += weights[token]!;
   let rest = random() * keptMass;
@@ -77,4 +86,19 @@ function keepTopP(weights: Float64Array, total: number, topP: number): number[] 
     return false;
   });
   return end === -1 ? order : order.slice(0, end);
+}
+
+/** The weight of the `k`-th token in falling order. For small `k` without sorting a whole vocabulary. */
+function kthLargest(weights: Float64Array, k: number): number {
+  const largest = new Float64Array(k).fill(-1); // rising
+  for (const weight of weights) {
+    if (weight <= largest[0]!) continue;
+    let place = 1;
+    while (place < k && largest[place]! < weight) {
+      largest[place - 1] = largest[place]!;
+      place++;
+    }
+    largest[place - 1] = weight;
+  }
+  return largest[0]!;
 }

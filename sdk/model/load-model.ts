@@ -14,7 +14,7 @@ import {
 import { createTextGrounder } from '../grounding/text-grounder.js';
 import { createImageProcessor } from '../image/index.js';
 import { sampleToken } from '../inference/sampling.js';
-import { loadChatTemplate } from '../text/chat-template.js';
+import { loadChatTemplate, withoutTemplate } from '../text/chat-template.js';
 import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Backends, openEngine } from './backends.js';
@@ -108,7 +108,9 @@ export async function loadModelOn(
   const opened = new DisposalStack();
   try {
     const logger = options.logger ?? silentLogger;
-    for (const warning of checkpoint.warnings) logger.log('warn', `${checkpoint.name}: ${warning}`);
+    for (const warning of [...checkpoint.warnings, withoutTemplate(template)]) {
+      if (warning !== undefined) logger.log('warn', `${checkpoint.name}: ${warning}`);
+    }
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;

@@ -23,15 +23,38 @@ export interface ChatMessage {
 
 export interface GenerateRequest {
   readonly messages: readonly ChatMessage[];
+  /**
+   * `chat` (default): turns in the layout of the model's chat template. `plain`: one user message, whose text the model
+   * goes on with; for base models, which were not trained on turns.
+   */
+  readonly layout?: 'chat' | 'plain' | undefined;
 }
 
 export interface GenerateOptions extends CallOptions {
-  /** Upper bound of generated tokens; less when the context ends first. Default 512. */
+  /** Upper bound of generated tokens; less when the context ends first. Default: the checkpoint's, else 512. */
   readonly maxNewTokens?: number | undefined;
-  /** 0 is greedy. Default: the checkpoint's generation_config.json. */
+  /**
+   * 0 is greedy, and the default of `ask` and `describe`: the same question about the same picture gets the same answer.
+   * Default of `generate`: the checkpoint's generation_config.json.
+   */
   readonly temperature?: number | undefined;
   /** Nucleus: 0 < topP ≤ 1. Default: the checkpoint's generation_config.json. */
   readonly topP?: number | undefined;
+  /** Draws from so many of the likeliest tokens; 0: from all. Default: the checkpoint's generation_config.json. */
+  readonly topK?: number | undefined;
+  /** 0–1: draws no token less likely than this share of the likeliest. Default: the checkpoint's, else 0. */
+  readonly minP?: number | undefined;
+  /**
+   * 0–100, above 1: tokens of prompt and answer become less likely, at a temperature of 0 too. Default: the checkpoint's,
+   * else 1.
+   */
+  readonly repetitionPenalty?: number | undefined;
+  /** −2 … 2, above 0: tokens of the answer become less likely. Default 0. */
+  readonly presencePenalty?: number | undefined;
+  /** −2 … 2, above 0: tokens of the answer become less likely with each time they come. Default 0. */
+  readonly frequencyPenalty?: number | undefined;
+  /** No sequence of so many tokens comes twice in prompt and answer; 0: off. Default: the checkpoint's, else 0. */
+  readonly noRepeatNgramSize?: number | undefined;
   /**
    * Same seed, same prompt, same engine: same text; on onnx (float) and tensorrt but for ties within the last bits, when
    * part of the prompt was still there (`usage.reusedTokens`). Default: random.
@@ -46,7 +69,26 @@ export interface GenerateOptions extends CallOptions {
    * weights on the onnx backend, whose rounding depends on how many tokens a call takes in.
    */
   readonly drafting?: 'auto' | 'off' | undefined;
+  /**
+   * Who goes first where several want the model: questions before watches before descriptions, from one token to the
+   * next. What was preempted keeps its place and goes on afterwards; a lower priority gets a tenth of the time even
+   * when higher ones never stop. Default `question`; `describe` has `description`.
+   */
+  readonly priority?: Priority | undefined;
+  /**
+   * Who asks, in any words: callers of one priority take turns token by token, so that many requests of one do not hold
+   * up another; requests of one caller run one after another. Default: all who give none are one caller.
+   */
+  readonly caller?: string | undefined;
+  /**
+   * Milliseconds from this call after which the answer is worth nothing: then it rejects with ERR_REQUEST_EXPIRED,
+   * waiting or running. Of one caller's requests the most urgent goes first. Default: none.
+   */
+  readonly deadlineMs?: number | undefined;
 }
+
+/** What counts more when several want the model, most urgent first. */
+export type Priority = 'question' | 'watch' | 'description';
 
 export interface Usage {
   readonly promptTokens: number;
@@ -61,6 +103,8 @@ export interface Usage {
   readonly images: number;
   /** Images whose vision features were still there. */
   readonly reusedImages: number;
+  /** How often something of higher priority went first after this had begun. Nothing is computed again for that. */
+  readonly preemptions: number;
 }
 
 /** All in milliseconds unless named otherwise. */
@@ -121,14 +165,31 @@ export interface ModelProcess {
   readonly ended: Promise<SdkError | undefined>;
 }
 
-/** One loaded model. Runs one generation at a time; others wait in order (at most `LIMITS.requestQueueLength`). */
+/** Plain numbers of this moment, for health reports. */
+export interface ModelStats {
+  /** Requests that have not begun. */
+  readonly waiting: Readonly<Record<Priority, number>>;
+  /** Requests that have begun: at most a few, of which one or more compute and the others are preempted. */
+  readonly running: number;
+  /** Since loading. */
+  readonly preemptions: number;
+}
+
+/**
+ * One loaded model, shared by any number of callers: their requests take turns (see `priority` and `caller`). Of each
+ * priority `maxWaiting` may wait; more are refused with ERR_BUSY and `details.retryAfterMs`.
+ */
 export interface VisionLanguageModel extends AsyncDisposable {
   readonly info: ModelInfo;
   /** Only with `isolation: 'process'`. */
   readonly process?: ModelProcess | undefined;
+  /** Of a model in a process of its own: as it was half a second ago at most. */
+  stats(): ModelStats;
   /**
-   * One question about one picture. Asking again about the same pixels reuses the vision features.
-   * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_DISPOSED, ERR_ENGINE_*
+   * One question about one picture. Greedy unless the options set a temperature. Asking again about the same pixels
+   * reuses the vision features.
+   * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_REQUEST_EXPIRED, ERR_DISPOSED,
+   * ERR_ENGINE_*
    */
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   /**
@@ -136,5 +197,14 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * described the same way again, and descriptions that follow each other draft each other.
    */
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
+  /**
+   * Goes on with a text about a picture, or without one (`undefined`), in the layout of base models:
+   * `<|image|><|begin_of_text|>text`.
+   * @throws SdkError as `ask`
+   *
+   * @example
+   * const { text } = await base.complete(frame, 'The sign above the door says "', { stop: '"' });
+   */
+  complete(image: ModelImage | undefined, text: string, options?: GenerateOptions): Promise<Answer>;
   generate(request: GenerateRequest, options?: GenerateOptions): TokenStream;
 }

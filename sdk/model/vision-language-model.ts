@@ -6,16 +6,23 @@ import type { CallOptions } from '../core/types.js';
 import type { Engine, ImageState } from '../engine/engine.js';
 import type { Grounder } from '../grounding/grounder.js';
 import type { ProcessedImage } from '../image/processed-image.js';
-import { closeCallMargin, Drafting } from '../inference/drafting/index.js';
-import { type GenerationOutput, runGeneration, type Sampler } from '../inference/generation.js';
+import { Drafting } from '../inference/drafting/index.js';
+import { type GenerationOutput, runGeneration, type Sampler, type TokenMask } from '../inference/generation.js';
 import { ImageCache, imageKey } from '../inference/image-cache.js';
+import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.js';
 import { type PromptImage, ResidentSequence } from '../inference/resident-sequence.js';
+import type { SamplingOptions } from '../inference/sampling.js';
 import { TurnQueue } from '../inference/turn-queue.js';
 import type { ChatTemplate } from '../text/chat-template.js';
-import { type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
+import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
-import { type ResolvedOptions, resolveOptions, type SamplingDefaults } from './generate-options.js';
+import {
+  type InternalGenerateOptions,
+  type ResolvedOptions,
+  resolveOptions,
+  type SamplingDefaults,
+} from './generate-options.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
@@ -24,6 +31,7 @@ import type {
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelStats,
   TokenStream,
   VisionLanguageModel,
 } from './types.js';
@@ -36,7 +44,7 @@ export interface ModelParts {
   readonly template: ChatTemplate;
   readonly processor: { process(image: ModelImage, options?: CallOptions): Promise<ProcessedImage> };
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
-  readonly createSampler: (options: Pick<ResolvedOptions, 'temperature' | 'topP' | 'seed'>) => Sampler;
+  readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
   readonly describePrompt: string;
   readonly grounder: Grounder;
   readonly imageCache: { readonly maxImages: number; readonly maxBytes: number };
@@ -85,14 +93,31 @@ class ComposedModel implements VisionLanguageModel {
       throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
     }
     const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
-    return await this.generate({ messages: [{ role: 'user', content }] }, options).collect();
+    const { temperature = 0 } = options;
+    return await this.generate({ messages: [{ role: 'user', content }] }, { ...options, temperature }).collect();
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
-    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature: options.temperature ?? 0 });
+    const { temperature = 0, priority = 'description' } = options;
+    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature, priority });
   }
 
-  generate(request: GenerateRequest, options: GenerateOptions = {}): TokenStream {
+  stats(): ModelStats {
+    return this.#queue.stats();
+  }
+
+  async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
+    if (typeof text !== 'string' || (text === '' && image === undefined)) {
+      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a text to go on with but received none.');
+    }
+    const content = [
+      ...(image === undefined ? [] : [{ type: 'image', image } as const]),
+      { type: 'text', text } as const,
+    ];
+    return await this.generate({ messages: [{ role: 'user', content }], layout: 'plain' }, options).collect();
+  }
+
+  generate(request: GenerateRequest, options: InternalGenerateOptions = {}): TokenStream {
     return createTokenStream((onText, signal) => this.#run(request, options, onText, signal), options.signal);
   }
 
@@ -112,7 +137,7 @@ class ComposedModel implements VisionLanguageModel {
 
   async #run(
     request: GenerateRequest,
-    options: GenerateOptions,
+    options: InternalGenerateOptions,
     onText: (text: string) => void,
     readerSignal: AbortSignal,
   ): Promise<Answer> {
@@ -125,23 +150,29 @@ class ComposedModel implements VisionLanguageModel {
     const onLeave = () => abort.abort(readerSignal.reason);
     readerSignal.addEventListener('abort', onLeave, { once: true });
     this.#running.add(abort);
+    const timer = expireAfter(prepared.options.deadlineMs, abort);
     let endTurn: (() => void) | undefined;
     try {
       const queuedMs = performance.now();
-      endTurn = await this.#queue.take(abort.signal);
+      endTurn = await this.#queue.take(prepared.options.priority, abort.signal);
       const queueMs = performance.now() - queuedMs;
       return await this.#turn(prepared, onText, abort.signal, { startedMs, queueMs });
     } finally {
+      clearTimeout(timer);
       endTurn?.();
       this.#running.delete(abort);
       readerSignal.removeEventListener('abort', onLeave);
     }
   }
 
-  #prepare(request: GenerateRequest, options: GenerateOptions): PreparedRequest {
+  #prepare(request: GenerateRequest, options: InternalGenerateOptions): PreparedRequest {
     const resolved = resolveOptions(options, this.#parts.sampling);
     const { messages, images } = splitMessages(request);
-    const prompt = renderPrompt(this.#parts.template, this.#parts.tokenizer, messages);
+    const { template, tokenizer } = this.#parts;
+    const prompt =
+      layoutOf(request) === 'plain'
+        ? completionPrompt(tokenizer, messages)
+        : renderPrompt(template, tokenizer, messages);
     const { contextLength } = this.info.engine;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
@@ -179,15 +210,18 @@ class ComposedModel implements VisionLanguageModel {
       const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
       const sequence = this.#resident.prepare(prompt.ids, promptImages);
       reusedTokens = sequence.length;
-      const margin = options.drafting ? closeCallMargin(this.info.engine) : undefined;
+      const margin = options.drafting ? this.info.engine.capabilities.closeCallMargin : null;
       const drafts =
-        margin === undefined ? undefined : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin };
+        margin === null
+          ? undefined
+          : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin * penaltyStretch(options) };
       output = await runGeneration({
         sequence,
         tokens: prompt.ids.slice(reusedTokens),
         images: encoded.states.map((image, i) => ({ image, tokenIndex: prompt.imagePositions[i]! })),
         tokenizer: this.#parts.tokenizer,
         sample: this.#parts.createSampler(options),
+        mask: maskOf(options, prompt.ids),
         stopIds: new Set(this.#parts.sampling.eosTokenIds),
         stopStrings: options.stop,
         maxNewTokens: options.maxNewTokens,
@@ -217,6 +251,7 @@ class ComposedModel implements VisionLanguageModel {
         acceptedTokens: output.acceptedTokens,
         images: images.length,
         reusedImages: encoded.reused,
+        preemptions: 0,
       },
       timings: {
         queueMs: before.queueMs,
@@ -262,6 +297,24 @@ class ComposedModel implements VisionLanguageModel {
   async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
     return image === undefined ? [] : await this.#parts.grounder.ground({ text, image, tokens }, { signal });
   }
+}
+
+function maskOf(options: ResolvedOptions, prompt: Int32Array): TokenMask | undefined {
+  const mask = options.createMask?.();
+  return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
+}
+
+function expireAfter(deadlineMs: number | undefined, abort: AbortController): NodeJS.Timeout | undefined {
+  if (deadlineMs === undefined) return undefined;
+  return setTimeout(() => {
+    const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
+    abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
+  }, deadlineMs);
+}
+
+function layoutOf({ layout = 'chat' }: GenerateRequest): 'chat' | 'plain' {
+  if (layout === 'chat' || layout === 'plain') return layout;
+  throw new SdkError('ERR_PROMPT_INVALID', `Expected the layout chat or plain but received ${JSON.stringify(layout)}.`);
 }
 
 /** Pictures apart from text: what the template sees, and what the engine sees, in the same order. */

@@ -34,6 +34,8 @@ const DEFAULT_TEMPLATE = `{{- bos_token }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}`;
 
+const DEFAULT_ORIGIN = 'default';
+
 export interface ChatTemplate {
   /** File it came from, or `default`. */
   readonly origin: string;
@@ -63,7 +65,16 @@ export async function loadChatTemplate(directory: string, tokenizer: Pick<Tokeni
 
   const configured = templateOf(tokenizer.config.chat_template);
   if (configured !== undefined) return parseTemplate(configured, join(directory, 'tokenizer_config.json'));
-  return parseTemplate(DEFAULT_TEMPLATE, 'default');
+  return parseTemplate(DEFAULT_TEMPLATE, DEFAULT_ORIGIN);
+}
+
+/** What to tell people about a folder without a template of its own, as those of base models are. */
+export function withoutTemplate(template: ChatTemplate): string | undefined {
+  if (template.origin !== DEFAULT_ORIGIN) return undefined;
+  return (
+    'the folder has no chat template, as base models have none: questions get the layout of Llama 3.2 Vision Instruct, ' +
+    'which a base model was not trained on. Use complete() for a base model; copy chat_template.json for another.'
+  );
 }
 
 /** A string, or a list of named templates of which `default` is ours. */

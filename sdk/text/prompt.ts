@@ -4,7 +4,7 @@
  */
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
-import type { ChatTemplate } from './chat-template.js';
+import { type ChatTemplate, withoutTemplate } from './chat-template.js';
 import type { Tokenizer } from './tokenizer.js';
 
 export interface PromptMessage {
@@ -34,6 +34,12 @@ const MARK = /(\u2003?)\uE000(\d+)\uE001(\u2003?)/u;
  */
 export function renderPrompt(template: ChatTemplate, tokenizer: Tokenizer, messages: readonly PromptMessage[]): Prompt {
   checkMessages(messages);
+  if (withoutTemplate(template) !== undefined && tokenizer.specialTokenId('<|start_header_id|>') === undefined) {
+    throw new SdkError(
+      'ERR_PROMPT_INVALID',
+      'Expected a model for conversations, but its folder has no chat template and its tokenizer no tokens for turns: it is a base model. Use complete(), or copy chat_template.json of the model.',
+    );
+  }
   const { rendered, texts } = render(template, tokenizer, messages);
   const ids = encodeRendered(rendered, texts, template, tokenizer);
   addBos(ids, template, tokenizer);
@@ -47,6 +53,44 @@ export function renderPrompt(template: ChatTemplate, tokenizer: Tokenizer, messa
     );
   }
   return { ids: Int32Array.from(ids), imagePositions };
+}
+
+/**
+ * The layout of a base model, which goes on with a text instead of answering: pictures that come first, begin of text,
+ * the rest (`<|image|><|begin_of_text|>If I had to write a haiku`, as the card of Llama 3.2 Vision has it).
+ * @param messages one, of the user
+ * @throws SdkError ERR_PROMPT_INVALID, ERR_LIMIT_EXCEEDED; ERR_TOKENIZER_INVALID without the tokens that it needs
+ */
+export function completionPrompt(tokenizer: Tokenizer, messages: readonly PromptMessage[]): Prompt {
+  checkMessages(messages);
+  if (messages.length !== 1) {
+    throw new SdkError(
+      'ERR_PROMPT_INVALID',
+      `Expected one text to complete but received ${messages.length} messages: a base model knows no turns.`,
+    );
+  }
+  const imageId = tokenizer.specialTokenId(IMAGE_TOKEN);
+  const { bosTokenId } = tokenizer;
+  if (imageId === undefined || bosTokenId === undefined) {
+    throw new SdkError('ERR_TOKENIZER_INVALID', `Expected a tokenizer with ${IMAGE_TOKEN} and a begin-of-text token.`);
+  }
+  const { parts } = messages[0]!;
+  const firstText = parts.findIndex(({ type }) => type === 'text');
+  const leading = firstText === -1 ? parts.length : firstText;
+  const ids: number[] = [];
+  let text = ''; // adjacent texts are encoded as one
+  for (const [index, part] of parts.entries()) {
+    if (index === leading) ids.push(bosTokenId);
+    if (part.type === 'text') text += part.text;
+    else {
+      append(ids, tokenizer.encodeText(text));
+      text = '';
+      ids.push(imageId);
+    }
+  }
+  if (leading === parts.length) ids.push(bosTokenId);
+  append(ids, tokenizer.encodeText(text));
+  return { ids: Int32Array.from(ids), imagePositions: ids.flatMap((id, index) => (id === imageId ? [index] : [])) };
 }
 
 function checkMessages(messages: readonly PromptMessage[]): void {

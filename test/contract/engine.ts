@@ -1,7 +1,7 @@
 /** What every backend promises at the engine border (sdk/engine/engine.ts). Run it with `describeEngine`. */
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isSdkError } from '#sdk/core/errors.js';
-import type { Engine, ForwardResult, ImageState, PlacedImage, Sequence } from '#sdk/engine/engine.js';
+import type { Engine, ImageState, PlacedImage, Sequence, Slice, SliceResult } from '#sdk/engine/engine.js';
 import type { OpenEngineOptions } from '#sdk/engine/options.js';
 import { ARRANGEMENTS, maxDifference, syntheticImage } from '../support/tiny-images.js';
 
@@ -40,8 +40,8 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
     const fresh = (engine: Engine, tokens: readonly number[], images: readonly PlacedImage[], logits: 'all' | 'last') =>
       engine.createSequence().forward(Int32Array.from(tokens), { images, logits });
     const same = (a: Float32Array, b: Float32Array) => expect(maxDifference(a, b)).toBeLessThan(tolerance);
-    const row = (result: ForwardResult, index: number) => {
-      const columns = result.logits.length / result.rows;
+    const row = (result: SliceResult, index: number) => {
+      const columns = result.logits.length / result.logitsRows;
       return result.logits.subarray(index * columns, (index + 1) * columns);
     };
     async function inPieces(
@@ -54,7 +54,7 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
       for (let start = 0; start < tokens.length; start += size) {
         const piece = Int32Array.from(tokens.slice(start, start + size));
         const result = await sequence.forward(piece, { images, logits: 'all' });
-        for (let r = 0; r < result.rows; r++) rows.push(row(result, r));
+        for (let r = 0; r < result.logitsRows; r++) rows.push(row(result, r));
       }
       return rows;
     }
@@ -73,12 +73,25 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
       expect(info.device).not.toBe('');
     });
 
+    test('says what callers may build on', async () => {
+      const { capabilities } = (await openOne()).info;
+      expect(capabilities.batchedSlices).toBeGreaterThanOrEqual(1);
+      expect(capabilities.sliceTokens).toBeGreaterThanOrEqual(1);
+      expect(capabilities.keyValueBytesPerToken).toBeGreaterThan(0);
+      // Guesses may be verified only where a prefix may be reused: a verified draft is one.
+      if (capabilities.closeCallMargin !== null) {
+        expect(capabilities.prefixReuse).toBe(true);
+        // `tolerance` is the most that one token and many may differ in these tests.
+        if (capabilities.closeCallMargin > 0) expect(capabilities.closeCallMargin).toBeGreaterThan(2 * tolerance);
+      }
+    });
+
     test.each(['meta', 'hf-4.45', 'hf-5'] as const)('prefill equals token by token (%s)', async (numerics) => {
       const engine = await openOne({ numerics });
       expect(engine.info.numerics).toBe(numerics);
       const images = await interleavedImages(engine);
       const whole = await fresh(engine, interleaved, images, 'all');
-      expect(whole.rows).toBe(interleaved.length);
+      expect(whole.logitsRows).toBe(interleaved.length);
       const single = await inPieces(engine.createSequence(), interleaved, images, 1);
       single.forEach((logits, index) => {
         same(logits, row(whole, index));
@@ -115,9 +128,9 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
       const images = await interleavedImages(engine);
       const all = await fresh(engine, interleaved, images, 'all');
       const last = await fresh(engine, interleaved, images, 'last');
-      expect(last.rows).toBe(1);
+      expect(last.logitsRows).toBe(1);
       expect(last.logits).toHaveLength(engine.info.vocabularySize);
-      same(last.logits, row(all, all.rows - 1));
+      same(last.logits, row(all, all.logitsRows - 1));
     });
 
     test('a truncated sequence goes on like a fresh one', async () => {
@@ -215,6 +228,97 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
       const first = await fresh(engine, interleaved, images, 'all');
       const second = await fresh(engine, interleaved, images, 'all');
       expect(maxDifference(first.logits, second.logits)).toBe(0);
+    });
+
+    describe('a step', () => {
+      /** Different lengths, pictures, logits; the second one long enough to be aborted. */
+      async function fourSlices(engine: Engine, signal?: AbortSignal): Promise<Slice[]> {
+        const tall = { image: await encode(engine, 'tall', 31), tokenIndex: 1 };
+        const wide = { image: await encode(engine, 'wide', 32), tokenIndex: 0 };
+        const many = Int32Array.from({ length: 380 }, (_, i) => i % 499);
+        return [
+          { tokens: Int32Array.of(BOS, IMAGE, 9, 8, 7), images: [tall], logits: 'all' },
+          { tokens: many, images: [], logits: 'all', signal },
+          { tokens: Int32Array.of(IMAGE, 40), images: [wide], logits: 'last' },
+          { tokens: Int32Array.of(BOS), images: [], logits: 'last' },
+        ].map((slice) => ({ sequence: engine.createSequence(), ...slice }) as Slice);
+      }
+      const fulfilled = (result: PromiseSettledResult<SliceResult> | undefined): SliceResult => {
+        if (result?.status !== 'fulfilled') throw result?.reason ?? new Error('no result');
+        return result.value;
+      };
+      /** Where slices are computed together, other kernels may take part. */
+      const sameBits = (engine: Engine, a: Float32Array, b: Float32Array) => {
+        const { batchedSlices, closeCallMargin } = engine.info.capabilities;
+        const within = batchedSlices === 1 || closeCallMargin === 0 ? 0 : tolerance;
+        expect(maxDifference(a, b)).toBeLessThanOrEqual(within);
+      };
+
+      test('of several slices gives what each gives alone', async () => {
+        const engine = await openOne();
+        const together = await engine.step(await fourSlices(engine));
+        const alone = await fourSlices(engine);
+        for (const [index, slice] of alone.entries()) {
+          const found = fulfilled(together[index]);
+          const expected = fulfilled((await engine.step([slice]))[0]);
+          expect(found.logitsRows).toBe(expected.logitsRows);
+          expect(found.logitsRows).toBe(slice.logits === 'all' ? slice.tokens.length : 1);
+          sameBits(engine, found.logits, expected.logits);
+          expect(slice.sequence.length).toBe(slice.tokens.length);
+        }
+        expect(await engine.step([])).toEqual([]);
+      });
+
+      test.each(['before', 'during'] as const)('goes on without a slice that is aborted %s it', async (when) => {
+        const engine = await openOne();
+        const abort = new AbortController();
+        const reason = new Error('not this one');
+        if (when === 'before') abort.abort(reason);
+        const slices = await fourSlices(engine, abort.signal);
+        const stepping = engine.step(slices);
+        // The first slice is short: by then the second one computes, or waits.
+        if (when === 'during') setImmediate(() => abort.abort(reason));
+        const results = await stepping;
+        expect(results[1]).toMatchObject({ status: 'rejected', reason });
+        expect(slices.map(({ sequence }) => sequence.length)).toEqual([5, 0, 2, 1]);
+        const expected = await engine.step((await fourSlices(engine)).filter((_, index) => index !== 1));
+        const others = results.filter((_, index) => index !== 1);
+        others.forEach((result, index) => {
+          sameBits(engine, fulfilled(result).logits, fulfilled(expected[index]).logits);
+        });
+        // Its sequence is as it was.
+        const { sequence } = slices[1]!;
+        const again = await sequence.forward(Int32Array.of(BOS), { images: [], logits: 'last' });
+        same(again.logits, fulfilled(results[3]).logits);
+      });
+
+      test('refuses one slice, not the others, and none for another engine', async () => {
+        const [engine, other] = [await openOne(), await openOwn()];
+        const [good, bad, twice, foreign] = await fourSlices(engine);
+        const results = await engine.step([
+          good!,
+          { ...bad!, tokens: Int32Array.of(-1) },
+          { ...twice!, sequence: good!.sequence, images: [] },
+          { ...foreign!, sequence: other.createSequence() },
+          { ...foreign!, attention: [{ layer: 0, head: 0 }] },
+        ]);
+        const codes = results.map((result) => (result.status === 'rejected' ? result.reason.code : 'fine'));
+        const tapped = engine.info.capabilities.attentionTaps ? 'fine' : 'ERR_ARGUMENT_INVALID';
+        expect(codes).toEqual(['fine', 'ERR_ARGUMENT_INVALID', 'ERR_BUSY', 'ERR_ARGUMENT_INVALID', tapped]);
+        expect(good!.sequence.length).toBe(good!.tokens.length);
+      });
+
+      test('gives no logits where none are wanted, and appends all the same', async () => {
+        const engine = await openOne();
+        const images = await interleavedImages(engine);
+        const [sequence, tokens] = [engine.createSequence(), Int32Array.from(interleaved)];
+        const head = { sequence, tokens: tokens.subarray(0, 8), images, logits: 'none' } as const;
+        expect(fulfilled((await engine.step([head]))[0])).toMatchObject({ logitsRows: 0, logits: { length: 0 } });
+        expect(sequence.length).toBe(8);
+        const rest = { sequence, tokens: tokens.subarray(8), images, logits: 'last' } as const;
+        const { logits } = fulfilled((await engine.step([rest]))[0]);
+        same(logits, (await fresh(engine, interleaved, images, 'last')).logits);
+      });
     });
 
     test('leaves the arrays it is given as they are', async () => {
@@ -342,7 +446,7 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
       const tokens = Int32Array.from({ length: 380 }, (_, i) => i % 499);
       const running = engine.createSequence().forward(tokens, { images: [], logits: 'last' });
       const outcome = running.then(
-        ({ rows }) => rows === 1,
+        ({ logitsRows }) => logitsRows === 1,
         (error) => isSdkError(error, 'ERR_DISPOSED'),
       );
       await engine[Symbol.asyncDispose]();

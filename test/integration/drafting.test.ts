@@ -12,7 +12,7 @@ import { afterAll, expect, it, vi } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Engine, ImageState, PlacedImage } from '#sdk/engine/engine.js';
 import { openCpuEngine, openOnnxEngine } from '#sdk/engine/index.js';
-import { closeCallMargin, Drafting } from '#sdk/inference/drafting/index.js';
+import { Drafting } from '#sdk/inference/drafting/index.js';
 import { type GenerationOutput, runGeneration, type TokenMask } from '#sdk/inference/generation.js';
 import { argmax } from '#sdk/inference/sampling.js';
 import type { Tokenizer } from '#sdk/text/tokenizer.js';
@@ -96,7 +96,7 @@ async function generate(
         // A constant cost of rows: which drafts are tried does not depend on the clock.
         observe: (rows) => session.observe(rows, 1 + 0.05 * (rows - 1)),
       },
-      closeCallMargin: closeCallMargin(engine.info)!,
+      closeCallMargin: engine.info.capabilities.closeCallMargin!,
     },
   });
   session?.remember();
@@ -190,6 +190,38 @@ it.each<[NonNullable<LoadModelOptions['backend']>, number]>([
       }
     }
     expect(accepted).toBeGreaterThan(0);
+  },
+);
+
+it.each<NonNullable<LoadModelOptions['backend']>>(['cpu', 'onnx'])(
+  'penalties: the same with drafts as without on backend %s',
+  async (backend) => {
+    await using model = await loadModel(path.join(demoModel, 'checkpoint'), { backend, cacheDirectory });
+    const lines = (await readFile(path.join(demoModel, 'evaluation', 'scenes.jsonl'), 'utf8')).trim().split('\n');
+    const question = 'List all objects with their boxes.';
+    let accepted = 0;
+    let changed = 0;
+    for (const line of lines.slice(0, 4)) {
+      const image = await decodeImage(
+        path.join(demoModel, 'evaluation', (JSON.parse(line) as { image: string }).image),
+      );
+      const free = await model.ask(image, question, { temperature: 0 });
+      for (const penalties of [
+        { repetitionPenalty: 2 },
+        { presencePenalty: 2, frequencyPenalty: 2 },
+        { noRepeatNgramSize: 2 },
+      ]) {
+        const options = { ...penalties, temperature: 0, maxNewTokens: 60 };
+        const plain = await model.ask(image, question, { ...options, drafting: 'off' });
+        const drafted = await model.ask(image, question, options);
+        expect(drafted.text, JSON.stringify(penalties)).toBe(plain.text);
+        expect(drafted.usage.generatedTokens).toBe(plain.usage.generatedTokens);
+        accepted += drafted.usage.acceptedTokens;
+        if (plain.text !== free.text) changed++;
+      }
+    }
+    expect(accepted).toBeGreaterThan(0);
+    expect(changed).toBeGreaterThan(0);
   },
 );
 

@@ -98,6 +98,15 @@ describe('loadModel', () => {
     expect(answer.finishReason).toBe('stop');
   });
 
+  it('says that a folder without a chat template is perhaps a base model', async () => {
+    const folder = await writeGoldenModelFolder(cases);
+    await rm(join(folder, 'chat_template.jinja'));
+    const warnings: string[] = [];
+    const logger: Logger = { log: (level, message) => void (level === 'warn' && warnings.push(message)) };
+    await using _ = await loadModel(folder, { cacheDirectory, threads: 1, logger });
+    expect(warnings).toEqual([expect.stringMatching(/no chat template.*complete\(\) for a base model/)]);
+  });
+
   it('warns of what the folder asks for and is not honoured', async () => {
     const folder = await writeGoldenModelFolder(cases);
     await rm(join(folder, 'generation_config.json'));

@@ -6,22 +6,31 @@ import { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import type {
   Engine,
+  EngineCapabilities,
   EngineInfo,
-  ForwardOptions,
-  ForwardResult,
   ImageState,
   PlacedImage,
   Sequence,
+  Slice,
+  SliceOptions,
+  SliceResult,
+  StepResult,
 } from '#sdk/engine/engine.js';
 import type { ProcessedImage } from '#sdk/image/processed-image.js';
 
 /** The next token after `tokens`, or logits to choose from. */
 export type NextToken = (tokens: readonly number[], images: readonly PlacedImage[]) => number | Float32Array;
 
+export type FakeEngineInfo = Partial<Omit<EngineInfo, 'capabilities'>> & {
+  readonly capabilities?: Partial<EngineCapabilities>;
+};
+
 export class FakeEngine implements Engine {
   readonly info: EngineInfo;
   /** In order: what each call processed. */
   readonly forwards: { readonly tokens: number[]; readonly pastLength: number; readonly images: number }[] = [];
+  /** Slices of each step. */
+  readonly steps: number[] = [];
   readonly encoded: ProcessedImage[] = [];
   liveImages = 0;
   liveSequences = 0;
@@ -31,7 +40,7 @@ export class FakeEngine implements Engine {
   onForward: (call: number, signal: AbortSignal | undefined) => void | Promise<void> = () => {};
   readonly #next: NextToken;
 
-  constructor(next: NextToken, info: Partial<EngineInfo> = {}) {
+  constructor(next: NextToken, { capabilities, ...info }: FakeEngineInfo = {}) {
     this.#next = next;
     this.info = {
       backend: 'onnx',
@@ -41,6 +50,16 @@ export class FakeEngine implements Engine {
       contextLength: 256,
       vocabularySize: 1024,
       ...info,
+      capabilities: {
+        batchedSlices: 1,
+        sliceTokens: 256,
+        closeCallMargin: 2e-3,
+        prefixReuse: true,
+        attentionTaps: false,
+        keyValueBytesPerToken: 1000,
+        reservesContext: false,
+        ...capabilities,
+      },
     };
   }
 
@@ -71,6 +90,16 @@ export class FakeEngine implements Engine {
     return new FakeSequence(this, this.#next);
   }
 
+  /** One after another, unless the fake says that it batches. */
+  async step(slices: readonly Slice[]): Promise<StepResult> {
+    const results: PromiseSettledResult<SliceResult>[] = [];
+    this.steps.push(slices.length);
+    for (const { sequence, tokens, ...options } of slices) {
+      results.push(...(await Promise.allSettled([sequence.forward(tokens, options)])));
+    }
+    return results;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.running > 0) throw new Error('disposed an engine that runs');
     this.disposals++;
@@ -92,7 +121,7 @@ class FakeSequence implements Sequence {
     return this.#tokens.length;
   }
 
-  async forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult> {
+  async forward(tokens: Int32Array, options: SliceOptions): Promise<SliceResult> {
     const engine = this.#engine;
     if (!this.#live) throw new Error('used a sequence after its disposal');
     if (tokens.length === 0) throw new Error('forwarded no tokens');
@@ -111,7 +140,7 @@ class FakeSequence implements Sequence {
       engine.running--;
     }
     this.#tokens.push(...tokens);
-    const rows = options.logits === 'all' ? tokens.length : 1;
+    const rows = { none: 0, last: 1, all: tokens.length }[options.logits];
     const columns = engine.info.vocabularySize;
     const logits = new Float32Array(rows * columns);
     for (let row = 0; row < rows; row++) {
@@ -121,10 +150,10 @@ class FakeSequence implements Sequence {
         row * columns,
       );
     }
-    return { logits, rows };
+    return { logits, logitsRows: rows };
   }
 
-  #row(tokens: readonly number[], options: ForwardOptions): Float32Array {
+  #row(tokens: readonly number[], options: SliceOptions): Float32Array {
     const next = this.#next(tokens, options.images);
     if (typeof next !== 'number') return next;
     const logits = new Float32Array(this.#engine.info.vocabularySize).fill(-4);

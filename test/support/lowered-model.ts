@@ -25,7 +25,7 @@ export interface PlacedLoweredImage {
   readonly tokenIndex: number;
 }
 
-export interface LoweredForwardOptions {
+export interface LoweredSliceOptions {
   readonly images?: readonly PlacedLoweredImage[];
   readonly logits?: 'all' | 'last';
   /** Without images: the graph without cross layers, or the other one with their results dropped. */
@@ -68,7 +68,7 @@ export class LoweredModel implements AsyncDisposable {
   async forward(
     sequence: LoweredSequence,
     tokens: Int32Array,
-    { images = [], logits = 'all', textGraph = images.length === 0 }: LoweredForwardOptions = {},
+    { images = [], logits = 'all', textGraph = images.length === 0 }: LoweredSliceOptions = {},
   ): Promise<Float32Array> {
     const rows = tokens.length;
     return sequence.step({

@@ -1,13 +1,12 @@
 /** A whole model over the fake engine and the tiny tokenizer: everything above the engine border is the product's. */
 import { silentLogger } from '#sdk/core/logger.js';
-import type { EngineInfo } from '#sdk/engine/engine.js';
 import { createTextGrounder } from '#sdk/grounding/text-grounder.js';
 import type { ProcessedImage } from '#sdk/image/processed-image.js';
 import type { ModelImage, VisionLanguageModel } from '#sdk/model/types.js';
 import { createModel, type ModelParts } from '#sdk/model/vision-language-model.js';
 import { loadChatTemplate } from '#sdk/text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
-import { FakeEngine, type NextToken, scripted } from './engine.js';
+import { FakeEngine, type FakeEngineInfo, type NextToken, scripted } from './engine.js';
 import { writeTokenizerFolder } from './tiny-tokenizer.js';
 
 export interface FakeModel {
@@ -19,7 +18,7 @@ export interface FakeModel {
 export interface FakeModelOptions {
   /** What the model writes in every answer, or how it chooses tokens. */
   readonly writes: string | ((tokenizer: Tokenizer) => NextToken);
-  readonly engineInfo?: Partial<EngineInfo>;
+  readonly engineInfo?: FakeEngineInfo;
   readonly parts?: Partial<ModelParts>;
 }
 

@@ -26,17 +26,23 @@ const ACTIONS: Readonly<Record<string, () => void | Promise<void>>> = {
 };
 
 function staged(engine: Engine, reach: (stage: string) => void | Promise<void>): Engine {
-  const sequence = (real: Sequence): Sequence => ({
-    get length() {
-      return real.length;
-    },
-    async forward(tokens, options) {
-      await reach(tokens.length > 1 ? 'prefill' : 'decode');
-      return await real.forward(tokens, options);
-    },
-    truncate: (length) => real.truncate(length),
-    [Symbol.dispose]: () => real[Symbol.dispose](),
-  });
+  const reals = new WeakMap<Sequence, Sequence>();
+  const stageOf = (tokens: Int32Array) => (tokens.length > 1 ? 'prefill' : 'decode');
+  const sequence = (real: Sequence): Sequence => {
+    const outer: Sequence = {
+      get length() {
+        return real.length;
+      },
+      async forward(tokens, options) {
+        await reach(stageOf(tokens));
+        return await real.forward(tokens, options);
+      },
+      truncate: (length) => real.truncate(length),
+      [Symbol.dispose]: () => real[Symbol.dispose](),
+    };
+    reals.set(outer, real);
+    return outer;
+  };
   return {
     info: engine.info,
     async encodeImage(image, options) {
@@ -44,6 +50,14 @@ function staged(engine: Engine, reach: (stage: string) => void | Promise<void>):
       return await engine.encodeImage(image, options);
     },
     createSequence: () => sequence(engine.createSequence()),
+    async step(slices) {
+      try {
+        await reach(stageOf(slices[0]!.tokens));
+      } catch (reason) {
+        return slices.map(() => ({ status: 'rejected', reason }));
+      }
+      return await engine.step(slices.map((slice) => ({ ...slice, sequence: reals.get(slice.sequence)! })));
+    },
     async [Symbol.asyncDispose]() {
       await reach('dispose');
       await engine[Symbol.asyncDispose]();

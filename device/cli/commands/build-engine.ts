@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { buildEngine, type EngineBuildOptions } from '../../jetson/engine-build.js';
+import { buildEngine, type EngineBuildOptions } from '../../platform/jetson/engine-build.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { createLogger } from '../logger.js';
 import { parseCount } from '../model-options.js';

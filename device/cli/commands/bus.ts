@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { connectClient } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
@@ -16,6 +18,7 @@ export function addBusCommand(program: Command, context: CommandContext): void {
   const bus = program.command('bus').description('Talk to devices over the bus');
   addAsk(bus, context);
   addWatch(bus, context);
+  addSchema(bus, context);
 }
 
 function addConnectionOptions(command: Command): Command {
@@ -83,5 +86,41 @@ function addWatch(bus: Command, context: CommandContext): void {
       } catch (error) {
         if (!signal.aborted) throw error;
       }
+    });
+}
+
+interface SchemaOptions {
+  readonly asyncapi?: true;
+  readonly markdown?: true;
+  readonly out?: string;
+  readonly root: string;
+}
+
+function addSchema(bus: Command, { terminal }: CommandContext): void {
+  bus
+    .command('schema')
+    .description('Print the contract of the bus: JSON Schemas by name, or another form of it')
+    .option('--asyncapi', 'an AsyncAPI 3 document')
+    .option('--markdown', 'a page for people: topics, payloads, access rules')
+    .option('--out <dir>', 'write every form into this folder instead: README.md, asyncapi.json, schemas/*.json')
+    .option('--root <topic>', 'topic root in the AsyncAPI document', 'scenebus')
+    .addHelpText(
+      'after',
+      examples('scenebus bus schema --asyncapi > asyncapi.json', 'scenebus bus schema --out contract'),
+    )
+    .action(async ({ asyncapi, markdown, out, root }: SchemaOptions) => {
+      // Only here: the other commands need nothing of the device's side.
+      const { asyncApiDocument, busJsonSchemas, contractFiles, contractReference } = await import('scenebus/bus');
+      if (out !== undefined) {
+        const files = contractFiles({ root });
+        for (const [name, content] of files) {
+          const path = join(out, name);
+          await mkdir(dirname(path), { recursive: true });
+          await writeFile(path, content);
+        }
+        terminal.note(`wrote ${files.size} files to ${out}`);
+      } else if (markdown) terminal.out(contractReference());
+      else if (asyncapi) terminal.out(JSON.stringify(asyncApiDocument({ root }), undefined, 2));
+      else terminal.out(JSON.stringify(Object.fromEntries(busJsonSchemas()), undefined, 2));
     });
 }

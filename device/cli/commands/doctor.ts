@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { tensorRtSelfTest } from 'scenebus';
-import { diagnose } from '../../doctor/diagnose.js';
-import type { Finding } from '../../doctor/finding.js';
+import { tensorRtSelfTest } from 'scenebus/tensorrt';
+import { diagnose } from '../../platform/doctor/diagnose.js';
+import type { Finding } from '../../platform/doctor/finding.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { createLogger } from '../logger.js';

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import type { Command } from 'commander';
+import { deviceParts } from '../../app/device-parts.js';
+import { DeviceService } from '../../app/device-service.js';
 import { loadConfig } from '../../config/load.js';
-import { deviceParts } from '../../service/device-parts.js';
-import { DeviceService } from '../../service/device-service.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';

@@ -1,14 +1,21 @@
 /** The caller's side of the bus, as programs see it. */
+import type { z } from 'zod';
 import type { CallOptions } from '../../core/types.js';
 import type {
-  AskRequest,
   Availability,
+  CameraSettingState,
   CameraStatusPayload,
   Health,
   Info,
-  OkResponse,
   Scene,
+  WatchChanges,
+  WatchDefinition,
+  WatchEvent,
+  WatchReport,
+  WatchState,
 } from '../contract/schemas/index.js';
+import type { CameraSetting } from '../contract/settings.js';
+import type { ResponseOf, VERBS, VerbName } from '../contract/verbs.js';
 import type { BusState, ConnectionOptions, ProtocolVersion } from '../transport/types.js';
 
 export interface ClientOptions extends ConnectionOptions {
@@ -16,20 +23,55 @@ export interface ClientOptions extends ConnectionOptions {
   readonly root?: string | undefined;
 }
 
-export type Question = Omit<AskRequest, 'schema' | 'transaction' | 'responseTopic' | 'timeoutMs'>;
+/** What a caller says in a request; the rest is filled in. */
+export type Query<Verb extends VerbName> = Omit<
+  z.input<(typeof VERBS)[Verb]['request']>,
+  'schema' | 'transaction' | 'responseTopic' | 'timeoutMs' | 'deadlineMs' | 'stream'
+>;
+/** What a caller asks, with the details of `ask`. */
+export type Question = Query<'ask'>;
 
-export interface AskOptions extends CallOptions {
+export interface RequestOptions extends CallOptions {
   /** Default 120 000. The device gets it as its deadline. */
   readonly timeoutMs?: number | undefined;
 }
 
+export interface AskOptions extends RequestOptions {
+  /** Called with each piece of the text as it comes; the whole is in the reply. */
+  readonly onText?: ((text: string) => void) | undefined;
+}
+
+/** `data` of a response with where it comes from: which device, frame and model. */
+export type ModelReply<Verb extends 'ask' | 'describe' | 'locate'> = ResponseOf<Verb>['data'] &
+  Pick<ResponseOf<Verb>, 'device' | 'camera' | 'frameId' | 'frameTs' | 'model' | 'generatedByModel'>;
 /** The answer with its provenance: what was said, on which frame, by which model. */
-export type AskReply = OkResponse['data'] &
-  Pick<OkResponse, 'device' | 'camera' | 'frameId' | 'frameTs' | 'model' | 'generatedByModel'>;
+export type AskReply = ModelReply<'ask'>;
+/** A description with its provenance. */
+export type DescribeReply = ModelReply<'describe'>;
+/** Boxes with their provenance. */
+export type LocateReply = ModelReply<'locate'>;
+
+export interface SnapshotReply extends Pick<ResponseOf<'snapshot'>, 'device' | 'camera' | 'frameId' | 'frameTs'> {
+  /** The JPEG file. */
+  readonly jpeg: Uint8Array<ArrayBuffer>;
+  /** Of the JPEG, pixels. */
+  readonly width: number;
+  readonly height: number;
+}
 
 export interface WatchOptions extends CallOptions {
   /** Only this camera. */
   readonly camera?: string | undefined;
+}
+
+export interface EventOptions extends WatchOptions {
+  /** Only this watch. */
+  readonly watch?: string | undefined;
+}
+
+export interface ListenOptions {
+  /** Told why nothing more will come; left out: it is logged. */
+  readonly onError?: ((error: unknown) => void) | undefined;
 }
 
 export interface BusClient extends AsyncDisposable {
@@ -39,20 +81,59 @@ export interface BusClient extends AsyncDisposable {
   readonly broker: string;
   /**
    * Asks a device about its newest frame.
-   * @throws SdkError ERR_BUS_UNREACHABLE (the device is not there), ERR_BUS_TIMEOUT, ERR_BUSY and the other codes with
-   *   which a device answers; `signal.reason` when aborted.
+   * @throws SdkError ERR_BUS_UNREACHABLE (the device is not there), ERR_BUS_TIMEOUT, ERR_BUSY (with
+   *   `details.retryAfterMs`) and the other codes with which a device answers; `signal.reason` when aborted.
    */
   ask(device: string, question: string | Question, options?: AskOptions): Promise<AskReply>;
+  /** A description made now. @throws as `ask`. */
+  describe(device: string, query?: Query<'describe'>, options?: AskOptions): Promise<DescribeReply>;
+  /** Boxes of objects by their names. @throws as `ask`. */
+  locate(
+    device: string,
+    objects: string | readonly string[] | Query<'locate'>,
+    options?: RequestOptions,
+  ): Promise<LocateReply>;
+  /** The picture, where the device allows it. @throws as `ask`. */
+  snapshot(device: string, query?: Query<'snapshot'>, options?: RequestOptions): Promise<SnapshotReply>;
+  /** Adds a standing question; what it finds comes with `onEvent`. @throws as `ask`. */
+  watch(device: string, watch: WatchDefinition, options?: RequestOptions): Promise<WatchReport>;
+  changeWatch(device: string, id: string, changes: WatchChanges, options?: RequestOptions): Promise<WatchReport>;
+  removeWatch(device: string, id: string, options?: RequestOptions): Promise<void>;
+  listWatches(device: string, options?: RequestOptions): Promise<readonly WatchReport[]>;
+  /** Any verb of the contract, with the whole response. @throws as `ask`. */
+  request<Verb extends VerbName>(
+    device: string,
+    verb: Verb,
+    query: Query<Verb>,
+    options?: AskOptions,
+  ): Promise<ResponseOf<Verb>>;
+  /** Switches a camera's setting; `cameraSettings` tells what holds. Resolves when the broker has the command. */
+  setCamera(
+    device: string,
+    camera: string,
+    setting: CameraSetting,
+    value: boolean,
+    options?: CallOptions,
+  ): Promise<void>;
   /**
    * Scenes of a device, or of all with `'*'`: the retained one first, then each new one. A slow reader skips to the
    * newest of each camera. Ends when the client closes.
    */
   scenes(device: string, options?: WatchOptions): AsyncIterableIterator<Scene>;
+  /** Events of watches, every one in order. */
+  events(device: string, options?: EventOptions): AsyncIterableIterator<WatchEvent>;
+  /** How watches stand: the retained states first, then each change. */
+  watchStates(device: string, options?: EventOptions): AsyncIterableIterator<WatchState>;
   cameraStatuses(device: string, options?: WatchOptions): AsyncIterableIterator<CameraStatusPayload>;
+  cameraSettings(device: string, options?: WatchOptions): AsyncIterableIterator<CameraSettingState>;
   availability(device: string, options?: CallOptions): AsyncIterableIterator<Availability>;
   info(device: string, options?: CallOptions): AsyncIterableIterator<Info>;
   health(device: string, options?: CallOptions): AsyncIterableIterator<Health>;
+  /** `scenes` for a listener. Returns a function that stops it. */
+  onScene(device: string, listener: (scene: Scene) => void, options?: WatchOptions & ListenOptions): () => void;
+  /** `events` for a listener. Returns a function that stops it. */
+  onEvent(device: string, listener: (event: WatchEvent) => void, options?: EventOptions & ListenOptions): () => void;
   onStateChange(listener: (state: BusState) => void): () => void;
-  /** Questions that wait end with ERR_DISPOSED. */
+  /** Requests that wait end with ERR_DISPOSED. */
   close(): Promise<void>;
 }

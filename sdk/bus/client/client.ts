@@ -1,30 +1,50 @@
-/** The caller's side of the bus: ask devices, watch what they publish. No native code. */
-import { randomUUID } from 'node:crypto';
+/** The caller's side of the bus: ask devices, follow what they publish. No native code, nothing of Node alone. */
+import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import type { CallOptions } from '../../core/types.js';
-import { decodeRequest, describeIssues } from '../contract/decoding.js';
+import { decodeRequest, readPayload } from '../contract/decoding.js';
 import {
-  type AskRequest,
   type Availability,
-  askRequestSchema,
   busSchemas,
+  type CameraSettingState,
   type CameraStatusPayload,
   type Health,
   type Info,
-  type OkResponse,
-  REQUEST_TIMEOUT_MS,
   type Scene,
+  type WatchChanges,
+  type WatchDefinition,
+  type WatchEvent,
+  type WatchReport,
+  type WatchState,
 } from '../contract/schemas/index.js';
-import { busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from '../contract/topics.js';
+import type { CameraSetting } from '../contract/settings.js';
+import { busTopics, checkRoot, DEFAULT_ROOT, parseTopic } from '../contract/topics.js';
+import type { ResponseOf, VerbName } from '../contract/verbs.js';
 import { BusConnection } from '../transport/connection.js';
-import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
+import type { IncomingMessage, Link } from '../transport/link.js';
+import { randomId } from '../transport/random-id.js';
 import type { BusState, ProtocolVersion } from '../transport/types.js';
-import type { AskOptions, AskReply, BusClient, ClientOptions, Question, WatchOptions } from './client-types.js';
-import { PendingAsks } from './pending-asks.js';
-import { type Stamped, Watch } from './watch.js';
+import type {
+  AskOptions,
+  AskReply,
+  BusClient,
+  ClientOptions,
+  DescribeReply,
+  EventOptions,
+  ListenOptions,
+  LocateReply,
+  Query,
+  Question,
+  RequestOptions,
+  SnapshotReply,
+  WatchOptions,
+} from './client-types.js';
+import { NewestValues, type Stamped, type Stream } from './newest-values.js';
+import { RequestSender } from './request-sender.js';
+import { type Subscription, Subscriptions } from './subscriptions.js';
+import { ValuesInOrder } from './values-in-order.js';
 
-const DEFAULT_TIMEOUT_MS = 120_000;
 const SESSION_EXPIRY_SECONDS = 60;
 
 /**
@@ -41,29 +61,23 @@ export async function connectClient(options: string | ClientOptions): Promise<Bu
   return client;
 }
 
-interface Subscription {
-  readonly filter: string;
-  readonly receive: (topic: string, value: unknown, isRetained: boolean) => void;
-}
-
 class MqttBusClient implements BusClient {
   readonly #root: string;
   readonly #logger: Logger;
   readonly #connection: BusConnection;
   readonly #answerTopic: string;
-  readonly #pending = new PendingAsks();
-  readonly #subscriptions = new Set<Subscription>();
-  readonly #watches = new Set<Watch<Stamped>>();
-  readonly #presence = new Map<string, Availability['state']>();
-  readonly #followed = new Set<string>();
+  readonly #subscriptions: Subscriptions;
+  readonly #requests: RequestSender;
+  readonly #streams = new Set<{ end(): void }>();
   readonly #stateListeners = new Set<(state: BusState) => void>();
   #closing: Promise<void> | undefined;
 
   constructor(options: ClientOptions) {
     this.#root = checkRoot(options.root ?? DEFAULT_ROOT);
     this.#logger = options.logger ?? silentLogger;
-    const id = randomUUID().slice(0, 13);
+    const id = randomId(16);
     this.#answerTopic = `${this.#root}/client/${id}/response`;
+    this.#subscriptions = new Subscriptions(this.#logger);
     this.#connection = new BusConnection(
       options,
       {
@@ -72,20 +86,24 @@ class MqttBusClient implements BusClient {
         will: undefined,
       },
       {
-        onUp: (link) => this.#onUp(link),
+        onUp: async (link) => {
+          await link.subscribe(this.#answerTopic);
+          await this.#subscriptions.renew(link);
+        },
         onDown: () => {},
         onMessage: (_link, message) => this.#receive(message),
-        onState: (state) => {
-          for (const listener of [...this.#stateListeners]) {
-            try {
-              listener(state);
-            } catch (error) {
-              this.#logger.log('error', 'A listener of the bus client failed', { error: String(error) });
-            }
-          }
-        },
+        onState: (state) => this.#tellState(state),
       },
     );
+    this.#requests = new RequestSender({
+      root: this.#root,
+      answerTopic: this.#answerTopic,
+      broker: this.broker,
+      subscriptions: this.#subscriptions,
+      isOnline: () => this.state === 'online',
+      online: (signal) => this.#online(signal),
+      logger: this.#logger,
+    });
   }
 
   start(): Promise<void> {
@@ -102,58 +120,121 @@ class MqttBusClient implements BusClient {
     return this.#connection.address.shown;
   }
 
-  async ask(device: string, question: string | Question, options: AskOptions = {}): Promise<AskReply> {
+  async request<Verb extends VerbName>(
+    device: string,
+    verb: Verb,
+    query: Query<Verb>,
+    options: AskOptions = {},
+  ): Promise<ResponseOf<Verb>> {
     this.#checkOpen();
-    options.signal?.throwIfAborted();
-    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    const topic = busTopics(this.#root, device).request('ask');
-    const id = randomUUID();
-    const request = askRequestSchema.safeParse({
-      ...(typeof question === 'string' ? { question } : question),
-      transaction: id,
-      responseTopic: this.#answerTopic,
-      timeoutMs,
-    });
-    if (!request.success) {
-      throw new SdkError(
-        'ERR_ARGUMENT_INVALID',
-        `Expected a question and a timeoutMs of ${REQUEST_TIMEOUT_MS.min} to ${REQUEST_TIMEOUT_MS.max}, but ${describeIssues(request.error)}.`,
-      );
-    }
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(this.#timeout(device, timeoutMs)), timeoutMs);
-    const signal = options.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, options.signal]);
-    const answer = this.#pending.wait(id, device, signal);
-    try {
-      // Both at once: an answer or a failure ends the wait even while sending hangs.
-      const response = await Promise.race([answer, this.#deliver(device, topic, id, request.data, signal)]);
-      return reply(response ?? (await answer));
-    } finally {
-      clearTimeout(timer);
-      // Ends whichever of the two still runs; its rejection has a handler in the race.
-      deadline.abort(new SdkError('ERR_BUS_TIMEOUT', 'The question was given up.'));
-    }
+    return this.#requests.send(device, verb, query, options);
+  }
+
+  async ask(device: string, question: string | Question, options: AskOptions = {}): Promise<AskReply> {
+    const query = typeof question === 'string' ? { question } : question;
+    const response = await this.request(device, 'ask', query, options);
+    return flat(response);
+  }
+
+  async describe(device: string, query: Query<'describe'> = {}, options: AskOptions = {}): Promise<DescribeReply> {
+    const response = await this.request(device, 'describe', query, options);
+    return flat(response);
+  }
+
+  async locate(
+    device: string,
+    objects: string | readonly string[] | Query<'locate'>,
+    options: RequestOptions = {},
+  ): Promise<LocateReply> {
+    const isList = typeof objects === 'string' || Array.isArray(objects);
+    const query = isList ? { objects: [objects].flat() as string[] } : (objects as Query<'locate'>);
+    const response = await this.request(device, 'locate', query, options);
+    return flat(response);
+  }
+
+  async snapshot(device: string, query: Query<'snapshot'> = {}, options: RequestOptions = {}): Promise<SnapshotReply> {
+    const { data, camera, frameId, frameTs, ...response } = await this.request(device, 'snapshot', query, options);
+    const jpeg = Uint8Array.from(atob(data.jpeg), (character) => character.charCodeAt(0));
+    return { device: response.device, camera, frameId, frameTs, jpeg, ...data.image };
+  }
+
+  async watch(device: string, watch: WatchDefinition, options: RequestOptions = {}): Promise<WatchReport> {
+    return (await this.request(device, 'watch/add', { watch }, options)).data.watch;
+  }
+  async changeWatch(
+    device: string,
+    id: string,
+    changes: WatchChanges,
+    options: RequestOptions = {},
+  ): Promise<WatchReport> {
+    return (await this.request(device, 'watch/change', { id, changes }, options)).data.watch;
+  }
+  async removeWatch(device: string, id: string, options: RequestOptions = {}): Promise<void> {
+    await this.request(device, 'watch/remove', { id }, options);
+  }
+  async listWatches(device: string, options: RequestOptions = {}): Promise<readonly WatchReport[]> {
+    return (await this.request(device, 'watch/list', {}, options)).data.watches;
+  }
+
+  async setCamera(
+    device: string,
+    camera: string,
+    setting: CameraSetting,
+    value: boolean,
+    { signal = new AbortController().signal }: CallOptions = {},
+  ): Promise<void> {
+    const topic = busTopics(this.#root, device).settingCommand(camera, setting);
+    const link = await this.#online(signal);
+    await link.publish(topic, JSON.stringify({ value }), { retain: false });
   }
 
   scenes(device: string, options: WatchOptions = {}): AsyncIterableIterator<Scene> {
-    return this.#watch(
-      this.#filter(device, `camera/${cameraLevel(options)}/scene`),
-      busSchemas.scene,
+    const filter = this.#filter(device, `camera/${level('camera', options.camera)}/scene`);
+    return this.#follow(filter, busSchemas.scene, options, new NewestValues<Scene>(), isFresh);
+  }
+  events(device: string, options: EventOptions = {}): AsyncIterableIterator<WatchEvent> {
+    const filter = this.#filter(device, `camera/${level('camera', options.camera)}/event`);
+    const stream = new ValuesInOrder<WatchEvent>((dropped) => {
+      if (dropped % 1000 === 1) this.#logger.log('warn', 'Events were dropped: nobody reads them', { filter, dropped });
+    });
+    const { watch } = options;
+    return this.#follow(
+      filter,
+      busSchemas.event,
       options,
-      isFresh,
+      stream,
+      (event) => watch === undefined || event.watch === watch,
     );
   }
+  watchStates(device: string, options: EventOptions = {}): AsyncIterableIterator<WatchState> {
+    const levels = `camera/${level('camera', options.camera)}/watch/${level('watch', options.watch)}/state`;
+    return this.#newest(device, levels, busSchemas.watchState, options);
+  }
   cameraStatuses(device: string, options: WatchOptions = {}): AsyncIterableIterator<CameraStatusPayload> {
-    return this.#watch(this.#filter(device, `camera/${cameraLevel(options)}/status`), busSchemas.cameraStatus, options);
+    return this.#newest(device, `camera/${level('camera', options.camera)}/status`, busSchemas.cameraStatus, options);
+  }
+  cameraSettings(device: string, options: WatchOptions = {}): AsyncIterableIterator<CameraSettingState> {
+    return this.#newest(device, `camera/${level('camera', options.camera)}/+/state`, busSchemas.cameraSetting, options);
   }
   availability(device: string, options: CallOptions = {}): AsyncIterableIterator<Availability> {
-    return this.#watch(this.#filter(device, 'availability'), busSchemas.availability, options);
+    return this.#newest(device, 'availability', busSchemas.availability, options);
   }
   info(device: string, options: CallOptions = {}): AsyncIterableIterator<Info> {
-    return this.#watch(this.#filter(device, 'info'), busSchemas.info, options);
+    return this.#newest(device, 'info', busSchemas.info, options);
   }
   health(device: string, options: CallOptions = {}): AsyncIterableIterator<Health> {
-    return this.#watch(this.#filter(device, 'health'), busSchemas.health, options);
+    return this.#newest(device, 'health', busSchemas.health, options);
+  }
+
+  onScene(device: string, listener: (scene: Scene) => void, options: WatchOptions & ListenOptions = {}): () => void {
+    return this.#listen((signal) => this.scenes(device, { ...options, signal }), listener, options);
+  }
+  onEvent(
+    device: string,
+    listener: (event: WatchEvent) => void,
+    options: EventOptions & ListenOptions = {},
+  ): () => void {
+    return this.#listen((signal) => this.events(device, { ...options, signal }), listener, options);
   }
 
   onStateChange(listener: (state: BusState) => void): () => void {
@@ -171,120 +252,85 @@ class MqttBusClient implements BusClient {
   }
 
   async #close(): Promise<void> {
-    this.#pending.failAll(new SdkError('ERR_DISPOSED', 'The bus client is closed.'));
-    for (const watch of this.#watches) watch.end();
+    this.#requests.failAll(new SdkError('ERR_DISPOSED', 'The bus client is closed.'));
+    for (const stream of this.#streams) stream.end();
     await this.#connection.close(async () => {});
   }
 
-  async #onUp(link: Link): Promise<void> {
-    await link.subscribe(this.#answerTopic);
-    for (const filter of new Set([...this.#subscriptions].map((subscription) => subscription.filter))) {
-      await link.subscribe(filter);
-    }
-  }
-
-  /** Sends the question, again after a lost connection; both have the same id, and the first answer counts. */
-  async #deliver(
+  #newest<T extends Stamped>(
     device: string,
-    topic: string,
-    id: string,
-    request: AskRequest,
-    signal: AbortSignal,
-  ): Promise<undefined> {
-    for (;;) {
-      const link = await this.#online(signal);
-      try {
-        await this.#followPresence(device, link);
-        const presence = this.#presence.get(device);
-        if (presence === 'offline' || presence === 'stopped') throw this.#absent(device, `it is ${presence}`);
-        const { unheard } = await link.publish(topic, JSON.stringify(request), {
-          retain: false,
-          properties: {
-            responseTopic: this.#answerTopic,
-            correlationData: Buffer.from(id),
-            messageExpiryInterval: Math.max(1, Math.ceil((request.timeoutMs ?? DEFAULT_TIMEOUT_MS) / 1000)),
-            payloadFormatIndicator: true,
-            contentType: 'application/json',
-          },
-        });
-        if (unheard) throw this.#absent(device, 'nobody listens to its request topic');
-        return undefined;
-      } catch (error) {
-        if (!(error instanceof LinkClosedError)) throw error;
-      }
-    }
-  }
-
-  /** The device's availability, from the first question on: the only way on 3.1.1 to learn that nobody listens. */
-  async #followPresence(device: string, link: Link): Promise<void> {
-    if (this.#followed.has(device)) return;
-    this.#followed.add(device);
-    const subscription: Subscription = {
-      filter: busTopics(this.#root, device).availability,
-      receive: (_topic, value, isRetained) => {
-        const parsed = busSchemas.availability.safeParse(value);
-        if (!parsed.success || parsed.data.device !== device) return;
-        const { state } = parsed.data;
-        this.#presence.set(device, state);
-        // A device that goes offline now may come back and still answer; a stopped or long absent one will not.
-        if (state === 'stopped' || (state === 'offline' && isRetained)) {
-          this.#pending.failDevice(device, this.#absent(device, `it is ${state}`));
-        }
-      },
-    };
-    try {
-      await this.#subscribe(subscription, link);
-    } catch (error) {
-      this.#followed.delete(device);
-      throw error;
-    }
-  }
-
-  async #subscribe(subscription: Subscription, link: Link | undefined): Promise<void> {
-    this.#subscriptions.add(subscription);
-    try {
-      // Always asked for again, because that brings the retained messages.
-      await link?.subscribe(subscription.filter);
-    } catch (error) {
-      // Lost meanwhile: #onUp asks for all of them.
-      if (error instanceof LinkClosedError) return;
-      this.#subscriptions.delete(subscription);
-      throw error;
-    }
-  }
-
-  async *#watch<T extends Stamped>(
-    filter: string,
-    schema: { safeParse(value: unknown): { success: true; data: T } | { success: false; error: unknown } },
+    levels: string,
+    schema: z.ZodType<T>,
     options: CallOptions,
+  ): AsyncIterableIterator<T> {
+    return this.#follow(this.#filter(device, levels), schema, options, new NewestValues<T>());
+  }
+
+  async *#follow<T extends Stamped>(
+    filter: string,
+    schema: z.ZodType<T>,
+    options: CallOptions,
+    stream: Stream<T>,
     accept: (value: T, isRetained: boolean) => boolean = () => true,
   ): AsyncIterableIterator<T> {
     this.#checkOpen();
     options.signal?.throwIfAborted();
-    const watch = new Watch<T>();
     const subscription: Subscription = {
       filter,
       receive: (topic, value, isRetained) => {
-        const parsed = schema.safeParse(value);
-        if (parsed.success && accept(parsed.data, isRetained)) watch.push(topic, parsed.data);
+        const parsed = readPayload(schema, value);
+        if (parsed.success && accept(parsed.data, isRetained)) stream.push(topic, parsed.data);
         else if (!parsed.success)
           this.#logger.log('debug', 'Skipped a message that does not fit its schema', { topic });
       },
     };
-    this.#watches.add(watch as Watch<Stamped>);
+    this.#streams.add(stream);
     try {
-      await this.#subscribe(subscription, this.#connection.link);
+      await this.#subscriptions.add(subscription, this.#connection.link);
       for (;;) {
-        const value = await watch.next(options.signal);
+        const value = await stream.next(options.signal);
         if (value === undefined) return;
         yield value;
       }
     } finally {
-      this.#watches.delete(watch as Watch<Stamped>);
-      this.#subscriptions.delete(subscription);
-      const isShared = [...this.#subscriptions].some((other) => other.filter === filter);
-      if (!isShared) await this.#connection.link?.unsubscribe(filter).catch(() => {});
+      this.#streams.delete(stream);
+      await this.#subscriptions.remove(subscription, this.#connection.link);
     }
+  }
+
+  /** Reads until told to stop; a listener that throws is logged and goes on hearing. */
+  #listen<T>(
+    open: (signal: AbortSignal) => AsyncIterable<T>,
+    listener: (value: T) => void,
+    { signal, onError }: CallOptions & ListenOptions,
+  ): () => void {
+    const end = new AbortController();
+    const stop = (): void => {
+      signal?.removeEventListener('abort', stop);
+      end.abort();
+    };
+    signal?.addEventListener('abort', stop, { once: true });
+    if (signal?.aborted) end.abort();
+    const read = async (): Promise<void> => {
+      try {
+        for await (const value of open(end.signal)) {
+          try {
+            listener(value);
+          } catch (error) {
+            this.#logger.log('error', 'A listener of the bus client failed', { error: String(error) });
+          }
+        }
+      } catch (error) {
+        if (end.signal.aborted) return;
+        if (onError === undefined)
+          this.#logger.log('error', 'The bus client stopped listening', { error: String(error) });
+        else onError(error);
+      } finally {
+        signal?.removeEventListener('abort', stop);
+      }
+    };
+    void read();
+    return stop;
   }
 
   #receive(message: IncomingMessage): void {
@@ -294,19 +340,9 @@ class MqttBusClient implements BusClient {
       this.#logger.log('debug', 'Skipped a message that is not JSON', { topic: message.topic });
       return;
     }
-    if (message.topic === this.#answerTopic) {
-      const parsed = busSchemas.response.safeParse(decoded.value);
-      const isExpected =
-        parsed.success &&
-        this.#pending.answer(message.properties.correlationData?.toString() ?? parsed.data.transaction, parsed.data);
-      if (!isExpected) this.#logger.log('debug', 'Skipped an answer that nobody waits for', { topic: message.topic });
-      return;
-    }
-    if (parseTopic(this.#root, message.topic) === undefined) return;
-    for (const subscription of this.#subscriptions) {
-      if (topicMatches(subscription.filter, message.topic)) {
-        subscription.receive(message.topic, decoded.value, message.retain);
-      }
+    if (message.topic === this.#answerTopic) this.#requests.receive(message, decoded.value);
+    else if (parseTopic(this.#root, message.topic) !== undefined) {
+      this.#subscriptions.deliver(message.topic, decoded.value, message.retain);
     }
   }
 
@@ -328,6 +364,16 @@ class MqttBusClient implements BusClient {
     }
   }
 
+  #tellState(state: BusState): void {
+    for (const listener of [...this.#stateListeners]) {
+      try {
+        listener(state);
+      } catch (error) {
+        this.#logger.log('error', 'A listener of the bus client failed', { error: String(error) });
+      }
+    }
+  }
+
   #filter(device: string, rest: string): string {
     if (device === '*') return `${this.#root}/+/${rest}`;
     return `${this.#root}/${busTopics(this.#root, device).device}/${rest}`;
@@ -336,33 +382,15 @@ class MqttBusClient implements BusClient {
   #checkOpen(): void {
     if (this.state === 'closed') throw new SdkError('ERR_DISPOSED', 'The bus client is closed.');
   }
-
-  #timeout(device: string, timeoutMs: number): SdkError {
-    const presence = this.#presence.get(device);
-    const hint =
-      this.state === 'online'
-        ? presence === undefined
-          ? 'no device of that name has been seen: check the name and the topic root'
-          : `the device says ${presence}; ask again or allow more time`
-        : `the broker ${this.broker} cannot be reached`;
-    return new SdkError('ERR_BUS_TIMEOUT', `No answer from ${device} within ${timeoutMs} ms; ${hint}.`, {
-      details: { device, timeoutMs },
-    });
-  }
-
-  #absent(device: string, why: string): SdkError {
-    return new SdkError(
-      'ERR_BUS_UNREACHABLE',
-      `The device ${device} does not answer at ${this.broker}: ${why}. Check that it runs, its name and the topic root.`,
-      { details: { device } },
-    );
-  }
 }
 
-function cameraLevel(options: WatchOptions): string {
-  if (options.camera === undefined) return '+';
-  // Only for its check: a camera id with a wildcard would watch others as well.
-  return busTopics(DEFAULT_ROOT, 'any').cameraScene(options.camera).split('/')[3] ?? '+';
+/** One level of a filter; checked, because an id with a wildcard would follow others as well. */
+function level(what: 'camera' | 'watch', id: string | undefined): string {
+  if (id === undefined) return '+';
+  const topics = busTopics(DEFAULT_ROOT, 'any');
+  if (what === 'camera') topics.cameraScene(id);
+  else topics.watchState('any', id);
+  return id;
 }
 
 /** MQTT 3.1.1 brokers keep stale scenes for ever. */
@@ -370,7 +398,25 @@ function isFresh(scene: Scene, isRetained: boolean): boolean {
   return !isRetained || Date.parse(scene.expiresTs) > Date.now();
 }
 
-function reply(response: OkResponse): AskReply {
-  const { data, device, camera, frameId, frameTs, model, generatedByModel } = response;
+/** `data` with where it comes from. */
+function flat<Data extends object>({
+  data,
+  device,
+  camera,
+  frameId,
+  frameTs,
+  model,
+  generatedByModel,
+}: ModelResponse<Data>) {
   return { ...data, device, ...(camera === undefined ? {} : { camera }), frameId, frameTs, model, generatedByModel };
+}
+
+interface ModelResponse<Data extends object> {
+  readonly data: Data;
+  readonly device: string;
+  readonly camera?: string | undefined;
+  readonly frameId: string;
+  readonly frameTs: string;
+  readonly model: { id: string; hash?: string | undefined };
+  readonly generatedByModel: true;
 }

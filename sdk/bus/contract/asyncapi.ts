@@ -1,83 +1,10 @@
 /** The bus as an AsyncAPI 3 document, made from the schemas that check every payload. */
-import { busJsonSchema, SCHEMA_IDS, type SchemaName } from './schemas/index.js';
+import { CHANNELS, type Channel } from './channels.js';
+import { busJsonSchema, jsonSchemaOf } from './json-schema.js';
+import { errorResponseSchema, partialResponseSchema, SCHEMA_IDS, type SchemaName } from './schemas/index.js';
+import { CAMERA_SETTINGS } from './settings.js';
 import { DEFAULT_ROOT } from './topics.js';
-
-interface ChannelPlan {
-  readonly name: string;
-  readonly address: string;
-  readonly payload: SchemaName;
-  /** send: the device publishes; receive: the device subscribes. */
-  readonly action: 'send' | 'receive';
-  readonly retain: boolean;
-  readonly summary: string;
-  readonly messageBinding?: Readonly<Record<string, unknown>>;
-  readonly operationBinding?: Readonly<Record<string, unknown>>;
-}
-
-const CHANNELS: readonly ChannelPlan[] = [
-  {
-    name: 'availability',
-    address: 'availability',
-    payload: 'availability',
-    action: 'send',
-    retain: true,
-    summary: 'Presence: birth, will and shutdown',
-  },
-  {
-    name: 'info',
-    address: 'info',
-    payload: 'info',
-    action: 'send',
-    retain: true,
-    summary: 'Versions, model, cameras, limits',
-  },
-  {
-    name: 'health',
-    address: 'health',
-    payload: 'health',
-    action: 'send',
-    retain: true,
-    summary: 'State of the service',
-  },
-  {
-    name: 'cameraStatus',
-    address: 'camera/{camera}/status',
-    payload: 'cameraStatus',
-    action: 'send',
-    retain: true,
-    summary: 'State of a camera',
-  },
-  {
-    name: 'scene',
-    address: 'camera/{camera}/scene',
-    payload: 'scene',
-    action: 'send',
-    retain: true,
-    summary: 'Latest description of what a camera sees',
-    operationBinding: { messageExpiryInterval: 300 },
-  },
-  {
-    name: 'askRequest',
-    address: 'request/ask',
-    payload: 'ask',
-    action: 'receive',
-    retain: false,
-    summary: 'A question; the message expiry is its deadline',
-    messageBinding: {
-      responseTopic: { type: 'string', description: 'Where the answer goes; on 3.1.1 the field responseTopic' },
-      correlationData: { type: 'string', description: 'Echoed; on 3.1.1 the field transaction' },
-    },
-  },
-  {
-    name: 'askResponse',
-    address: 'response/ask',
-    payload: 'response',
-    action: 'send',
-    retain: false,
-    summary: 'The answer, when the question named no response topic',
-    messageBinding: { correlationData: { type: 'string', description: 'From the question' } },
-  },
-];
+import { VERBS } from './verbs.js';
 
 const BINDING_VERSION = '0.2.0';
 
@@ -87,10 +14,28 @@ export interface AsyncApiOptions {
   readonly version?: string | undefined;
 }
 
-/** A JSON-ready document; `{device}` and `{camera}` are parameters of the addresses. */
+const PARAMETERS = {
+  device: { description: 'Name of the device' },
+  camera: { description: 'Id of the camera' },
+  watch: { description: 'Id of the watch' },
+  setting: { description: 'Name of the setting', enum: [...CAMERA_SETTINGS] },
+} as const;
+
+const PROPERTY_BINDINGS = {
+  responseTopic: {
+    responseTopic: { type: 'string', description: 'Where the answer goes; on 3.1.1 the field responseTopic' },
+  },
+  correlationData: {
+    correlationData: { type: 'string', description: 'Comes back as it was sent; on 3.1.1 the field transaction' },
+  },
+} as const;
+
+/** A JSON-ready document; `{device}`, `{camera}` … are parameters of the addresses. */
 export function asyncApiDocument(options: AsyncApiOptions = {}): Record<string, unknown> {
   const root = options.root ?? DEFAULT_ROOT;
-  const names = Object.keys(SCHEMA_IDS) as SchemaName[];
+  const schemas = (Object.keys(SCHEMA_IDS) as SchemaName[])
+    .filter((name) => name !== 'response')
+    .map((name) => [name, withoutIds(busJsonSchema(name, 'draft-7'))]);
   return {
     asyncapi: '3.0.0',
     info: {
@@ -107,49 +52,96 @@ export function asyncApiDocument(options: AsyncApiOptions = {}): Record<string, 
         bindings: {
           mqtt: {
             cleanSession: false,
-            lastWill: { topic: `${root}/{device}/availability`, qos: 1, retain: true, message: 'state: offline' },
+            lastWill: {
+              topic: `${root}/{device}/availability`,
+              qos: 1,
+              retain: true,
+              message: 'An availability payload with the state offline',
+            },
             bindingVersion: BINDING_VERSION,
           },
         },
       },
     },
-    channels: Object.fromEntries(CHANNELS.map((plan) => [plan.name, channelOf(plan, root)])),
-    operations: Object.fromEntries(CHANNELS.map((plan) => [`${plan.action}-${plan.name}`, operationOf(plan)])),
+    channels: Object.fromEntries(CHANNELS.map((channel) => [channel.name, channelOf(channel, root)])),
+    operations: Object.fromEntries(
+      CHANNELS.map((channel) => [`${channel.action}-${channel.name}`, operationOf(channel)]),
+    ),
     components: {
-      messages: Object.fromEntries(CHANNELS.map((plan) => [plan.name, messageOf(plan)])),
-      schemas: Object.fromEntries(names.map((name) => [name, busJsonSchema(name)])),
+      messages: Object.fromEntries(CHANNELS.map((channel) => [channel.name, messageOf(channel)])),
+      schemas: Object.fromEntries([...schemas, ...responseSchemas()]),
     },
   };
 }
 
-function channelOf(plan: ChannelPlan, root: string): object {
+/** One schema for each verb: the answer to it, a piece of the answer where it streams, or a refusal. */
+function responseSchemas(): (readonly [string, object])[] {
+  const plain = { dialect: 'draft-7', isOpen: true } as const;
+  return [
+    ['refusal', withoutIds(jsonSchemaOf(errorResponseSchema, plain))],
+    ['partial', withoutIds(jsonSchemaOf(partialResponseSchema, plain))],
+    ...CHANNELS.filter(({ action, verb }) => action === 'send' && verb !== undefined).map(({ name, verb }) => {
+      const definition = VERBS[verb ?? 'ask'];
+      const answer = withoutIds(jsonSchemaOf(definition.response, plain));
+      const refs = 'stream' in definition.request.shape ? ['refusal', 'partial'] : ['refusal'];
+      const others = refs.map((ref) => ({ $ref: `#/components/schemas/${ref}` }));
+      return [name, { title: `Response to ${verb}`, oneOf: [answer, ...others] }] as const;
+    }),
+  ];
+}
+
+/** Inside a document, schemas are found by their place; an id of their own would move the base of references. */
+function withoutIds({ $id, $schema, ...schema }: { readonly [key: string]: unknown }): object {
+  return schema;
+}
+
+function channelOf(channel: Channel, root: string): object {
+  const address = `${root}/{device}/${channel.address}`;
+  const names = [...address.matchAll(/\{(\w+)\}/g)].map(([, name]) => name as keyof typeof PARAMETERS);
   return {
-    address: `${root}/{device}/${plan.address}`,
-    messages: { [plan.name]: { $ref: `#/components/messages/${plan.name}` } },
-    parameters: {
-      device: { description: 'Name of the device' },
-      ...(plan.address.includes('{camera}') ? { camera: { description: 'Id of the camera' } } : {}),
-    },
+    address,
+    messages: { [channel.name]: { $ref: `#/components/messages/${channel.name}` } },
+    parameters: Object.fromEntries(names.map((name) => [name, PARAMETERS[name]])),
   };
 }
 
-function messageOf(plan: ChannelPlan): object {
+function messageOf(channel: Channel): object {
+  const isResponse = channel.payload === 'response';
   return {
-    name: SCHEMA_IDS[plan.payload],
-    summary: plan.summary,
+    name: SCHEMA_IDS[channel.payload],
+    summary: channel.summary,
     contentType: 'application/json',
-    payload: { $ref: `#/components/schemas/${plan.payload}` },
-    bindings: { mqtt: { payloadFormatIndicator: 1, ...plan.messageBinding, bindingVersion: BINDING_VERSION } },
+    payload: { $ref: `#/components/schemas/${isResponse ? channel.name : channel.payload}` },
+    bindings: {
+      mqtt: {
+        payloadFormatIndicator: 1,
+        ...(channel.properties.includes('responseTopic') ? PROPERTY_BINDINGS.responseTopic : {}),
+        ...(channel.properties.includes('correlationData') ? PROPERTY_BINDINGS.correlationData : {}),
+        bindingVersion: BINDING_VERSION,
+      },
+    },
   };
 }
 
-function operationOf(plan: ChannelPlan): object {
+function operationOf(channel: Channel): object {
+  const reply = channel.name.replace(/Request$/, 'Response');
   return {
-    action: plan.action,
-    channel: { $ref: `#/channels/${plan.name}` },
-    summary: plan.summary,
-    messages: [{ $ref: `#/channels/${plan.name}/messages/${plan.name}` }],
-    bindings: { mqtt: { qos: 1, retain: plan.retain, ...plan.operationBinding, bindingVersion: BINDING_VERSION } },
-    ...(plan.name === 'askRequest' ? { reply: { channel: { $ref: '#/channels/askResponse' } } } : {}),
+    action: channel.action,
+    channel: { $ref: `#/channels/${channel.name}` },
+    summary: channel.summary,
+    messages: [{ $ref: `#/channels/${channel.name}/messages/${channel.name}` }],
+    bindings: {
+      mqtt: {
+        qos: 1,
+        retain: channel.retain,
+        ...(channel.action === 'send' && channel.properties.includes('messageExpiry')
+          ? { messageExpiryInterval: 300 }
+          : {}),
+        bindingVersion: BINDING_VERSION,
+      },
+    },
+    ...(channel.verb !== undefined && channel.action === 'receive'
+      ? { reply: { channel: { $ref: `#/channels/${reply}` } } }
+      : {}),
   };
 }

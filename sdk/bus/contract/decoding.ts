@@ -29,3 +29,33 @@ export function describeIssues(error: z.ZodError): string {
   const more = error.issues.length - lines.length;
   return lines.join('; ') + (more > 0 ? `; and ${more} more` : '');
 }
+
+type ReadResult<T> =
+  | { readonly success: true; readonly data: T }
+  | { readonly success: false; readonly error: z.ZodError };
+
+/**
+ * A payload of another program, which may be newer: fields that this version does not know are left out instead of
+ * making the whole unreadable. Everything else must fit.
+ */
+export function readPayload<T>(schema: z.ZodType<T>, value: unknown): ReadResult<T> {
+  const strict = schema.safeParse(value);
+  if (strict.success) return strict;
+  const known = structuredClone(value);
+  for (const issue of strict.error.issues) {
+    const parent = issue.code === 'unrecognized_keys' ? at(known, issue.path) : undefined;
+    if (issue.code !== 'unrecognized_keys' || parent === undefined) return strict;
+    for (const key of issue.keys) delete parent[key];
+  }
+  const again = schema.safeParse(known);
+  return again.success ? again : strict;
+}
+
+function at(value: unknown, path: readonly PropertyKey[]): Record<PropertyKey, unknown> | undefined {
+  let node = value;
+  for (const key of path) {
+    if (typeof node !== 'object' || node === null || !Object.hasOwn(node, key)) return undefined;
+    node = (node as Record<PropertyKey, unknown>)[key];
+  }
+  return typeof node === 'object' && node !== null ? (node as Record<PropertyKey, unknown>) : undefined;
+}

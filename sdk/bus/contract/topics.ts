@@ -1,22 +1,8 @@
-/**
- * Topic names, built and parsed in one place.
- *
- * | topic under `<root>/<device>/`  | payload                     | retain | QoS | MQTT 5 properties |
- * |---|---|---|---|---|
- * | `availability`                  | online, stopped, offline    | yes    | 1   | will delay |
- * | `info`                          | versions, model, limits     | yes    | 1   | content type |
- * | `health`                        | state, memory, counters     | yes    | 1   | content type |
- * | `camera/<id>/status`            | state, age of last frame    | yes    | 1   | content type |
- * | `camera/<id>/scene`             | latest description          | yes    | 1   | content type, message expiry |
- * | `request/<verb>`                | a question, from a caller   | never  | 1   | response topic, correlation data, expiry = deadline |
- * | `response/<verb>`               | the answer, when the caller named no topic | never | 1 | correlation data |
- */
+/** Topic names, built and parsed in one place. `channels.ts` says what each of them carries. */
 import { SdkError } from '../../core/errors.js';
+import { CAMERA_SETTINGS, type CameraSetting } from './settings.js';
 
 export const DEFAULT_ROOT = 'scenebus';
-
-/** Verbs of `request/<verb>`. */
-export type RequestVerb = 'ask';
 
 /** Names directly under a device that belong to the device; nobody may choose one as a response topic. */
 const DEVICE_OWNED = new Set(['availability', 'info', 'health', 'camera', 'request']);
@@ -27,12 +13,24 @@ const SEGMENT_MAX_CHARACTERS = 64;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
 const SEGMENT_FORBIDDEN = /[/+#$\u0000-\u001f\u007f-\u009f\p{Surrogate}]/u;
 
-/** Whether `value` can be one level of a topic: 1–64 characters, none of `/ + # $` and no control character. */
+/**
+ * Whether `value` can be one level of a topic: 1–64 characters, none of `/ + # $` and no control character. `.` and
+ * `..` are refused as well: they are nothing special in a topic, but whoever maps topics to files or URLs climbs.
+ */
 export function isTopicSegment(value: string): boolean {
+  if (value === '.' || value === '..') return false;
   return value.length > 0 && value.length <= SEGMENT_MAX_CHARACTERS && !SEGMENT_FORBIDDEN.test(value);
 }
 
-export const TOPIC_SEGMENT_RULE = `1 to ${SEGMENT_MAX_CHARACTERS} characters without / + # $ and control characters`;
+export const TOPIC_SEGMENT_RULE = `1 to ${SEGMENT_MAX_CHARACTERS} characters without / + # $ and control characters, not . or ..`;
+
+/**
+ * Whether every broker carries the level as it is. RabbitMQ turns dots into slashes and `*` into `+`; NATS throws out
+ * who publishes a dot, a space, `*` or `>`.
+ */
+export function isPortableSegment(value: string): boolean {
+  return isTopicSegment(value) && !/[.\s*>]/.test(value);
+}
 
 function checkSegment(what: string, value: string): string {
   if (isTopicSegment(value)) return value;
@@ -55,11 +53,22 @@ export interface BusTopics {
   readonly availability: string;
   readonly info: string;
   readonly health: string;
-  /** Subscription filter for every request to this device. */
+  /** Subscription filter for every request to this device but those about watches. */
   readonly requests: string;
+  /** Subscription filter for `request/watch/add` and its sisters. */
+  readonly watchRequests: string;
+  /** Subscription filter for the commands to every camera's settings. */
+  readonly settingCommands: string;
   cameraStatus(cameraId: string): string;
   cameraScene(cameraId: string): string;
-  request(verb: RequestVerb): string;
+  cameraEvent(cameraId: string): string;
+  /** How a setting stands. */
+  cameraSetting(cameraId: string, setting: CameraSetting): string;
+  /** Where callers change it. */
+  settingCommand(cameraId: string, setting: CameraSetting): string;
+  /** How a watch stands at a camera. */
+  watchState(cameraId: string, watchId: string): string;
+  request(verb: string): string;
   /** Where answers go when the caller named no topic. */
   response(verb: string): string;
 }
@@ -67,6 +76,11 @@ export interface BusTopics {
 /** @throws SdkError ERR_ARGUMENT_INVALID when root, device or (later) a camera id cannot be a topic level. */
 export function busTopics(root: string, device: string): BusTopics {
   const base = `${checkRoot(root)}/${checkSegment('a device name', device)}`;
+  const camera = (cameraId: string): string => `${base}/camera/${checkSegment('a camera id', cameraId)}`;
+  const verbLevels = (verb: string): string => {
+    for (const level of verb.split('/')) checkSegment('a verb', level);
+    return verb;
+  };
   return {
     root,
     device,
@@ -74,35 +88,75 @@ export function busTopics(root: string, device: string): BusTopics {
     info: `${base}/info`,
     health: `${base}/health`,
     requests: `${base}/request/+`,
-    cameraStatus: (cameraId) => `${base}/camera/${checkSegment('a camera id', cameraId)}/status`,
-    cameraScene: (cameraId) => `${base}/camera/${checkSegment('a camera id', cameraId)}/scene`,
-    request: (verb) => `${base}/request/${verb}`,
-    response: (verb) => `${base}/response/${checkSegment('a verb', verb)}`,
+    watchRequests: `${base}/request/watch/+`,
+    settingCommands: `${base}/camera/+/+/set`,
+    cameraStatus: (cameraId) => `${camera(cameraId)}/status`,
+    cameraScene: (cameraId) => `${camera(cameraId)}/scene`,
+    cameraEvent: (cameraId) => `${camera(cameraId)}/event`,
+    cameraSetting: (cameraId, setting) => `${camera(cameraId)}/${setting}/state`,
+    settingCommand: (cameraId, setting) => `${camera(cameraId)}/${setting}/set`,
+    watchState: (cameraId, watchId) => `${camera(cameraId)}/watch/${checkSegment('a watch id', watchId)}/state`,
+    request: (verb) => `${base}/request/${verbLevels(verb)}`,
+    response: (verb) => `${base}/response/${verbLevels(verb)}`,
   };
 }
 
 export type ParsedTopic =
   | { readonly device: string; readonly kind: 'availability' | 'info' | 'health' }
-  | { readonly device: string; readonly kind: 'camera-status' | 'camera-scene'; readonly camera: string }
+  | {
+      readonly device: string;
+      readonly kind: 'camera-status' | 'camera-scene' | 'camera-event';
+      readonly camera: string;
+    }
+  | {
+      readonly device: string;
+      readonly kind: 'camera-setting' | 'setting-command';
+      readonly camera: string;
+      readonly setting: CameraSetting;
+    }
+  | { readonly device: string; readonly kind: 'watch-state'; readonly camera: string; readonly watch: string }
   | { readonly device: string; readonly kind: 'request' | 'response'; readonly verb: string };
+
+/** Verbs of two levels begin with one of these. */
+const VERB_GROUPS = new Set(['watch']);
 
 /** The meaning of a topic under `root`, or undefined when it is not one of ours. */
 export function parseTopic(root: string, topic: string): ParsedTopic | undefined {
   if (!topic.startsWith(`${root}/`)) return undefined;
   const levels = topic.slice(root.length + 1).split('/');
   if (!levels.every(isTopicSegment)) return undefined;
-  const [device, first, second, third] = levels;
-  if (device === undefined || first === undefined) return undefined;
-  if (levels.length === 2 && (first === 'availability' || first === 'info' || first === 'health')) {
-    return { device, kind: first };
+  const [device, kind, ...rest] = levels;
+  if (device === undefined) return undefined;
+  switch (kind) {
+    case 'availability':
+    case 'info':
+    case 'health':
+      return rest.length === 0 ? { device, kind } : undefined;
+    case 'request':
+    case 'response': {
+      const isVerb = rest.length === 1 || (rest.length === 2 && VERB_GROUPS.has(rest[0] ?? ''));
+      return isVerb ? { device, kind, verb: rest.join('/') } : undefined;
+    }
+    case 'camera':
+      return parseCameraTopic(device, rest);
+    default:
+      return undefined;
   }
-  if (second === undefined) return undefined;
-  if (levels.length === 3 && (first === 'request' || first === 'response')) {
-    return { device, kind: first, verb: second };
+}
+
+function parseCameraTopic(device: string, levels: readonly string[]): ParsedTopic | undefined {
+  const [camera, second, third, fourth] = levels;
+  if (camera === undefined || second === undefined) return undefined;
+  if (levels.length === 2 && (second === 'status' || second === 'scene' || second === 'event')) {
+    return { device, kind: `camera-${second}`, camera };
   }
-  if (levels.length === 4 && first === 'camera' && (third === 'status' || third === 'scene')) {
-    return { device, kind: `camera-${third}`, camera: second };
+  if (levels.length === 4 && second === 'watch' && third !== undefined && fourth === 'state') {
+    return { device, kind: 'watch-state', camera, watch: third };
   }
+  const setting = CAMERA_SETTINGS.find((name) => name === second);
+  if (levels.length !== 3 || setting === undefined) return undefined;
+  if (third === 'state') return { device, kind: 'camera-setting', camera, setting };
+  if (third === 'set') return { device, kind: 'setting-command', camera, setting };
   return undefined;
 }
 

@@ -1,33 +1,43 @@
 /** The device's side: presence, states, scenes, and questions answered. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import { decodeRequest } from '../contract/decoding.js';
 import { toInstant } from '../contract/schemas/common.js';
-import { type AskRequest, askRequestSchema, availabilitySchema, SCHEMA_IDS } from '../contract/schemas/index.js';
-import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT } from '../contract/topics.js';
+import { availabilitySchema, SCHEMA_IDS } from '../contract/schemas/index.js';
+import type { CameraSetting } from '../contract/settings.js';
+import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from '../contract/topics.js';
+import type { VerbName } from '../contract/verbs.js';
 import { BusConnection } from '../transport/connection.js';
-import { type IncomingMessage, type Link, LinkClosedError, type PublishProperties } from '../transport/link.js';
+import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
 import { Outbox, type OutboxMessage } from '../transport/outbox.js';
-import type { BusState, ProtocolVersion, PublishResult } from '../transport/types.js';
-import { answerOf, PayloadStamper, provenanceOf } from './payloads.js';
-import { type Reply, RequestServer, type Verb } from './request-server.js';
+import { sleep } from '../transport/sleep.js';
+import type { BusState, ProtocolVersion, PublishProperties, PublishResult } from '../transport/types.js';
+import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
+import { OptionalSubscriptions } from './optional-subscriptions.js';
+import { answerOf, eventFields, PayloadStamper, provenanceOf, watchStateFields } from './payloads.js';
+import { type Reply, RequestServer } from './request-server.js';
 import { responseMessage } from './responses.js';
+import { SettingCommands } from './setting-commands.js';
 import type {
   AskHandler,
-  AskResult,
   Bus,
   BusOptions,
   BusStats,
   CameraStatusInput,
   HealthInput,
   InfoInput,
+  PublishEventOptions,
   PublishedMessage,
-  SceneInput,
 } from './types.js';
+import type { SettingHandler, VerbHandler } from './verb-results.js';
 
-const DEFAULTS = { sceneExpirySeconds: 300, willDelaySeconds: 5, requestTimeoutMs: 120_000 } as const;
+const DEFAULTS = {
+  sceneExpirySeconds: 300,
+  eventExpirySeconds: 300,
+  willDelaySeconds: 5,
+  requestTimeoutMs: 120_000,
+} as const;
 /** The broker keeps our session over short breaks, so that a question asked meanwhile still arrives. */
 const SESSION_EXPIRY_SECONDS = 60;
 /** Unacknowledged messages: enough to fill a slow link, too few to flood a broker that has just come back. */
@@ -37,7 +47,9 @@ const MAX_STATE_TOPICS = 1024;
 const LAST_MESSAGES_TIMEOUT_MS = 1_500;
 const LOSS_LOG_EVERY_MS = 10_000;
 
-const RANK = { info: 0, health: 1, cameraStatus: 2, scene: 3 } as const;
+const RANK = { info: 0, health: 1, cameraStatus: 2, cameraSetting: 3, watchState: 4, scene: 5 } as const;
+const EVENT_RANK = 9;
+type StateName = keyof typeof RANK;
 
 /**
  * Connects a device to a broker: MQTT 5, or 3.1.1 where the broker speaks no 5. With Mosquitto set
@@ -64,10 +76,14 @@ class MqttBus implements Bus {
   readonly #outbox: Outbox;
   readonly #requests: RequestServer;
   readonly #connection: BusConnection;
-  readonly #ask: Verb<AskRequest, AskResult>;
+  readonly #commands: SettingCommands;
+  readonly #optional: OptionalSubscriptions;
+  readonly #settings = new Map<string, boolean>();
   readonly #stateListeners = new Set<(state: BusState) => void>();
   readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
   #nameConflicts = 0;
+  #lastInfo: InfoInput | undefined;
+  #lastHealth: HealthInput | undefined;
   #lastLossLogMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
@@ -88,18 +104,26 @@ class MqttBus implements Bus {
       topics: this.topics,
       responseTopics: options.responseTopics ?? [`${this.topics.root}/#`],
       defaultTimeoutMs: options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
-      maxActive: options.requestQueueLength ?? LIMITS.requestQueueLength,
+      clientLimits: options.clientLimits ?? {},
+      maxUnanswered: options.maxUnanswered ?? LIMITS.busUnansweredRequests,
       reply: (reply) => this.#reply(reply),
       logger: this.#logger,
       now: Date.now,
+      monotonicNow: () => performance.now(),
     });
-    this.#ask = { schema: askRequestSchema, handler: undefined };
-    this.#requests.register('ask', this.#ask);
+    this.#requests.handle('health', async () => this.#healthNow());
+    this.#commands = new SettingCommands({
+      root: this.topics.root,
+      restate: (camera, setting) => this.#restate(camera, setting),
+      logger: this.#logger,
+      monotonicNow: () => performance.now(),
+    });
+    this.#optional = new OptionalSubscriptions(this.#logger);
     this.#connection = new BusConnection(
       options,
       {
         // The same after a restart: the broker then ends a half-open old connection instead of keeping two.
-        clientId: options.clientId ?? `${this.topics.root}-${options.device}`.replaceAll('/', '-'),
+        clientId: options.clientId ?? clientIdOf(this.topics),
         sessionExpirySeconds: Math.max(SESSION_EXPIRY_SECONDS, this.#willDelaySeconds),
         will: () => ({
           topic: this.topics.availability,
@@ -115,7 +139,8 @@ class MqttBus implements Bus {
         onMessage: (_link, message) => {
           try {
             if (message.topic === this.topics.availability) this.#checkNamesake(message);
-            else this.#requests.handle(message);
+            else if (topicMatches(this.topics.settingCommands, message.topic)) this.#commands.receive(message);
+            else this.#requests.receive(message);
           } catch (error) {
             // Nothing that a stranger sends may take the service down.
             this.#logger.log('error', 'A request could not be handled', { topic: message.topic, error: String(error) });
@@ -168,19 +193,20 @@ class MqttBus implements Bus {
       requestsDuplicate: requests.duplicate,
       responseTopicsRefused: requests.responseTopicsRefused,
       requestsActive: this.#requests.active,
+      commandsRefused: this.#commands.refused,
       nameConflicts: this.#nameConflicts,
     };
   }
 
   publishInfo(info: InfoInput): Promise<PublishResult> {
+    this.#lastInfo = info;
     return this.#publishState('info', this.topics.info, {
       ...info,
       schemas: Object.values(SCHEMA_IDS),
-      verbs: this.#requests.verbs,
+      verbs: [...this.#requests.verbs],
       limits: {
         requestBytes: LIMITS.busRequestBytes,
         questionCharacters: LIMITS.questionCharacters,
-        requestQueueLength: this.#options.requestQueueLength ?? LIMITS.requestQueueLength,
         requestTimeoutMs: this.#options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
         sceneExpirySeconds: this.#sceneExpirySeconds,
         ...info.limits,
@@ -189,6 +215,7 @@ class MqttBus implements Bus {
   }
 
   publishHealth(health: HealthInput): Promise<PublishResult> {
+    this.#lastHealth = health;
     return this.#publishState('health', this.topics.health, health);
   }
 
@@ -207,25 +234,90 @@ class MqttBus implements Bus {
     return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, expiresAtMs);
   }
 
+  async publishEvent(
+    cameraId: string,
+    event: EventInput,
+    { queue = true }: PublishEventOptions = {},
+  ): Promise<PublishResult> {
+    const topic = this.topics.cameraEvent(cameraId);
+    this.#checkOpen(topic);
+    const payload = this.#stamper.make('event', topic, eventFields(event, cameraId));
+    return this.#outbox.push({
+      topic,
+      kind: 'event',
+      rank: EVENT_RANK,
+      payload: JSON.stringify(payload),
+      value: payload,
+      // An event is worth something to whoever was away; only the broker lets it go.
+      expiresAtMs: undefined,
+      brokerSeconds: this.#options.eventExpirySeconds ?? DEFAULTS.eventExpirySeconds,
+      correlationData: undefined,
+      isUnkept: !queue,
+    });
+  }
+
+  async publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult> {
+    const topic = this.topics.watchState(cameraId, watchId);
+    return this.#publishState('watchState', topic, watchStateFields(state, cameraId, watchId));
+  }
+
+  async publishCameraSetting(cameraId: string, setting: CameraSetting, value: boolean): Promise<PublishResult> {
+    const topic = this.topics.cameraSetting(cameraId, setting);
+    this.#settings.set(topic, value);
+    return this.#publishState('cameraSetting', topic, { camera: cameraId, setting, value });
+  }
+
   async removeCamera(cameraId: string): Promise<void> {
+    const base = this.topics.cameraStatus(cameraId).replace(/status$/, '');
+    const known = this.#outbox.stateTopics.filter((topic) => topic.startsWith(base));
+    const always = [this.topics.cameraStatus(cameraId), this.topics.cameraScene(cameraId)];
+    await this.#clear(new Set([...always, ...known]), cameraId);
+  }
+
+  async removeWatch(watchId: string): Promise<void> {
+    const topics = this.#outbox.stateTopics.filter((topic) => {
+      const parsed = parseTopic(this.topics.root, topic);
+      return parsed?.kind === 'watch-state' && parsed.watch === watchId;
+    });
+    await this.#clear(topics, watchId);
+  }
+
+  async #clear(topics: Iterable<string>, what: string): Promise<void> {
     const { link } = this.#connection;
     if (link === undefined) {
       throw new SdkError(
         'ERR_BUS_UNREACHABLE',
-        `The messages of ${cameraId} stay on ${this.broker} while it cannot be reached; remove the camera again later.`,
+        `The messages of ${what} stay on ${this.broker} while it cannot be reached; remove it again later.`,
       );
     }
-    for (const topic of [this.topics.cameraStatus(cameraId), this.topics.cameraScene(cameraId)]) {
+    for (const topic of topics) {
       this.#outbox.forget(topic);
+      this.#settings.delete(topic);
       // An empty retained payload deletes the retained message [MQTT-3.3.1-10].
       await link.publish(topic, '', { retain: true });
     }
   }
 
+  handle<Verb extends VerbName>(verb: Verb, handler: VerbHandler<Verb>): () => void {
+    const before = this.#requests.verbs.length;
+    const remove = this.#requests.handle(verb, handler);
+    const isNew = this.#requests.verbs.length > before;
+    if (isNew && this.#lastInfo !== undefined && this.state !== 'closed') {
+      this.publishInfo(this.#lastInfo).catch((error: unknown) => {
+        this.#logger.log('warn', 'info was not published', { error: String(error) });
+      });
+    }
+    return remove;
+  }
+
   onAsk(handler: AskHandler): () => void {
-    this.#ask.handler = handler;
+    return this.handle('ask', handler);
+  }
+
+  onSetting(handler: SettingHandler): () => void {
+    this.#commands.handler = handler;
     return () => {
-      if (this.#ask.handler === handler) this.#ask.handler = undefined;
+      if (this.#commands.handler === handler) this.#commands.handler = undefined;
     };
   }
 
@@ -249,10 +341,10 @@ class MqttBus implements Bus {
   }
 
   async #close(): Promise<void> {
-    this.#ask.handler = undefined;
+    this.#commands.handler = undefined;
     this.#requests.stop(new SdkError('ERR_DISPOSED', 'The device is shutting down.'));
     await this.#connection.close(async (link) => {
-      await Promise.race([this.#outbox.idle(), sleep(LAST_MESSAGES_TIMEOUT_MS, undefined, { ref: false })]);
+      await Promise.race([this.#outbox.idle(), sleep(LAST_MESSAGES_TIMEOUT_MS, { isBackground: true })]);
       await this.#publishAvailability(link, 'stopped');
     });
   }
@@ -260,7 +352,14 @@ class MqttBus implements Bus {
   /** On connect: requests first, so that whoever sees `online` can ask; then birth, info, states, waiting answers. */
   async #onUp(link: Link): Promise<void> {
     await link.subscribe(this.topics.requests, true);
-    await link.subscribe(this.topics.availability);
+    const isUp = await this.#optional.subscribe(link, [
+      // Before our birth, whose retained message would hide that of another device.
+      { filter: this.topics.availability, purpose: 'noticing another device of its name', retainAsPublished: false },
+      { filter: this.topics.watchRequests, purpose: 'requests about watches', retainAsPublished: true },
+      { filter: this.topics.settingCommands, purpose: 'camera settings over the bus', retainAsPublished: true },
+    ]);
+    // The connection ended; the next one asks for less.
+    if (!isUp) return;
     await this.#publishAvailability(link, 'online');
     this.#outbox.attach((message) => this.#send(link, message), Math.min(SEND_WINDOW, link.receiveMaximum));
   }
@@ -299,21 +398,13 @@ class MqttBus implements Bus {
       properties: {
         ...properties(schema),
         ...(message.correlationData === undefined ? {} : { correlationData: message.correlationData }),
-        ...(message.expiresAtMs === undefined
-          ? {}
-          : { messageExpiryInterval: Math.max(1, Math.ceil((message.expiresAtMs - Date.now()) / 1000)) }),
+        ...expiryOf(message),
       },
     });
   }
 
-  async #publishState(
-    name: 'info' | 'health' | 'cameraStatus' | 'scene',
-    topic: string,
-    fields: object,
-    expiresAtMs?: number,
-  ): Promise<PublishResult> {
-    if (this.state === 'closed')
-      throw new SdkError('ERR_DISPOSED', `The bus is closed; nothing was published on ${topic}.`);
+  async #publishState(name: StateName, topic: string, fields: object, expiresAtMs?: number): Promise<PublishResult> {
+    this.#checkOpen(topic);
     const value = this.#stamper.make(name, topic, fields);
     return this.#outbox.push({
       topic,
@@ -326,13 +417,26 @@ class MqttBus implements Bus {
     });
   }
 
-  #reply(reply: Reply): void {
-    const message = responseMessage(this.#stamper, reply, this.#logger);
-    this.#outbox.push(message).catch((error: unknown) => {
-      this.#logger.log('error', 'An answer could not be published', {
-        topic: message.topic,
-        error: error instanceof Error ? error.message : String(error),
-      });
+  #checkOpen(topic: string): void {
+    if (this.state !== 'closed') return;
+    throw new SdkError('ERR_DISPOSED', `The bus is closed; nothing was published on ${topic}.`);
+  }
+
+  /** @throws SdkError at once when the answer breaks the contract. */
+  #reply(reply: Reply): Promise<unknown> {
+    return this.#outbox.push(responseMessage(this.#stamper, reply, this.#logger));
+  }
+
+  async #healthNow(): Promise<HealthInput> {
+    if (this.#lastHealth !== undefined) return this.#lastHealth;
+    throw new SdkError('ERR_BUSY', 'The device has not looked at its health yet; try again later.');
+  }
+
+  #restate(camera: string, setting: CameraSetting): void {
+    const value = this.#settings.get(this.topics.cameraSetting(camera, setting));
+    if (value === undefined || this.state === 'closed') return;
+    this.publishCameraSetting(camera, setting, value).catch((error: unknown) => {
+      this.#logger.log('warn', 'A camera setting was not published', { camera, setting, error: String(error) });
     });
   }
 
@@ -368,6 +472,19 @@ class MqttBus implements Bus {
       ...(error === undefined ? {} : { error: error instanceof Error ? error.message : String(error) }),
     });
   }
+}
+
+/** Different for different devices: of two roots `a` and `a/b` and devices `b-c` and `c` too. */
+function clientIdOf({ root, device }: BusTopics): string {
+  // `$` is in no name. The default root keeps the form that access rules of the field may name.
+  return root === DEFAULT_ROOT ? `${root}-${device}` : `${root.replaceAll('/', '$')}$${device}`;
+}
+
+function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishProperties {
+  if (expiresAtMs !== undefined) {
+    return { messageExpiryInterval: Math.max(1, Math.ceil((expiresAtMs - Date.now()) / 1000)) };
+  }
+  return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }
 
 function properties(schema: string): PublishProperties {

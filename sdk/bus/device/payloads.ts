@@ -1,14 +1,15 @@
 /** Fills in payloads: stamps, provenance, and what the bus takes from an observation. */
-import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
+import type { GroundedObject } from '../../core/types.js';
 import { describeIssues } from '../contract/decoding.js';
 import { toInstant } from '../contract/schemas/common.js';
 import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from '../contract/schemas/index.js';
-import type { Observation } from './types.js';
+import { randomId } from '../transport/random-id.js';
+import type { EventInput, FrameReference, ModelReference, Observation, WatchStateInput } from './inputs.js';
 
 export class PayloadStamper {
-  readonly run = randomUUID().slice(0, 8);
+  readonly run = randomId(8);
   readonly #device: string;
   readonly #now: () => number;
   readonly #sequences = new Map<string, number>();
@@ -53,38 +54,79 @@ export class PayloadStamper {
   }
 }
 
-export function provenanceOf(observation: Observation, camera: string | undefined): object {
-  const { frame, model } = observation;
+export function frameOf(frame: FrameReference, camera: string | undefined): object {
   return {
     ...(camera === undefined ? {} : { camera }),
     frameId: frame.id,
     frameTs: toInstant(frame.capturedAtMs),
+  };
+}
+
+export function provenanceOf(
+  { frame, model }: { readonly frame: FrameReference; readonly model: ModelReference },
+  camera: string | undefined,
+): object {
+  return {
+    ...frameOf(frame, camera),
     model: { id: model.id, ...(model.hash === undefined ? {} : { hash: model.hash }) },
     generatedByModel: true,
   };
 }
 
-export function answerOf(observation: Observation): object {
-  const { answer, frame } = observation;
+/** Field by field: what a later grounder adds is not in this version of the contract. */
+export function objectsOf(objects: readonly GroundedObject[]): object[] {
+  return objects.map(({ label, box, boxPixels, score, source }) => ({
+    label,
+    box: { x1: box.x1, y1: box.y1, x2: box.x2, y2: box.y2 },
+    boxPixels: [...boxPixels],
+    score,
+    source,
+  }));
+}
+
+export function imageSizeOf({ width, height }: FrameReference): object {
+  return { width, height };
+}
+
+export function answerOf({ answer, frame }: Observation): object {
   return {
     text: answer.text,
-    // Field by field: what a later grounder adds is not in this version of the contract.
-    objects: answer.objects.map(({ label, box, boxPixels, score, source }) => ({
-      label,
-      box: { x1: box.x1, y1: box.y1, x2: box.x2, y2: box.y2 },
-      boxPixels: [...boxPixels],
-      score,
-      source,
-    })),
-    image: { width: frame.width, height: frame.height },
+    objects: objectsOf(answer.objects),
+    image: imageSizeOf(frame),
     coordinates: BOX_CONVENTION,
     ...(answer.finishReason === undefined ? {} : { finishReason: answer.finishReason }),
     ...(answer.usage === undefined ? {} : { usage: numbersOf(answer.usage) }),
     ...(answer.timings === undefined ? {} : { timings: numbersOf(answer.timings) }),
+    ...(answer.notices === undefined ? {} : { notices: [...answer.notices] }),
   };
 }
 
-function numbersOf(value: object): Record<string, number> {
+export function eventFields(event: EventInput, camera: string): object {
+  const { watch, eventId, type, question, answerType, value, previous, probability, evidence } = event;
+  return {
+    ...provenanceOf(event, camera),
+    ...{ watch, eventId, type, question, answerType, value, previous, probability },
+    startedTs: toInstant(event.startedAtMs),
+    image: imageSizeOf(event.frame),
+    coordinates: BOX_CONVENTION,
+    evidence: {
+      ...(evidence.text === undefined ? {} : { text: evidence.text }),
+      objects: objectsOf(evidence.objects),
+    },
+    ...(event.repeated ? { repeated: true } : {}),
+  };
+}
+
+export function watchStateFields(state: WatchStateInput, camera: string, watch: string): object {
+  const { question, answerType, value, probability, eventId } = state;
+  return {
+    ...provenanceOf(state, camera),
+    ...{ watch, question, answerType, value, probability, eventId },
+    sinceTs: toInstant(state.sinceMs),
+  };
+}
+
+export function numbersOf(value: object): Record<string, number> {
   return Object.fromEntries(
     Object.entries(value).filter((entry): entry is [string, number] => Number.isFinite(entry[1])),
   );

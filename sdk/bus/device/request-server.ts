@@ -1,48 +1,49 @@
 /** Requests from strangers: decoded, checked, given to a handler with a deadline, answered. Never throws. */
-
-import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import type { Logger } from '../../core/logger.js';
 import { decodeRequest, describeIssues } from '../contract/decoding.js';
 import { REQUEST_TIMEOUT_MS } from '../contract/schemas/index.js';
 import { type BusTopics, parseTopic } from '../contract/topics.js';
+import { isVerbName, type RequestOf, VERB_NAMES, VERBS, type VerbName } from '../contract/verbs.js';
 import type { IncomingMessage } from '../transport/link.js';
+import { type ClientLimitOptions, ClientLimits } from './client-limits.js';
+import { PartialSender } from './partial-sender.js';
+import { RecentRequests } from './recent-requests.js';
 import { peekTransaction, type Route, routeOf } from './routes.js';
+import { encodeResult, type VerbHandler } from './verb-results.js';
 
-/** What a verb's handler gets besides its parsed request. */
-export interface VerbContext {
-  readonly signal: AbortSignal;
-  readonly deadlineMs: number;
-}
-
-export interface Verb<Request, Result> {
-  readonly schema: z.ZodType<Request>;
-  /** undefined: nobody is there to answer yet. */
-  handler: ((request: Request, context: VerbContext) => Promise<Result>) | undefined;
-}
-
-export type Reply =
-  | { readonly verb: string; readonly route: Route; readonly result: unknown; readonly request: unknown }
-  | { readonly verb: string; readonly route: Route; readonly error: SdkError };
+/** The body of a response, and where it goes. */
+export type Reply = { readonly verb: string; readonly route: Route } & (
+  | { readonly fields: object }
+  | { readonly error: SdkError }
+  | { readonly partial: { readonly index: number; readonly text: string } }
+);
 
 export interface RequestServerOptions {
   readonly topics: BusTopics;
   readonly responseTopics: readonly string[];
   readonly defaultTimeoutMs: number;
-  readonly maxActive: number;
+  readonly clientLimits: ClientLimitOptions;
+  /** Requests of all callers that are not answered yet. */
+  readonly maxUnanswered: number;
   /** Sends an answer. For a result that does not fit the schema it throws, and an error goes out instead. */
-  readonly reply: (reply: Reply) => void;
+  readonly reply: (reply: Reply) => Promise<unknown>;
   readonly logger: Logger;
+  /** Unix time, milliseconds. */
   readonly now: () => number;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly monotonicNow: () => number;
 }
 
-interface TimedRequest {
-  readonly timeoutMs?: number | undefined;
-}
+type Handlers = { [Verb in VerbName]?: VerbHandler<Verb> | undefined };
+type RefusalCode = 'ERR_REQUEST_INVALID' | 'ERR_REQUEST_TOO_LARGE' | 'ERR_REQUEST_UNSUPPORTED';
 
-const RECENT_KEYS = 256;
+/** Verbs that every device answers sooner or later: without a handler it is not ready. */
+const PROMISED: readonly VerbName[] = ['ask'];
 const LOG_EVERY_MS = 10_000;
+const NOT_READY_RETRY_MS = 5_000;
+const BUSY_RETRY_MS = 1_000;
 
 export class RequestServer {
   readonly counters = {
@@ -56,41 +57,54 @@ export class RequestServer {
     responseTopicsRefused: 0,
   };
   readonly #options: RequestServerOptions;
-  // biome-ignore lint/suspicious/noExplicitAny: each verb has types of its own, joined again by its own schema
-  readonly #verbs = new Map<string, Verb<any, any>>();
+  readonly #handlers: Handlers = {};
+  readonly #known = new Set<VerbName>(PROMISED);
+  readonly #limits: ClientLimits;
+  readonly #recent: RecentRequests;
   readonly #active = new Set<AbortController>();
-  readonly #recent = new Set<string>();
   #lastRefusalLogMs = Number.NEGATIVE_INFINITY;
   #unloggedRefusals = 0;
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
+    this.#limits = new ClientLimits(options.clientLimits, options.maxUnanswered, options.monotonicNow);
+    this.#recent = new RecentRequests(options.monotonicNow);
   }
 
   get active(): number {
-    return this.#active.size;
-  }
-  get verbs(): string[] {
-    return [...this.#verbs.keys()];
+    return this.#limits.unanswered;
   }
 
-  register<Request extends TimedRequest, Result>(name: string, verb: Verb<Request, Result>): void {
-    this.#verbs.set(name, verb);
+  /** Verbs that are answered, now or when the device is ready. */
+  get verbs(): readonly VerbName[] {
+    return VERB_NAMES.filter((verb) => this.#known.has(verb));
   }
 
-  /** Aborts everything that runs; each gets an answer with `reason`. */
+  /** One handler for each verb. Returns a function that takes it away; until there is another, callers get ERR_BUSY. */
+  handle<Verb extends VerbName>(verb: Verb, handler: VerbHandler<Verb>): () => void {
+    const handlers: { [V in Verb]?: VerbHandler<V> | undefined } = this.#handlers;
+    handlers[verb] = handler;
+    this.#known.add(verb);
+    return () => {
+      if (handlers[verb] === handler) handlers[verb] = undefined;
+    };
+  }
+
+  /** Takes every handler away and aborts everything that runs; each gets an answer with `reason`. */
   stop(reason: SdkError): void {
+    for (const verb of VERB_NAMES) delete this.#handlers[verb];
     for (const controller of this.#active) controller.abort(reason);
   }
 
-  handle(message: IncomingMessage): void {
-    const parsed = parseTopic(this.#options.topics.root, message.topic);
+  receive(message: IncomingMessage): void {
+    const { topics, responseTopics } = this.#options;
+    const parsed = parseTopic(topics.root, message.topic);
     if (parsed?.kind !== 'request') return;
     // Deleting a retained message is an empty payload with the retain flag: not a request.
     if (message.payload.length === 0 && message.retain) return;
     this.counters.received += 1;
     const { verb } = parsed;
-    const { route, problem } = routeOf(message, verb, this.#options.topics, this.#options.responseTopics);
+    const { route, problem } = routeOf(message, verb, topics, responseTopics);
     if (message.payload.length > LIMITS.busRequestBytes) {
       this.#refuse(verb, { ...route, transaction: peekTransaction(message.payload) }, 'ERR_REQUEST_TOO_LARGE', [
         `Expected a request of at most ${LIMITS.busRequestBytes} bytes, but received ${message.payload.length}`,
@@ -99,9 +113,7 @@ export class RequestServer {
       return;
     }
     const decoded = decodeRequest(message.payload);
-    const withBody = decoded.ok
-      ? routeOf(message, verb, this.#options.topics, this.#options.responseTopics, decoded.value)
-      : { route, problem };
+    const withBody = decoded.ok ? routeOf(message, verb, topics, responseTopics, decoded.value) : { route, problem };
     if (withBody.problem !== undefined) {
       this.counters.responseTopicsRefused += 1;
       this.#refuse(verb, withBody.route, 'ERR_REQUEST_INVALID', [
@@ -121,106 +133,133 @@ export class RequestServer {
       this.#refuse(verb, withBody.route, 'ERR_REQUEST_INVALID', [decoded.problem, 'send a JSON object in UTF-8']);
       return;
     }
-    this.#dispatch(verb, withBody.route, decoded.value, message);
-  }
-
-  #dispatch(name: string, route: Route, body: unknown, message: IncomingMessage): void {
-    const verb = this.#verbs.get(name);
-    if (verb === undefined) {
-      this.#refuse(name, route, 'ERR_REQUEST_INVALID', [
-        `Expected one of the verbs ${this.verbs.join(', ')}, but received ${JSON.stringify(name)}`,
+    if (!isVerbName(verb)) {
+      this.#refuse(verb, withBody.route, 'ERR_REQUEST_INVALID', [
+        `Expected one of the verbs ${this.verbs.join(', ')}, but received ${JSON.stringify(verb)}`,
         'see the verbs in the info topic',
       ]);
       return;
     }
-    const parsed = verb.schema.safeParse(body);
+    this.#dispatch(verb, withBody.route, decoded.value, message);
+  }
+
+  #dispatch<Verb extends VerbName>(verb: Verb, route: Route, body: unknown, message: IncomingMessage): void {
+    if (!this.#known.has(verb)) {
+      this.#refuse(verb, route, 'ERR_REQUEST_UNSUPPORTED', [
+        `This device does not answer ${verb}, only ${this.verbs.join(', ')}`,
+        'see the verbs in the info topic',
+      ]);
+      return;
+    }
+    const parsed = VERBS[verb].request.safeParse(body);
     if (!parsed.success) {
-      this.#refuse(name, route, 'ERR_REQUEST_INVALID', [
+      this.#refuse(verb, route, 'ERR_REQUEST_INVALID', [
         `The request does not fit its schema: ${describeIssues(parsed.error)}`,
         'correct the named fields',
       ]);
       return;
     }
-    if (this.#isRepeated(route, message)) {
+    const request = parsed.data as RequestOf<Verb>;
+    const timeoutMs = this.#timeoutMs(request, message);
+    if (timeoutMs <= 0) {
+      this.counters.expired += 1;
+      const late = `Expected a deadlineMs in the future, but it was ${-timeoutMs} ms ago by this device's clock; nobody waits for the answer.`;
+      this.#fail(verb, route, new SdkError('ERR_REQUEST_EXPIRED', late));
+      return;
+    }
+    const markAnswered = this.#recent.begin(message, route);
+    if (markAnswered === undefined) {
       this.counters.duplicate += 1;
       return;
     }
-    if (this.#active.size >= this.#options.maxActive || verb.handler === undefined) {
+    const handlers: { [V in Verb]?: VerbHandler<V> | undefined } = this.#handlers;
+    const handler = handlers[verb];
+    let release: () => void;
+    try {
+      if (handler === undefined) {
+        throw new SdkError('ERR_BUSY', 'The device is not ready to answer yet; try again later.', {
+          details: { retryAfterMs: NOT_READY_RETRY_MS },
+        });
+      }
+      release = this.#limits.take(route.topic);
+    } catch (error) {
       this.counters.busy += 1;
-      const why =
-        verb.handler === undefined
-          ? 'The device is not ready to answer yet'
-          : `${this.#active.size} requests wait already, which is the limit`;
-      this.#fail(name, route, new SdkError('ERR_BUSY', `${why}; try again later.`));
+      markAnswered();
+      this.#fail(verb, route, error as SdkError);
       return;
     }
-    void this.#run(name, route, parsed.data, verb.handler, message);
+    void this.#run({ verb, route, request, handler, timeoutMs }).finally(() => {
+      // Only now: a handler that ignores its signal still uses the engine, so its place stays taken.
+      release();
+      markAnswered();
+    });
   }
 
-  async #run(
-    name: string,
-    route: Route,
-    request: TimedRequest,
-    handler: (request: TimedRequest, context: VerbContext) => Promise<unknown>,
-    message: IncomingMessage,
-  ): Promise<void> {
-    const timeoutMs = this.#timeoutMs(request, message);
+  async #run<Verb extends VerbName>(job: {
+    readonly verb: Verb;
+    readonly route: Route;
+    readonly request: RequestOf<Verb>;
+    readonly handler: VerbHandler<Verb>;
+    readonly timeoutMs: number;
+  }): Promise<void> {
+    const { verb, route, request, handler, timeoutMs } = job;
     const deadlineMs = this.#options.now() + timeoutMs;
     const controller = new AbortController();
     this.#active.add(controller);
     const { signal } = controller;
-    const timer = setTimeout(() => {
-      controller.abort(
-        new SdkError('ERR_REQUEST_EXPIRED', `No answer within ${timeoutMs} ms, the request's deadline.`),
-      );
-    }, timeoutMs);
+    const expired = `No answer within ${timeoutMs} ms, the request's deadline.`;
+    const timer = setTimeout(() => controller.abort(new SdkError('ERR_REQUEST_EXPIRED', expired)), timeoutMs);
+    const pieces = 'stream' in request && request.stream ? this.#pieces(verb, route) : undefined;
     let isAnswered = false;
     // At the deadline the caller hears at once, even from a handler that does not stop.
     signal.addEventListener('abort', () => {
       if (isAnswered) return;
       isAnswered = true;
+      pieces?.end();
       const reason = signal.reason as SdkError;
       if (reason.code === 'ERR_REQUEST_EXPIRED') this.counters.expired += 1;
       else this.counters.failed += 1;
-      this.#fail(name, route, reason);
+      this.#fail(verb, route, reason);
     });
     try {
-      const result = await handler(request, { signal, deadlineMs });
+      const partial = pieces === undefined ? undefined : (text: string) => pieces.push(text);
+      const result = await handler(request, { signal, deadlineMs, client: route.topic, partial });
       if (isAnswered) return;
-      this.#options.reply({ verb: name, route, result, request });
+      pieces?.end();
+      this.#send({ verb, route, fields: encodeResult(verb, result, request) });
       isAnswered = true;
       this.counters.answered += 1;
     } catch (error) {
       if (isAnswered) return;
       isAnswered = true;
-      this.counters.failed += 1;
-      this.#fail(name, route, this.#presentable(error));
+      pieces?.end();
+      const presentable = this.#presentable(error);
+      if (presentable.code === 'ERR_BUSY') this.counters.busy += 1;
+      else this.counters.failed += 1;
+      this.#fail(verb, route, presentable);
     } finally {
       clearTimeout(timer);
-      // Only now: a handler that ignores its signal still uses the engine, so its place stays taken.
       this.#active.delete(controller);
     }
   }
 
-  #timeoutMs(request: TimedRequest, message: IncomingMessage): number {
-    const expirySeconds = message.properties.messageExpiryInterval;
-    const bounds = [request.timeoutMs, expirySeconds === undefined ? undefined : expirySeconds * 1000].filter(
-      (value) => value !== undefined,
-    );
-    const wanted = bounds.length === 0 ? this.#options.defaultTimeoutMs : Math.min(...bounds);
-    return Math.max(1, Math.min(wanted, REQUEST_TIMEOUT_MS.max));
+  #pieces(verb: VerbName, route: Route): PartialSender {
+    return new PartialSender((index, text) => this.#options.reply({ verb, route, partial: { index, text } }));
   }
 
-  /** A QoS 1 request may come twice; the broker marks the second, and what marks the caller marks the request. */
-  #isRepeated(route: Route, message: IncomingMessage): boolean {
-    const mark = route.correlationData?.toString('hex') ?? route.transaction;
-    if (mark === undefined) return false;
-    const key = JSON.stringify([message.topic, route.topic, mark]);
-    if (message.duplicate && this.#recent.has(key)) return true;
-    this.#recent.add(key);
-    const oldest = this.#recent.values().next().value;
-    if (this.#recent.size > RECENT_KEYS && oldest !== undefined) this.#recent.delete(oldest);
-    return false;
+  /** Milliseconds from now; not positive when the deadline is over. */
+  #timeoutMs(
+    request: { readonly timeoutMs?: number | undefined; readonly deadlineMs?: number | undefined },
+    message: IncomingMessage,
+  ): number {
+    const expirySeconds = message.properties.messageExpiryInterval;
+    const bounds = [
+      request.timeoutMs,
+      expirySeconds === undefined ? undefined : Math.max(1, expirySeconds * 1000),
+      request.deadlineMs === undefined ? undefined : request.deadlineMs - this.#options.now(),
+    ].filter((value) => value !== undefined);
+    const wanted = bounds.length === 0 ? this.#options.defaultTimeoutMs : Math.min(...bounds);
+    return Math.min(wanted, REQUEST_TIMEOUT_MS.max);
   }
 
   /** Errors of ours are made for readers; others may hold anything, so they stay in the log. */
@@ -232,25 +271,35 @@ export class RequestServer {
     return new SdkError('ERR_ENGINE_FAILED', 'The device failed to answer; its log has the details.');
   }
 
-  #refuse(
-    verb: string,
-    route: Route,
-    code: 'ERR_REQUEST_INVALID' | 'ERR_REQUEST_TOO_LARGE',
-    parts: [string, string],
-  ): void {
+  #refuse(verb: string, route: Route, code: RefusalCode, parts: [string, string]): void {
     this.counters.refused += 1;
     const message = `${parts[0]}; ${parts[1]}.`;
     this.#unloggedRefusals += 1;
-    const now = this.#options.now();
-    if (now - this.#lastRefusalLogMs >= LOG_EVERY_MS) {
+    const nowMs = this.#options.monotonicNow();
+    if (nowMs - this.#lastRefusalLogMs >= LOG_EVERY_MS) {
       this.#options.logger.log('warn', 'Refused a request', { verb, code, message, refused: this.#unloggedRefusals });
-      this.#lastRefusalLogMs = now;
+      this.#lastRefusalLogMs = nowMs;
       this.#unloggedRefusals = 0;
     }
     this.#fail(verb, route, new SdkError(code, message));
   }
 
   #fail(verb: string, route: Route, error: SdkError): void {
-    this.#options.reply({ verb, route, error });
+    const isHinted = error.code !== 'ERR_BUSY' || typeof error.details.retryAfterMs === 'number';
+    const hinted = isHinted
+      ? error
+      : new SdkError(error.code, error.message, { details: { ...error.details, retryAfterMs: BUSY_RETRY_MS } });
+    this.#send({ verb, route, error: hinted });
+  }
+
+  /** @throws SdkError when the fields break the contract; what happens to the message later is told in the log. */
+  #send(reply: Reply): void {
+    this.#options.reply(reply).catch((error: unknown) => {
+      this.#options.logger.log('error', 'An answer could not be published', {
+        verb: reply.verb,
+        topic: reply.route.topic,
+        error: error instanceof Error ? error.message : String(error),
+      });
+    });
   }
 }

@@ -1,11 +1,9 @@
 /** Answers and refusals as messages. */
 import { SdkError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
-import type { AskRequest } from '../contract/schemas/index.js';
 import type { OutboxMessage } from '../transport/outbox.js';
-import { answerOf, type PayloadStamper, provenanceOf } from './payloads.js';
+import type { PayloadStamper } from './payloads.js';
 import type { Reply } from './request-server.js';
-import type { AskResult } from './types.js';
 
 /** One sequence for all answers: one per topic would let callers fill the memory with made-up topics. */
 const RESPONSE_SEQUENCE = 'response';
@@ -23,7 +21,7 @@ export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: L
     value = stamper.make('response', RESPONSE_SEQUENCE, { ...head, ...bodyOf(reply) });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    logger.log('error', 'An answer does not fit its schema', { error: why });
+    logger.log('error', 'An answer does not fit its schema', { verb, error: why });
     throw new SdkError(
       'ERR_ENGINE_FAILED',
       'The device made an answer that breaks the bus contract; its log has the details.',
@@ -36,21 +34,17 @@ export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: L
     payload: JSON.stringify(value),
     value,
     expiresAtMs: Date.now() + ANSWER_LIFE_MS,
+    // Refusals and pieces are a courtesy: a flood of bad requests must not push answers out.
+    isExpendable: !('fields' in reply),
     correlationData: route.correlationData,
   };
 }
 
 function bodyOf(reply: Reply): object {
-  if ('error' in reply) {
-    const { code, message, retryable } = reply.error;
-    return { status: 'error', error: { code, message, retryable } };
-  }
-  // The verb's schema and handler type have made sure of both.
-  const request = reply.request as AskRequest;
-  const result = reply.result as AskResult;
-  return {
-    status: 'ok',
-    ...provenanceOf(result, result.camera ?? request.camera),
-    data: { question: request.question, ...answerOf(result) },
-  };
+  if ('fields' in reply) return { status: 'ok', ...reply.fields };
+  if ('partial' in reply) return { status: 'partial', data: reply.partial };
+  const { code, message, retryable, details } = reply.error;
+  const { retryAfterMs } = details;
+  const hint = code === 'ERR_BUSY' && typeof retryAfterMs === 'number' ? { retryAfterMs: Math.ceil(retryAfterMs) } : {};
+  return { status: 'error', error: { code, message, retryable, ...hint } };
 }

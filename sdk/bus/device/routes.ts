@@ -7,7 +7,7 @@ import type { IncomingMessage } from '../transport/link.js';
 export interface Route {
   readonly topic: string;
   /** MQTT 5: echoed byte for byte. */
-  readonly correlationData: Buffer | undefined;
+  readonly correlationData: Uint8Array | undefined;
   /** JSON: echoed for 3.1.1. */
   readonly transaction: string | undefined;
 }
@@ -33,11 +33,11 @@ export function routeOf(
   const correlation = message.properties.correlationData;
   const isCorrelationTooLong = correlation !== undefined && correlation.length > CORRELATION_MAX_BYTES;
   const base = {
-    correlationData: correlation === undefined || isCorrelationTooLong ? undefined : Buffer.from(correlation),
+    correlationData: isCorrelationTooLong ? undefined : correlation,
     transaction:
       typeof transaction === 'string' && transaction.length <= TRANSACTION_MAX_CHARACTERS ? transaction : undefined,
   };
-  const fallback = { ...base, topic: topics.response(isTopicSegment(verb) ? verb : 'unknown') };
+  const fallback = { ...base, topic: topics.response(verb.split('/').every(isTopicSegment) ? verb : 'unknown') };
   if (isCorrelationTooLong) {
     return { route: fallback, problem: `its correlation data is over ${CORRELATION_MAX_BYTES} bytes` };
   }
@@ -55,10 +55,10 @@ export function routeOf(
  * The transaction of a request that is too large to parse, so that a 3.1.1 caller can tell which one was refused.
  * Looks only at both ends; a transaction with escapes in it is not found.
  */
-export function peekTransaction(payload: Buffer): string | undefined {
+export function peekTransaction(payload: Uint8Array): string | undefined {
   const ends = [payload.subarray(0, PEEK_BYTES), payload.subarray(-PEEK_BYTES)];
   for (const end of ends) {
-    const found = /"transaction"\s*:\s*"([^"\\]{1,128})"/.exec(end.toString('utf8'))?.[1];
+    const found = /"transaction"\s*:\s*"([^"\\]{1,128})"/.exec(new TextDecoder().decode(end))?.[1];
     if (found !== undefined) return found;
   }
   return undefined;

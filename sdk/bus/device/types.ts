@@ -1,8 +1,12 @@
 /** The device's side of the bus, as the service and programs see it. */
-import type { GroundedObject } from '../../core/types.js';
-import type { AskRequest, CameraStatusPayload, Health, Info } from '../contract/schemas/index.js';
+import type { CameraStatusPayload, Health, Info } from '../contract/schemas/index.js';
+import type { CameraSetting } from '../contract/settings.js';
 import type { BusTopics } from '../contract/topics.js';
+import type { VerbName } from '../contract/verbs.js';
 import type { BusState, ConnectionOptions, ProtocolVersion, PublishResult } from '../transport/types.js';
+import type { ClientLimitOptions } from './client-limits.js';
+import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
+import type { SettingHandler, VerbContext, VerbHandler } from './verb-results.js';
 
 export interface BusOptions extends ConnectionOptions {
   /** Topic root, default `scenebus`; may have several levels. */
@@ -17,40 +21,26 @@ export interface BusOptions extends ConnectionOptions {
   readonly willDelaySeconds?: number | undefined;
   /** Deadline of a question that names none. Default 120 000. */
   readonly requestTimeoutMs?: number | undefined;
-  /** Questions accepted and not yet answered; more get ERR_BUSY. Default LIMITS.requestQueueLength. */
-  readonly requestQueueLength?: number | undefined;
+  /**
+   * Requests taken and not yet answered; more get ERR_BUSY. Protects the memory only: how many may wait for the model
+   * is decided where they wait. Default LIMITS.busUnansweredRequests.
+   */
+  readonly maxUnanswered?: number | undefined;
+  /** What one caller may ask; a caller is known by its response topic. */
+  readonly clientLimits?: ClientLimitOptions | undefined;
+  /** Life of an event on the broker (MQTT 5). Default 300. */
+  readonly eventExpirySeconds?: number | undefined;
   /** Answers kept while the broker is away. Default LIMITS.busOfflineQueueLength. */
   readonly offlineQueueLength?: number | undefined;
 }
 
-export interface FrameReference {
-  readonly id: string;
-  /** Unix time, milliseconds. */
-  readonly capturedAtMs: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** What a model said about a frame. A `Frame` and an `Answer` of the SDK fit as they are. */
-export interface Observation {
-  readonly frame: FrameReference;
-  readonly answer: {
-    readonly text: string;
-    readonly objects: readonly GroundedObject[];
-    readonly finishReason?: 'stop' | 'length' | undefined;
-    /** Only finite numbers of it are published. */
-    readonly usage?: object | undefined;
-    readonly timings?: object | undefined;
-  };
-  readonly model: { readonly id: string; readonly hash?: string | undefined };
-}
-
-export interface SceneInput extends Observation {
-  readonly trigger?: 'first' | 'change' | 'interval' | 'manual' | undefined;
-}
-
-export interface AskResult extends Observation {
-  readonly camera?: string | undefined;
+export interface PublishEventOptions {
+  /**
+   * true (default): kept while the broker is away, as far as `offlineQueueLength` goes. false: rejects with
+   * ERR_BUS_UNREACHABLE instead, also when the connection ends before the acknowledgement; for callers that keep
+   * their events themselves and go on after the last one that was `delivered`.
+   */
+  readonly queue?: boolean | undefined;
 }
 
 /** Fields that the bus fills in itself. */
@@ -62,13 +52,8 @@ export type InfoInput = Omit<Info, Stamp | 'schemas' | 'verbs' | 'limits'> & {
 export type HealthInput = Omit<Health, Stamp>;
 export type CameraStatusInput = Omit<CameraStatusPayload, Stamp | 'camera'>;
 
-export interface AskContext {
-  /** Aborted at the deadline (reason: SdkError ERR_REQUEST_EXPIRED) and when the bus closes. */
-  readonly signal: AbortSignal;
-  /** Unix time, milliseconds, after which nobody waits for the answer. */
-  readonly deadlineMs: number;
-}
-export type AskHandler = (request: AskRequest, context: AskContext) => Promise<AskResult>;
+export type AskContext = VerbContext;
+export type AskHandler = VerbHandler<'ask'>;
 
 /** Counters since start; all are plain numbers, ready for `health` metrics. */
 export interface BusStats {
@@ -94,6 +79,8 @@ export interface BusStats {
   readonly requestsDuplicate: number;
   readonly responseTopicsRefused: number;
   readonly requestsActive: number;
+  /** Setting commands that were malformed, retained, or could not be carried out. */
+  readonly commandsRefused: number;
   /** Births of another device with this name. */
   readonly nameConflicts: number;
 }
@@ -119,16 +106,44 @@ export interface Bus extends AsyncDisposable {
   publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult>;
   /** Removes a camera's retained messages and forgets them. @throws SdkError ERR_BUS_UNREACHABLE while offline. */
   removeCamera(cameraId: string): Promise<void>;
-  /** One handler; until there is one, questions get ERR_BUSY. Returns a function that takes it away. */
+  /**
+   * Publishes what a watch found, in order and not retained.
+   * @throws SdkError as the other publishers; ERR_BUS_UNREACHABLE with `queue: false`.
+   */
+  publishEvent(cameraId: string, event: EventInput, options?: PublishEventOptions): Promise<PublishResult>;
+  publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult>;
+  publishCameraSetting(cameraId: string, setting: CameraSetting, value: boolean): Promise<PublishResult>;
+  /** Removes the retained states of a watch and forgets them. @throws SdkError ERR_BUS_UNREACHABLE while offline. */
+  removeWatch(watchId: string): Promise<void>;
+  /**
+   * Registers the handler of a verb: one each, typed by the contract (`RequestOf<Verb>` in, `ResultOf<Verb>` out). The
+   * verb then stands in `info`. Verbs that never had a handler are refused with ERR_REQUEST_UNSUPPORTED; once it is
+   * taken away again, and `ask` before its first one, callers get ERR_BUSY. `health` answers with what was last
+   * published unless it gets a handler of its own.
+   * @returns a function that takes the handler away.
+   * @example
+   * bus.handle('snapshot', async ({ camera }, { signal }) => ({ camera, frame, jpeg, width: 640, height: 480 }));
+   */
+  handle<Verb extends VerbName>(verb: Verb, handler: VerbHandler<Verb>): () => void;
+  /** `handle('ask', handler)`. */
   onAsk(handler: AskHandler): () => void;
+  /**
+   * Takes commands to camera settings. The handler does what is asked and publishes the new state with
+   * `publishCameraSetting`; when it throws, and for a refused command, the state that holds is published again.
+   */
+  onSetting(handler: SettingHandler): () => void;
   /** Called on every change of `state`. Returns a function that stops it. */
   onStateChange(listener: (state: BusState) => void): () => void;
-  /** Every message that left, for logs and demos. */
+  /**
+   * Every message that the broker acknowledged, for logs and demos. Blind in an outage: what must know of results
+   * listens to where they come from, and publishes from there.
+   */
   onPublished(listener: (message: PublishedMessage) => void): () => void;
   /** Says `stopped`, lets running answers end with ERR_DISPOSED, and disconnects. Never hangs on a dead broker. */
   close(): Promise<void>;
 }
 
+/** A message as it left. */
 export interface PublishedMessage {
   readonly topic: string;
   readonly payload: unknown;

@@ -1,9 +1,11 @@
 /** Broker addresses: checked, split into what mqtt.js wants, and shown without credentials. */
 import { SdkError } from '../../core/errors.js';
 
-const DEFAULT_PORTS = { mqtt: 1883, mqtts: 8883, ws: 80, wss: 443 } as const;
-type BrokerProtocol = keyof typeof DEFAULT_PORTS;
+/** Of a broker address. */
+export type BrokerProtocol = 'mqtt' | 'mqtts' | 'ws' | 'wss';
+const DEFAULT_PORTS: Readonly<Record<BrokerProtocol, number>> = { mqtt: 1883, mqtts: 8883, ws: 80, wss: 443 };
 
+/** A broker address, taken apart. */
 export interface BrokerAddress {
   readonly protocol: BrokerProtocol;
   readonly host: string;

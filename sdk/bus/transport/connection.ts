@@ -1,11 +1,11 @@
 /** Keeps one connection to a broker: version negotiation, reconnecting with backoff and jitter. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SdkError } from '../../core/errors.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
 import { type IncomingMessage, type Link, openLink, SESSION_TAKEN_OVER } from './link.js';
 import { LinkError, type WillMessage } from './link-options.js';
-import type { BusState, ConnectionOptions, ProtocolVersion } from './types.js';
+import { sleep } from './sleep.js';
+import type { Backoff, BusState, ConnectionOptions, ProtocolVersion } from './types.js';
 
 export interface ConnectionHooks {
   /** Subscriptions and first messages. The connection counts as online when this resolves. */
@@ -98,7 +98,7 @@ export class BusConnection {
           () => link.end(),
           (error: unknown) => this.#logger.log('warn', 'Could not say goodbye to the broker', { error: text(error) }),
         );
-        await Promise.race([bye, sleep(GOODBYE_TIMEOUT_MS, undefined, { ref: false })]);
+        await Promise.race([bye, sleep(GOODBYE_TIMEOUT_MS, { isBackground: true })]);
         link.destroy();
       }
     }
@@ -109,7 +109,8 @@ export class BusConnection {
     const life = this.#life.signal;
     const backoff = this.#options.backoff ?? DEFAULTS.backoff;
     let link = first;
-    let attempts = 0;
+    /** By the monotonic clock; undefined while a connection has proven to work. */
+    let outageSinceMs: number | undefined;
     while (!life.aborted) {
       let pauseAtLeastMs = 0;
       if (link === undefined) {
@@ -122,20 +123,20 @@ export class BusConnection {
         }
       }
       if (link !== undefined) {
-        const since = performance.now();
+        const sinceMs = performance.now();
         const { reasonCode } = await link.closed;
         if (!life.aborted) this.#down(reasonCode);
         else this.#hooks.onDown();
         link = undefined;
-        if (performance.now() - since >= STABLE_AFTER_MS) attempts = 0;
+        if (performance.now() - sinceMs >= STABLE_AFTER_MS) outageSinceMs = undefined;
         if (reasonCode === SESSION_TAKEN_OVER) pauseAtLeastMs = TAKEN_OVER_PAUSE_MS;
       }
       if (life.aborted) break;
-      const ceilingMs = Math.min(backoff.maxMs, backoff.initialMs * 2 ** Math.min(attempts, 30));
-      attempts += 1;
+      outageSinceMs ??= performance.now();
+      const ceilingMs = pauseCeilingMs(performance.now() - outageSinceMs, backoff);
       // Half fixed, half random: after a broker restart a fleet does not come back in step.
       const pauseMs = Math.max(pauseAtLeastMs, ceilingMs * (0.5 + 0.5 * Math.random()));
-      await sleep(pauseMs, undefined, { signal: life }).catch(() => {});
+      await sleep(pauseMs, { signal: life });
     }
   }
 
@@ -239,6 +240,12 @@ export class BusConnection {
     this.#logger.log(level, `${error.message} Trying again in the background.`, { code: error.code });
   }
 
+  /** In the background it is tried anyway. */
+  get #waitHint(): string {
+    const hint = '; with waitForBroker: false the connection is tried in the background until it works';
+    return this.#options.waitForBroker === false || this.#loop !== undefined ? '' : hint;
+  }
+
   #asSdkError(error: unknown): SdkError {
     if (error instanceof SdkError) return error;
     const { shown } = this.address;
@@ -264,7 +271,7 @@ export class BusConnection {
         default:
           return new SdkError(
             'ERR_BUS_UNREACHABLE',
-            `${error.message} Start the broker or correct the address; with waitForBroker: false the connection is tried in the background until it works.`,
+            `${error.message} Start the broker or correct the address${this.#waitHint}.`,
             { details, cause: error.cause },
           );
       }
@@ -274,6 +281,11 @@ export class BusConnection {
       cause: error,
     });
   }
+}
+
+/** A quarter of what the outage has lasted: a device is back soon after a short one, and hardly asks during a long one. */
+export function pauseCeilingMs(outageMs: number, { initialMs, maxMs }: Backoff): number {
+  return Math.min(maxMs, Math.max(initialMs, outageMs / 4));
 }
 
 function text(error: unknown): string {

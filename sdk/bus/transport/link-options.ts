@@ -82,7 +82,7 @@ export function mqttOptions(options: ConnectOptions): IClientOptions {
 function willOptions(will: WillMessage, version: ProtocolVersion): NonNullable<IClientOptions['will']> {
   return {
     topic: will.topic,
-    payload: Buffer.from(will.payload),
+    payload: will.payload as unknown as Buffer,
     qos: 1,
     retain: true,
     ...(version === 5

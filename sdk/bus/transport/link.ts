@@ -4,13 +4,12 @@
  * mqtt.js can reconnect and queue by itself; both are switched off. Its queue is unbounded and replays every message
  * of an outage, and a version cannot be renegotiated. `connection.ts` reconnects, `outbox.ts` queues.
  */
-import { Socket } from 'node:net';
 import mqtt, { type IPublishPacket, type MqttClient } from 'mqtt';
 import { SdkError } from '../../core/errors.js';
+import { LIMITS } from '../../core/limits.js';
 import { type ConnectOptions, LinkError, linkError, mqttOptions } from './link-options.js';
-import type { ProtocolVersion } from './types.js';
-
-export type PublishProperties = NonNullable<IPublishPacket['properties']>;
+import { publishPacketBytes } from './packet-size.js';
+import type { ProtocolVersion, PublishProperties } from './types.js';
 
 export interface LinkOptions extends ConnectOptions {
   readonly onMessage: (link: Link, message: IncomingMessage) => void;
@@ -18,7 +17,7 @@ export interface LinkOptions extends ConnectOptions {
 
 export interface IncomingMessage {
   readonly topic: string;
-  readonly payload: Buffer;
+  readonly payload: Uint8Array;
   readonly retain: boolean;
   /** The broker sends it again because it saw no acknowledgement. */
   readonly duplicate: boolean;
@@ -58,7 +57,8 @@ export class Link {
     this.version = version;
     const server = client.serverProperties;
     this.#maximumQos = server?.maximumQoS === 0 ? 0 : 1;
-    this.#maximumPacketBytes = server?.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+    // 3.1.1 brokers do not say; without a limit a message that they cut the connection for would be sent for ever.
+    this.#maximumPacketBytes = Math.min(server?.maximumPacketSize ?? Number.POSITIVE_INFINITY, LIMITS.busPacketBytes);
     this.receiveMaximum = server?.receiveMaximum ?? 65_535;
     client.on('packetreceive', (packet) => {
       if (packet.cmd !== 'puback' || packet.reasonCode !== NO_MATCHING_SUBSCRIBERS) return;
@@ -88,11 +88,11 @@ export class Link {
    */
   publish(topic: string, payload: string, options: PublishOptions): Promise<{ readonly unheard: boolean }> {
     const properties = this.version === 5 ? options.properties : undefined;
-    // Fixed header, topic and properties stay below 2 kB for everything that we send.
-    const sizeBytes = Buffer.byteLength(payload) + 2048;
+    const qos = this.#maximumQos;
+    const sizeBytes = publishPacketBytes({ topic, payload, qos, version: this.version, properties });
     if (sizeBytes > this.#maximumPacketBytes) {
       return Promise.reject(
-        rejected(`takes packets up to ${this.#maximumPacketBytes} bytes, but ${topic} needs about ${sizeBytes}`),
+        rejected(`takes packets up to ${this.#maximumPacketBytes} bytes, but ${topic} needs ${sizeBytes}`),
       );
     }
     return this.#tracked((resolve, reject) => {
@@ -100,9 +100,10 @@ export class Link {
         topic,
         payload,
         {
-          qos: this.#maximumQos,
+          qos,
           retain: options.retain,
-          ...(properties === undefined ? {} : { properties }),
+          // Its types ask for a Buffer, which browsers do not have; any bytes work.
+          ...(properties === undefined ? {} : { properties: properties as IPublishPacket['properties'] & {} }),
         },
         (error, packet) => {
           if (error) reject(rejected(`refused a message on ${topic}: ${reasonOf(error)}`, error));
@@ -221,14 +222,16 @@ export function openLink(options: LinkOptions, signal: AbortSignal | undefined):
         payload,
         retain: packet.retain,
         duplicate: packet.dup,
-        properties: packet.properties ?? {},
+        // What a broker sends twice comes as a list; of no use here.
+        properties: (packet.properties ?? {}) as PublishProperties,
       };
       if (link === undefined) early.push(message);
       else options.onMessage(link, message);
     });
     client.once('connect', () => {
       // Small packets one after the other: with Nagle's algorithm an answer takes 40 ms longer.
-      if (client.stream instanceof Socket) client.stream.setNoDelay(true);
+      const { stream } = client;
+      if ('setNoDelay' in stream && typeof stream.setNoDelay === 'function') stream.setNoDelay(true);
       signal?.removeEventListener('abort', onAbort);
       link = new Link(client, options.version);
       resolve(link);

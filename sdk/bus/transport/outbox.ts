@@ -19,7 +19,13 @@ export interface OutboxMessage {
   /** Unix time, milliseconds, after which nobody wants it. */
   readonly expiresAtMs: number | undefined;
   /** MQTT 5: echoed to the asker. */
-  readonly correlationData: Buffer | undefined;
+  readonly correlationData: Uint8Array | undefined;
+  /** MQTT 5: how long the broker may keep it, from when it is sent; for what we keep without end. */
+  readonly brokerSeconds?: number | undefined;
+  /** Goes first when there is no room. */
+  readonly isExpendable?: boolean | undefined;
+  /** true: is not kept while nobody sends; whoever pushes keeps it. */
+  readonly isUnkept?: boolean | undefined;
 }
 
 /** Rejects with `isLost(error)` true when the connection closed before the acknowledgement. */
@@ -61,9 +67,18 @@ export class Outbox {
     return this.#tickets.length + this.#inFlight.size;
   }
 
+  /** Topics of which a state is held. */
+  get stateTopics(): string[] {
+    return [...this.#states.keys()];
+  }
+
   /** Resolves when acknowledged, or at once with `queued` while nobody sends. */
   push(message: OutboxMessage): Promise<PublishResult> {
     return new Promise((resolve, reject) => {
+      if (message.isUnkept && this.#send === undefined) {
+        reject(unkept(message));
+        return;
+      }
       const ticket: Ticket = {
         message,
         settle: (result) => (result instanceof Error ? reject(result) : resolve(result)),
@@ -120,6 +135,12 @@ export class Outbox {
   /** The connection is gone: what was not acknowledged waits again. */
   detach(): void {
     this.#send = undefined;
+    for (const ticket of [...this.#inFlight, ...this.#tickets]) {
+      if (!ticket.message.isUnkept) continue;
+      this.#inFlight.delete(ticket);
+      this.#tickets = this.#tickets.filter((other) => other !== ticket);
+      settle(ticket, unkept(ticket.message));
+    }
     const unacknowledged = [...this.#inFlight].filter((ticket) => ticket.message.kind === 'event');
     for (const ticket of [...this.#inFlight, ...this.#tickets]) settle(ticket, 'queued');
     this.#inFlight.clear();
@@ -182,7 +203,7 @@ export class Outbox {
 
   #makeRoom(): void {
     const events = this.#tickets.filter(({ message }) => message.kind === 'event');
-    const oldest = events[0];
+    const oldest = events.find(({ message }) => message.isExpendable) ?? events[0];
     if (oldest === undefined || events.length < this.#options.queueLength) return;
     this.#tickets.splice(this.#tickets.indexOf(oldest), 1);
     this.#lose(oldest.message, 'queue-full');
@@ -202,6 +223,10 @@ export class Outbox {
   #wakeIdle(): void {
     for (const wake of this.#idleWaiters.splice(0)) wake();
   }
+}
+
+function unkept({ topic }: OutboxMessage): SdkError {
+  return new SdkError('ERR_BUS_UNREACHABLE', `The broker cannot be reached; the message on ${topic} was not sent.`);
 }
 
 function settle(ticket: Ticket, result: PublishResult | Error): void {

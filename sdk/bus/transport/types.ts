@@ -16,6 +16,12 @@ export interface TlsOptions {
   readonly rejectUnauthorized?: boolean | undefined;
 }
 
+/** A pause is a quarter of what the outage has lasted, within these bounds, with jitter. */
+export interface Backoff {
+  readonly initialMs: number;
+  readonly maxMs: number;
+}
+
 /** What a connection to a broker needs; the same for devices and for clients. */
 export interface ConnectionOptions extends CallOptions {
   /** `mqtt://`, `mqtts://`, `ws://` or `wss://`. Credentials in it are used and never logged. */
@@ -34,8 +40,8 @@ export interface ConnectionOptions extends CallOptions {
    * false: return at once and go on trying in the background.
    */
   readonly waitForBroker?: boolean | undefined;
-  /** Pause between attempts: doubles from the first to the last value, with jitter. Default 500 ms to 30 s. */
-  readonly backoff?: { readonly initialMs: number; readonly maxMs: number } | undefined;
+  /** Pause between attempts. Default 500 ms to 30 s. */
+  readonly backoff?: Backoff | undefined;
   readonly logger?: Logger | undefined;
 }
 
@@ -48,3 +54,13 @@ export type BusState = 'connecting' | 'online' | 'offline' | 'closed';
  * superseded: a newer value of the same topic took its place.
  */
 export type PublishResult = 'delivered' | 'queued' | 'superseded';
+
+/** MQTT 5 properties of a message, as far as the bus uses them. */
+export interface PublishProperties {
+  readonly payloadFormatIndicator?: boolean | undefined;
+  readonly messageExpiryInterval?: number | undefined;
+  readonly contentType?: string | undefined;
+  readonly responseTopic?: string | undefined;
+  readonly correlationData?: Uint8Array | undefined;
+  readonly userProperties?: Readonly<Record<string, string>> | undefined;
+}

@@ -1,19 +1,23 @@
 /**
  * The `cpu` backend: own kernels decode (native/cpu) on a thread of their own, ONNX Runtime encodes images.
  */
+import type { TextArchitecture } from '../../architecture/architecture.js';
 import { visionGeometry } from '../../architecture/vision-rows.js';
 import { DisposalStack } from '../../core/lifecycle.js';
 import { silentLogger } from '../../core/logger.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
 import { engineAddon } from '../../native/index.js';
-import type { Engine, EngineInfo, ForwardResult } from '../engine.js';
+import type { Engine, EngineInfo, SliceResult } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import type { CancelFlag } from '../shared/cancel-flag.js';
-import { checkCount, resolveContextLength } from '../shared/engine-checks.js';
+import { checkCount, keyValueBytesPerToken, resolveContextLength } from '../shared/engine-checks.js';
 import { type Enqueue, type NativeBackend, NativeEngine, type NativeForward } from '../shared/native-engine.js';
 import { openVisionTower, type VisionTower } from '../vision/vision-tower.js';
 import type { CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
+
+/** What the decoder computes between two looks at an abort (`kPassRows` in native/cpu/decoder/decoder.cpp). */
+const PASS_TOKENS = 256;
 
 export interface CpuEngineOptions extends OpenEngineOptions {
   /**
@@ -62,6 +66,16 @@ export async function openCpuEngine(checkpoint: EngineCheckpoint, options: CpuEn
       weights: int4 === null ? 'float' : 'int4',
       contextLength,
       vocabularySize: architecture.text.vocabularySize,
+      capabilities: {
+        batchedSlices: 1,
+        sliceTokens: PASS_TOKENS,
+        // Sums every row in the same order whatever its neighbours: equal bits, nothing to compute again.
+        closeCallMargin: 0,
+        prefixReuse: true,
+        attentionTaps: false,
+        keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, keyValueBytes(options, architecture.text)),
+        reservesContext: false, // addresses only
+      },
     };
     (options.logger ?? silentLogger).log('info', `cpu engine open: ${checkpoint.name} on ${info.device}`);
     const backend = new CpuBackend(checkpoint, decoder, tower, opened.move());
@@ -70,6 +84,11 @@ export async function openCpuEngine(checkpoint: EngineCheckpoint, options: CpuEn
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Of one number, its share of a scale included. */
+function keyValueBytes({ keyValueType = 'f16' }: CpuEngineOptions, { headDim }: TextArchitecture): number {
+  return keyValueType === 'f32' ? 4 : keyValueType === 'f16' ? 2 : 1 + 4 / headDim;
 }
 
 function describe({ threads, instructionSet }: OpenedCpuDecoder): string {
@@ -105,16 +124,16 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
   async forward(
     { sequence, length, tokens, images, logits: wanted }: NativeForward<CpuImageHandle, CpuSequenceHandle>,
     flag: Int32Array,
-  ): Promise<ForwardResult> {
+  ): Promise<SliceResult> {
     const addon = engineAddon();
     const all = wanted === 'all';
-    const rows = all ? tokens.length : 1;
+    const logitsRows = all ? tokens.length : 1;
     const handles = images.map(({ handle }) => handle);
     const tokenIndices = Int32Array.from(images, ({ tokenIndex }) => tokenIndex);
     addon.truncateCpuSequence(sequence, length);
-    const logits = new Float32Array(rows * this.#checkpoint.model.architecture.text.vocabularySize);
+    const logits = new Float32Array(logitsRows * this.#checkpoint.model.architecture.text.vocabularySize);
     await addon.forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, all, logits, flag);
-    return { logits, rows };
+    return { logits, logitsRows };
   }
 
   release(handle: CpuImageHandle | CpuSequenceHandle): void {

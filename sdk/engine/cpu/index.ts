@@ -1,2 +1,2 @@
 export { type CpuEngineOptions, openCpuEngine } from './cpu-engine.js';
-export type { CpuInstructionSet } from './decoder.js';
+export type { CpuDecoderOptions, CpuInstructionSet } from './decoder.js';

@@ -12,17 +12,15 @@ import type { NativeGate } from '../shared/native-gate.js';
 import { chooseVisionRows, isTap, rangeFeeds, visionFeeds } from '../shared/vision-inputs.js';
 import { CrossKeyValues, type LayerKeyValues } from './cross-kv-store.js';
 import { KeyValueCache } from './kv-cache.js';
-import type {
-  EncodeImageRequest,
-  EncodeStatesRequest,
-  ForwardRequest,
-  Graphs,
-  OnnxNotice,
-  OpenRequest,
+import {
+  type EncodeImageRequest,
+  type EncodeStatesRequest,
+  type ForwardRequest,
+  type Graphs,
+  type OnnxNotice,
+  type OpenRequest,
+  STEP_TOKENS,
 } from './onnx-protocol.js';
-
-/** Rows of one prefill step; a cancelled call ends after the step that runs. */
-const STEP_ROWS = 256;
 
 /** Of a graph that is not the tower's. */
 type GraphName = Exclude<keyof Graphs, 'vision'>;
@@ -119,20 +117,20 @@ export class OnnxBackend {
     this.#sequences.delete(sequence);
   }
 
-  async forward(request: ForwardRequest): Promise<{ logits: Float32Array; rows: number }> {
+  async forward(request: ForwardRequest): Promise<{ logits: Float32Array; logitsRows: number }> {
     const { tokens, position } = request;
     const cache = this.#sequence(request.sequence);
     cache.reserve(position + tokens.length, position);
     const { vocabularySize } = this.#config.architecture.text;
     const all = request.logits === 'all' ? new Float32Array(tokens.length * vocabularySize) : undefined;
     let last: Float32Array = new Float32Array(0);
-    for (let start = 0; start < tokens.length; start += STEP_ROWS) {
+    for (let start = 0; start < tokens.length; start += STEP_TOKENS) {
       checkCancelled(request.cancel);
-      const step = tokens.subarray(start, start + STEP_ROWS);
+      const step = tokens.subarray(start, start + STEP_TOKENS);
       last = await this.#step(request, cache, position + start, step);
       all?.set(last, start * vocabularySize);
     }
-    return { logits: all ?? last, rows: all === undefined ? 1 : tokens.length };
+    return { logits: all ?? last, logitsRows: all === undefined ? 1 : tokens.length };
   }
 
   async close(): Promise<void> {

@@ -5,14 +5,22 @@ import type { AccuracyLevel } from '../../graph/index.js';
 import type { Engine, EngineInfo } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import { describeCpu, physicalCores } from '../shared/cpu-info.js';
-import { checkCount, resolveContextLength } from '../shared/engine-checks.js';
+import { checkCount, keyValueBytesPerToken, resolveContextLength } from '../shared/engine-checks.js';
 import { mergeableFrom } from '../shared/tile-tables.js';
 import { prepareGraphs } from './onnx-prepare.js';
-import type { OpenRequest } from './onnx-protocol.js';
+import { type OpenRequest, STEP_TOKENS } from './onnx-protocol.js';
 import { OnnxEngine, type OnnxListeners } from './onnx-proxy.js';
 
 /** Decoders below this get a second session for text alone; above it the memory is worth more than the time. */
 const SEPARATE_TEXT_DECODER_BYTES = 512 * 2 ** 20;
+/**
+ * Float weights: ONNX Runtime has other kernels for one row than for several; logits of the demo model differ by up to
+ * 8e-5, and twice that decides a choice. The margin is ten times wider. Keys and values of drafted tokens carry the last
+ * bits too, and keep them; they are part of the 8e-5.
+ * int4 weights have no margin: activations are rounded to int8, and a last bit moves some of them by a whole step: up to
+ * 0.07 in the demo model's logits. Of 500 answers of a model with random weights 2 came out different, margin or not.
+ */
+const CLOSE_CALL_MARGIN = 2e-3;
 const EMBEDDING = 'language_model.model.embed_tokens.weight';
 
 export interface OnnxEngineOptions extends OpenEngineOptions {
@@ -74,6 +82,15 @@ export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: Onnx
     weights: int4 === null ? 'float' : 'int4',
     contextLength: resolved.contextLength,
     vocabularySize: architecture.text.vocabularySize,
+    capabilities: {
+      batchedSlices: 1,
+      sliceTokens: STEP_TOKENS,
+      closeCallMargin: int4 === null ? CLOSE_CALL_MARGIN : null,
+      prefixReuse: int4 === null,
+      attentionTaps: false,
+      keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, Float32Array.BYTES_PER_ELEMENT),
+      reservesContext: false,
+    },
   };
   const engine = new OnnxEngine(info, request, options);
   try {

@@ -3,6 +3,9 @@ import type { MllamaArchitecture, TensorLocation } from '../../architecture/arch
 import type { Progress } from '../../core/logger.js';
 import type { Numerics } from '../engine.js';
 
+/** Tokens that the worker computes at a time; a cancelled call ends after the step that runs. */
+export const STEP_TOKENS = 256;
+
 /** Serialised ONNX models. Some may be empty, when they are never run. */
 export interface Graphs {
   /** The tower's layers in one graph, or in several that are run one behind the other. */
@@ -76,7 +79,7 @@ export interface OnnxRequests {
   /** What cross-attention looks at, `[keysPerImage, textHidden]`, before its K/V projections. */
   encodeStates: { request: EncodeStatesRequest; response: { readonly states: Float32Array } };
   disposeImage: { request: { readonly image: number }; response: null };
-  forward: { request: ForwardRequest; response: { readonly logits: Float32Array; readonly rows: number } };
+  forward: { request: ForwardRequest; response: { readonly logits: Float32Array; readonly logitsRows: number } };
   disposeSequence: { request: { readonly sequence: number }; response: null };
   close: { request: null; response: null };
 }

@@ -6,10 +6,19 @@ import { SdkError } from '../../core/errors.js';
 import type { OnProgress } from '../../core/logger.js';
 import type { CallOptions } from '../../core/types.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { Engine, EngineInfo, ForwardOptions, ForwardResult, ImageState, Sequence } from '../engine.js';
+import type {
+  Engine,
+  EngineInfo,
+  ImageState,
+  Sequence,
+  Slice,
+  SliceOptions,
+  SliceResult,
+  StepResult,
+} from '../engine.js';
 import { CancelFlag } from '../shared/cancel-flag.js';
 import { checkForward, checkProcessedImage } from '../shared/engine-checks.js';
-import { TrackedSequence } from '../shared/tracked-sequence.js';
+import { type BackendSliceOptions, stepInTurn, TrackedSequence } from '../shared/tracked-sequence.js';
 import { WorkerChannel } from '../shared/worker-channel.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
 
@@ -86,7 +95,7 @@ export class OnnxEngine implements Engine {
     const id = this.#nextId++;
     /** Of the worker that holds the tokens; undefined before the first call. */
     let generation: number | undefined;
-    return new TrackedSequence({
+    return new TrackedSequence(this, {
       check: (length, tokens, options) => this.#checkForward(length, tokens, options),
       forward: async (length, tokens, options) => {
         if (!this.#isOpen) await this.start(options);
@@ -98,6 +107,10 @@ export class OnnxEngine implements Engine {
         if (generation !== undefined) this.send('disposeSequence', { sequence: id }, generation);
       },
     });
+  }
+
+  step(slices: readonly Slice[]): Promise<StepResult> {
+    return stepInTurn(this, slices);
   }
 
   /** Terminates the worker as a crash would. */
@@ -125,15 +138,15 @@ export class OnnxEngine implements Engine {
     sequence: number,
     position: number,
     tokens: Int32Array,
-    options: ForwardOptions,
-  ): Promise<ForwardResult> {
+    options: BackendSliceOptions,
+  ): Promise<SliceResult> {
     const cancel = new CancelFlag();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
     const request = { sequence, position, tokens, images, logits: options.logits, cancel: cancel.shared };
     return this.#cancellable(this.#channel.request('forward', request), options, cancel);
   }
 
-  #checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
+  #checkForward(length: number, tokens: Int32Array, options: SliceOptions): void {
     this.#checkUsable(options);
     checkForward({ info: this.info, architecture: this.#open.architecture, length }, tokens, options);
     for (const { image } of options.images) {

@@ -1,8 +1,9 @@
 /** Checks of what callers give an engine, the same for every backend. */
 import type { MllamaArchitecture, TextArchitecture, VisionArchitecture } from '../../architecture/architecture.js';
 import { SdkError } from '../../core/errors.js';
+import { selfAttentionLayers } from '../../graph/index.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { EngineInfo, ForwardOptions } from '../engine.js';
+import type { EngineInfo, SliceOptions } from '../engine.js';
 
 function invalid(message: string, details?: Readonly<Record<string, unknown>>): SdkError {
   return new SdkError('ERR_ARGUMENT_INVALID', message, { details });
@@ -19,6 +20,11 @@ export function checkCount(name: string, value: number | undefined, most: number
 export function resolveContextLength(wanted: number | undefined, text: TextArchitecture): number {
   const most = text.maxPositionEmbeddings;
   return checkCount('contextLength', wanted, most) ?? Math.min(DEFAULT_CONTEXT_LENGTH, most);
+}
+
+/** Self-attention K/V of one token; `numberBytes` of one of its numbers. */
+export function keyValueBytesPerToken(text: TextArchitecture, numberBytes: number): number {
+  return selfAttentionLayers(text).length * 2 * text.keyValueHeads * text.headDim * numberBytes;
 }
 
 export function checkProcessedImage(image: ProcessedImage, vision: VisionArchitecture): void {
@@ -45,7 +51,7 @@ export interface ForwardContext {
 }
 
 /** @throws SdkError ERR_CONTEXT_OVERFLOW, ERR_ARGUMENT_INVALID; nothing has happened then. */
-export function checkForward(context: ForwardContext, tokens: Int32Array, options: ForwardOptions): void {
+export function checkForward(context: ForwardContext, tokens: Int32Array, options: SliceOptions): void {
   if (!(tokens instanceof Int32Array) || tokens.length === 0) {
     throw invalid('Expected at least one token as an Int32Array but received none.');
   }
@@ -62,6 +68,9 @@ export function checkForward(context: ForwardContext, tokens: Int32Array, option
   const unknown = tokens.findIndex((token) => token < 0 || token >= rows);
   if (unknown !== -1) {
     throw invalid(`Expected token ids of 0 to ${rows - 1} but received ${tokens[unknown]} at index ${unknown}.`);
+  }
+  if (options.attention !== undefined && options.attention.length > 0 && !context.info.capabilities.attentionTaps) {
+    throw invalid(`Expected no attention to be asked for: the ${context.info.backend} backend does not give it.`);
   }
   let previous = -1;
   for (const { tokenIndex } of options.images) {

@@ -8,11 +8,20 @@ import type { MllamaArchitecture } from '../../architecture/architecture.js';
 import { SdkError } from '../../core/errors.js';
 import type { CallOptions } from '../../core/types.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { Engine, EngineInfo, ForwardOptions, ForwardResult, ImageState, Sequence } from '../engine.js';
+import type {
+  Engine,
+  EngineInfo,
+  ImageState,
+  Sequence,
+  Slice,
+  SliceOptions,
+  SliceResult,
+  StepResult,
+} from '../engine.js';
 import { CancelFlag } from './cancel-flag.js';
 import { checkForward, checkProcessedImage } from './engine-checks.js';
 import { abortable, toSdkError } from './native-call.js';
-import { TrackedSequence } from './tracked-sequence.js';
+import { type BackendSliceOptions, stepInTurn, TrackedSequence } from './tracked-sequence.js';
 
 /** Runs a native call when those before it have ended; it gets an int32 that becomes 1 when nobody wants it any more. */
 export type Enqueue = <T>(call: (flag: Int32Array) => Promise<T>) => Promise<T>;
@@ -34,7 +43,7 @@ export interface NativeForward<ImageHandle, SequenceHandle> {
   readonly length: number;
   readonly tokens: Int32Array;
   readonly images: readonly NativePlacedImage<ImageHandle>[];
-  readonly logits: ForwardOptions['logits'];
+  readonly logits: 'last' | 'all';
 }
 
 /** One model in the addon. Handles are its own; nothing here looks into them. */
@@ -43,7 +52,7 @@ export interface NativeBackend<ImageHandle, SequenceHandle> extends AsyncDisposa
   encodeImage(image: ProcessedImage, enqueue: Enqueue, cancel: CancelFlag): Promise<NativeImage<ImageHandle>>;
   createSequence(): SequenceHandle;
   /** Called inside the queue. */
-  forward(call: NativeForward<ImageHandle, SequenceHandle>, flag: Int32Array): Promise<ForwardResult>;
+  forward(call: NativeForward<ImageHandle, SequenceHandle>, flag: Int32Array): Promise<SliceResult>;
   /** Called inside the queue, or when it is empty. */
   release(handle: ImageHandle | SequenceHandle): void;
 }
@@ -88,11 +97,15 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
   createSequence(): Sequence {
     this.#checkUsable();
     const handle = this.#createHandle();
-    return new TrackedSequence({
+    return new TrackedSequence(this, {
       check: (length, tokens, options) => this.#checkForward(length, tokens, options),
       forward: (length, tokens, options) => this.#forward(handle, length, tokens, options),
       release: () => this.release(handle),
     });
+  }
+
+  step(slices: readonly Slice[]): Promise<StepResult> {
+    return stepInTurn(this, slices);
   }
 
   #createHandle(): SequenceHandle {
@@ -119,8 +132,8 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     sequence: SequenceHandle,
     length: number,
     tokens: Int32Array,
-    options: ForwardOptions,
-  ): Promise<ForwardResult> {
+    options: BackendSliceOptions,
+  ): Promise<SliceResult> {
     const images = options.images.map(({ image, tokenIndex }) => {
       const { handle, numTiles } = image as NativeImageState<ImageHandle, SequenceHandle>;
       return { handle, numTiles, tokenIndex };
@@ -143,7 +156,7 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     this.#queue = this.#queue.then(() => this.#backend.release(handle));
   }
 
-  #checkForward(length: number, tokens: Int32Array, options: ForwardOptions): void {
+  #checkForward(length: number, tokens: Int32Array, options: SliceOptions): void {
     this.#checkUsable(options);
     checkForward({ info: this.info, architecture: this.#architecture, length }, tokens, options);
     for (const { image } of options.images) {

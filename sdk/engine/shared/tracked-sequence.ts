@@ -1,24 +1,41 @@
 /** What every backend's sequence does alike: count tokens, refuse what cannot be, run one call at a time. */
 import { SdkError } from '../../core/errors.js';
-import type { ForwardOptions, ForwardResult, Sequence } from '../engine.js';
+import type { Engine, Sequence, Slice, SliceOptions, SliceResult, StepResult } from '../engine.js';
+
+/** No backend leaves its last matrix out yet: of a piece of a prompt that is one logits row of hundreds of tokens. */
+export type BackendSliceOptions = SliceOptions & { readonly logits: 'last' | 'all' };
 
 /** One sequence as its backend sees it. `length` is the number of tokens that count; what lies behind is forgotten. */
 export interface SequenceBackend {
   /** @throws SdkError, or signal.reason, when the call cannot be made; nothing has happened then */
-  check(length: number, tokens: Int32Array, options: ForwardOptions): void;
+  check(length: number, tokens: Int32Array, options: SliceOptions): void;
   /** Appends `tokens` behind the first `length`. */
-  forward(length: number, tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult>;
+  forward(length: number, tokens: Int32Array, options: BackendSliceOptions): Promise<SliceResult>;
   /** Called once; a running call may still end. */
   release(): void;
 }
 
+const NO_LOGITS: SliceResult = { logits: new Float32Array(0), logitsRows: 0 };
+
+/** `Engine.step` of backends that compute one slice after another, in the order in which they are asked. */
+export async function stepInTurn(engine: Engine, slices: readonly Slice[]): Promise<StepResult> {
+  return await Promise.allSettled(
+    slices.map(async ({ sequence, tokens, ...options }) => {
+      if (sequence instanceof TrackedSequence && sequence.engine === engine) return sequence.forward(tokens, options);
+      throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected sequences that this engine created, received another.');
+    }),
+  );
+}
+
 export class TrackedSequence implements Sequence {
+  readonly engine: Engine;
   readonly #backend: SequenceBackend;
   #length = 0;
   #running = false;
   #disposed = false;
 
-  constructor(backend: SequenceBackend) {
+  constructor(engine: Engine, backend: SequenceBackend) {
+    this.engine = engine;
     this.#backend = backend;
   }
 
@@ -26,15 +43,16 @@ export class TrackedSequence implements Sequence {
     return this.#length;
   }
 
-  async forward(tokens: Int32Array, options: ForwardOptions): Promise<ForwardResult> {
+  async forward(tokens: Int32Array, options: SliceOptions): Promise<SliceResult> {
     this.#checkUsable();
     this.#backend.check(this.#length, tokens, options);
     const added = tokens.length;
     this.#running = true;
     try {
-      const result = await this.#backend.forward(this.#length, tokens, options);
+      const logits = options.logits === 'none' ? 'last' : options.logits;
+      const result = await this.#backend.forward(this.#length, tokens, { ...options, logits });
       this.#length += added;
-      return result;
+      return options.logits === 'none' ? NO_LOGITS : result;
     } finally {
       this.#running = false;
     }

@@ -14,4 +14,6 @@ export {
   tensorRtSelfTest,
   tensorRtStatus,
 } from './public.js';
+export type { GateOptions } from './self-test/gate.js';
+export type { OnTensor } from './tensorrt-backend.js';
 export { openTensorRtEngine } from './tensorrt-engine.js';

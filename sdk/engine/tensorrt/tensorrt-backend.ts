@@ -6,7 +6,7 @@ import { visionGeometry } from '../../architecture/vision-rows.js';
 import { SdkError } from '../../core/errors.js';
 import { bfloat16Value, float16Value, loweredVisionRows } from '../../graph/tensorrt/index.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { ForwardResult } from '../engine.js';
+import type { SliceResult } from '../engine.js';
 import {
   type CrossAttentionPlan,
   keysPerImage,
@@ -41,7 +41,7 @@ export interface TensorRtBackendOptions {
   readonly parts: readonly TensorRtPart[];
   readonly config: VisionInputsConfig;
   readonly embedding: EmbeddingTable;
-  /** Rows of one step, and images that they may look at together. */
+  /** Tokens of one step, and images that they may look at together. */
   readonly maxPrefillRows: number;
   readonly maxDecodeRows: number;
   readonly maxImages: number;
@@ -76,11 +76,11 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
   async forward(
     call: NativeForward<TensorRtImageHandle, TensorRtSequenceHandle>,
     flag: Int32Array,
-  ): Promise<ForwardResult> {
+  ): Promise<SliceResult> {
     const { tokens, length } = call;
     const { vocabularySize } = this.#options.config.architecture.text;
-    const rows = call.logits === 'all' ? tokens.length : 1;
-    const logits = new Float32Array(rows * vocabularySize);
+    const logitsRows = call.logits === 'all' ? tokens.length : 1;
+    const logits = new Float32Array(logitsRows * vocabularySize);
     for (let start = 0; start < tokens.length; ) {
       const step = this.#nextStep(call, start);
       const ofStep = tokens.subarray(start, start + step.rows);
@@ -90,7 +90,7 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
       await this.#step(call, length + start, ofStep, step.plan, into, flag);
       start += step.rows;
     }
-    return { logits, rows };
+    return { logits, logitsRows };
   }
 
   release(handle: TensorRtImageHandle | TensorRtSequenceHandle): void {

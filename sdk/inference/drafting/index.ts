@@ -1,2 +1,1 @@
-export { closeCallMargin } from './close-call.js';
 export { Drafting, type DraftSession, type DraftSource } from './drafting.js';

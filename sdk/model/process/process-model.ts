@@ -12,6 +12,7 @@ import type {
   ModelImage,
   ModelInfo,
   ModelProcess,
+  ModelStats,
   TokenStream,
   VisionLanguageModel,
 } from '../types.js';
@@ -70,6 +71,7 @@ class ProcessModel implements VisionLanguageModel {
   readonly #graceMs: number;
   #nextId = LOAD_ID + 1;
   #info: ModelInfo | undefined;
+  #stats: ModelStats | undefined;
   /** Why there is no process any more. */
   #lost: SdkError | undefined;
   #closed: Promise<void> | undefined;
@@ -101,6 +103,10 @@ class ProcessModel implements VisionLanguageModel {
     return this.#info!; // there from the end of `load` on, before which nobody has the model
   }
 
+  stats(): ModelStats {
+    return this.#stats!;
+  }
+
   async load(directory: string, options: LoadModelOptions): Promise<VisionLanguageModel> {
     const { signal, logger, onProgress, ...plain } = options;
     const wants = { progress: onProgress !== undefined, log: logger !== undefined };
@@ -118,6 +124,10 @@ class ProcessModel implements VisionLanguageModel {
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
     return await this.#call('describe', { image }, options);
+  }
+
+  async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
+    return await this.#call('complete', { image, text }, options);
   }
 
   generate(request: GenerateRequest, options: GenerateOptions = {}): TokenStream {
@@ -213,7 +223,11 @@ class ProcessModel implements VisionLanguageModel {
     const message = parsed.data;
     switch (message.type) {
       case 'loaded':
+        this.#stats = message.stats as ModelStats;
         this.#calls.get(LOAD_ID)?.resolve(message.info);
+        return;
+      case 'stats':
+        this.#stats = message.stats as ModelStats;
         return;
       case 'progress':
         this.#listeners.onProgress?.(message.progress as Parameters<NonNullable<LoadModelOptions['onProgress']>>[0]);

@@ -25,7 +25,7 @@ export const toModelSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('call'),
     id: id.positive(),
-    method: z.enum(['ask', 'describe', 'generate']),
+    method: z.enum(['ask', 'describe', 'complete', 'generate']),
     /** The last one is the options, without a signal. */
     values: z.array(z.unknown()).min(1),
     shared,
@@ -46,7 +46,8 @@ const error = z.object({
 });
 
 export const fromModelSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('loaded'), info: z.unknown() }),
+  z.object({ type: z.literal('loaded'), info: z.unknown(), stats: z.unknown() }),
+  z.object({ type: z.literal('stats'), stats: z.unknown() }),
   z.object({ type: z.literal('progress'), progress: z.unknown() }),
   z.object({
     type: z.literal('log'),

@@ -13,6 +13,8 @@ export type LoadInProcess = (directory: string, options: LoadModelOptions) => Pr
 
 /** Progress is told at most so often, and at the beginning and end of every phase. */
 const PROGRESS_MS = 50;
+/** A wake-up that costs microseconds. */
+const STATS_MS = 500;
 
 /**
  * @param load what a `load` message is answered with
@@ -72,7 +74,8 @@ class ModelServer {
         logger: wants.log ? this.#logger() : silentLogger,
         onProgress: wants.progress ? this.#progress() : undefined,
       });
-      this.#send({ type: 'loaded', info: this.#model.info });
+      this.#send({ type: 'loaded', info: this.#model.info, stats: this.#model.stats() });
+      this.#tellStats(this.#model);
     } catch (error) {
       this.#send({ type: 'failed', id: LOAD_ID, error: crossing(error) });
     } finally {
@@ -100,6 +103,9 @@ class ModelServer {
   async #answer(model: VisionLanguageModel, call: CallMessage, values: unknown[], signal: AbortSignal) {
     const options: GenerateOptions = { ...(values.pop() as GenerateOptions), signal };
     if (call.method === 'ask') return await model.ask(values[0] as ModelImage, values[1] as string, options);
+    if (call.method === 'complete') {
+      return await model.complete(values[0] as ModelImage | undefined, values[1] as string, options);
+    }
     if (call.method === 'describe') return await model.describe(values[0] as ModelImage, options);
     const stream = model.generate(values[0] as GenerateRequest, options);
     for await (const text of stream) this.#send({ type: 'text', id: call.id, text });
@@ -123,6 +129,16 @@ class ModelServer {
     this.#isClosing = true;
     console.error(error.message); // kept by the parent as the last words
     this.link?.exit(1);
+  }
+
+  #tellStats(model: VisionLanguageModel): void {
+    let told = '';
+    setInterval(() => {
+      const stats = model.stats();
+      const text = JSON.stringify(stats);
+      if (text !== told) this.#send({ type: 'stats', stats });
+      told = text;
+    }, STATS_MS).unref();
   }
 
   #begin(id: number): AbortController {

@@ -113,7 +113,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     });
     if (version === 5) expect(scene?.packet.properties?.messageExpiryInterval).toBeGreaterThan(250);
     expect(late.on(topics.availability)[0]?.json.state).toBe('online');
-    expect(late.on(topics.info)[0]?.json).toMatchObject({ verbs: ['ask'], limits: { requestBytes: 65_536 } });
+    expect(late.on(topics.info)[0]?.json).toMatchObject({ verbs: ['ask', 'health'], limits: { requestBytes: 65_536 } });
   });
 
   it('says stopped when it closes, and publishes nothing afterwards', async () => {
@@ -301,7 +301,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
   });
 
   it('turns questions over the limit away with ERR_BUSY', async () => {
-    await using device = await asked({ requestQueueLength: 2 });
+    await using device = await asked({ maxUnanswered: 2 });
     const { bus, listener, ask } = device;
     const release: (() => void)[] = [];
     bus.onAsk(async () => {
@@ -310,7 +310,10 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     });
     for (const transaction of ['1', '2', '3']) await ask({ question: 'Who?', transaction });
     const busy = await listener.next(({ json }) => json?.status === 'error');
-    expect(busy.json).toMatchObject({ transaction: '3', error: { code: 'ERR_BUSY', retryable: true } });
+    expect(busy.json).toMatchObject({
+      transaction: '3',
+      error: { code: 'ERR_BUSY', retryable: true, retryAfterMs: 1000 },
+    });
     for (const go of release) go();
     await listener.next(({ json }) => json?.transaction === '2' && json.status === 'ok');
   });

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { runCli } from '#device/cli/program.js';
 import { freePort } from '../../support/brokers.js';
+import { captureTerminal } from '../../support/captured-terminal.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
-import { captureTerminal } from '../../unit/device/captured-terminal.js';
 import { clip, demoModel } from './demo-device.js';
 
 const inRepository = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));

@@ -1,10 +1,10 @@
 /** The service on the sample clip and the demo model, with the model loaded once for all tests of a file. */
 import { fileURLToPath } from 'node:url';
 import { loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
+import { type DeviceParts, DeviceService, type StartOptions } from '#device/app/device-service.js';
+import { int4Folder } from '#device/app/int4-cache.js';
 import { parseConfig } from '#device/config/load.js';
 import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
-import { int4Folder } from '#device/model/int4-cache.js';
-import { type DeviceParts, DeviceService, type StartOptions } from '#device/service/device-service.js';
 
 const inRepository = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 export const clip = inRepository('examples/clips/tabletop.mp4');
@@ -22,8 +22,10 @@ export async function loadDemoModel(cacheDirectory: string): Promise<VisionLangu
 export function borrow(model: VisionLanguageModel): VisionLanguageModel {
   return {
     info: model.info,
+    stats: model.stats.bind(model),
     ask: model.ask.bind(model),
     describe: model.describe.bind(model),
+    complete: model.complete.bind(model),
     generate: model.generate.bind(model),
     [Symbol.asyncDispose]: async () => {},
   };

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { llamaLicenseEvidence } from '#calibration/quantize/llama-license.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
-import { int4Folder } from '#device/model/int4-cache.js';
+import { int4Folder } from '#device/app/int4-cache.js';
 import { copyCheckpoint, editJson, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
 
 const evidenceOf = (files: Record<string, string>): Promise<string | null> => {

@@ -11,7 +11,8 @@ const pixels = (value: number, width = 2, height = 1) => ({
 describe('imageKey', () => {
   it('follows pixels, shape and format, not the object or its id', () => {
     const key = imageKey(pixels(1));
-    expect(imageKey({ ...pixels(1), id: 'other' })).toBe(key);
+    const named = { ...pixels(1), id: 'other' };
+    expect(imageKey(named)).toBe(key);
     expect(imageKey(pixels(2))).not.toBe(key);
     expect(imageKey(pixels(1, 1, 2))).not.toBe(key);
     expect(imageKey({ ...pixels(1), format: 'bgr8' })).not.toBe(key);

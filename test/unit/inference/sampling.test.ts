@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { createRandom } from '#sdk/core/random.js';
-import { argmax, sampleToken } from '#sdk/inference/sampling.js';
+import { argmax, type SamplingOptions, sampleToken } from '#sdk/inference/sampling.js';
 
 const logits = Float32Array.from([1, 3, 2, -1]);
-const counts = (options: { temperature: number; topP: number }, draws = 20_000, of = logits) => {
+const counts = (options: SamplingOptions, draws = 20_000, of = logits) => {
   const random = createRandom(7);
   const seen = new Array<number>(of.length).fill(0);
   for (let i = 0; i < draws; i++) seen[sampleToken(of, options, random)]!++;
@@ -86,4 +86,43 @@ test('options out of range are refused', () => {
       expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }),
     );
   }
+});
+
+describe('top-k and min-p', () => {
+  // Probabilities 0.4, 0.2, 0.2, 0.1, 0.1.
+  const tenths = Float32Array.from([2, 4, 1, 2, 1], Math.log);
+  const kept = (options: Omit<SamplingOptions, 'temperature'>) => {
+    const shares = counts({ temperature: 1, ...options }, 5_000, tenths);
+    return shares.flatMap((share, token) => (share > 0 ? [token] : []));
+  };
+
+  test.each([
+    [{ topP: 1, topK: 1 }, [1]],
+    [{ topP: 1, topK: 2 }, [0, 1, 3]], // as likely as the last
+    [{ topP: 1, topK: 3 }, [0, 1, 3]],
+    [{ topP: 1, topK: 4 }, [0, 1, 2, 3, 4]],
+    [{ topP: 1, topK: 99 }, [0, 1, 2, 3, 4]],
+    [{ topP: 1, minP: 0.499 }, [0, 1, 3]],
+    [{ topP: 1, minP: 0.51 }, [1]],
+    [{ topP: 1, minP: 1 }, [1]],
+    // Of what top-k leaves (0.5, 0.25, 0.25) and not of all: 0.4 would let one more in.
+    [{ topP: 0.45, topK: 3 }, [1]],
+    [{ topP: 0.45 }, [0, 1]],
+    [{ topP: 1, topK: 4, minP: 0.3 }, [0, 1, 3]],
+  ])('%o', (options, expected) => {
+    expect(kept(options)).toEqual(expected);
+  });
+
+  test('top-k of a whole vocabulary is what sorting gives', () => {
+    const random = createRandom(3);
+    const many = Float32Array.from({ length: 500 }, () => random());
+    const sorted = [...many].sort((a, b) => b - a);
+    for (const topK of [1, 2, 40, 499]) {
+      const drawn = new Set(
+        Array.from({ length: 4_000 }, () => sampleToken(many, { temperature: 5, topP: 1, topK }, random)),
+      );
+      for (const token of drawn) expect(many[token]).toBeGreaterThanOrEqual(sorted[topK - 1]!);
+      expect(drawn.size).toBeGreaterThan(topK * 0.9);
+    }
+  });
 });

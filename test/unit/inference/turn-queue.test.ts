@@ -8,7 +8,7 @@ describe('TurnQueue', () => {
     const queue = new TurnQueue(10);
     const events: string[] = [];
     const job = async (name: string) => {
-      const end = await queue.take(never);
+      const end = await queue.take('question', never);
       events.push(`${name} starts`);
       await Promise.resolve();
       events.push(`${name} ends`);
@@ -22,22 +22,24 @@ describe('TurnQueue', () => {
 
   it('refuses more than can wait', async () => {
     const queue = new TurnQueue(1);
-    const end = await queue.take(never);
-    const second = queue.take(never);
-    await expect(queue.take(never)).rejects.toMatchObject({ code: 'ERR_BUSY', retryable: true });
+    const end = await queue.take('question', never);
+    const second = queue.take('question', never);
+    await expect(queue.take('question', never)).rejects.toMatchObject({ code: 'ERR_BUSY', retryable: true });
     end();
     (await second)();
   });
 
   it('lets a waiter leave without losing the turn for the others', async () => {
     const queue = new TurnQueue(10);
-    const end = await queue.take(never);
+    const end = await queue.take('question', never);
     const leaving = new AbortController();
-    const left = queue.take(leaving.signal);
-    const stayed = queue.take(never);
+    const left = queue.take('question', leaving.signal);
+    const stayed = queue.take('question', never);
     leaving.abort(new Error('left'));
     await expect(left).rejects.toThrow('left');
-    await expect(queue.take(AbortSignal.abort(new Error('aborted before')))).rejects.toThrow('aborted before');
+    await expect(queue.take('question', AbortSignal.abort(new Error('aborted before')))).rejects.toThrow(
+      'aborted before',
+    );
     end();
     (await stayed)();
     await queue.idle();
@@ -45,11 +47,11 @@ describe('TurnQueue', () => {
 
   it('closed: refuses waiters and newcomers, and is idle when the running turn has ended', async () => {
     const queue = new TurnQueue(10);
-    const end = await queue.take(never);
-    const waiting = queue.take(never);
+    const end = await queue.take('question', never);
+    const waiting = queue.take('question', never);
     queue.close(new Error('closed'));
     await expect(waiting).rejects.toThrow('closed');
-    await expect(queue.take(never)).rejects.toThrow('closed');
+    await expect(queue.take('question', never)).rejects.toThrow('closed');
     let idle = false;
     const becameIdle = queue.idle().then(() => {
       idle = true;

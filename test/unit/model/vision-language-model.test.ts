@@ -1,7 +1,7 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import type { ChatMessage, GenerateOptions } from '#sdk/model/types.js';
-import { createFakeModel, HEADER, plainImage, processed } from '../../support/model.js';
+import { createFakeModel, greedy, HEADER, plainImage, processed } from '../../support/model.js';
 
 const hello: ChatMessage[] = [{ role: 'user', content: 'Hi' }];
 const picture = (value: number) => ({ type: 'image', image: plainImage(value) }) as const;
@@ -38,6 +38,26 @@ describe('ask', () => {
     expect(tokenizer.decode(prompt.slice(prompt.indexOf(image)))).toMatch(/^What\?/);
   });
 
+  it('is greedy unless a temperature is asked for, whatever the checkpoint samples with', async () => {
+    const asked: unknown[] = [];
+    const { model } = await createFakeModel({
+      writes: 'x',
+      parts: {
+        sampling: { doSample: true, temperature: 0.6, topP: 0.9, eosTokenIds: [65] },
+        createSampler: ({ temperature }) => {
+          asked.push(temperature);
+          return () => 65;
+        },
+      },
+    });
+    await using _ = model;
+    await model.ask(plainImage(1), 'What?');
+    await model.describe(plainImage(1));
+    await model.ask(plainImage(1), 'What?', { temperature: 0.4 });
+    await model.generate({ messages: hello }).collect();
+    expect(asked).toEqual([0, 0, 0.4, 0.6]);
+  });
+
   it('describe asks with the prompt of the manifest', async () => {
     const { model, engine, tokenizer } = await createFakeModel({ writes: 'x' });
     await using _ = model;
@@ -49,6 +69,33 @@ describe('ask', () => {
     const { model } = await createFakeModel({ writes: 'x' });
     await using _ = model;
     await expect(model.ask(plainImage(1), question)).rejects.toMatchObject({ code: 'ERR_PROMPT_INVALID' });
+  });
+});
+
+describe('complete', () => {
+  it('goes on with a text in the layout of base models', async () => {
+    const { model, engine, tokenizer } = await createFakeModel({
+      writes: (tokens) => () => tokens.encodeText('a')[0]!,
+    });
+    await using _ = model;
+    const [picture, bos] = ['<|image|>', '<|begin_of_text|>'].map((name) => tokenizer.specialTokenId(name)!);
+    const answer = await model.complete(plainImage(1), 'The cup is', { maxNewTokens: 2 });
+    expect(answer.text).toBe('aa');
+    expect(engine.forwards[0]).toMatchObject({
+      tokens: [picture, bos, ...tokenizer.encodeText('The cup is')],
+      images: 1,
+    });
+    await model.complete(undefined, 'Once', { maxNewTokens: 1 });
+    expect(engine.forwards.at(-1)!.tokens.slice(-4)).toEqual(tokenizer.encodeText('Once').slice(-4));
+    expect(engine.forwards.at(-1)!.images).toBe(0);
+  });
+
+  it('refuses nothing to go on with, and another layout', async () => {
+    const { model } = await createFakeModel({ writes: 'x' });
+    await using _ = model;
+    await expect(model.complete(undefined, '')).rejects.toMatchObject({ code: 'ERR_PROMPT_INVALID' });
+    const request = { messages: hello, layout: 'raw' as 'plain' };
+    await expect(model.generate(request).collect()).rejects.toThrow('layout chat or plain but received "raw"');
   });
 });
 
@@ -121,9 +168,22 @@ describe('before any work', () => {
     [{ topP: 1.1 }, 'ERR_ARGUMENT_INVALID'],
     [{ temperature: '0.5' as unknown as number }, 'ERR_ARGUMENT_INVALID'],
     [{ topP: true as unknown as number }, 'ERR_ARGUMENT_INVALID'],
+    [{ topK: -1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ topK: 1.5 }, 'ERR_ARGUMENT_INVALID'],
+    [{ minP: 1.1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ repetitionPenalty: 0 }, 'ERR_ARGUMENT_INVALID'],
+    [{ repetitionPenalty: '1.1' as unknown as number }, 'ERR_ARGUMENT_INVALID'],
+    [{ presencePenalty: 3 }, 'ERR_ARGUMENT_INVALID'],
+    [{ frequencyPenalty: Number.NaN }, 'ERR_ARGUMENT_INVALID'],
+    [{ noRepeatNgramSize: -1 }, 'ERR_ARGUMENT_INVALID'],
     [{ max_new_tokens: 5 } as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [7 as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [{ seed: -1 }, 'ERR_ARGUMENT_INVALID'],
+    [{ priority: 'urgent' as 'question' }, 'ERR_ARGUMENT_INVALID'],
+    [{ caller: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
+    [{ caller: 'x'.repeat(257) }, 'ERR_ARGUMENT_INVALID'],
+    [{ deadlineMs: 0 }, 'ERR_ARGUMENT_INVALID'],
+    [{ deadlineMs: Number.POSITIVE_INFINITY }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: '' }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: Array.from({ length: 17 }, () => 'x') }, 'ERR_LIMIT_EXCEEDED'],
@@ -218,6 +278,33 @@ describe('abort', () => {
     const second = model.generate({ messages: hello }).collect();
     await expect(first).rejects.toThrow('left');
     expect((await second).text).toBe(LETTERS);
+  });
+});
+
+describe('a deadline', () => {
+  it('ends what runs and what waits, each with a typed error, and the model goes on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { model, engine } = await createFakeModel({ writes: LETTERS });
+    await using _ = model;
+    engine.onForward = (call, signal) => {
+      if (call !== 3) return undefined;
+      vi.advanceTimersByTime(500);
+      return new Promise((_, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)));
+    };
+    const running = model.generate({ messages: hello }, { deadlineMs: 1000 }).collect();
+    const waiting = model.generate({ messages: hello }, { deadlineMs: 800 }).collect();
+    const patient = model.generate({ messages: hello }).collect();
+    const expired = { code: 'ERR_REQUEST_EXPIRED', details: { deadlineMs: 800 } };
+    await vi.waitFor(() => expect(engine.forwards).toHaveLength(3));
+    vi.advanceTimersByTime(300);
+    await expect(waiting).rejects.toMatchObject(expired);
+    expect(model.stats()).toMatchObject({ waiting: { question: 1 }, running: 1 });
+    vi.advanceTimersByTime(200);
+    await expect(running).rejects.toMatchObject({ ...expired, details: { deadlineMs: 1000 } });
+    expect((await patient).text).toBe(LETTERS);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(model.stats()).toMatchObject({ waiting: { question: 0 }, running: 0 });
   });
 });
 
@@ -415,8 +502,8 @@ describe('the prompt prefix', () => {
     expect([reusedTokens, reusedImages]).toEqual([promptTokens - 1, 1]);
   });
 
-  it('is not used where it would change the answer: int4 on onnx', async () => {
-    const { model } = await createFakeModel({ writes: 'x', engineInfo: { backend: 'onnx', weights: 'int4' } });
+  it('is not used where the engine says that it would change the answer', async () => {
+    const { model } = await createFakeModel({ writes: 'x', engineInfo: { capabilities: { prefixReuse: false } } });
     await using _ = model;
     await model.ask(plainImage(1), 'What?');
     expect((await model.ask(plainImage(1), 'What?')).usage).toMatchObject({ reusedTokens: 0, reusedImages: 1 });
@@ -443,6 +530,53 @@ describe('sampling', () => {
       { temperature: 0.6, topP: 0.9, seed: 7 },
       { temperature: 0, topP: 0.5, seed: 8 },
     ]);
+  });
+
+  it('honours every default of the checkpoint, and options before them', async () => {
+    const asked: unknown[] = [];
+    const defaults = { doSample: true, temperature: 0.6, topP: 0.9, topK: 40, minP: 0.05, eosTokenIds: [66] };
+    const { model } = await createFakeModel({
+      writes: (tokenizer) => () => tokenizer.encodeText('a')[0]!,
+      parts: {
+        sampling: { ...defaults, maxNewTokens: 3, repetitionPenalty: 1.2, noRepeatNgramSize: 2 },
+        createSampler: (options) => {
+          asked.push(options);
+          return greedy;
+        },
+      },
+    });
+    await using _ = model;
+    const answer = await model.generate({ messages: hello }).collect();
+    // The second "a" makes "aa", which may not come twice.
+    expect(answer.text.slice(0, 2)).toBe('aa');
+    expect(answer.text).not.toContain('aaa');
+    expect(answer.usage.generatedTokens).toBe(3);
+    const free = { topK: 0, minP: 0, noRepeatNgramSize: 0, repetitionPenalty: 1, maxNewTokens: 4 };
+    expect((await model.generate({ messages: hello }, free).collect()).text).toBe('aaaa');
+    expect(asked).toMatchObject([{ topK: 40, minP: 0.05 }, free]);
+  });
+
+  it('penalties look at the prompt, and at what the model has written', async () => {
+    const { model } = await createFakeModel({
+      writes: (tokenizer) => {
+        const [first, second, third] = tokenizer.encodeText('abc');
+        const likely = new Map([
+          [first, 5],
+          [second, 4.5],
+          [third, 4],
+        ]);
+        const row = Float32Array.from({ length: 1024 }, (_, id) => likely.get(id) ?? -4);
+        return () => row;
+      },
+    });
+    await using _ = model;
+    const write = async (content: string, options: GenerateOptions) =>
+      (await model.generate({ messages: [{ role: 'user', content }] }, { maxNewTokens: 3, ...options }).collect()).text;
+    expect(await write('x', {})).toBe('aaa');
+    expect(await write('x', { repetitionPenalty: 2 })).toBe('abc');
+    expect(await write('a', { repetitionPenalty: 2 })).toBe('bca');
+    expect(await write('a', { presencePenalty: 2 })).toBe('abc');
+    expect(await write('a', { frequencyPenalty: 0.3 })).toBe('aab');
   });
 
   it('of logits that are no numbers is an engine failure', async () => {

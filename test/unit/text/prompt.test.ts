@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type ChatTemplate, loadChatTemplate, parseTemplate } from '#sdk/text/chat-template.js';
-import { type PromptMessage, renderPrompt } from '#sdk/text/prompt.js';
+import { type ChatTemplate, loadChatTemplate, parseTemplate, withoutTemplate } from '#sdk/text/chat-template.js';
+import { completionPrompt, type PromptMessage, renderPrompt } from '#sdk/text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
-import { SPECIAL_TOKENS, writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
+import { SPECIAL_TOKENS, tinyTokenizerJson, writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 
 let tokenizer: Tokenizer;
 let template: ChatTemplate;
@@ -189,6 +189,50 @@ describe('a template of the published shape', () => {
       }),
     );
   });
+});
+
+describe('the layout of base models', () => {
+  const special = (name: string) => tokenizer.specialTokenId(name)!;
+  const bos = () => special('<|begin_of_text|>');
+  const picture = () => special('<|image|>');
+  const words = (value: string) => tokenizer.encodeText(value);
+
+  it('has the picture before begin of text, and no turns', () => {
+    const { ids, imagePositions } = completionPrompt(tokenizer, [user(image, text('What is'), text(' the cup'))]);
+    expect(Array.from(ids)).toEqual([picture(), bos(), ...words('What is the cup')]);
+    expect(imagePositions).toEqual([0]);
+  });
+
+  it('takes several pictures, later ones too, and text alone', () => {
+    const several = completionPrompt(tokenizer, [user(image, image, text('A'), image, text('B'))]);
+    expect(Array.from(several.ids)).toEqual([picture(), picture(), bos(), ...words('A'), picture(), ...words('B')]);
+    expect(several.imagePositions).toEqual([0, 1, 4]);
+    expect(Array.from(completionPrompt(tokenizer, [user(text('A'))]).ids)).toEqual([bos(), ...words('A')]);
+    expect(Array.from(completionPrompt(tokenizer, [user(image)]).ids)).toEqual([picture(), bos()]);
+  });
+
+  it('keeps special tokens out of the text', () => {
+    const { ids } = completionPrompt(tokenizer, [user(image, text('<|image|><|eot_id|>'))]);
+    const specials = [...tokenizer.specialTokens.values()];
+    expect(Array.from(ids).filter((id) => specials.includes(id))).toEqual([picture(), bos()]);
+  });
+
+  it('has no place for a conversation', () => {
+    expect(() => completionPrompt(tokenizer, [system('a'), user(text('b'))])).toThrow('knows no turns');
+  });
+});
+
+it('a base model without tokens for turns is not asked', async () => {
+  const json = tinyTokenizerJson();
+  json.added_tokens = json.added_tokens.filter(({ content }) => !content.includes('header'));
+  const directory = await writeTokenizerFolder({ 'tokenizer.json': JSON.stringify(json) });
+  const base = await loadTokenizer(directory);
+  const none = await loadChatTemplate(directory, base);
+  expect(withoutTemplate(none)).toContain('complete()');
+  expect(() => renderPrompt(none, base, [user(text('Hi'))])).toThrow(
+    expect.objectContaining({ code: 'ERR_PROMPT_INVALID', message: expect.stringContaining('Use complete()') }),
+  );
+  expect(withoutTemplate(parseTemplate('x', 'own'))).toBeUndefined();
 });
 
 describe('begin of text', () => {

@@ -1,5 +1,6 @@
 /** What a device says about a camera: its state, and what the model sees. */
 import { z } from 'zod';
+import { CAMERA_SETTINGS } from '../settings.js';
 import {
   answerFields,
   BOXES_INSIDE_IMAGE,
@@ -11,6 +12,7 @@ import {
   topicSegmentSchema,
 } from './common.js';
 
+/** State of a camera and the age of its last frame. Retained. */
 export const cameraStatusSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.cameraStatus),
@@ -31,8 +33,42 @@ export const cameraStatusSchema = z
       .meta({ title: 'Reason', description: 'Why the camera is not running' }),
   })
   .meta({ title: 'Camera status', description: 'Retained' });
+/** Payload of `camera/<id>/status`. */
 export type CameraStatusPayload = z.infer<typeof cameraStatusSchema>;
 
+/** How a setting of a camera stands. Retained. */
+export const cameraSettingSchema = z
+  .strictObject({
+    ...envelope(SCHEMA_IDS.cameraSetting),
+    camera: topicSegmentSchema,
+    setting: z.enum(CAMERA_SETTINGS).meta({
+      title: 'Setting',
+      description:
+        'describe: descriptions are made; watches: standing questions are asked; privacy: nothing is looked at',
+    }),
+    value: z.boolean(),
+  })
+  .meta({ title: 'Camera setting', description: 'As it is now; sent again after each command. Retained' });
+/** Payload of `camera/<id>/<setting>/state`. */
+export type CameraSettingState = z.infer<typeof cameraSettingSchema>;
+
+/** `true`, `false` or `{ value }`, on `camera/<id>/<setting>/set`. */
+export const settingCommandSchema = z
+  .union([
+    z.boolean(),
+    z.strictObject({
+      schema: z.literal(SCHEMA_IDS.settingCommand).optional(),
+      value: z.boolean(),
+    }),
+  ])
+  .meta({
+    title: 'Setting command',
+    description: 'true or false, or an object with the value. A retained one is refused',
+  });
+/** Payload of `camera/<id>/<setting>/set`. */
+export type SettingCommand = z.infer<typeof settingCommandSchema>;
+
+/** The latest description of what a camera sees. Retained, with expiry. */
 export const sceneSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.scene),
@@ -49,4 +85,5 @@ export const sceneSchema = z
   })
   .refine(boxesInsideImage, BOXES_INSIDE_IMAGE)
   .meta({ title: 'Scene', description: 'The latest description of what a camera sees. Retained, with message expiry' });
+/** Payload of `camera/<id>/scene`. */
 export type Scene = z.infer<typeof sceneSchema>;

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { envelope, errorSchema, SCHEMA_IDS, topicSegmentSchema } from './common.js';
 
+/** Presence of a device. Retained; `offline` is its will. */
 export const availabilitySchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.availability),
@@ -14,8 +15,10 @@ export const availabilitySchema = z
     title: 'Availability',
     description: 'Retained. In an offline message `ts` is when the device connected, for the broker sends it unchanged',
   });
+/** Payload of `availability`. */
 export type Availability = z.infer<typeof availabilitySchema>;
 
+/** What a device is: versions, model, cameras, verbs, limits. Retained. */
 export const infoSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.info),
@@ -43,19 +46,24 @@ export const infoSchema = z
     attribution: z.string().optional().meta({ title: 'Attribution', description: 'Notice that the licence asks for' }),
   })
   .meta({ title: 'Device information', description: 'Retained' });
+/** Payload of `info`. */
 export type Info = z.infer<typeof infoSchema>;
 
+/** Fields of health, in the state topic and in the response to `health`. */
+export const healthFields = {
+  state: z.enum(['starting', 'running', 'degraded', 'stopping']),
+  uptimeSeconds: z.number().min(0),
+  memory: z.record(z.string(), z.number()).optional().meta({ title: 'Memory', description: 'Names carry units' }),
+  metrics: z
+    .record(z.string(), z.number())
+    .optional()
+    .meta({ title: 'Metrics', description: 'Counters, rates, temperatures; names carry units' }),
+  problems: z.array(errorSchema).meta({ title: 'Problems', description: 'Why the state is degraded' }),
+};
+
+/** State of the service, memory and counters. Retained. */
 export const healthSchema = z
-  .strictObject({
-    ...envelope(SCHEMA_IDS.health),
-    state: z.enum(['starting', 'running', 'degraded', 'stopping']),
-    uptimeSeconds: z.number().min(0),
-    memory: z.record(z.string(), z.number()).optional().meta({ title: 'Memory', description: 'Names carry units' }),
-    metrics: z
-      .record(z.string(), z.number())
-      .optional()
-      .meta({ title: 'Metrics', description: 'Counters, rates, temperatures; names carry units' }),
-    problems: z.array(errorSchema).meta({ title: 'Problems', description: 'Why the state is degraded' }),
-  })
+  .strictObject({ ...envelope(SCHEMA_IDS.health), ...healthFields })
   .meta({ title: 'Health', description: 'Retained' });
+/** Payload of `health`. */
 export type Health = z.infer<typeof healthSchema>;

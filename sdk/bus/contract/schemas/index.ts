@@ -1,26 +1,55 @@
 /** Every payload of the bus: validation, TypeScript types and JSON Schema from one source. */
-import { z } from 'zod';
-import { cameraStatusSchema, sceneSchema } from './camera.js';
-import { SCHEMA_IDS, type SchemaName } from './common.js';
+import type { z } from 'zod';
+import { cameraSettingSchema, cameraStatusSchema, sceneSchema, settingCommandSchema } from './camera.js';
+import type { SchemaName } from './common.js';
 import { availabilitySchema, healthSchema, infoSchema } from './device.js';
-import { askRequestSchema, responseSchema } from './requests.js';
+import {
+  askRequestSchema,
+  describeRequestSchema,
+  healthRequestSchema,
+  locateRequestSchema,
+  snapshotRequestSchema,
+  watchAddRequestSchema,
+  watchChangeRequestSchema,
+  watchListRequestSchema,
+  watchRemoveRequestSchema,
+} from './requests.js';
+import { responseSchema } from './responses.js';
+import { eventSchema, watchStateSchema } from './watch.js';
 
+/** The zod schema of every payload by name; ids are in `SCHEMA_IDS`. */
 export const busSchemas = {
   availability: availabilitySchema,
   info: infoSchema,
   health: healthSchema,
   cameraStatus: cameraStatusSchema,
+  cameraSetting: cameraSettingSchema,
   scene: sceneSchema,
+  event: eventSchema,
+  watchState: watchStateSchema,
+  settingCommand: settingCommandSchema,
   ask: askRequestSchema,
+  describe: describeRequestSchema,
+  locate: locateRequestSchema,
+  snapshot: snapshotRequestSchema,
+  healthRequest: healthRequestSchema,
+  watchAdd: watchAddRequestSchema,
+  watchChange: watchChangeRequestSchema,
+  watchRemove: watchRemoveRequestSchema,
+  watchList: watchListRequestSchema,
   response: responseSchema,
 } as const satisfies Record<SchemaName, z.ZodType>;
 
-/** JSON Schema (draft 2020-12) of one payload, for other languages and for AsyncAPI. */
-export function busJsonSchema(name: SchemaName): z.core.JSONSchema.BaseSchema {
-  return { $id: `urn:${SCHEMA_IDS[name].replace('/', ':')}`, ...z.toJSONSchema(busSchemas[name], { io: 'input' }) };
-}
-
 export * from './camera.js';
-export { BOX_CONVENTION, SCHEMA_IDS, type SchemaName } from './common.js';
+export {
+  ANSWER_TYPES,
+  type AnswerType,
+  type AnswerValue,
+  BOX_CONVENTION,
+  SCHEMA_IDS,
+  type SchemaName,
+} from './common.js';
 export * from './device.js';
 export * from './requests.js';
+export * from './responses.js';
+export * from './watch.js';

@@ -69,7 +69,7 @@ describe('payload schemas', () => {
   it.each(names)('say what %s is for in JSON Schema', (name) => {
     const schema = busJsonSchema(name);
     expect(schema.$schema).toContain('2020-12');
-    expect(schema.$id).toBe(`urn:${SCHEMA_IDS[name].replace('/', ':')}`);
+    expect(schema.$id).toBe(`urn:${SCHEMA_IDS[name].replace(/[./]/g, ':')}`);
     expect(schema.title).toEqual(expect.any(String));
     expect(schema.description).toEqual(expect.any(String));
     expect(() => JSON.stringify(schema)).not.toThrow();
@@ -110,14 +110,21 @@ describe('asyncApiDocument', () => {
       const { address } = document.channels[channel.$ref.split('/')[2] ?? ''];
       return `${action} ${address} ${bindings.mqtt.qos} ${bindings.mqtt.retain}`;
     });
+    const verbs = 'ask describe locate snapshot health watch/add watch/change watch/remove watch/list'.split(' ');
     expect(table).toEqual([
       'send site/bus/{device}/availability 1 true',
       'send site/bus/{device}/info 1 true',
       'send site/bus/{device}/health 1 true',
       'send site/bus/{device}/camera/{camera}/status 1 true',
       'send site/bus/{device}/camera/{camera}/scene 1 true',
-      'receive site/bus/{device}/request/ask 1 false',
-      'send site/bus/{device}/response/ask 1 false',
+      'send site/bus/{device}/camera/{camera}/event 1 false',
+      'send site/bus/{device}/camera/{camera}/watch/{watch}/state 1 true',
+      'send site/bus/{device}/camera/{camera}/{setting}/state 1 true',
+      'receive site/bus/{device}/camera/{camera}/{setting}/set 1 false',
+      ...verbs.flatMap((verb) => [
+        `receive site/bus/{device}/request/${verb} 1 false`,
+        `send site/bus/{device}/response/${verb} 1 false`,
+      ]),
     ]);
     expect(document.servers.broker.bindings.mqtt.lastWill).toMatchObject({
       topic: 'site/bus/{device}/availability',

@@ -39,6 +39,15 @@ function waitingEngine() {
     weights: 'float',
     contextLength: 64,
     vocabularySize: 512,
+    capabilities: {
+      batchedSlices: 1,
+      sliceTokens: 256,
+      closeCallMargin: 0,
+      prefixReuse: true,
+      attentionTaps: false,
+      keyValueBytesPerToken: 1,
+      reservesContext: false,
+    },
   } as const;
   return { backend, engine: new NativeEngine(info, checkpoint.model.architecture, backend) };
 }

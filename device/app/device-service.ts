@@ -1,0 +1,220 @@
+import {
+  type Bus,
+  type Camera,
+  type CameraOptions,
+  DisposalStack,
+  type Logger,
+  type OnProgress,
+  SdkError,
+  silentLogger,
+  type VisionLanguageModel,
+} from 'scenebus';
+import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import type { ProblemBody } from '../events/events.js';
+import { EventHub } from '../events/hub.js';
+import { Problems } from '../events/problems.js';
+import { startAsk } from '../features/ask.js';
+import type { FeatureContext } from '../features/context.js';
+import { startDescribe } from '../features/describe.js';
+import { deviceInfo } from '../features/device-info.js';
+import { type ServiceState, startHealth } from '../features/health.js';
+import { UsageTotals } from '../features/usage-totals.js';
+import { openBus } from '../sinks/bus-connection.js';
+import { startMqttSink } from '../sinks/mqtt.js';
+import { CameraFeed } from './camera-feed.js';
+import { ModelSupervisor } from './model-supervisor.js';
+
+/** What the service is made of; tests and other programs bring their own. */
+export interface DeviceParts {
+  readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
+  readonly loadModel: (
+    config: DeviceConfig['model'],
+    options: { readonly logger: Logger; readonly onProgress?: OnProgress | undefined; readonly signal: AbortSignal },
+  ) => Promise<VisionLanguageModel>;
+}
+
+export interface StartOptions {
+  readonly parts: DeviceParts;
+  readonly logger?: Logger | undefined;
+  /** Ends the start; a running service is ended by `stop`. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  /** true: an unreachable broker ends the start. false (default): it is tried in the background. */
+  readonly requireBroker?: boolean | undefined;
+  /** Called as soon as there is a bus, before the first message of a camera or the model. */
+  readonly onBus?: ((bus: Bus) => void) | undefined;
+}
+
+/**
+ * The device: cameras, one model, the bus. Trouble with a camera, the model or the broker makes it `degraded`, never
+ * dead: questions are answered with a typed error meanwhile, and what was lost is opened again.
+ *
+ * @example
+ * await using service = await DeviceService.start(config, { parts: deviceParts });
+ * await once(process, 'SIGTERM');
+ */
+export class DeviceService implements AsyncDisposable {
+  readonly bus: Bus;
+  /** All that happens on this device. */
+  readonly hub: EventHub;
+  readonly #config: DeviceConfig;
+  readonly #parts: DeviceParts;
+  readonly #logger: Logger;
+  readonly #resources: DisposalStack;
+  readonly #problems: Problems;
+  readonly #usage: UsageTotals;
+  #model: ModelSupervisor | undefined;
+  #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
+  #stopping: Promise<void> | undefined;
+
+  private constructor(config: DeviceConfig, options: StartOptions, bus: Bus, resources: DisposalStack) {
+    const logger = options.logger ?? silentLogger;
+    this.bus = bus;
+    this.#config = config;
+    this.#parts = options.parts;
+    this.#logger = logger;
+    this.#resources = resources;
+    this.hub = new EventHub({ logger });
+    this.#problems = new Problems(this.hub);
+    this.#usage = new UsageTotals(this.hub);
+  }
+
+  /**
+   * @throws SdkError for what waiting cannot mend: a wrong model folder, a wrong camera address, a broker that refuses
+   *   the credentials. A missing camera or an unreachable broker is no such thing (see `requireBroker`).
+   */
+  static async start(config: DeviceConfig, options: StartOptions): Promise<DeviceService> {
+    const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
+    const resources = new DisposalStack();
+    try {
+      const { bus, embeddedBroker } = resources.use(await openBus({ config, logger, requireBroker, signal }));
+      options.onBus?.(bus);
+      if (embeddedBroker)
+        logger.log('info', `no broker configured: started one on ${embeddedBroker.url}, for this machine only`);
+      const service = new DeviceService(config, options, bus, resources);
+      await service.#open(signal, options.onProgress);
+      return service;
+    } catch (error) {
+      await resources[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get state(): ServiceState | 'stopped' {
+    if (this.#phase === 'running' && this.#problems.list.length > 0) return 'degraded';
+    return this.#phase;
+  }
+
+  /** Ends everything in reverse order; the bus says `stopped` last. Asking again waits for the same end. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #stop(): Promise<void> {
+    this.#phase = 'stopping';
+    try {
+      await this.#resources[Symbol.asyncDispose]();
+    } finally {
+      this.#phase = 'stopped';
+    }
+  }
+
+  async #open(signal: AbortSignal, onProgress: OnProgress | undefined): Promise<void> {
+    const { bus, hub } = this;
+    const logger = this.#logger;
+    this.#resources.use(startMqttSink({ hub, bus, logger }));
+    this.#resources.defer(hub.on('problem', ({ body }) => this.#logProblem(body)));
+    watchBroker(bus, this.#problems);
+    this.#reportInfo();
+    const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
+    const metrics = () => this.#metrics();
+    const health = this.#resources.use(startHealth(base, { state: () => this.#healthState, metrics }));
+    const feeds = await this.#openCameras();
+    const model = await this.#openModel(signal, onProgress);
+    this.#reportInfo();
+    this.#startFeatures({ ...base, feeds, model });
+    this.#phase = 'running';
+    health.reportSoon();
+  }
+
+  async #openCameras(): Promise<CameraFeed[]> {
+    const feeds: CameraFeed[] = [];
+    const parts = { problems: this.#problems, logger: this.#logger, hub: this.hub };
+    for (const config of this.#config.cameras) {
+      const camera = await this.#parts.openCamera(config.address, cameraOptions(config));
+      feeds.push(this.#resources.use(CameraFeed.start({ config, camera, ...parts })));
+    }
+    // The age of a camera's newest frame is told as often as the device's health.
+    this.#resources.defer(this.hub.on('health', () => feeds.forEach((feed) => void feed.reportStatus())));
+    return feeds;
+  }
+
+  async #openModel(signal: AbortSignal, onProgress: OnProgress | undefined): Promise<ModelSupervisor> {
+    const logger = this.#logger;
+    this.#model = await ModelSupervisor.start(
+      {
+        logger,
+        load: (loadSignal) => this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal }),
+        onHealth: (error) => {
+          if (error) this.#problems.report('model', error);
+          else this.#problems.clear('model');
+          this.#reportInfo();
+        },
+      },
+      signal,
+    );
+    return this.#resources.use(this.#model);
+  }
+
+  /** Released before the model: whatever runs on it must have ended. */
+  #startFeatures(context: FeatureContext): void {
+    this.#resources.use(startAsk(context, this.bus));
+    this.#resources.use(startDescribe(context));
+  }
+
+  #reportInfo(): void {
+    void this.hub.emit('info', deviceInfo(this.#config, this.#model?.info), { isKept: false });
+  }
+
+  #logProblem({ part, problem }: ProblemBody): void {
+    if (problem) this.#logger.log('warn', `${part}: ${problem.message}`, { code: problem.code });
+    else this.#logger.log('info', `${part}: recovered`);
+  }
+
+  get #healthState(): ServiceState {
+    const { state } = this;
+    return state === 'stopped' ? 'stopping' : state;
+  }
+
+  #metrics(): Readonly<Record<string, number>> {
+    return {
+      modelRestarts: this.#model?.restarts ?? 0,
+      questionsWaiting: this.#model?.stats?.waiting.question ?? 0,
+      ...this.#usage.metrics,
+      ...this.bus.stats,
+    };
+  }
+}
+
+function watchBroker(bus: Bus, problems: Problems): void {
+  const look = (): void => {
+    if (bus.state === 'online' || bus.state === 'closed') {
+      problems.clear('bus');
+      return;
+    }
+    const message = `The broker ${bus.broker} is not reached yet; it is tried again and again.`;
+    problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
+  };
+  bus.onStateChange(look);
+  look();
+}
+
+function cameraOptions({ address: _address, describe: _describe, ...options }: CameraConfig): CameraOptions {
+  // A camera that is not plugged in yet must not keep the others from working.
+  return { ...options, requireFirstFrame: false };
+}

@@ -1,0 +1,64 @@
+/** What can happen on a device. Everything that anybody is told of is one of these first. */
+import type { CameraStatusInput, Frame, FrameReference, HealthInput, InfoInput, SceneInput, Usage } from 'scenebus';
+
+export type { FrameReference } from 'scenebus';
+
+/** A frame that the model is about to look at, with its pixels. */
+export interface FrameBody {
+  readonly frame: Frame;
+}
+
+/** A description: the frame that was described, what was written about it, and why. */
+export type SceneBody = SceneInput;
+
+/** A question that was answered. */
+export interface AnswerBody {
+  readonly question: string;
+  readonly answer: SceneInput['answer'] & { readonly usage?: Usage | undefined };
+  readonly model: SceneInput['model'];
+}
+
+export type StatusBody = CameraStatusInput;
+
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
+}
+
+/** Something went wrong, or is well again. */
+export interface ProblemBody {
+  /** `model`, `bus`, `camera/front` … */
+  readonly part: string;
+  /** null: recovered. */
+  readonly problem: Problem | null;
+}
+
+export interface EventBodies {
+  readonly frame: FrameBody;
+  readonly scene: SceneBody;
+  readonly answer: AnswerBody;
+  /** Of a camera. */
+  readonly status: StatusBody;
+  readonly problem: ProblemBody;
+  /** Of the device, as it is now. */
+  readonly health: HealthInput;
+  readonly info: InfoInput;
+}
+
+export type EventKind = keyof EventBodies;
+
+export interface DeviceEvent<Kind extends EventKind = EventKind> {
+  /** Stable: the same event has the same id wherever and however often it is told of. Sorts by time within a run. */
+  readonly id: string;
+  readonly kind: Kind;
+  /** Unix time, milliseconds. */
+  readonly atMs: number;
+  readonly camera: string | undefined;
+  /** The frame it is about. */
+  readonly frame: FrameReference | undefined;
+  readonly body: EventBodies[Kind];
+}
+
+/** Any event; narrows by its kind. */
+export type AnyDeviceEvent = { readonly [Kind in EventKind]: DeviceEvent<Kind> }[EventKind];

@@ -1,0 +1,53 @@
+/** Questions about what a camera sees now. */
+import { type AskContext, type AskHandler, type AskRequest, type AskResult, SdkError } from 'scenebus';
+import type { FeatureContext, Feed } from './context.js';
+
+/** Where questions come from. */
+export interface QuestionSource {
+  /** Returns a function that takes the handler away. */
+  onAsk(handler: AskHandler): () => void;
+}
+
+/** Answers what `questions` brings, until it is disposed. Every answer is an event before it goes back. */
+export function startAsk(context: FeatureContext, questions: QuestionSource): Disposable {
+  const stop = questions.onAsk((request, call) => answer(context, request, call));
+  return { [Symbol.dispose]: stop };
+}
+
+/**
+ * @throws SdkError ERR_REQUEST_INVALID (no such camera), ERR_BUSY, ERR_CAPTURE_*, ERR_ENGINE_*, ERR_PROMPT_INVALID,
+ *   ERR_REQUEST_EXPIRED; `call.signal.reason` when aborted.
+ */
+async function answer(context: FeatureContext, request: AskRequest, call: AskContext): Promise<AskResult> {
+  const { config, feeds, model, hub } = context;
+  const { signal } = call;
+  const { question } = request;
+  const feed = chooseCamera(request.camera, feeds);
+  // A camera that does not deliver must not hold up questions about the others: nobody has the model yet.
+  const frame = await feed.latestFrame({ signal });
+  const options = {
+    maxNewTokens: request.maxNewTokens ?? config.ask.maxNewTokens,
+    deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
+    temperature: request.temperature,
+    seed: request.seed,
+    priority: 'question',
+    signal,
+  } as const;
+  const result = await model.use(async (loaded) => {
+    void hub.emit('frame', { frame }, { camera: feed.id, frame, isKept: false });
+    return {
+      answer: await loaded.ask(frame, question, options),
+      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+    };
+  }, signal);
+  await hub.emit('answer', { question, ...result }, { camera: feed.id, frame });
+  return { camera: feed.id, frame, ...result };
+}
+
+function chooseCamera(id: string | undefined, feeds: readonly Feed[]): Feed {
+  const found = id === undefined ? feeds[0] : feeds.find((feed) => feed.id === id);
+  if (found !== undefined && (id !== undefined || feeds.length === 1)) return found;
+  const known = feeds.map((feed) => feed.id).join(', ');
+  const came = id === undefined ? 'the question names none' : `received ${JSON.stringify(id)}`;
+  throw new SdkError('ERR_REQUEST_INVALID', `Expected "camera" to be one of ${known}, but ${came}.`);
+}

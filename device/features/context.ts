@@ -1,0 +1,39 @@
+/** What a feature is given. It knows of cameras, the model and the hub only what is written here. */
+import type { CallOptions, Frame, FramesOptions, Logger, ModelInfo, VisionLanguageModel } from 'scenebus';
+import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import type { EventHub } from '../events/hub.js';
+import type { Problems } from '../events/problems.js';
+
+/** A camera, as those who work on the model see it. */
+export interface Feed {
+  readonly id: string;
+  readonly config: CameraConfig;
+  /** Given up for good: no frame will come any more. */
+  readonly hasFailed: boolean;
+  /** Frames as they come, skipping what the reader is too slow for. Ends with the source. */
+  frames(options: FramesOptions): AsyncIterable<Frame>;
+  /**
+   * The newest frame there is; while the camera is being opened again, the next one. After the end of a clip, its last.
+   * @throws SdkError ERR_CAPTURE_*
+   */
+  latestFrame(options: CallOptions): Promise<Frame>;
+}
+
+/** The loaded model, or a typed error while there is none. */
+export interface ModelAccess {
+  /** undefined while there is no model. */
+  readonly info: ModelInfo | undefined;
+  /** @throws SdkError ERR_ENGINE_DIED while the model is being loaded again; what the work throws. */
+  use<T>(work: (model: VisionLanguageModel) => Promise<T>, signal: AbortSignal): Promise<T>;
+}
+
+export interface FeatureContext {
+  readonly config: DeviceConfig;
+  readonly feeds: readonly Feed[];
+  readonly model: ModelAccess;
+  readonly hub: EventHub;
+  readonly problems: Problems;
+  readonly logger: Logger;
+  /** Milliseconds that never go back, for intervals. */
+  readonly monotonicMs: () => number;
+}

@@ -1,0 +1,99 @@
+/** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChangeGate, DisposalStack, type Frame, type SceneInput } from 'scenebus';
+import type { FeatureContext, Feed } from './context.js';
+
+/** Looks for changes a second: a person walks a third of a picture in that time. */
+const LOOKS_PER_SECOND = 4;
+/** After a description that failed, for whatever reason. */
+const PAUSE_AFTER_FAILURE_MS = 2_000;
+
+type Trigger = NonNullable<SceneInput['trigger']>;
+
+/** Describes every camera whose configuration wants it, until it is disposed. */
+export function startDescribe(context: FeatureContext): AsyncDisposable {
+  const describers = new DisposalStack();
+  for (const feed of context.feeds.filter(({ config }) => config.describe)) {
+    describers.use(SceneDescriber.start(context, feed));
+  }
+  return describers;
+}
+
+/** One camera. What is described is the frame that gave the reason for it. */
+class SceneDescriber implements AsyncDisposable {
+  readonly #context: FeatureContext;
+  readonly #feed: Feed;
+  readonly #gate: ChangeGate;
+  readonly #stop = new AbortController();
+  #describedAtMs: number | undefined;
+  #watching: Promise<void> | undefined;
+
+  private constructor(context: FeatureContext, feed: Feed) {
+    const { change } = context.config.describe;
+    this.#context = context;
+    this.#feed = feed;
+    this.#gate = new ChangeGate({ meanThreshold: change.mean, blockThreshold: change.block });
+  }
+
+  static start(context: FeatureContext, feed: Feed): SceneDescriber {
+    const describer = new SceneDescriber(context, feed);
+    describer.#watching = describer.#watch();
+    return describer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#watching;
+  }
+
+  async #watch(): Promise<void> {
+    const { problems, logger } = this.#context;
+    const { signal } = this.#stop;
+    const feed = this.#feed;
+    const part = `descriptions/${feed.id}`;
+    while (!signal.aborted && !feed.hasFailed) {
+      try {
+        // While a description runs the loop does not ask: what it is given next is the newest frame again.
+        for await (const frame of feed.frames({ maxFps: LOOKS_PER_SECOND, signal })) {
+          const trigger = this.#triggerFor(frame);
+          if (trigger === undefined) continue;
+          await this.#describe(frame, trigger);
+          problems.clear(part);
+        }
+        return; // the clip is over
+      } catch (error) {
+        if (signal.aborted) return;
+        problems.report(part, error);
+        logger.log('debug', `camera ${feed.id}: no description`, { error });
+        await sleep(PAUSE_AFTER_FAILURE_MS, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  #triggerFor(frame: Frame): Trigger | undefined {
+    const { config, monotonicMs } = this.#context;
+    const { minIntervalSeconds, maxSilenceSeconds } = config.describe;
+    if (this.#describedAtMs === undefined) return 'first';
+    const silenceSeconds = (monotonicMs() - this.#describedAtMs) / 1000;
+    if (silenceSeconds < minIntervalSeconds) return undefined;
+    if (this.#gate.measure(frame).changed) return 'change';
+    return silenceSeconds >= maxSilenceSeconds ? 'interval' : undefined;
+  }
+
+  async #describe(frame: Frame, trigger: Trigger): Promise<void> {
+    const { config, model, hub, monotonicMs } = this.#context;
+    const camera = this.#feed.id;
+    const { signal } = this.#stop;
+    const { maxNewTokens } = config.describe;
+    const result = await model.use(async (loaded) => {
+      void hub.emit('frame', { frame }, { camera, frame, isKept: false });
+      return {
+        answer: await loaded.describe(frame, { maxNewTokens, signal, priority: 'description', caller: camera }),
+        model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      };
+    }, signal);
+    this.#gate.accept(frame);
+    this.#describedAtMs = monotonicMs();
+    await hub.emit('scene', { frame, trigger, ...result }, { camera, frame });
+  }
+}

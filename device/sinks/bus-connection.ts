@@ -1,0 +1,55 @@
+import {
+  type Bus,
+  connectBus,
+  DisposalStack,
+  type EmbeddedBroker,
+  type Logger,
+  openEmbeddedBroker,
+  readTlsFiles,
+} from 'scenebus';
+import type { DeviceConfig } from '../config/schema.js';
+
+export interface BusConnection extends AsyncDisposable {
+  readonly bus: Bus;
+  /** Only where the configuration names no broker. */
+  readonly embeddedBroker: EmbeddedBroker | undefined;
+}
+
+export interface OpenBusOptions {
+  readonly config: DeviceConfig;
+  readonly logger: Logger;
+  /** true: an unreachable broker is an error. false: it is tried in the background. */
+  readonly requireBroker: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The configured broker, or one of our own on loopback. */
+export async function openBus({ config, logger, requireBroker, signal }: OpenBusOptions): Promise<BusConnection> {
+  const resources = new DisposalStack();
+  const tls = config.broker?.tls;
+  try {
+    const embeddedBroker = config.broker ? undefined : resources.use(await openEmbeddedBroker({ logger }));
+    const bus = resources.use(
+      await connectBus({
+        url: config.broker?.url ?? embeddedBroker?.url ?? '',
+        root: config.root,
+        device: config.device,
+        username: config.secrets.mqttUsername,
+        password: config.secrets.mqttPassword,
+        // The embedded broker speaks 3.1.1 only: trying 5 first would cost a round trip and a line in its log.
+        protocolVersion: embeddedBroker ? 4 : config.broker?.protocolVersion,
+        keepaliveSeconds: config.broker?.keepaliveSeconds,
+        tls: tls && { ...(await readTlsFiles(tls)), servername: tls.servername },
+        waitForBroker: requireBroker,
+        sceneExpirySeconds: config.describe.expirySeconds,
+        requestTimeoutMs: config.ask.timeoutMs,
+        logger,
+        signal,
+      }),
+    );
+    return { bus, embeddedBroker, [Symbol.asyncDispose]: () => resources[Symbol.asyncDispose]() };
+  } catch (error) {
+    await resources[Symbol.asyncDispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,183 @@
+/** Requests of a client: sent, sent again after a lost connection, and given up when the device is not there. */
+import { SdkError } from '../../core/errors.js';
+import type { Logger } from '../../core/logger.js';
+import { describeIssues, readPayload } from '../contract/decoding.js';
+import { type Availability, busSchemas, REQUEST_TIMEOUT_MS } from '../contract/schemas/index.js';
+import { busTopics } from '../contract/topics.js';
+import { type ResponseOf, VERBS, type VerbName } from '../contract/verbs.js';
+import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
+import { randomId } from '../transport/random-id.js';
+import type { AskOptions, Query } from './client-types.js';
+import { PendingRequests } from './pending-requests.js';
+import type { Subscription, Subscriptions } from './subscriptions.js';
+
+const DEFAULT_TIMEOUT_MS = 120_000;
+
+export interface RequestSenderOptions {
+  readonly root: string;
+  readonly answerTopic: string;
+  /** Broker address without credentials. */
+  readonly broker: string;
+  readonly subscriptions: Subscriptions;
+  readonly isOnline: () => boolean;
+  /** Resolves with a connection that is up. @throws signal.reason, SdkError ERR_DISPOSED. */
+  readonly online: (signal: AbortSignal) => Promise<Link>;
+  readonly logger: Logger;
+}
+
+export class RequestSender {
+  readonly #options: RequestSenderOptions;
+  readonly #pending = new PendingRequests();
+  readonly #presence = new Map<string, Availability['state']>();
+  readonly #followed = new Set<string>();
+
+  constructor(options: RequestSenderOptions) {
+    this.#options = options;
+  }
+
+  async send<Verb extends VerbName>(
+    device: string,
+    verb: Verb,
+    query: Query<Verb>,
+    options: AskOptions,
+  ): Promise<ResponseOf<Verb>> {
+    options.signal?.throwIfAborted();
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const topic = busTopics(this.#options.root, device).request(verb);
+    const id = randomId(32);
+    const request = VERBS[verb].request.safeParse({
+      ...query,
+      transaction: id,
+      responseTopic: this.#options.answerTopic,
+      timeoutMs,
+      ...(options.onText === undefined ? {} : { stream: true }),
+    });
+    if (!request.success) {
+      throw new SdkError(
+        'ERR_ARGUMENT_INVALID',
+        `Expected a request that fits ${verb} and a timeoutMs of ${REQUEST_TIMEOUT_MS.min} to ${REQUEST_TIMEOUT_MS.max}, but ${describeIssues(request.error)}.`,
+      );
+    }
+    const end = new AbortController();
+    const timer = setTimeout(() => end.abort(this.#timeout(device, timeoutMs)), timeoutMs);
+    const onAbort = (): void => end.abort(options.signal?.reason);
+    options.signal?.addEventListener('abort', onAbort, { once: true });
+    const { signal } = end;
+    const answer = this.#pending.wait(id, { device, verb, onText: options.onText, signal });
+    try {
+      // Both at once: an answer or a failure ends the wait even while sending hangs.
+      const delivery = this.#deliver({ device, topic, id, request: request.data, timeoutMs, signal });
+      const response = (await Promise.race([answer, delivery])) ?? (await answer);
+      // PendingRequests has compared the verbs.
+      return response as ResponseOf<Verb>;
+    } finally {
+      clearTimeout(timer);
+      options.signal?.removeEventListener('abort', onAbort);
+      // Ends whichever of the two still runs; its rejection has a handler in the race.
+      end.abort(new SdkError('ERR_BUS_TIMEOUT', 'The request was given up.'));
+    }
+  }
+
+  /** A message on the answer topic. */
+  receive(message: IncomingMessage, value: unknown): void {
+    const response = readPayload(busSchemas.response, value);
+    const { correlationData } = message.properties;
+    const mark = correlationData === undefined ? undefined : new TextDecoder().decode(correlationData);
+    const isExpected = response.success && this.#pending.answer(mark ?? response.data.transaction, response.data);
+    if (isExpected) return;
+    const why = response.success ? 'nobody waits for it' : describeIssues(response.error);
+    this.#options.logger.log('debug', 'Skipped an answer', { topic: message.topic, why });
+  }
+
+  failAll(error: SdkError): void {
+    this.#pending.failAll(error);
+  }
+
+  /** Sends the request, again after a lost connection, each time with an id of its own; the first answer counts. */
+  async #deliver(job: {
+    readonly device: string;
+    readonly topic: string;
+    readonly id: string;
+    readonly request: object;
+    readonly timeoutMs: number;
+    readonly signal: AbortSignal;
+  }): Promise<undefined> {
+    const { device, topic, id, request, timeoutMs, signal } = job;
+    let transaction = id;
+    for (;;) {
+      const link = await this.#options.online(signal);
+      try {
+        await this.#followPresence(device, link);
+        const presence = this.#presence.get(device);
+        if (presence === 'offline' || presence === 'stopped') throw this.#absent(device, `it is ${presence}`);
+        const { unheard } = await link.publish(topic, JSON.stringify({ ...request, transaction }), {
+          retain: false,
+          properties: {
+            responseTopic: this.#options.answerTopic,
+            correlationData: new TextEncoder().encode(transaction),
+            messageExpiryInterval: Math.max(1, Math.ceil(timeoutMs / 1000)),
+            payloadFormatIndicator: true,
+            contentType: 'application/json',
+          },
+        });
+        if (unheard) throw this.#absent(device, 'nobody listens to its request topic');
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof LinkClosedError)) throw error;
+        transaction = randomId(32);
+        this.#pending.alsoKnownAs(id, transaction);
+      }
+    }
+  }
+
+  /** The device's availability, from the first request on: the only way on 3.1.1 to learn that nobody listens. */
+  async #followPresence(device: string, link: Link): Promise<void> {
+    if (this.#followed.has(device)) return;
+    this.#followed.add(device);
+    const subscription: Subscription = {
+      filter: busTopics(this.#options.root, device).availability,
+      receive: (_topic, value, isRetained) => {
+        const parsed = readPayload(busSchemas.availability, value);
+        if (!parsed.success || parsed.data.device !== device) return;
+        const { state } = parsed.data;
+        this.#presence.set(device, state);
+        // A device that goes offline now may come back and still answer; a stopped or long absent one will not.
+        if (state === 'stopped' || (state === 'offline' && isRetained)) {
+          this.#pending.failDevice(device, this.#absent(device, `it is ${state}`));
+        }
+      },
+    };
+    try {
+      await this.#options.subscriptions.add(subscription, link);
+    } catch (error) {
+      if (error instanceof LinkClosedError) {
+        this.#followed.delete(device);
+        throw error;
+      }
+      // Narrow access rules: the answer comes all the same.
+      this.#options.logger.log('warn', `The broker does not let this client know whether ${device} is there`, {
+        error: error instanceof Error ? error.message : String(error),
+      });
+    }
+  }
+
+  #timeout(device: string, timeoutMs: number): SdkError {
+    const presence = this.#presence.get(device);
+    const hint = this.#options.isOnline()
+      ? presence === undefined
+        ? 'no device of that name has been seen: check the name and the topic root'
+        : `the device says ${presence}; ask again or allow more time`
+      : `the broker ${this.#options.broker} cannot be reached`;
+    return new SdkError('ERR_BUS_TIMEOUT', `No answer from ${device} within ${timeoutMs} ms; ${hint}.`, {
+      details: { device, timeoutMs },
+    });
+  }
+
+  #absent(device: string, why: string): SdkError {
+    return new SdkError(
+      'ERR_BUS_UNREACHABLE',
+      `The device ${device} does not answer at ${this.#options.broker}: ${why}. Check that it runs, its name and the topic root.`,
+      { details: { device } },
+    );
+  }
+}

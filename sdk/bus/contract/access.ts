@@ -1,0 +1,46 @@
+/** What a broker account of a device must be allowed to do, and nothing more. */
+import { CHANNELS } from './channels.js';
+import { busTopics } from './topics.js';
+
+export interface AccessRules {
+  /** Topic filters that the device publishes to. */
+  readonly publish: readonly string[];
+  /** Subscriptions without which the device hears no question. */
+  readonly subscribe: readonly string[];
+  /** Subscriptions that the device does without when the broker refuses them. */
+  readonly subscribeOptional: readonly string[];
+}
+
+/**
+ * Access rules of one device, for a broker's ACL.
+ * @param responseTopics where answers may go besides `response/<verb>`; as in `BusOptions`. Default: the topics of
+ *   `scenebus/client`.
+ */
+export function deviceAccess(root: string, device: string, responseTopics?: readonly string[]): AccessRules {
+  const topics = busTopics(root, device);
+  const filters = CHANNELS.filter(({ action }) => action === 'send').map(
+    ({ address }) => `${root}/${device}/${address.replace(/\{\w+\}/g, '+')}`,
+  );
+  return {
+    publish: [...new Set([...filters, ...(responseTopics ?? [`${root}/client/+/response`])])],
+    subscribe: [topics.requests],
+    subscribeOptional: [topics.watchRequests, topics.settingCommands, topics.availability],
+  };
+}
+
+/** Access rules of a controller that uses `scenebus/client` with one device. */
+export function clientAccess(root: string, device: string): AccessRules {
+  const base = busTopics(root, device);
+  const commands = CHANNELS.filter(({ action }) => action === 'receive').map(
+    ({ address }) => `${root}/${device}/${address.replace(/\{\w+\}/g, '+')}`,
+  );
+  return {
+    publish: commands,
+    subscribe: [`${root}/client/+/response`, base.availability],
+    subscribeOptional: [
+      ...CHANNELS.filter(({ action, verb }) => action === 'send' && verb === undefined).map(
+        ({ address }) => `${root}/${device}/${address.replace(/\{\w+\}/g, '+')}`,
+      ),
+    ],
+  };
+}

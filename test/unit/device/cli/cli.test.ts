@@ -1,0 +1,73 @@
+import { version } from 'scenebus';
+import { describe, expect, it } from 'vitest';
+import { createProgram, runCli } from '#device/cli/program.js';
+import { captureTerminal } from '../../../support/captured-terminal.js';
+
+async function scenebus(...args: string[]) {
+  const terminal = captureTerminal();
+  const code = await runCli(args, { terminal, environment: {} });
+  return { code, out: terminal.output(), err: terminal.errors() };
+}
+
+function commandPaths(): string[][] {
+  const context = {
+    terminal: captureTerminal(),
+    signal: new AbortController().signal,
+    environment: {},
+    setExitCode: () => {},
+  };
+  const paths: string[][] = [];
+  const visit = (command: ReturnType<typeof createProgram>, path: string[]) => {
+    paths.push(path);
+    for (const child of command.commands) visit(child, [...path, child.name()]);
+  };
+  visit(createProgram(context), []);
+  return paths;
+}
+
+describe('help', () => {
+  it.each(commandPaths().map((path) => [path.join(' ') || '(none)', path] as const))(
+    'of the command "%s" says what it does and ends with 0',
+    async (_, path) => {
+      const { code, out, err } = await scenebus(...path, '--help');
+      expect(code).toBe(0);
+      expect(err).toBe('');
+      expect(out).toContain(`Usage: ${['scenebus', ...path].join(' ')}`);
+      // A command that only groups others shows those instead of an example.
+      expect(out).toMatch(/Examples?:\n {2}\$ scenebus|Commands:/);
+    },
+  );
+});
+
+describe('help of quantize', () => {
+  it('tells what is used, where from, and what the output must be called', async () => {
+    const { out } = await scenebus('quantize', '--help');
+    const text = out.replace(/\s+/g, ' ');
+    expect(text).toContain('at most 64 pictures with 8 questions each are used');
+    expect(text).toContain('default: evaluation/scenes.jsonl beside the source folder');
+    expect(text).toContain('must begin with "Llama"');
+  });
+});
+
+describe('exit codes', () => {
+  it('the version is printed with 0', async () => {
+    expect(await scenebus('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' });
+  });
+
+  it.each([
+    ['an unknown command', ['fly'], "unknown command 'fly'"],
+    ['an unknown option', ['doctor', '--fast'], "unknown option '--fast'"],
+    ['a missing argument', ['config', 'check'], "missing required argument 'file'"],
+  ])('%s is wrong use: 2, and says where help is', async (_, args, message) => {
+    const { code, err } = await scenebus(...args);
+    expect(code).toBe(2);
+    expect(err).toContain(message);
+  });
+
+  it('a wrong configuration is wrong use, named by its code', async () => {
+    const { code, out, err } = await scenebus('config', 'check', '/nonexistent/config.yaml');
+    expect(code).toBe(2);
+    expect(out).toBe('');
+    expect(err).toMatch(/^error ERR_CONFIG_INVALID: Cannot read \/nonexistent\/config\.yaml/);
+  });
+});

@@ -1,0 +1,93 @@
+import { type AskHandler, SdkError } from 'scenebus';
+import { describe, expect, it } from 'vitest';
+import { startAsk } from '#device/features/ask.js';
+import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
+
+const never = new AbortController().signal;
+const call = { signal: never, deadlineMs: 0 };
+
+/** The bus, as far as questions go. */
+function questions() {
+  const source = {
+    handler: undefined as AskHandler | undefined,
+    onAsk(handler: AskHandler) {
+      source.handler = handler;
+      return () => {
+        source.handler = undefined;
+      };
+    },
+    ask: (request: Parameters<AskHandler>[0]) => source.handler!(request, call as Parameters<AskHandler>[1]),
+  };
+  return source;
+}
+
+const twoCameras = {
+  cameras: [
+    { id: 'left', address: 'test:moving' },
+    { id: 'right', address: 'test:moving' },
+  ],
+};
+
+describe('questions', () => {
+  it('are answered about the latest frame, and the answer is an event before it goes back', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model, { ask: { maxNewTokens: 77, timeoutMs: 5_000 } });
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(5);
+    const result = await bus.ask({ question: 'What is there?' });
+    expect(result).toMatchObject({ camera: 'cam', frame: { id: 'cam-5' }, answer: { text: 'ask cam-5' } });
+    expect(result.model).toEqual({ id: 'fake', hash: 'hash' });
+    const [frame, answer] = context.events;
+    expect(frame).toMatchObject({ kind: 'frame', body: { frame: { id: 'cam-5' } } });
+    expect(answer).toMatchObject({
+      kind: 'answer',
+      camera: 'cam',
+      frame: { id: 'cam-5' },
+      body: { question: 'What is there?', answer: { text: 'ask cam-5' } },
+    });
+    expect(calls[0]).toMatchObject({
+      question: 'What is there?',
+      options: { maxNewTokens: 77, priority: 'question', deadlineMs: 5_000, signal: never },
+    });
+  });
+
+  it('may bring options of their own', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    await bus.ask({ question: '?', maxNewTokens: 3, temperature: 0.5, seed: 9, timeoutMs: 200 });
+    expect(calls[0]?.options).toMatchObject({ maxNewTokens: 3, temperature: 0.5, seed: 9, deadlineMs: 200 });
+  });
+
+  it('need to say which camera when there are several, and one that is there', async () => {
+    const { model } = fakeModel();
+    const context = await fakeContext(model, twoCameras);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    await expect(bus.ask({ question: '?' })).rejects.toThrow(/one of left, right, but the question names none/);
+    await expect(bus.ask({ question: '?', camera: '__proto__' })).rejects.toMatchObject({
+      code: 'ERR_REQUEST_INVALID',
+      message: expect.stringContaining('"__proto__"'),
+    });
+    context.feeds[1]!.latest = fakeFrame(2);
+    expect((await bus.ask({ question: '?', camera: 'right' })).camera).toBe('right');
+  });
+
+  it('about a camera without frames, or while there is no model, fail with the reason and are no answers', async () => {
+    const bus = questions();
+    const blind = await fakeContext(fakeModel().model);
+    {
+      using _running = startAsk(blind, bus);
+      await expect(bus.ask({ question: '?' })).rejects.toMatchObject({ code: 'ERR_CAPTURE_TIMEOUT' });
+    }
+    expect(bus.handler).toBeUndefined(); // disposed
+    const lost = await fakeContext(new SdkError('ERR_ENGINE_DIED', 'gone'));
+    using _running = startAsk(lost, bus);
+    lost.feeds[0]!.latest = fakeFrame(1);
+    await expect(bus.ask({ question: '?' })).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
+    expect([...blind.events, ...lost.events]).toEqual([]);
+  });
+});

@@ -1,0 +1,107 @@
+import { SdkError } from 'scenebus';
+import { describe, expect, it } from 'vitest';
+import { startDescribe } from '#device/features/describe.js';
+import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
+
+const settings = { describe: { minIntervalSeconds: 2, maxSilenceSeconds: 60, change: { mean: 4, block: 16 } } };
+
+describe('descriptions', () => {
+  it('are about the frame that gave the reason, however many came meanwhile', async () => {
+    let finish = () => {};
+    const { model, calls } = fakeModel(() => new Promise((resolve) => (finish = resolve)));
+    const context = await fakeContext(model, settings);
+    await using _running = startDescribe(context);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    await context.next('frame');
+    feed!.push(fakeFrame(2, 200));
+    feed!.push(fakeFrame(3, 200));
+    finish();
+    const scene = await context.next('scene');
+    expect(scene.body).toMatchObject({ trigger: 'first', answer: { text: 'describe cam-1' } });
+    expect(scene.body.frame.id).toBe('cam-1');
+    expect(scene.frame?.id).toBe('cam-1');
+    expect(scene.camera).toBe('cam');
+    expect(calls[0]?.options).toMatchObject({ priority: 'description', caller: 'cam' });
+  });
+
+  it('come when enough has changed, not sooner than the shortest pause', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model, settings);
+    await using _running = startDescribe(context);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1, 0));
+    await context.next('scene');
+    context.advance(1_999);
+    feed!.push(fakeFrame(2, 200)); // changed, too soon
+    await feed!.drained();
+    context.advance(1);
+    feed!.push(fakeFrame(3, 1)); // late enough, too little
+    await feed!.drained();
+    expect(calls).toHaveLength(1);
+    feed!.push(fakeFrame(4, 200));
+    expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'change', frame: { id: 'cam-4' } });
+  });
+
+  it('come again after the longest silence, measured by a clock that nobody sets', async () => {
+    const { model } = fakeModel();
+    const context = await fakeContext(model, settings);
+    await using _running = startDescribe(context);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    await context.next('scene');
+    context.advance(59_999);
+    feed!.push(fakeFrame(2));
+    await feed!.drained();
+    context.advance(1);
+    feed!.push(fakeFrame(3));
+    expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'interval', frame: { id: 'cam-3' } });
+  });
+
+  it('that fail are a problem of that camera until one succeeds', async () => {
+    let failures = 1;
+    const { model } = fakeModel(async () => {
+      if (failures-- > 0) throw new SdkError('ERR_ENGINE_FAILED', 'once');
+    });
+    const context = await fakeContext(model, settings);
+    await using _running = startDescribe(context);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    const failed = await context.next('problem');
+    expect(failed.body).toMatchObject({ part: 'descriptions/cam', problem: { code: 'ERR_ENGINE_FAILED' } });
+    feed!.push(fakeFrame(2)); // after a pause
+    expect((await context.next('scene')).body.frame.id).toBe('cam-2');
+    expect((await context.next('problem', 2)).body.problem).toBeNull();
+  });
+
+  it('end with the clip, and are not made for cameras that only answer', async () => {
+    const { model, calls } = fakeModel();
+    const cameras = [
+      { id: 'clip', address: 'test:moving' },
+      { id: 'mute', address: 'test:moving', describe: false },
+    ];
+    const context = await fakeContext(model, { cameras });
+    const running = startDescribe(context);
+    const [clip, mute] = context.feeds;
+    mute!.push(fakeFrame(1));
+    clip!.push(fakeFrame(2));
+    clip!.push('end');
+    await context.next('scene');
+    await running[Symbol.asyncDispose]();
+    expect(calls.map(({ frameId }) => frameId)).toEqual(['cam-2']);
+  });
+
+  it('stop while the model works', async () => {
+    const { model, calls } = fakeModel(
+      ({ options }) =>
+        new Promise((_, reject) => options.signal?.addEventListener('abort', () => reject(options.signal?.reason))),
+    );
+    const context = await fakeContext(model, settings);
+    const running = startDescribe(context);
+    context.feeds[0]!.push(fakeFrame(1));
+    await context.next('frame');
+    await running[Symbol.asyncDispose]();
+    expect(calls).toHaveLength(1);
+    expect(context.problems.list).toEqual([]);
+  });
+});

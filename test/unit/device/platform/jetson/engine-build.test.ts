@@ -1,0 +1,145 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { openCheckpoint } from 'scenebus';
+import type { TensorRtStatus } from 'scenebus/tensorrt';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildEngine, type EngineBuildParts } from '#device/platform/jetson/engine-build.js';
+import { SdkError } from '#sdk/core/errors.js';
+import type { Engine } from '#sdk/engine/engine.js';
+import { forecastTensorRtMemory } from '#sdk/engine/index.js';
+import { publishedShape } from '../../../../support/published-shape.js';
+import { GOLDEN } from '../../../checkpoint/checkpoint-folder.js';
+
+const tinyA = path.join(GOLDEN, 'tiny-a');
+const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-build-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let leastBytes = 0;
+beforeAll(async () => {
+  const { model } = await openCheckpoint(tinyA);
+  ({ leastBytes } = forecastTensorRtMemory(model, { contextLength: 64, mode: 'plugin' }));
+});
+
+const ready = (freeBytes: number, totalBytes = freeBytes): TensorRtStatus => ({
+  compiledFor: '10.3.0',
+  library: { path: '/usr/lib/libnvinfer.so.10', version: '10.3.0' },
+  device: {
+    name: 'Orin',
+    smMajor: 8,
+    smMinor: 7,
+    smCount: 16,
+    totalBytes,
+    freeBytes,
+    driverVersion: 12060,
+    integrated: true,
+    hasKernels: true,
+  },
+  l4tRelease: 'R36.4.3',
+  powerMode: '0',
+  problem: null,
+});
+
+async function build(parts: Partial<EngineBuildParts>, files: Readonly<Record<string, string>> = {}) {
+  const lines: string[] = [];
+  const calls: string[] = [];
+  const all: EngineBuildParts = {
+    machine: { readText: async (file) => files[file] ?? null },
+    status: () => ready(60e9),
+    prepareGraphs: async () => {
+      calls.push('graphs');
+      return '/cache/tensorrt/key';
+    },
+    openEngine: async (_, options) => {
+      calls.push(`open ${options?.mode} ${options?.contextLength}`);
+      const info = { device: 'Orin, TensorRT 10.3.0, own kernels', contextLength: 64 };
+      return { info, [Symbol.asyncDispose]: async () => void calls.push('closed') } as unknown as Engine;
+    },
+    ...parts,
+  };
+  const options = { model: tinyA, mode: 'auto', contextLength: 64 } as const;
+  const error = await buildEngine(options, (line) => lines.push(line), all).catch((reason: unknown) => reason);
+  return { lines, calls, error: error as SdkError | undefined };
+}
+
+describe('build-engine', () => {
+  it('forecasts, names the device, builds and closes', async () => {
+    const { lines, calls, error } = await build({});
+    expect(error).toBeUndefined();
+    expect(calls).toEqual(['open auto 64', 'closed']);
+    expect(lines[0]).toBe('Memory for tiny-a (16 bits, 64 tokens of context):');
+    expect(lines.join('\n')).toMatch(/decoder weights .*\n.*vision weights .*\n.*K\/V .*\n.*cross K\/V /);
+    expect(lines).toContain('Device: Orin, 60.00 GB of 60.00 GB free');
+    expect(lines.at(-1)).toBe('Ready: Orin, TensorRT 10.3.0, own kernels, 64 tokens of context');
+  });
+
+  it('without a device writes the graphs and says what is missing', async () => {
+    const problem = { code: 'ERR_NATIVE_UNAVAILABLE', message: 'libnvinfer.so.10 was not found: sudo apt install …' };
+    for (const status of [
+      () => ({ ...ready(1), device: null, library: null, problem }),
+      () => {
+        throw new SdkError('ERR_NATIVE_UNAVAILABLE', problem.message);
+      },
+    ]) {
+      const { lines, calls, error } = await build({ status });
+      expect(calls).toEqual(['graphs']);
+      expect(lines).toContain('Graphs: /cache/tensorrt/key');
+      expect(error).toMatchObject({ code: 'ERR_NATIVE_UNAVAILABLE', message: problem.message });
+    }
+  });
+
+  it('refuses what cannot fit, and names modules', async () => {
+    const tooSmall = await build({ status: () => ready(leastBytes - 1) });
+    expect(tooSmall.calls).toEqual([]);
+    expect(tooSmall.error).toMatchObject({ code: 'ERR_ENGINE_OUT_OF_MEMORY' });
+    expect(tooSmall.error?.message).toContain('It fits every Orin module.');
+    expect(tooSmall.error?.message).not.toContain('End other programs');
+    const busy = await build({ status: () => ready(leastBytes - 1, 60e9) });
+    expect(busy.error?.message).toContain('End other programs');
+    expect((await build({ status: () => ready(leastBytes) })).error).toBeUndefined();
+  });
+
+  it('refuses an old JetPack before anything is built, and tells of a slow power mode', async () => {
+    const files = (revision: string) => ({
+      '/etc/nv_tegra_release': `# R36 (release), REVISION: ${revision}, GCID: 1`,
+      '/var/lib/nvpmodel/status': 'pmode:0001',
+      '/etc/nvpmodel.conf': '< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=15W >\n',
+    });
+    const old = await build({}, files('3.0'));
+    expect(old.calls).toEqual([]);
+    expect(old.error).toMatchObject({
+      code: 'ERR_ENGINE_INCOMPATIBLE',
+      message: expect.stringContaining('JetPack 6.0'),
+    });
+    const slow = await build({}, files('4.3'));
+    expect(slow.error).toBeUndefined();
+    expect(slow.lines.join('\n')).toContain('power mode 15W (1)\n  the power mode limits clocks: `sudo nvpmodel -m 0`');
+  });
+});
+
+describe('memory forecast of the published 11B shape at int4', () => {
+  const model = publishedShape();
+  const bytes = (mode: 'plugin' | 'native', contextLength = 4096) =>
+    forecastTensorRtMemory(model, { contextLength, mode });
+  const part = (name: string) => bytes('plugin').parts.find((each) => each.name === name)!.leastBytes;
+
+  it('counts what the model is known to need', () => {
+    // 4.46 GB of int4 layers and an lm_head of 1.05 GB in 16 bits.
+    expect(part('decoder weights') / 1e9).toBeCloseTo(5.5, 0);
+    expect(part('vision weights') / 1e9).toBeCloseTo(1.8, 1);
+    // 32 self layers, 8 heads of 128, keys and values in 16 bits.
+    expect(part('K/V')).toBe(32 * 2 * 8 * 128 * 4096 * 2);
+    // Two pictures of 6404 positions in 8 layers.
+    expect(part('cross K/V')).toBe(2 * 8 * 2 * 8 * 128 * 6404 * 2);
+    expect(bytes('plugin').leastBytes / 1e9).toBeGreaterThan(8);
+    expect(bytes('plugin').leastBytes / 1e9).toBeLessThan(10);
+  });
+
+  it('grows with the context, and in native mode with the scores of attention', () => {
+    expect(bytes('plugin', 8192).leastBytes - bytes('plugin').leastBytes).toBe(part('K/V'));
+    // Standard operators keep the past K/V beside the present.
+    expect(bytes('native').leastBytes - bytes('plugin').leastBytes).toBe(part('K/V'));
+    expect(bytes('native').mostBytes - bytes('native').leastBytes).toBeGreaterThan(
+      bytes('plugin').mostBytes - bytes('plugin').leastBytes,
+    );
+  });
+});
