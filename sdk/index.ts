@@ -63,6 +63,7 @@ export {
   clampBox,
   createTextGrounder,
   type Grounder,
+  type GrounderChoice,
   type GroundingRequest,
   intersectionOverUnion,
 } from './grounding/index.js';

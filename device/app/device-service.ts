@@ -22,14 +22,20 @@ import { UsageTotals } from '../features/usage-totals.js';
 import { openBus } from '../sinks/bus-connection.js';
 import { startMqttSink } from '../sinks/mqtt.js';
 import { CameraFeed } from './camera-feed.js';
-import { ModelSupervisor } from './model-supervisor.js';
+import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
   readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
   readonly loadModel: (
     config: DeviceConfig['model'],
-    options: { readonly logger: Logger; readonly onProgress?: OnProgress | undefined; readonly signal: AbortSignal },
+    options: {
+      readonly logger: Logger;
+      readonly onProgress?: OnProgress | undefined;
+      readonly signal: AbortSignal;
+      /** Default `full`. */
+      readonly memory?: ModelMemory | undefined;
+    },
   ) => Promise<VisionLanguageModel>;
 }
 
@@ -159,7 +165,8 @@ export class DeviceService implements AsyncDisposable {
     this.#model = await ModelSupervisor.start(
       {
         logger,
-        load: (loadSignal) => this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal }),
+        load: (loadSignal, memory) =>
+          this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal, memory }),
         onHealth: (error) => {
           if (error) this.#problems.report('model', error);
           else this.#problems.clear('model');
@@ -192,9 +199,12 @@ export class DeviceService implements AsyncDisposable {
   }
 
   #metrics(): Readonly<Record<string, number>> {
+    const modelMemory = this.#model?.memory;
     return {
       modelRestarts: this.#model?.restarts ?? 0,
       questionsWaiting: this.#model?.stats?.waiting.question ?? 0,
+      serviceMemoryBytes: process.memoryUsage.rss(),
+      ...(modelMemory && { modelMemoryBytes: modelMemory.rssBytes }),
       ...this.#usage.metrics,
       ...this.bus.stats,
     };

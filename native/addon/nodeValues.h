@@ -4,38 +4,11 @@
 #include <napi.h>
 
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-/** Handles for JavaScript, and its values as C++ wants them; a TypeError says what was expected. */
+/** Values of JavaScript as C++ wants them; a TypeError says what was expected. */
 namespace scenebus::addon {
-
-// A handle owns a share of its object: JavaScript may drop or release it while a call still works with it.
-
-template <typename T>
-Napi::Value makeHandle(Napi::Env env, std::shared_ptr<T> object, const napi_type_tag& tag) {
-  auto handle = Napi::External<std::shared_ptr<T>>::New(
-      env, new std::shared_ptr<T>(std::move(object)), [](Napi::Env, std::shared_ptr<T>* held) { delete held; });
-  handle.TypeTag(&tag);
-  return handle;
-}
-
-template <typename T>
-std::shared_ptr<T>& heldBy(const Napi::Value& value, const napi_type_tag& tag) {
-  if (!value.IsExternal() || !value.As<Napi::External<std::shared_ptr<T>>>().CheckTypeTag(&tag))
-    throw Napi::TypeError::New(value.Env(), "Expected a handle of this backend");
-  return *value.As<Napi::External<std::shared_ptr<T>>>().Data();
-}
-
-template <typename T>
-std::shared_ptr<T> requireHandle(const Napi::Value& value, const napi_type_tag& tag) {
-  std::shared_ptr<T> object = heldBy<T>(value, tag);
-  if (!object)
-    throw Napi::Error::New(value.Env(), "the handle was released");
-  return object;
-}
 
 template <typename Array>
 Array requireArray(const Napi::Value& value, napi_typedarray_type type, const char* what) {

@@ -13,11 +13,6 @@
 
 namespace scenebus {
 
-FileDescriptor::~FileDescriptor() {
-  if (mDescriptor >= 0)
-    close(mDescriptor);
-}
-
 void failWriting(const std::string& what, const std::string& path, int error) {
   if (error == ENOSPC || error == EDQUOT)
     throw CodedError("ERR_DISK_FULL", "no room for " + what + " at " + path +

@@ -1,5 +1,6 @@
 #pragma once
 #include "common/cancelFlag.h"
+#include "common/fileDescriptor.h"
 
 #include <cstdint>
 #include <functional>
@@ -10,20 +11,6 @@
  * Failures are `CodedError`: ERR_DISK_FULL without room, ERR_CONFIG_INVALID when the place cannot be written.
  */
 namespace scenebus {
-
-/** A file descriptor that closes itself. */
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int descriptor) : mDescriptor(descriptor) {}
-  ~FileDescriptor();
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return mDescriptor; }
-  bool isOpen() const { return mDescriptor >= 0; }
-
- private:
-  int mDescriptor;
-};
 
 /** @param what in words: "the packed weights" */
 [[noreturn]] void failWriting(const std::string& what, const std::string& path, int error);

@@ -4,20 +4,27 @@
 
 namespace scenebus {
 
-/** Thrown when the caller's abort flag was seen. */
+/** Thrown when a set flag was seen. */
 class Aborted : public std::exception {
  public:
   const char* what() const noexcept override { return "aborted"; }
 };
 
-/** Set by the caller from another thread; polled. */
+/** Words that another thread sets to stop a call, which polls them. */
 struct CancelFlag {
+  /** The caller's. */
   const std::int32_t* value = nullptr;
-  bool isSet() const { return value != nullptr && __atomic_load_n(value, __ATOMIC_RELAXED) != 0; }
+  /** Set when everything of an owner ends. */
+  const std::int32_t* ending = nullptr;
+
+  bool isSet() const { return isSet(value) || isSet(ending); }
   void check() const {
     if (isSet())
       throw Aborted();
   }
+
+ private:
+  static bool isSet(const std::int32_t* word) { return word != nullptr && __atomic_load_n(word, __ATOMIC_RELAXED) != 0; }
 };
 
 } // namespace scenebus

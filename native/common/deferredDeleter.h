@@ -1,4 +1,6 @@
 #pragma once
+#include "common/jobThreads.h"
+
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -34,11 +36,9 @@ class DeferredDeleter {
   }
 
  private:
-  class Queue;
-
   std::mutex mMutex;
   int mUsers = 0;
-  std::unique_ptr<Queue> mQueue;
+  std::unique_ptr<JobThreads> mThread;
 };
 
 } // namespace scenebus

@@ -1,81 +1,60 @@
 #include "common/mappedFile.h"
 
-#include <cerrno>
-#include <cstring>
+#include "common/codedError.h"
+#include "common/fileDescriptor.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <utility>
+
+#include <cerrno>
+#include <cstring>
 
 namespace scenebus {
-
 namespace {
-struct FileDescriptor {
-  int value;
-  ~FileDescriptor() {
-    if (value >= 0)
-      ::close(value);
-  }
-};
+
+void* mapPages(int descriptor, std::size_t sizeBytes, off_t offset, MappedFile::Pages pages) {
+  if (pages == MappedFile::Pages::kShared)
+    return mmap(nullptr, sizeBytes, PROT_READ, MAP_SHARED, descriptor, offset);
+  void* memory =
+      mmap(nullptr, sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, offset);
+  // Systems that count every writable page as used (vm.overcommit_memory = 2) refuse that for large files.
+  if (memory == MAP_FAILED && errno == ENOMEM)
+    memory = mmap(nullptr, sizeBytes, PROT_READ, MAP_PRIVATE, descriptor, offset);
+  return memory;
+}
+
 } // namespace
 
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : mBase(std::exchange(other.mBase, nullptr)), mMapped(std::exchange(other.mMapped, 0)),
-      mSkip(std::exchange(other.mSkip, 0)), mSize(std::exchange(other.mSize, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  if (this != &other) {
-    unmap();
-    mBase = std::exchange(other.mBase, nullptr);
-    mMapped = std::exchange(other.mMapped, 0);
-    mSkip = std::exchange(other.mSkip, 0);
-    mSize = std::exchange(other.mSize, 0);
-  }
-  return *this;
-}
-
-std::string MappedFile::map(const std::string& path, int64_t offsetBytes, int64_t sizeBytes) {
-  unmap();
-  const FileDescriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.value < 0)
-    return std::strerror(errno);
+MappedFile::MappedFile(const std::string& what, const std::string& path, Range range, Pages pages) {
+  const auto fail = [&](const char* code, const std::string& reason) {
+    throw CodedError(code, "cannot map " + what + " at " + path + ": " + reason);
+  };
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};
-  if (::fstat(file.value, &status) != 0)
-    return std::strerror(errno);
+  if (!file.isOpen() || fstat(file.get(), &status) != 0)
+    fail("ERR_MODEL_NOT_FOUND", std::strerror(errno));
   if (!S_ISREG(status.st_mode))
-    return "not a regular file";
-  const int64_t fileSize = status.st_size;
-  if (offsetBytes < 0 || offsetBytes > fileSize)
-    return "the range starts outside the file of " + std::to_string(fileSize) + " bytes";
-  const int64_t wanted = sizeBytes < 0 ? fileSize - offsetBytes : sizeBytes;
-  if (wanted > fileSize - offsetBytes)
-    return "the range ends outside the file of " + std::to_string(fileSize) + " bytes";
-  mSize = static_cast<size_t>(wanted);
-  if (mSize == 0)
-    return {};
-  const int64_t pageSize = ::sysconf(_SC_PAGESIZE);
-  const int64_t start = offsetBytes / pageSize * pageSize;
-  mSkip = static_cast<size_t>(offsetBytes - start);
-  mMapped = mSkip + mSize;
-  void* base = ::mmap(nullptr, mMapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.value, start);
-  // Systems that count every writable page as used (vm.overcommit_memory = 2) refuse that for large files.
-  if (base == MAP_FAILED && errno == ENOMEM)
-    base = ::mmap(nullptr, mMapped, PROT_READ, MAP_PRIVATE, file.value, start);
-  if (base == MAP_FAILED) {
-    const std::string reason = std::strerror(errno);
-    mMapped = mSkip = mSize = 0;
-    return reason;
-  }
-  mBase = static_cast<uint8_t*>(base);
-  return {};
-}
-
-void MappedFile::unmap() noexcept {
-  if (mBase != nullptr)
-    ::munmap(mBase, mMapped);
-  mBase = nullptr;
-  mMapped = mSkip = mSize = 0;
+    fail("ERR_MODEL_NOT_FOUND", "not a regular file");
+  const std::int64_t fileBytes = status.st_size;
+  const bool startsInside = range.offsetBytes >= 0 && range.offsetBytes <= fileBytes;
+  if (!startsInside || range.sizeBytes > fileBytes - range.offsetBytes)
+    fail("ERR_MODEL_INVALID", std::string("the range ") + (startsInside ? "ends" : "starts") +
+                                  " outside the file of " + std::to_string(fileBytes) + " bytes");
+  const std::int64_t wanted = range.sizeBytes < 0 ? fileBytes - range.offsetBytes : range.sizeBytes;
+  if (wanted == 0)
+    return;
+  const std::int64_t pageBytes = sysconf(_SC_PAGESIZE);
+  const std::int64_t start = range.offsetBytes / pageBytes * pageBytes;
+  const auto skip = static_cast<std::size_t>(range.offsetBytes - start);
+  const std::size_t mapped = skip + static_cast<std::size_t>(wanted);
+  void* memory = mapPages(file.get(), mapped, start, pages);
+  if (memory == MAP_FAILED)
+    fail("ERR_MODEL_NOT_FOUND", std::strerror(errno));
+  mMemory = MappedMemory(memory, mapped);
+  mSkipBytes = skip;
+  mSizeBytes = static_cast<std::size_t>(wanted);
 }
 
 } // namespace scenebus

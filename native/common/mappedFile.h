@@ -1,37 +1,57 @@
 #pragma once
+#include "common/mappedMemory.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace scenebus {
 
-/**
- * A range of a file in memory. Pages are private and copy-on-write: a stray write neither faults nor reaches the file.
- * Movable, not copyable; the destructor unmaps.
- */
+/** A file, or a range of it, in memory: pages are read when they are touched. Movable, not copyable. */
 class MappedFile {
-public:
-  static constexpr int64_t kToEnd = -1;
+ public:
+  enum class Pages {
+    /** Those of the page cache, read-only. */
+    kShared,
+    /** Copy-on-write: a stray write neither faults nor reaches the file. */
+    kPrivate,
+  };
+
+  struct Range {
+    static constexpr std::int64_t kToEnd = -1;
+
+    std::int64_t offsetBytes = 0; // any, page-aligned or not
+    std::int64_t sizeBytes = kToEnd;
+  };
 
   MappedFile() = default;
-  ~MappedFile() { unmap(); }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
+  /**
+   * @param what in words, for messages: "the graph"
+   * @throws CodedError ERR_MODEL_NOT_FOUND when the file cannot be opened or mapped, ERR_MODEL_INVALID when the range
+   *   lies outside it
+   */
+  MappedFile(const std::string& what, const std::string& path, Range range, Pages pages);
+  MappedFile(const std::string& what, const std::string& path) : MappedFile(what, path, Range(), Pages::kShared) {}
 
-  /** Any offset, page-aligned or not. Returns an empty string, or what went wrong. */
-  std::string map(const std::string& path, int64_t offsetBytes, int64_t sizeBytes);
-  void unmap() noexcept;
+  MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    std::swap(mMemory, other.mMemory);
+    std::swap(mSkipBytes, other.mSkipBytes);
+    std::swap(mSizeBytes, other.mSizeBytes);
+    return *this;
+  }
 
-  uint8_t* data() const { return mBase == nullptr ? nullptr : mBase + mSkip; }
-  size_t size() const { return mSize; }
+  /** Null for an empty range. */
+  const std::uint8_t* data() const { return mSizeBytes == 0 ? nullptr : mMemory.data() + mSkipBytes; }
+  /** Of `Pages::kPrivate`. */
+  std::uint8_t* writableData() { return mSizeBytes == 0 ? nullptr : mMemory.data() + mSkipBytes; }
+  std::size_t sizeBytes() const { return mSizeBytes; }
 
-private:
-  uint8_t* mBase = nullptr; // page-aligned start of the mapping
-  size_t mMapped = 0;       // bytes mapped from mBase
-  size_t mSkip = 0;         // from mBase to the first wanted byte
-  size_t mSize = 0;         // wanted bytes
+ private:
+  MappedMemory mMemory;
+  std::size_t mSkipBytes = 0; // from the page's start to the first wanted byte
+  std::size_t mSizeBytes = 0;
 };
 
 } // namespace scenebus

@@ -10,6 +10,8 @@ export const ERROR_CODES = {
   ERR_NATIVE_UNAVAILABLE: { retryable: false },
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
+  /** What nobody foresaw; the cause is kept. A fault of SceneBus, so that trying again will hardly help. */
+  ERR_INTERNAL: { retryable: false },
 
   ERR_CAPTURE_ADDRESS_INVALID: { retryable: false },
   ERR_CAPTURE_NOT_FOUND: { retryable: true },
@@ -35,6 +37,8 @@ export const ERROR_CODES = {
   ERR_ENGINE_OUT_OF_MEMORY: { retryable: true },
   ERR_PREPARE_LOCKED: { retryable: true },
   ERR_LICENSE_NOT_ACCEPTED: { retryable: false },
+
+  ERR_ANSWER_INCOMPLETE: { retryable: true },
 
   ERR_BUS_UNREACHABLE: { retryable: true },
   ERR_BUS_REJECTED: { retryable: false },

@@ -13,11 +13,19 @@ export function imageKey(image: PixelImage): string {
     .digest('hex');
 }
 
-/** Vision features of the pictures seen last, bounded by number and bytes; the least recently used goes first. */
+/**
+ * Vision features of the pictures seen last, bounded by number and bytes; the least recently used goes first. What a
+ * generation has pinned stays, whatever the bounds.
+ */
 export class ImageCache implements Disposable {
   readonly #states = new Map<string, ImageState>(); // in order of use, oldest first
+  /** By key: how many generations look at it. A key may be pinned before its picture is encoded. */
+  readonly #pins = new Map<string, number>();
+  /** Pinned when everything was forgotten: gone as soon as nobody looks at it any more. */
+  readonly #stale = new Set<string>();
   readonly #maxImages: number;
   readonly #maxBytes: number;
+  #largestBytes = 0;
 
   constructor(limits: { readonly maxImages: number; readonly maxBytes: number }) {
     this.#maxImages = limits.maxImages;
@@ -26,6 +34,12 @@ export class ImageCache implements Disposable {
 
   get size(): number {
     return this.#states.size;
+  }
+
+  get sizeBytes(): number {
+    let sum = 0;
+    for (const state of this.#states.values()) sum += state.sizeBytes;
+    return sum;
   }
 
   get(key: string): ImageState | undefined {
@@ -41,23 +55,55 @@ export class ImageCache implements Disposable {
     this.#states.get(key)?.[Symbol.dispose]();
     this.#states.delete(key);
     this.#states.set(key, state);
+    this.#largestBytes = Math.max(this.#largestBytes, state.sizeBytes);
   }
 
-  /** Disposes the oldest until the bounds hold with `incoming` more; never one of `keep`, which a running turn uses. */
-  trim(keep: ReadonlySet<string>, incoming = 0): void {
-    let sizeBytes = 0;
-    for (const state of this.#states.values()) sizeBytes += state.sizeBytes;
+  /** Whether the pictures find room beside those that others look at; always when nobody does. */
+  hasRoomFor(keys: readonly string[]): boolean {
+    if (this.#pins.size === 0) return true;
+    const added = new Set(keys.filter((key) => !this.#pins.has(key))).size;
+    const bytes = (this.#pins.size + added) * this.#largestBytes;
+    return added === 0 || (this.#pins.size + added <= this.#maxImages && bytes <= this.#maxBytes);
+  }
+
+  pin(keys: readonly string[]): void {
+    for (const key of keys) this.#pins.set(key, (this.#pins.get(key) ?? 0) + 1);
+  }
+
+  unpin(keys: readonly string[]): void {
+    for (const key of keys) {
+      const left = this.#pins.get(key)! - 1;
+      if (left > 0) {
+        this.#pins.set(key, left);
+        continue;
+      }
+      this.#pins.delete(key);
+      if (this.#stale.delete(key)) this.#drop(key);
+    }
+    this.trim();
+  }
+
+  /** Disposes the oldest that nobody looks at, until the bounds hold with `incoming` more. */
+  trim(incoming = 0): void {
+    let { sizeBytes } = this;
     for (const [key, state] of this.#states) {
       if (this.#states.size + incoming <= this.#maxImages && sizeBytes <= this.#maxBytes) return;
-      if (keep.has(key)) continue;
-      this.#states.delete(key);
+      if (this.#pins.has(key)) continue;
       sizeBytes -= state.sizeBytes;
-      state[Symbol.dispose]();
+      this.#drop(key);
     }
   }
 
+  /** Forgets everything; what a generation has pinned, when that ends. */
   [Symbol.dispose](): void {
-    for (const state of this.#states.values()) state[Symbol.dispose]();
-    this.#states.clear();
+    for (const key of [...this.#states.keys()]) {
+      if (this.#pins.has(key)) this.#stale.add(key);
+      else this.#drop(key);
+    }
+  }
+
+  #drop(key: string): void {
+    this.#states.get(key)?.[Symbol.dispose]();
+    this.#states.delete(key);
   }
 }

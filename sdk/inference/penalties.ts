@@ -1,5 +1,5 @@
 /** What makes tokens less likely because they were there before. In the order and the words of transformers and vLLM. */
-import type { TokenMask } from './generation.js';
+import type { TokenMask } from './token-mask.js';
 
 export interface PenaltyOptions {
   /** Logits of tokens in prompt and answer: divided by this where positive, multiplied where negative; 1: off. */

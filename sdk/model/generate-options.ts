@@ -1,10 +1,11 @@
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { refuseUnknownOptions } from '../core/option-names.js';
-import type { TokenMask } from '../inference/generation.js';
 import type { PenaltyOptions } from '../inference/penalties.js';
+import { PRIORITIES, type Priority } from '../inference/priority.js';
 import type { SamplingOptions } from '../inference/sampling.js';
-import type { GenerateOptions, Priority } from './types.js';
+import type { TokenMask } from '../inference/token-mask.js';
+import type { GenerateOptions } from './types.js';
 
 /** What the rest of the SDK may ask beyond what callers may. */
 export interface InternalGenerateOptions extends GenerateOptions {
@@ -34,7 +35,6 @@ const OPTIONS = {
   createMask: true,
 } satisfies Record<keyof InternalGenerateOptions, true>;
 
-const PRIORITIES: readonly unknown[] = ['question', 'watch', 'description'] satisfies Priority[];
 /** The longest that a timer of Node takes, nearly 25 days. */
 const MAX_DEADLINE_MS = 2 ** 31 - 1;
 
@@ -96,7 +96,12 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
   const drafting = options.drafting ?? 'auto';
   check('drafting', drafting, '"auto" or "off"', drafting === 'auto' || drafting === 'off');
   const { priority = 'question', caller = '', deadlineMs, createMask } = options;
-  check('priority', priority, '"question", "watch" or "description"', PRIORITIES.includes(priority));
+  check(
+    'priority',
+    priority,
+    '"question", "watch" or "description"',
+    (PRIORITIES as readonly unknown[]).includes(priority),
+  );
   const isName = typeof caller === 'string' && caller.length <= LIMITS.callerCharacters;
   check('caller', caller, `a string of at most ${LIMITS.callerCharacters} characters`, isName);
   const isTime = deadlineMs === undefined || (isNumber(deadlineMs) && deadlineMs > 0 && deadlineMs <= MAX_DEADLINE_MS);

@@ -11,7 +11,7 @@ import {
   openOnnxEngine,
   openTensorRtEngine,
 } from '../engine/index.js';
-import { createTextGrounder } from '../grounding/text-grounder.js';
+import { chooseGrounder, type GrounderChoice } from '../grounding/index.js';
 import { createImageProcessor } from '../image/index.js';
 import { sampleToken } from '../inference/sampling.js';
 import { loadChatTemplate, withoutTemplate } from '../text/chat-template.js';
@@ -41,6 +41,19 @@ export interface LoadModelOptions extends OpenEngineOptions {
    * load it again. Pictures cross by shared memory. `none` (default): in this process.
    */
   readonly isolation?: 'none' | 'process' | undefined;
+  /**
+   * Memory for the keys and values of all requests together, those that run and those kept for what prompts share.
+   * Default: 1 GiB, or as much as one whole context takes. With less a request that does not fit even alone is refused
+   * (ERR_LIMIT_EXCEEDED), and one that was preempted may have to compute its tokens again.
+   */
+  readonly keyValueCache?: { readonly maxBytes?: number | undefined } | undefined;
+  /** Requests of one priority that may wait; more are refused with ERR_BUSY. Default `LIMITS.requestQueueLength`. */
+  readonly maxWaiting?: number | undefined;
+  /**
+   * Where the boxes of answers come from. Default `text`: from the answer itself, in the convention of the model's
+   * manifest. A `Grounder` of your own replaces it; a list gives what each of them finds.
+   */
+  readonly grounder?: GrounderChoice | readonly GrounderChoice[] | undefined;
 }
 
 const OPTIONS = {
@@ -48,6 +61,9 @@ const OPTIONS = {
   keyValueType: true,
   imageCache: true,
   isolation: true,
+  keyValueCache: true,
+  maxWaiting: true,
+  grounder: true,
   numerics: true,
   contextLength: true,
   threads: true,
@@ -92,7 +108,9 @@ export async function loadModelOn(
   options: LoadModelOptions,
 ): Promise<VisionLanguageModel> {
   refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
-  const { backend = 'auto', imageCache, ...engineOptions } = options;
+  const { backend = 'auto', imageCache, keyValueCache, maxWaiting, grounder = 'text', ...engineOptions } = options;
+  checkCount('maxWaiting', maxWaiting);
+  checkCount('keyValueCache.maxBytes', keyValueCache?.maxBytes);
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
   onProgress?.({ phase: 'open checkpoint', done: 0, total: 0, unit: 'steps' });
@@ -103,6 +121,7 @@ export async function loadModelOn(
   const template = await loadChatTemplate(checkpoint.directory, tokenizer);
   checkTokenizerFits(tokenizer, checkpoint);
   const processor = createImageProcessor(checkpoint.processor);
+  const chosenGrounder = chooseGrounder(grounder, checkpoint.manifest.boxes);
   const contentHash = await checkpoint.contentHash();
 
   const opened = new DisposalStack();
@@ -126,8 +145,10 @@ export async function loadModelOn(
         return (logits) => sampleToken(logits, sampling, random);
       },
       describePrompt: manifest.prompts.describe,
-      grounder: createTextGrounder(manifest.boxes),
+      grounder: chosenGrounder,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
+      keyValueCache,
+      maxWaiting,
       logger,
     });
     opened.move(); // the model owns the engine now
@@ -136,6 +157,11 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function checkCount(name: string, value: number | undefined): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= 1)) return;
+  throw new SdkError('ERR_ARGUMENT_INVALID', `Expected ${name} as a whole number from 1 but received ${value}.`);
 }
 
 /**

@@ -4,6 +4,9 @@ import type { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { EngineInfo } from '../engine/engine.js';
 import type { FinishReason } from '../inference/generation.js';
+import type { Priority } from '../inference/priority.js';
+
+export type { Priority } from '../inference/priority.js';
 
 /** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
 export type ModelImage = Pick<Frame, 'width' | 'height' | 'format' | 'data'> & { readonly id?: string | undefined };
@@ -87,9 +90,6 @@ export interface GenerateOptions extends CallOptions {
   readonly deadlineMs?: number | undefined;
 }
 
-/** What counts more when several want the model, most urgent first. */
-export type Priority = 'question' | 'watch' | 'description';
-
 export interface Usage {
   readonly promptTokens: number;
   /** Prompt tokens whose keys and values were still there from the previous call. None with int4 weights on onnx. */
@@ -103,7 +103,10 @@ export interface Usage {
   readonly images: number;
   /** Images whose vision features were still there. */
   readonly reusedImages: number;
-  /** How often something of higher priority went first after this had begun. Nothing is computed again for that. */
+  /**
+   * How often something of higher priority went first after this had begun. It goes on where it was; only where memory
+   * for sequences is short (`keyValueCache`) are its tokens computed again.
+   */
   readonly preemptions: number;
 }
 
@@ -111,7 +114,7 @@ export interface Usage {
 export interface Timings {
   /** Behind other generations of this model. */
   readonly queueMs: number;
-  /** Resize, tiles and vision tower of the images that were not cached. */
+  /** Resize, tiles and vision tower of the images that were not cached; here and below with what went first. */
   readonly imageMs: number;
   readonly prefillMs: number;
   /** From the start of the turn (after the queue) to the first token. */
@@ -169,10 +172,16 @@ export interface ModelProcess {
 export interface ModelStats {
   /** Requests that have not begun. */
   readonly waiting: Readonly<Record<Priority, number>>;
-  /** Requests that have begun: at most a few, of which one or more compute and the others are preempted. */
+  /** Requests that have begun: at most a few, of which some compute and the others are preempted. */
   readonly running: number;
   /** Since loading. */
   readonly preemptions: number;
+  /** Sequences in memory, idle ones included, and what they hold or may still come to hold. */
+  readonly sequences: number;
+  readonly sequenceBytes: number;
+  /** Pictures whose vision features are in memory. */
+  readonly cachedImages: number;
+  readonly cachedImageBytes: number;
 }
 
 /**

@@ -1,20 +1,17 @@
 /** Processor, tokenizer, engine and grounder joined: messages in, grounded answers out. */
-import { isSdkError, SdkError } from '../core/errors.js';
+import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
-import type { CallOptions } from '../core/types.js';
-import type { Engine, ImageState } from '../engine/engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { Grounder } from '../grounding/grounder.js';
-import type { ProcessedImage } from '../image/processed-image.js';
-import { Drafting } from '../inference/drafting/index.js';
-import { type GenerationOutput, runGeneration, type Sampler, type TokenMask } from '../inference/generation.js';
-import { ImageCache, imageKey } from '../inference/image-cache.js';
+import type { Sampler } from '../inference/generation.js';
+import type { PictureProcessor } from '../inference/generation-job.js';
+import { Inference, type InferenceOptions } from '../inference/inference.js';
 import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.js';
-import { type PromptImage, ResidentSequence } from '../inference/resident-sequence.js';
 import type { SamplingOptions } from '../inference/sampling.js';
-import { TurnQueue } from '../inference/turn-queue.js';
+import type { TokenMask } from '../inference/token-mask.js';
 import type { ChatTemplate } from '../text/chat-template.js';
-import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
+import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
 import {
@@ -23,10 +20,10 @@ import {
   resolveOptions,
   type SamplingDefaults,
 } from './generate-options.js';
+import { layoutOf, splitMessages } from './messages.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
-  ChatMessage,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
@@ -42,12 +39,15 @@ export interface ModelParts {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
-  readonly processor: { process(image: ModelImage, options?: CallOptions): Promise<ProcessedImage> };
+  readonly processor: PictureProcessor;
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
   readonly describePrompt: string;
   readonly grounder: Grounder;
-  readonly imageCache: { readonly maxImages: number; readonly maxBytes: number };
+  readonly imageCache: InferenceOptions['imageCache'];
+  readonly keyValueCache?: InferenceOptions['keyValueCache'];
+  /** Default `LIMITS.requestQueueLength`. */
+  readonly maxWaiting?: number | undefined;
   readonly logger: Logger;
 }
 
@@ -62,30 +62,28 @@ interface PreparedRequest {
   readonly options: ResolvedOptions;
 }
 
-interface EncodedImages {
-  /** Identity of the pixels, one for each image of the prompt. */
-  readonly keys: readonly string[];
-  readonly states: readonly ImageState[];
-  /** How many came from the cache. */
-  readonly reused: number;
-}
-
 class ComposedModel implements VisionLanguageModel {
   readonly info: ModelInfo;
   readonly #parts: ModelParts;
-  readonly #queue = new TurnQueue(LIMITS.requestQueueLength);
-  readonly #images: ImageCache;
-  readonly #resident: ResidentSequence;
-  readonly #drafting = new Drafting();
+  readonly #inference: Inference;
   /** Calls that run or wait. */
   readonly #running = new Set<AbortController>();
   #closed: Promise<void> | undefined;
 
   constructor(parts: ModelParts) {
+    const { engine, tokenizer, processor, imageCache, keyValueCache, maxWaiting } = parts;
+    const stopIds = new Set(parts.sampling.eosTokenIds);
     this.info = parts.info;
     this.#parts = parts;
-    this.#images = new ImageCache(parts.imageCache);
-    this.#resident = new ResidentSequence(parts.engine);
+    this.#inference = new Inference({
+      engine,
+      tokenizer,
+      processor,
+      stopIds,
+      imageCache,
+      keyValueCache,
+      maxWaiting: maxWaiting ?? LIMITS.requestQueueLength,
+    });
   }
 
   async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
@@ -103,7 +101,7 @@ class ComposedModel implements VisionLanguageModel {
   }
 
   stats(): ModelStats {
-    return this.#queue.stats();
+    return this.#inference.stats;
   }
 
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
@@ -128,10 +126,8 @@ class ComposedModel implements VisionLanguageModel {
 
   async #close(): Promise<void> {
     const reason = disposed();
-    this.#queue.close(reason);
     for (const abort of this.#running) abort.abort(reason);
-    await this.#queue.idle();
-    this.#forget();
+    await this.#inference.close(reason);
     await this.#parts.engine[Symbol.asyncDispose]();
   }
 
@@ -151,15 +147,10 @@ class ComposedModel implements VisionLanguageModel {
     readerSignal.addEventListener('abort', onLeave, { once: true });
     this.#running.add(abort);
     const timer = expireAfter(prepared.options.deadlineMs, abort);
-    let endTurn: (() => void) | undefined;
     try {
-      const queuedMs = performance.now();
-      endTurn = await this.#queue.take(prepared.options.priority, abort.signal);
-      const queueMs = performance.now() - queuedMs;
-      return await this.#turn(prepared, onText, abort.signal, { startedMs, queueMs });
+      return await this.#answer(prepared, onText, abort.signal, startedMs);
     } finally {
       clearTimeout(timer);
-      endTurn?.();
       this.#running.delete(abort);
       readerSignal.removeEventListener('abort', onLeave);
     }
@@ -185,113 +176,56 @@ class ComposedModel implements VisionLanguageModel {
     return { prompt, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
   }
 
-  /** After a failure nobody knows what the backend still holds. */
-  #forget(): void {
-    this.#resident[Symbol.dispose]();
-    this.#images[Symbol.dispose]();
-  }
-
-  /** Has the engine to itself. */
-  async #turn(
-    request: PreparedRequest,
+  async #answer(
+    { prompt, images, options }: PreparedRequest,
     onText: (text: string) => void,
     signal: AbortSignal,
-    before: { readonly startedMs: number; readonly queueMs: number },
+    startedMs: number,
   ): Promise<Answer> {
-    const { prompt, images, options } = request;
-    const turnMs = performance.now();
-    let imageMs: number;
-    let encoded: EncodedImages;
-    let output: GenerationOutput;
-    let reusedTokens: number;
-    try {
-      encoded = await this.#encodeImages(images, signal);
-      imageMs = performance.now() - turnMs;
-      const promptImages = encoded.keys.map((key, i): PromptImage => ({ key, tokenIndex: prompt.imagePositions[i]! }));
-      const sequence = this.#resident.prepare(prompt.ids, promptImages);
-      reusedTokens = sequence.length;
-      const margin = options.drafting ? this.info.engine.capabilities.closeCallMargin : null;
-      const drafts =
-        margin === null
-          ? undefined
-          : { source: this.#drafting.begin(prompt.ids), closeCallMargin: margin * penaltyStretch(options) };
-      output = await runGeneration({
-        sequence,
-        tokens: prompt.ids.slice(reusedTokens),
-        images: encoded.states.map((image, i) => ({ image, tokenIndex: prompt.imagePositions[i]! })),
-        tokenizer: this.#parts.tokenizer,
-        sample: this.#parts.createSampler(options),
-        mask: maskOf(options, prompt.ids),
-        stopIds: new Set(this.#parts.sampling.eosTokenIds),
-        stopStrings: options.stop,
-        maxNewTokens: options.maxNewTokens,
-        signal,
-        onText,
-        onForward: (tokens) => this.#resident.append(tokens),
-        drafts,
-      });
-      drafts?.source.remember();
-    } catch (error) {
-      if (!signal.aborted && !isAboutPicture(error)) this.#forget();
-      throw error;
-    } finally {
-      this.#images.trim(new Set());
-    }
+    const output = await this.#inference.generate({
+      priority: options.priority,
+      caller: options.caller,
+      deadlineMs: options.deadlineMs,
+      promptIds: prompt.ids,
+      imagePositions: prompt.imagePositions,
+      images,
+      sample: this.#parts.createSampler(options),
+      createMask: () => maskOf(options, prompt.ids),
+      stopStrings: options.stop,
+      maxNewTokens: options.maxNewTokens,
+      drafting: options.drafting ? { stretch: penaltyStretch(options) } : undefined,
+      onText,
+      signal,
+    });
     const endMs = performance.now();
-    const objects = await this.#ground(output.text, images.at(-1), output.tokens, signal);
+    const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
     const answer: Answer = {
-      text: output.text,
-      objects,
-      finishReason: output.finishReason,
+      text,
+      objects: await this.#ground(text, images.at(-1), output.tokens, signal),
+      finishReason,
       usage: {
         promptTokens: prompt.ids.length,
-        reusedTokens,
-        generatedTokens: output.generatedTokens,
+        reusedTokens: output.reusedTokens,
+        generatedTokens,
         draftedTokens: output.draftedTokens,
         acceptedTokens: output.acceptedTokens,
         images: images.length,
-        reusedImages: encoded.reused,
-        preemptions: 0,
+        reusedImages: output.reusedImages,
+        preemptions: output.preemptions,
       },
       timings: {
-        queueMs: before.queueMs,
+        queueMs: output.queueMs,
         imageMs,
-        prefillMs: output.prefillMs,
-        timeToFirstTokenMs: imageMs + output.prefillMs,
-        decodeMs: output.decodeMs,
+        prefillMs,
+        timeToFirstTokenMs: imageMs + prefillMs,
+        decodeMs,
         engineCalls: output.engineCalls,
-        tokensPerSecond:
-          output.generatedTokens > 1 ? ((output.generatedTokens - 1) * 1000) / Math.max(output.decodeMs, 1e-3) : 0,
-        totalMs: endMs - before.startedMs,
+        tokensPerSecond: generatedTokens > 1 ? ((generatedTokens - 1) * 1000) / Math.max(decodeMs, 1e-3) : 0,
+        totalMs: endMs - startedMs,
       },
     };
-    this.#parts.logger.log('debug', 'generated', {
-      ...answer.usage,
-      ...answer.timings,
-      finishReason: answer.finishReason,
-    });
+    this.#parts.logger.log('debug', 'generated', { ...answer.usage, ...answer.timings, finishReason });
     return answer;
-  }
-
-  /** Vision features of every image, from the cache or the engine; the same picture twice is encoded once. */
-  async #encodeImages(images: readonly ModelImage[], signal: AbortSignal): Promise<EncodedImages> {
-    const keys = images.map(imageKey);
-    const wanted = new Set(keys);
-    const states: ImageState[] = [];
-    let reused = 0;
-    for (const [i, image] of images.entries()) {
-      const key = keys[i]!;
-      let state = this.#images.get(key);
-      if (state === undefined) {
-        this.#images.trim(wanted, 1);
-        const processed = await this.#parts.processor.process(image, { signal });
-        signal.throwIfAborted();
-        state = await this.#parts.engine.encodeImage(processed, { signal });
-        this.#images.set(key, state);
-      } else reused++;
-      states.push(state);
-    }
-    return { keys, states, reused };
   }
 
   async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
@@ -310,55 +244,6 @@ function expireAfter(deadlineMs: number | undefined, abort: AbortController): No
     const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
     abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
   }, deadlineMs);
-}
-
-function layoutOf({ layout = 'chat' }: GenerateRequest): 'chat' | 'plain' {
-  if (layout === 'chat' || layout === 'plain') return layout;
-  throw new SdkError('ERR_PROMPT_INVALID', `Expected the layout chat or plain but received ${JSON.stringify(layout)}.`);
-}
-
-/** Pictures apart from text: what the template sees, and what the engine sees, in the same order. */
-function splitMessages(request: GenerateRequest): { messages: PromptMessage[]; images: ModelImage[] } {
-  if (!Array.isArray(request?.messages)) {
-    throw new SdkError('ERR_PROMPT_INVALID', 'Expected { messages: [{ role, content }] } but received no messages.');
-  }
-  const images: ModelImage[] = [];
-  const messages = request.messages.map((message: ChatMessage): PromptMessage => {
-    const parts =
-      typeof message?.content === 'string' ? [{ type: 'text', text: message.content } as const] : message?.content;
-    if (!Array.isArray(parts)) {
-      throw new SdkError('ERR_PROMPT_INVALID', 'Expected the content of a message to be a string or a list of parts.');
-    }
-    return {
-      role: message.role,
-      parts: parts.map((part) => {
-        if (part?.type === 'text' && typeof part.text === 'string') return { type: 'text', text: part.text };
-        if (part?.type !== 'image') {
-          throw new SdkError(
-            'ERR_PROMPT_INVALID',
-            `Expected a part of type "text" or "image" but received ${JSON.stringify(part?.type)}.`,
-          );
-        }
-        images.push(checkedImage(part.image));
-        return { type: 'image' };
-      }),
-    };
-  });
-  return { messages, images };
-}
-
-/** Enough to hash and count it; the image processor checks sizes and limits. */
-function checkedImage(image: ModelImage | undefined): ModelImage {
-  if (image?.data instanceof Uint8Array) return image;
-  throw new SdkError(
-    'ERR_IMAGE_INVALID',
-    'Expected an image { width, height, format, data: Uint8Array } but received something else. Read a frame with openCamera or decode a file with decodeImage.',
-  );
-}
-
-/** Said before the engine was asked for anything. */
-function isAboutPicture(error: unknown): boolean {
-  return isSdkError(error, 'ERR_IMAGE_INVALID') || isSdkError(error, 'ERR_IMAGE_TOO_LARGE');
 }
 
 function disposed(): SdkError {

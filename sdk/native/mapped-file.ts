@@ -25,9 +25,8 @@ export function openMappedFile(path: string, range?: ByteRange): MappedFile {
   try {
     native = addon.mapFile(path, range?.offsetBytes ?? 0, range?.sizeBytes ?? -1);
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    const code = /outside the file|too large/.test(message) ? 'ERR_MODEL_INVALID' : 'ERR_MODEL_NOT_FOUND';
-    throw new SdkError(code, `Cannot map ${path}: ${message}`, { cause, details: { path, ...range } });
+    const { code, message } = cause as Error & { code: 'ERR_MODEL_INVALID' | 'ERR_MODEL_NOT_FOUND' };
+    throw new SdkError(code, message, { cause, details: { path, ...range } });
   }
   const bytes = new Uint8Array(native.bytes);
   return {

@@ -1,6 +1,6 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeImage, type LoadModelOptions, type Logger, loadModel, type Progress } from 'scenebus';
+import { decodeImage, type Grounder, type LoadModelOptions, type Logger, loadModel, type Progress } from 'scenebus';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   type GoldenCase,
@@ -57,6 +57,19 @@ describe.each([
 });
 
 describe('loadModel', () => {
+  it('takes grounders of the caller, in their order, and refuses what is none before it opens an engine', async () => {
+    const found = { label: 'cup', box: { x1: 0, y1: 0, x2: 1, y2: 1 }, boxPixels: [0, 0, 1, 1], score: 1 } as const;
+    const detector: Grounder = { source: 'detector', ground: async () => [{ ...found, source: 'detector' }] };
+    await using model = await load({ grounder: ['text', detector] });
+    const { objects } = await (await generate(model, 0, 2)).collect();
+    expect(objects).toEqual([{ ...found, source: 'detector' }]); // the golden model writes no boxes
+    const phases: string[] = [];
+    const wrong = load({ grounder: {} as Grounder, onProgress: ({ phase }) => void phases.push(phase) });
+    await expect(wrong).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    await expect(load({ maxWaiting: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
+  });
+
   it('tells what it loaded, and its progress', async () => {
     const phases = new Set<string>();
     const onProgress = ({ phase }: Progress) => void phases.add(phase);

@@ -1,5 +1,6 @@
 /** The file of packed int4 weights: made once, found afterwards, made anew when it does not fit, safe when interrupted. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -227,8 +228,16 @@ test('a preparation stopped inside the addon leaves no file', async () => {
     packedFile: path.join(cacheDirectory, 'cpu', 'stopped.weights'),
     packedKey: 'key',
   } as const;
-  const opening = engineAddon().openCpuDecoder(spec, Int32Array.of(1), () => {});
+  // Another process prepares them, so that the addon waits.
+  const other = spawn('flock', [`${spec.packedFile}.lock`, 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  other.stdin.write('locked');
+  await once(other.stdout, 'data');
+  const abort = new Int32Array(1);
+  const opening = engineAddon().openCpuDecoder(spec, abort, () => {});
+  abort[0] = 1;
   await expect(opening).rejects.toMatchObject({ code: 'ABORTED' });
+  other.stdin.end();
+  await once(other, 'close');
   expect(files()).toEqual(['stopped.weights.lock']);
 });
 

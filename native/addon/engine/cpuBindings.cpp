@@ -1,16 +1,16 @@
 // The cpu backend: cpuFeatures(), openCpuDecoder(spec, …) -> Promise, and what works on the handles that they return.
-// Typed in sdk/engine/cpu-binding.ts. Every call that computes runs on a thread of libuv's pool.
+// Typed in sdk/engine/cpu/addon-types.ts. Every call that computes runs on the decoder's own thread.
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "addon/deferredDeletion.h"
+#include "addon/handles.h"
+#include "addon/jobs.h"
 #include "addon/nodeValues.h"
-#include "addon/promiseWorker.h"
 #include "addon/registrar.h"
-#include "common/deferredDeleter.h"
 #include "cpu/decoder/decoder.h"
-#include "common/codedError.h"
 
 namespace scenebus::addon {
 
@@ -19,20 +19,19 @@ namespace {
 using namespace scenebus::cpu;
 
 // --- handles ---------------------------------------------------------------------------------------------------
-// A handle owns a share of its object: JavaScript may drop or release it while a call still works with it.
 
 constexpr napi_type_tag kDecoderTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a01};
 constexpr napi_type_tag kSequenceTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a02};
 constexpr napi_type_tag kImageTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a03};
 
-/**
- * Decoders, caches and images end on its thread: unmapping a long context would hold up JavaScript. Never destroyed, since
- * the thread may still work when a process exits.
- */
-DeferredDeleter& deferredDeleter() {
-  static auto* const deleter = new DeferredDeleter;
-  return *deleter;
-}
+/** A decoder and the thread that computes with it: calls run in the order in which they were made. */
+struct OpenDecoder {
+  std::unique_ptr<Decoder> decoder; // made by the thread
+  JobThreads threads{"scenebus.cpu"}; // ends first
+};
+
+/** Keeps the decoder with its thread. */
+std::shared_ptr<JobThreads> threadsOf(const std::shared_ptr<OpenDecoder>& open) { return {open, &open->threads}; }
 
 // --- arguments -------------------------------------------------------------------------------------------------
 
@@ -149,13 +148,14 @@ const char* originName(const DecoderWeights& weights) {
   }
 }
 
-Napi::Value describeDecoder(Napi::Env env, const std::shared_ptr<Decoder>& decoder) {
+Napi::Value describeDecoder(Napi::Env env, const std::shared_ptr<OpenDecoder>& open) {
+  const Decoder& decoder = *open->decoder;
   Napi::Object result = Napi::Object::New(env);
-  result.Set("handle", makeHandle(env, decoder, kDecoderTag));
-  result.Set("instructionSet", std::string(instructionSetName(decoder->instructionSet())));
-  result.Set("threads", decoder->threadCount());
-  result.Set("packed", originName(decoder->weights()));
-  result.Set("linearSizeBytes", static_cast<double>(decoder->weights().linearSizeBytes()));
+  result.Set("handle", makeHandle(env, open, kDecoderTag, decoder.memoryBytes()));
+  result.Set("instructionSet", std::string(instructionSetName(decoder.instructionSet())));
+  result.Set("threads", decoder.threadCount());
+  result.Set("packed", originName(decoder.weights()));
+  result.Set("linearSizeBytes", static_cast<double>(decoder.weights().linearSizeBytes()));
   return result;
 }
 
@@ -165,70 +165,63 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
   if (info.Length() < 3 || !info[0].IsObject() || !info[2].IsFunction())
     throw Napi::TypeError::New(env, "Expected openCpuDecoder(spec, abort, onProgress)");
   const auto spec = std::make_shared<DecoderSpec>(specOf(info[0].As<Napi::Object>()));
-  const CancelFlag abort = requireFlag(info[1]);
-  const auto progress = std::make_shared<Napi::ThreadSafeFunction>(
-      Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "scenebus.cpu.progress", 0, 1));
-  const auto decoder = std::make_shared<std::shared_ptr<Decoder>>();
-  auto* worker = new PromiseWorker(
-      env,
-      [spec, abort, progress, decoder] {
-        struct Release {
-          Napi::ThreadSafeFunction& function;
-          ~Release() { function.Release(); }
-        } const release{*progress};
-        *decoder = deferredDeleter().keep(std::make_shared<Decoder>(*spec, abort, [&](std::uint64_t done, std::uint64_t total) {
-          progress->NonBlockingCall([done, total](Napi::Env env, Napi::Function call) {
-            call.Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
+  const auto onProgress = std::make_shared<JsCallback>(env, info[2].As<Napi::Function>());
+  const auto open = deferredDeleter().keep(std::make_shared<OpenDecoder>());
+  return Jobs::of(env).start(
+      threadsOf(open), requireFlag(info[1]),
+      [spec, onProgress, open](CancelFlag cancel) {
+        open->decoder = std::make_unique<Decoder>(*spec, cancel, [&](std::uint64_t done, std::uint64_t total) {
+          onProgress->call([done, total](Napi::Env env) -> std::vector<napi_value> {
+            return {Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))};
           });
-        }));
+        });
       },
-      [decoder](Napi::Env env) { return describeDecoder(env, *decoder); });
-  worker->hold(info[1]);
-  return worker->start();
+      [open](Napi::Env env) { return describeDecoder(env, open); }, {info[1]});
 }
 
 /** createCpuSequence(decoder) -> handle */
 Napi::Value createCpuSequence(const Napi::CallbackInfo& info) {
   try {
-    const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
-    return makeHandle(info.Env(), deferredDeleter().keep(std::shared_ptr<Sequence>(decoder->createSequence())), kSequenceTag);
+    const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
+    auto sequence = deferredDeleter().keep(std::shared_ptr<Sequence>(open->decoder->createSequence()));
+    return makeHandle(info.Env(), std::move(sequence), kSequenceTag, 0);
   } catch (const std::bad_alloc&) {
-    Napi::Error error = Napi::Error::New(info.Env(), "not enough address space for the context; choose a shorter contextLength");
-    error.Set("code", "ERR_ENGINE_OUT_OF_MEMORY");
-    throw error;
+    throw jsError(info.Env(), {"ERR_ENGINE_OUT_OF_MEMORY",
+                               "not enough address space for the context; choose a shorter contextLength"});
   }
 }
 
 /** encodeCpuImage(decoder, features [positions, hidden], visible, abort) -> Promise<{ handle, sizeBytes }> */
 Napi::Value encodeCpuImage(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
+  const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
   const auto features = requireFloats(info[1]);
-  const std::size_t hidden = static_cast<std::size_t>(decoder->spec().text.hiddenSize);
+  const std::size_t hidden = static_cast<std::size_t>(open->decoder->spec().text.hiddenSize);
   if (!info[2].IsNumber() || features.ElementLength() == 0 || features.ElementLength() % hidden != 0)
     throw Napi::TypeError::New(env, "Expected encodeCpuImage(decoder, features, visible, abort)");
   const int positions = static_cast<int>(features.ElementLength() / hidden);
   const int visible = info[2].As<Napi::Number>().Int32Value();
-  const CancelFlag abort = requireFlag(info[3]);
   const float* data = features.Data();
   const auto keys = std::make_shared<std::shared_ptr<const ImageKeys>>();
-  auto* worker = new PromiseWorker(
-      env, [=] { *keys = deferredDeleter().keep(decoder->encodeKeys(data, positions, visible, abort)); },
+  return Jobs::of(env).start(
+      threadsOf(open), requireFlag(info[3]),
+      [=](CancelFlag cancel) {
+        *keys = deferredDeleter().keep(open->decoder->encodeKeys(data, positions, visible, cancel));
+      },
       [keys](Napi::Env env) {
+        const std::size_t sizeBytes = (*keys)->cache.sizeBytes();
         Napi::Object result = Napi::Object::New(env);
-        result.Set("sizeBytes", static_cast<double>((*keys)->cache.sizeBytes()));
-        result.Set("handle", makeHandle(env, *keys, kImageTag));
+        result.Set("sizeBytes", static_cast<double>(sizeBytes));
+        result.Set("handle", makeHandle(env, *keys, kImageTag, sizeBytes));
         return result;
-      });
-  worker->hold(info[1]);
-  worker->hold(info[3]);
-  return worker->start();
+      },
+      {info[1], info[3]});
 }
 
 /** forwardCpu(decoder, sequence, tokens, images, tokenIndices, all, logits, abort) -> Promise<void> */
 Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto decoder = requireHandle<Decoder>(info[0], kDecoderTag);
+  const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
   const auto sequence = requireHandle<Sequence>(info[1], kSequenceTag);
   const auto tokens = requireInts(info[2]);
   if (!info[3].IsArray())
@@ -242,22 +235,26 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
     images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
   const bool all = info[5].ToBoolean();
   auto logits = requireFloats(info[6]);
-  const std::size_t rows = all ? tokens.ElementLength() : 1;
-  if (logits.ElementLength() != rows * static_cast<std::size_t>(decoder->spec().text.vocabularySize))
-    throw Napi::TypeError::New(env, "Expected room for " + std::to_string(rows) + " rows of logits");
-  const CancelFlag abort = requireFlag(info[7]);
+  const std::size_t logitsRows = all ? tokens.ElementLength() : 1;
+  if (logits.ElementLength() != logitsRows * static_cast<std::size_t>(open->decoder->spec().text.vocabularySize))
+    throw Napi::TypeError::New(env, "Expected room for " + std::to_string(logitsRows) + " rows of logits");
   // Copied: a caller may reuse its array while the call runs.
   const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
   float* out = logits.Data();
-  auto* worker = new PromiseWorker(
-      env,
-      [=] {
-        decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, all, out, abort);
+  // A cache takes memory as it fills, and keeps it when the sequence is cut short.
+  const auto bytes = handleOf<Sequence>(info[1], kSequenceTag).bytes;
+  const auto usedBytes = std::make_shared<std::size_t>(0);
+  return Jobs::of(env).start(
+      threadsOf(open), requireFlag(info[7]),
+      [=](CancelFlag cancel) {
+        open->decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, all, out, cancel);
+        *usedBytes = sequence->cache.usedBytes(sequence->length);
       },
-      nothing);
-  worker->hold(info[6]);
-  worker->hold(info[7]);
-  return worker->start();
+      [bytes, usedBytes](Napi::Env env) {
+        bytes->grow(*usedBytes);
+        return env.Undefined();
+      },
+      {info[6], info[7]});
 }
 
 /** truncateCpuSequence(sequence, length); not while a call works with the sequence. */
@@ -277,18 +274,15 @@ Napi::Value releaseCpuHandle(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(info.Env(), "Expected a handle of the cpu backend");
   const auto tagged = value.As<Napi::External<void>>();
   if (tagged.CheckTypeTag(&kDecoderTag))
-    heldBy<Decoder>(value, kDecoderTag).reset();
+    releaseHandle<OpenDecoder>(value, kDecoderTag);
   else if (tagged.CheckTypeTag(&kSequenceTag))
-    heldBy<Sequence>(value, kSequenceTag).reset();
+    releaseHandle<Sequence>(value, kSequenceTag);
   else
-    heldBy<const ImageKeys>(value, kImageTag).reset();
+    releaseHandle<const ImageKeys>(value, kImageTag);
   return info.Env().Undefined();
 }
 
 void registerCpu(Napi::Env env, Napi::Object exports) {
-  // Handles that end later, with the environment itself, end where they are let go of.
-  deferredDeleter().enter();
-  env.AddCleanupHook([] { deferredDeleter().leave(); });
   exports.Set("cpuFeatures", Napi::Function::New(env, cpuFeatures));
   exports.Set("openCpuDecoder", Napi::Function::New(env, openCpuDecoder));
   exports.Set("createCpuSequence", Napi::Function::New(env, createCpuSequence));

@@ -1,10 +1,12 @@
 // processImage(pixels, options) -> Promise; greyThumbnail(…); compareThumbnails(…). See sdk/native/addon-types.ts.
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "addon/jobs.h"
 #include "addon/registrar.h"
 #include "image/changeMeasure.h"
 #include "image/imageProcessor.h"
@@ -24,7 +26,7 @@ struct ProcessJob {
   TileLayout layout;
   int tileSize = 0;
   Normalization normalization;
-  float* pixelValues = nullptr; // owned by the JS buffer that the worker references
+  float* pixelValues = nullptr; // owned by the JS buffer that the call references
   uint8_t* tileBytes = nullptr; // likewise; null when not wanted
 };
 
@@ -74,41 +76,6 @@ std::vector<std::pair<int, int>> requireArrangements(const Napi::Object& options
   return pairs;
 }
 
-/** Four beats: values copied in, work off the JS thread, failures caught by AsyncWorker, result built on it. */
-class ProcessWorker : public Napi::AsyncWorker {
-public:
-  ProcessWorker(Napi::Env env, ProcessJob job, const Napi::Uint8Array& pixels, const Napi::Float32Array& pixelValues,
-                const Napi::Value& tileBytes)
-      : Napi::AsyncWorker(env, "scenebus.processImage"), mJob(job),
-        mDeferred(Napi::Promise::Deferred::New(env)), mPixels(Napi::Persistent(pixels.As<Napi::Object>())),
-        mResult(Napi::Persistent(Napi::Object::New(env))) {
-    Napi::Object result = mResult.Value();
-    result.Set("pixelValues", pixelValues);
-    if (!tileBytes.IsUndefined())
-      result.Set("tileBytes", tileBytes);
-    result.Set("aspectRatioId", job.layout.aspectRatioId);
-    result.Set("numTiles", job.layout.numTiles());
-    result.Set("resizedWidth", job.layout.resizedWidth);
-    result.Set("resizedHeight", job.layout.resizedHeight);
-    result.Set("canvasWidth", job.layout.columns * job.tileSize);
-    result.Set("canvasHeight", job.layout.rows * job.tileSize);
-  }
-
-  Napi::Promise promise() const { return mDeferred.Promise(); }
-
-  void Execute() override {
-    fillTiles(mJob.image, mJob.layout, mJob.tileSize, mJob.normalization, mJob.pixelValues, mJob.tileBytes);
-  }
-  void OnOK() override { mDeferred.Resolve(mResult.Value()); }
-  void OnError(const Napi::Error& error) override { mDeferred.Reject(error.Value()); }
-
-private:
-  ProcessJob mJob;
-  Napi::Promise::Deferred mDeferred;
-  Napi::ObjectReference mPixels; // keeps the borrowed bytes alive
-  Napi::ObjectReference mResult; // keeps the buffers alive that Execute writes
-};
-
 Napi::Value processImage(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (info.Length() < 2 || !info[1].IsObject())
@@ -140,10 +107,24 @@ Napi::Value processImage(const Napi::CallbackInfo& info) {
     job.tileBytes = bytes.Data();
     tileBytes = bytes;
   }
-  auto* worker = new ProcessWorker(env, job, pixels, pixelValues, tileBytes); // deletes itself when done
-  const Napi::Promise promise = worker->promise();
-  worker->Queue();
-  return promise;
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("pixelValues", pixelValues);
+  if (!tileBytes.IsUndefined())
+    result.Set("tileBytes", tileBytes);
+  result.Set("aspectRatioId", job.layout.aspectRatioId);
+  result.Set("numTiles", job.layout.numTiles());
+  result.Set("resizedWidth", job.layout.resizedWidth);
+  result.Set("resizedHeight", job.layout.resizedHeight);
+  result.Set("canvasWidth", job.layout.columns * job.tileSize);
+  result.Set("canvasHeight", job.layout.rows * job.tileSize);
+  Jobs& jobs = Jobs::of(env);
+  const auto kept = std::make_shared<Napi::ObjectReference>(Napi::Persistent(result));
+  return jobs.start(
+      jobs.shortThreads(), {},
+      [job](CancelFlag) {
+        fillTiles(job.image, job.layout, job.tileSize, job.normalization, job.pixelValues, job.tileBytes);
+      },
+      [kept](Napi::Env) { return kept->Value(); }, {info[0]});
 }
 
 Napi::Value greyThumbnailBinding(const Napi::CallbackInfo& info) {

@@ -1,13 +1,14 @@
-// The tensorrt backend: plans, models, images, sequences. Typed in sdk/engine/tensorrt/addon-types.ts. Building and
-// opening run on a thread of libuv's pool, everything with an open model on that model's own.
+// The tensorrt backend: plans, models, images, sequences. Typed in sdk/engine/tensorrt/addon-types.ts. Everything with a
+// model runs on the model's own thread, and so does opening it; a plan is built on a thread for it alone.
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "addon/modelCall.h"
+#include "addon/deferredDeletion.h"
+#include "addon/handles.h"
+#include "addon/jobs.h"
 #include "addon/nodeValues.h"
-#include "addon/promiseWorker.h"
 #include "addon/registrar.h"
 #include "addon/tensorrtValues.h"
 #include "tensorrt/runtime/memoryForecast.h"
@@ -84,20 +85,13 @@ Napi::Value tensorRtStatus(const Napi::CallbackInfo& info) {
   return status;
 }
 
-/** Calls `onProgress` of JavaScript from any thread, without waiting for it. */
-class ProgressCall {
+/** The caller's `onProgress`. An open model keeps it for notices, which does not keep the process from ending. */
+class Listener {
  public:
-  ProgressCall(Napi::Env env, const Napi::Value& function)
-      : mFunction(Napi::ThreadSafeFunction::New(env, function.As<Napi::Function>(), "scenebus.tensorrt.progress", 0, 1)) {
-    // An open model keeps it for notices, and must not keep the process from ending.
-    mFunction.Unref(env);
-  }
-  ~ProgressCall() { mFunction.Release(); }
-  ProgressCall(const ProgressCall&) = delete;
-  ProgressCall& operator=(const ProgressCall&) = delete;
+  Listener(Napi::Env env, const Napi::Value& function) : mFunction(env, function.As<Napi::Function>()) {}
 
-  void progress(const std::string& stage, const std::string& name, const BuildProgress& progress) {
-    mFunction.NonBlockingCall([stage, name, progress](Napi::Env env, Napi::Function call) {
+  void progress(const std::string& stage, const std::string& name, const BuildProgress& progress) const {
+    mFunction.call([stage, name, progress](Napi::Env env) -> std::vector<napi_value> {
       Napi::Object value = Napi::Object::New(env);
       value.Set("kind", "progress");
       value.Set("stage", stage);
@@ -105,62 +99,62 @@ class ProgressCall {
       value.Set("phase", progress.phase);
       value.Set("done", progress.done);
       value.Set("total", progress.total);
-      call.Call({value});
+      return {value};
     });
   }
 
-  void notice(const std::string& message) {
-    mFunction.NonBlockingCall([message](Napi::Env env, Napi::Function call) {
+  void notice(const std::string& message) const {
+    mFunction.call([message](Napi::Env env) -> std::vector<napi_value> {
       Napi::Object value = Napi::Object::New(env);
       value.Set("kind", "notice");
       value.Set("message", message);
-      call.Call({value});
+      return {value};
     });
   }
 
  private:
-  Napi::ThreadSafeFunction mFunction;
+  JsCallback mFunction;
 };
 
-std::shared_ptr<ProgressCall> progressOf(const Napi::CallbackInfo& info, const char* usage) {
+/** Of a call `usage`, which takes an object, the listener and a flag. */
+std::shared_ptr<Listener> listenerOf(const Napi::CallbackInfo& info, const char* usage) {
   if (info.Length() < 3 || !info[0].IsObject() || !info[1].IsFunction())
     throw Napi::TypeError::New(info.Env(), std::string("Expected ") + usage);
-  return std::make_shared<ProgressCall>(info.Env(), info[1]);
+  return std::make_shared<Listener>(info.Env(), info[1]);
 }
 
 /** buildTensorRtPlan(request, onProgress, abort) -> Promise<{ path, origin, … }> */
 Napi::Value buildTensorRtPlan(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const PlanRequest request = planRequestOf(info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(env));
-  const CancelFlag abort = requireFlag(info[2]);
+  const auto heard = listenerOf(info, "buildTensorRtPlan(request, onProgress, abort)");
+  const PlanRequest request = planRequestOf(info[0].As<Napi::Object>());
   const auto file = std::make_shared<PlanFile>();
-  const auto call = progressOf(info, "buildTensorRtPlan(request, onProgress, abort)");
-  auto* worker = new PromiseWorker(
-      env,
-      [request, abort, file, call] {
+  return Jobs::of(env).start(
+      std::make_shared<JobThreads>("scenebus.build"), requireFlag(info[2]),
+      [request, file, heard](CancelFlag cancel) {
         InferenceLibrary& library = inferenceLibrary();
         cuda::Device& device = processDevice();
         device.makeCurrent();
         PlanCache cache(library, currentPlatform(library, device));
         PlanListener listener;
-        listener.onProgress = [&](const BuildProgress& progress) { call->progress("build", request.name, progress); };
-        listener.onWait = [&] { call->progress("wait", request.name, {}); };
-        listener.onNotice = [&](const std::string& message) { call->notice(message); };
-        *file = cache.ensure(request, listener, abort);
+        listener.onProgress = [&](const BuildProgress& progress) { heard->progress("build", request.name, progress); };
+        listener.onWait = [&] { heard->progress("wait", request.name, {}); };
+        listener.onNotice = [&](const std::string& message) { heard->notice(message); };
+        *file = cache.ensure(request, listener, cancel);
       },
-      [file](Napi::Env env) { return planFileValue(env, *file); });
-  worker->hold(info[2]);
-  return worker->start();
+      [file](Napi::Env env) { return planFileValue(env, *file); }, {info[2]});
 }
+
+/** Keeps the model with its thread. */
+std::shared_ptr<JobThreads> threadOf(const std::shared_ptr<ModelHost>& host) { return {host, &host->thread()}; }
 
 Napi::Value openedModelValue(Napi::Env env, const std::shared_ptr<ModelHost>& host) {
   Napi::Object value = Napi::Object::New(env);
-  value.Set("handle", makeHandle(env, host, kModelTag));
   Napi::Array plans = Napi::Array::New(env);
-  for (const auto& file : host->planFiles())
+  for (const auto& file : host->model().planFiles())
     plans.Set(plans.Length(), planFileValue(env, file));
   value.Set("plans", plans);
-  const MemoryUse& use = host->memory();
+  const MemoryUse& use = host->model().memory();
   Napi::Object memory = Napi::Object::New(env);
   memory.Set("weights", static_cast<double>(use.weights));
   memory.Set("plans", static_cast<double>(use.plans));
@@ -169,32 +163,30 @@ Napi::Value openedModelValue(Napi::Env env, const std::shared_ptr<ModelHost>& ho
   memory.Set("scratch", static_cast<double>(use.scratch));
   memory.Set("bindings", static_cast<double>(use.bindings));
   value.Set("memory", memory);
+  // Sequences and images count their own.
+  value.Set("handle", makeHandle(env, host, kModelTag, use.weights + use.plans + use.scratch + use.bindings));
   return value;
 }
 
 /** openTensorRtModel(spec, onProgress, abort) -> Promise<{ handle, plans, memory }> */
 Napi::Value openTensorRtModel(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto spec = std::make_shared<ModelSpec>(
-      modelSpecOf(info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(env)));
-  const CancelFlag abort = requireFlag(info[2]);
-  const auto host = std::make_shared<std::shared_ptr<ModelHost>>();
-  const auto call = progressOf(info, "openTensorRtModel(spec, onProgress, abort)");
-  auto* worker = new PromiseWorker(
-      env,
-      [spec, abort, host, call] {
+  const auto heard = listenerOf(info, "openTensorRtModel(spec, onProgress, abort)");
+  const auto spec = std::make_shared<ModelSpec>(modelSpecOf(info[0].As<Napi::Object>()));
+  const auto host = deferredDeleter().keep(std::make_shared<ModelHost>());
+  return Jobs::of(env).start(
+      threadOf(host), requireFlag(info[2]),
+      [spec, host, heard](CancelFlag cancel) {
         InferenceLibrary& library = inferenceLibrary();
         cuda::Device& device = processDevice();
         PlanCache cache(library, currentPlatform(library, device));
         OpenListener listener;
-        listener.onProgress = [call](const std::string& stage, const std::string& name,
-                                     const BuildProgress& progress) { call->progress(stage, name, progress); };
-        listener.onNotice = [call](const std::string& message) { call->notice(message); };
-        *host = std::make_shared<ModelHost>(device, cache, std::move(*spec), listener, abort);
+        listener.onProgress = [heard](const std::string& stage, const std::string& name,
+                                      const BuildProgress& progress) { heard->progress(stage, name, progress); };
+        listener.onNotice = [heard](const std::string& message) { heard->notice(message); };
+        host->open(device, cache, std::move(*spec), listener, cancel);
       },
-      [host](Napi::Env env) { return openedModelValue(env, *host); });
-  worker->hold(info[2]);
-  return worker->start();
+      [host](Napi::Env env) { return openedModelValue(env, host); }, {info[2]});
 }
 
 /** encodeTensorRtImage(model, inputs, outputs, abort) -> Promise<{ handle, sizeBytes, positions }> */
@@ -203,15 +195,15 @@ Napi::Value encodeTensorRtImage(const Napi::CallbackInfo& info) {
   std::vector<Napi::Value> held{info[3]};
   const HostInputs inputs = hostInputsOf(info[1], held);
   const HostOutputs outputs = hostOutputsOf(info[2], held);
-  const CancelFlag abort = requireFlag(info[3]);
   const auto image = std::make_shared<HeldImage>(host);
-  return ModelCall::start(
-      info.Env(), host, [=](Model& model) { image->state = model.encode(inputs, outputs, abort); },
+  return Jobs::of(info.Env()).start(
+      threadOf(host), requireFlag(info[3]),
+      [=](CancelFlag cancel) { image->state = host->model().encode(inputs, outputs, cancel); },
       [image](Napi::Env env) {
         Napi::Object value = Napi::Object::New(env);
         value.Set("sizeBytes", static_cast<double>(image->state->sizeBytes));
         value.Set("positions", static_cast<double>(image->state->positions));
-        value.Set("handle", makeHandle(env, image, kImageTag));
+        value.Set("handle", makeHandle(env, image, kImageTag, image->state->sizeBytes));
         return value;
       },
       held);
@@ -220,7 +212,7 @@ Napi::Value encodeTensorRtImage(const Napi::CallbackInfo& info) {
 /** createTensorRtSequence(model) -> handle */
 Napi::Value createTensorRtSequence(const Napi::CallbackInfo& info) {
   const auto host = requireHandle<ModelHost>(info[0], kModelTag);
-  return makeHandle(info.Env(), std::make_shared<HeldSequence>(host), kSequenceTag);
+  return makeHandle(info.Env(), std::make_shared<HeldSequence>(host), kSequenceTag, 0);
 }
 
 /** forwardTensorRt(model, sequence, { part, inputs, images, outputs }, abort) -> Promise<void> */
@@ -247,21 +239,25 @@ Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
   }
   if (sequence->host() != host)
     throw Napi::TypeError::New(env, "Expected a sequence of the same model");
-  const CancelFlag abort = requireFlag(info[3]);
+  // Its memory is taken with the first step.
+  const auto bytes = handleOf<HeldSequence>(info[1], kSequenceTag).bytes;
   // Handles are kept until the promise settles: letting go of the last one must not happen on the model's thread.
-  const auto kept = std::make_shared<std::pair<std::shared_ptr<HeldSequence>, std::vector<std::shared_ptr<HeldImage>>>>(
-      sequence, std::move(images));
-  return ModelCall::start(
-      env, host,
-      [=](Model& model) {
-        if (!kept->first->state)
-          kept->first->state = model.createSequence();
+  return Jobs::of(env).start(
+      threadOf(host), requireFlag(info[3]),
+      [=](CancelFlag cancel) {
+        Model& model = host->model();
+        if (!sequence->state)
+          sequence->state = model.createSequence();
         ForwardCall withImages = call;
-        for (const auto& image : kept->second)
+        for (const auto& image : images)
           withImages.images.push_back(image->state.get());
-        model.forward(*kept->first->state, withImages, abort);
+        model.forward(*sequence->state, withImages, cancel);
       },
-      [kept](Napi::Env env) { return env.Undefined(); }, held);
+      [bytes, host](Napi::Env env) {
+        bytes->grow(host->model().sequenceBytes());
+        return env.Undefined();
+      },
+      held);
 }
 
 /** releaseTensorRtHandle(handle) */
@@ -271,11 +267,11 @@ Napi::Value releaseTensorRtHandle(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(info.Env(), "Expected a handle of this backend");
   const auto tagged = value.As<Napi::External<void>>();
   if (tagged.CheckTypeTag(&kModelTag))
-    heldBy<ModelHost>(value, kModelTag).reset();
+    releaseHandle<ModelHost>(value, kModelTag);
   else if (tagged.CheckTypeTag(&kSequenceTag))
-    heldBy<HeldSequence>(value, kSequenceTag).reset();
+    releaseHandle<HeldSequence>(value, kSequenceTag);
   else
-    heldBy<HeldImage>(value, kImageTag).reset();
+    releaseHandle<HeldImage>(value, kImageTag);
   return info.Env().Undefined();
 }
 

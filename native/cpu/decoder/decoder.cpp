@@ -67,6 +67,11 @@ std::unique_ptr<Sequence> Decoder::createSequence() const {
       KeyValueCache(selfLayers, text.keyValueHeads, text.headDim, mSpec.contextLength, mSpec.keyValueType), 0});
 }
 
+std::size_t Decoder::memoryBytes() const {
+  const PackedStore* store = mWeights.store();
+  return store != nullptr && store->origin() == PackedStore::Origin::kInMemory ? store->sizeBytes() : 0;
+}
+
 // --- building blocks -------------------------------------------------------------------------------------------
 
 void Decoder::products(const std::vector<Product>& list, const float* x, int rows) {

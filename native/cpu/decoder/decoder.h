@@ -62,6 +62,8 @@ class Decoder {
   const DecoderWeights& weights() const { return mWeights; }
   InstructionSet instructionSet() const { return mKernels.set; }
   int threadCount() const { return mPool.threadCount(); }
+  /** Memory for packed weights that have no file. The pages of mapped files are the system's cache. */
+  std::size_t memoryBytes() const;
 
  private:
   struct Product {

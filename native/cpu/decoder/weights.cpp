@@ -73,7 +73,7 @@ struct DecoderWeights::Builder {
                                               shapeText(tensor.shape) + " instead of " + shapeText(shape));
     auto found = files.find(tensor.file);
     if (found == files.end())
-      found = files.emplace(tensor.file, MappedFile(tensor.file)).first;
+      found = files.emplace(tensor.file, MappedFile("the weights", tensor.file)).first;
     const auto& file = found->second;
     if (tensor.offsetBytes > file.sizeBytes() || tensor.sizeBytes > file.sizeBytes() - tensor.offsetBytes)
       throw CodedError("ERR_MODEL_INVALID", "tensor " + name + " lies outside of " + tensor.file + ", which is too short");

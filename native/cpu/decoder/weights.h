@@ -1,6 +1,6 @@
 #pragma once
 #include "cpu/memory/alignedBuffer.h"
-#include "cpu/memory/mappedFile.h"
+#include "common/mappedFile.h"
 #include "cpu/decoder/modelSpec.h"
 #include "cpu/memory/packedStore.h"
 

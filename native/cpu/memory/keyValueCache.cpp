@@ -1,14 +1,10 @@
 #include "cpu/memory/keyValueCache.h"
 
-#include "common/unmap.h"
 #include "cpu/kernels/half.h"
-
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <new>
 #include <type_traits>
 
 namespace scenebus::cpu {
@@ -40,18 +36,7 @@ KeyValueCache::KeyValueCache(int layers, int heads, int headDim, int capacity, C
     : mHeads(heads), mHeadDim(headDim), mCapacity(capacity),
       mPaddedCapacity((capacity + kKeyBlock - 1) / kKeyBlock * kKeyBlock), mType(type) {
   mSizeBytes = headOffset(layers, 0);
-  if (mSizeBytes == 0)
-    return;
-  void* memory =
-      mmap(nullptr, mSizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED)
-    throw std::bad_alloc();
-  mData = static_cast<std::uint8_t*>(memory);
-}
-
-KeyValueCache::~KeyValueCache() {
-  if (mData != nullptr)
-    unmapInPieces(mData, mSizeBytes);
+  mMemory = MappedMemory::anonymous(mSizeBytes, false);
 }
 
 std::size_t KeyValueCache::halfSizeBytes() const {
@@ -71,7 +56,7 @@ auto KeyValueCache::scalesOf(Byte* base) const {
 }
 
 void KeyValueCache::store(int layer, int head, int position, const float* key, const float* value) {
-  std::uint8_t* base = mData + headOffset(layer, head);
+  std::uint8_t* base = mMemory.data() + headOffset(layer, head);
   const std::size_t keyAt = static_cast<std::size_t>(position / kKeyBlock) * mHeadDim * kKeyBlock + position % kKeyBlock;
   const std::size_t valueAt = static_cast<std::size_t>(mPaddedCapacity + position) * mHeadDim;
   switch (mType) {
@@ -102,7 +87,7 @@ void KeyValueCache::store(int layer, int head, int position, const float* key, c
 }
 
 KeyValueRun KeyValueCache::run(int layer, int head, int count) const {
-  const std::uint8_t* base = mData + headOffset(layer, head);
+  const std::uint8_t* base = mMemory.data() + headOffset(layer, head);
   KeyValueRun run{base, base + halfSizeBytes(), count, nullptr, nullptr};
   if (mType == CacheType::kI8) {
     run.keyScales = scalesOf(base);

@@ -1,4 +1,5 @@
 #pragma once
+#include "common/mappedMemory.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/matrix.h"
 
@@ -16,9 +17,6 @@ class KeyValueCache {
  public:
   /** @throws std::bad_alloc when even the addresses cannot be had. */
   KeyValueCache(int layers, int heads, int headDim, int capacity, CacheType type);
-  ~KeyValueCache();
-  KeyValueCache(const KeyValueCache&) = delete;
-  KeyValueCache& operator=(const KeyValueCache&) = delete;
 
   /** Stores one position of one head; `key` and `value` are `[headDim]`. */
   void store(int layer, int head, int position, const float* key, const float* value);
@@ -30,6 +28,8 @@ class KeyValueCache {
   CacheType type() const { return mType; }
   /** Addresses reserved, not memory used. */
   std::size_t sizeBytes() const { return mSizeBytes; }
+  /** Memory in use when the first `positions` have been stored, but for whole pages. */
+  std::size_t usedBytes(int positions) const { return mSizeBytes / mPaddedCapacity * positions; }
 
  private:
   std::size_t headOffset(int layer, int head) const;
@@ -42,7 +42,7 @@ class KeyValueCache {
   int mHeads, mHeadDim, mCapacity, mPaddedCapacity;
   CacheType mType;
   std::size_t mSizeBytes = 0;
-  std::uint8_t* mData = nullptr;
+  MappedMemory mMemory;
 };
 
 } // namespace scenebus::cpu

@@ -26,7 +26,7 @@ void append(std::string& to, T value) {
   to.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-const std::string kWhat = "the packed weights";
+constexpr const char* kWhat = "the packed weights";
 
 /**
  * All weights are read for every token. With 2 MB pages the processor looks up fewer addresses, and a system that
@@ -79,13 +79,10 @@ PackedStore::PackedStore(const std::string& path, const std::string& key, const 
                          ThreadPool& pool, CancelFlag abort, const ProgressFunction& progress) {
   const Layout layout(key, sources);
   if (path.empty()) {
-    void* memory = mmap(nullptr, layout.sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-      throw std::bad_alloc();
-    MappedFile owner(memory, layout.sizeBytes);
-    preferLargePages(memory, layout.sizeBytes);
-    fill(static_cast<std::uint8_t*>(memory), layout, sources, pool, abort, progress);
-    adopt(std::move(owner), layout);
+    mMemory = MappedMemory::anonymous(layout.sizeBytes, true);
+    preferLargePages(mMemory.data(), layout.sizeBytes);
+    fill(mMemory.data(), layout, sources, pool, abort, progress);
+    locate(mMemory.data(), layout);
     mOrigin = Origin::kInMemory;
     return;
   }
@@ -103,20 +100,20 @@ PackedStore::PackedStore(const std::string& path, const std::string& key, const 
 bool PackedStore::openExisting(const std::string& path, const Layout& layout) {
   if (access(path.c_str(), R_OK) != 0)
     return false;
-  MappedFile file(path);
+  MappedFile file(kWhat, path);
   if (file.sizeBytes() != layout.sizeBytes || std::memcmp(file.data(), layout.header.data(), layout.header.size()) != 0)
     return false;
   preferLargePages(file.data(), file.sizeBytes());
-  adopt(std::move(file), layout);
+  mFile = std::move(file);
+  locate(mFile.data(), layout);
   return true;
 }
 
-void PackedStore::adopt(MappedFile file, const Layout& layout) {
-  mFile = std::move(file);
+void PackedStore::locate(const std::uint8_t* bytes, const Layout& layout) {
   for (const auto& part : layout.parts) {
     PackedMatrix matrix = part.shape;
-    matrix.data = mFile.data() + part.data;
-    matrix.rowFactors = reinterpret_cast<const float*>(mFile.data() + part.rowFactors);
+    matrix.data = bytes + part.data;
+    matrix.rowFactors = reinterpret_cast<const float*>(bytes + part.rowFactors);
     mMatrices.push_back(matrix);
   }
 }
@@ -153,11 +150,7 @@ void PackedStore::create(const std::string& path, const Layout& layout, const st
   void* memory = mmap(nullptr, layout.sizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
   if (memory == MAP_FAILED)
     file.fail(errno);
-  struct Unmap {
-    void* memory;
-    std::size_t sizeBytes;
-    ~Unmap() { munmap(memory, sizeBytes); }
-  } const unmap{memory, layout.sizeBytes};
+  const MappedMemory owner(memory, layout.sizeBytes);
 
   preferLargePages(memory, layout.sizeBytes);
   auto* bytes = static_cast<std::uint8_t*>(memory);

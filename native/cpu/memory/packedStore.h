@@ -1,6 +1,7 @@
 #pragma once
 #include "common/cancelFlag.h"
-#include "cpu/memory/mappedFile.h"
+#include "common/mappedFile.h"
+#include "common/mappedMemory.h"
 #include "cpu/memory/packing.h"
 #include "cpu/kernels/threadPool.h"
 
@@ -36,19 +37,21 @@ class PackedStore {
   /** In the order of `sources`; valid as long as the store. */
   const std::vector<PackedMatrix>& matrices() const { return mMatrices; }
   Origin origin() const { return mOrigin; }
-  std::uint64_t sizeBytes() const { return mFile.sizeBytes(); }
+  std::uint64_t sizeBytes() const { return mFile.sizeBytes() + mMemory.sizeBytes(); }
 
  private:
   struct Layout;
 
   static void fill(std::uint8_t* bytes, const Layout& layout, const std::vector<PackSource>& sources, ThreadPool& pool,
                    CancelFlag abort, const ProgressFunction& progress);
-  void adopt(MappedFile file, const Layout& layout);
+  void locate(const std::uint8_t* bytes, const Layout& layout);
   bool openExisting(const std::string& path, const Layout& layout);
   static void create(const std::string& path, const Layout& layout, const std::vector<PackSource>& sources,
                      ThreadPool& pool, CancelFlag abort, const ProgressFunction& progress);
 
+  // One of the two.
   MappedFile mFile;
+  MappedMemory mMemory;
   std::vector<PackedMatrix> mMatrices;
   Origin mOrigin = Origin::kFound;
 };

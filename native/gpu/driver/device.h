@@ -1,9 +1,10 @@
 #pragma once
+#include "common/codedError.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -41,10 +42,9 @@ struct DeviceInfo {
 };
 
 /** `code` is one of sdk/core/errors.ts: ERR_ENGINE_OUT_OF_MEMORY, ERR_ENGINE_FAILED or ERR_NATIVE_UNAVAILABLE. */
-class CudaError : public std::runtime_error {
+class CudaError : public CodedError {
  public:
-  CudaError(std::string code, const std::string& message) : std::runtime_error(message), code(std::move(code)) {}
-  const std::string code;
+  using CodedError::CodedError;
 };
 
 /** `arguments[i]` points at the value of the i-th parameter; the values are copied before `launch` returns. */

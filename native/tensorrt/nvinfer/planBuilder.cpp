@@ -128,12 +128,10 @@ std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& me
   const std::unique_ptr<nvonnxparser::IParser> parser(static_cast<nvonnxparser::IParser*>(
       symbols.createParser(network.get(), &messages, static_cast<int>(NV_ONNX_PARSER_VERSION))));
   required(parser.get(), "a parser", messages);
-  MappedFile graph;
-  if (const std::string problem = graph.map(options.graph, 0, MappedFile::kToEnd); !problem.empty())
-    throw CodedError("ERR_MODEL_NOT_FOUND", "cannot read the graph " + options.graph + ": " + problem);
+  const MappedFile graph("the graph", options.graph);
   // The parser takes the folder of this path for the one that external data are relative to; it opens no such file.
   const std::string place = options.weightsRoot + "/graph.onnx";
-  if (!parser->parse(graph.data(), graph.size(), place.c_str()))
+  if (!parser->parse(graph.data(), graph.sizeBytes(), place.c_str()))
     throw CodedError("ERR_MODEL_UNSUPPORTED",
                      "TensorRT cannot read the graph " + options.graph + ":" + parserErrors(*parser) + messages.take());
 

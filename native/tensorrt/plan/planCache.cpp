@@ -107,11 +107,9 @@ std::string timingKey(const PlanPlatform& platform) {
 } // namespace
 
 PlanKey::PlanKey(const PlanRequest& request, const PlanPlatform& platform) {
-  MappedFile graph;
-  if (const std::string problem = graph.map(request.options.graph, 0, MappedFile::kToEnd); !problem.empty())
-    throw CodedError("ERR_MODEL_NOT_FOUND", "cannot read the graph " + request.options.graph + ": " + problem);
+  const MappedFile graph("the graph", request.options.graph);
   Sha256 sum;
-  sum.update(graph.data(), graph.size());
+  sum.update(graph.data(), graph.sizeBytes());
   std::ostringstream text;
   text << "tensorrt=" << platform.tensorRtVersion << "\ndriver=" << platform.driverVersion << "\nsm="
        << platform.smMajor << '.' << platform.smMinor << " with " << platform.smCount << " multiprocessors"

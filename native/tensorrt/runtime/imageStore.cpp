@@ -50,7 +50,7 @@ cuda::DeviceBuffer ImageStore::take(std::uint64_t bytes) {
     try {
       return mPool.take(bytes);
     } catch (const cuda::CudaError& error) {
-      if (error.code != "ERR_ENGINE_OUT_OF_MEMORY" || mJoined.empty())
+      if (error.code() != "ERR_ENGINE_OUT_OF_MEMORY" || mJoined.empty())
         throw;
       mJoined.pop_back();
     }

@@ -52,7 +52,7 @@ Model::Model(cuda::Device& device, PlanCache& plans, ModelSpec spec, const OpenL
         listener.onProgress("weights", "", {"", static_cast<int>(done >> 20), static_cast<int>(total >> 20)});
     });
   } catch (const cuda::CudaError& error) {
-    throw CodedError(error.code, mSpec.name + " cannot be opened: " + error.what());
+    throw CodedError(error.code(), mSpec.name + " cannot be opened: " + error.what());
   }
 }
 

@@ -66,6 +66,8 @@ class Model {
 
   const std::vector<PlanFile>& planFiles() const { return mPlanFiles; }
   const MemoryUse& memory() const { return mMemory; }
+  /** Device memory of one `SequenceState`. */
+  std::uint64_t sequenceBytes() const { return mKeyValues.sizeBytes(); }
 
  private:
   struct LoadedPart {

@@ -36,10 +36,10 @@ void Model::guarded(const std::function<void()>& work) {
     work();
     mDevice.synchronize(mStream->get());
   } catch (const cuda::CudaError& error) {
-    if (error.code == "ERR_ENGINE_FAILED")
+    if (error.code() == "ERR_ENGINE_FAILED")
       mPoison = error.what();
     settle();
-    throw CodedError(error.code, error.what());
+    throw CodedError(error.code(), error.what());
   } catch (const CodedError& error) {
     if (error.code() == "ERR_ENGINE_FAILED")
       mPoison = error.what();

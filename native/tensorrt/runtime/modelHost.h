@@ -1,29 +1,32 @@
 #pragma once
+#include "common/jobThreads.h"
 #include "tensorrt/runtime/model.h"
-#include "tensorrt/runtime/modelThread.h"
 
 #include <functional>
 #include <memory>
 
 namespace scenebus::tensorrt {
 
-/** A model and the thread that alone touches it. Destroyed from any other thread. */
+/** A model and the thread that alone touches it. Destroyed from any other thread, which waits for the model's. */
 class ModelHost {
  public:
-  ModelHost(cuda::Device& device, PlanCache& plans, ModelSpec spec, const OpenListener& listener, CancelFlag abort);
+  ModelHost() = default;
   ~ModelHost();
   ModelHost(const ModelHost&) = delete;
   ModelHost& operator=(const ModelHost&) = delete;
 
-  /** Runs `job` on the model's thread after what was posted before; it must not throw. */
+  JobThreads& thread() { return mThread; }
+  /** Runs `job` on the model's thread after what was posted before; it must not throw. Once the model is open. */
   void post(std::function<void(Model&)> job);
 
-  const std::vector<PlanFile>& planFiles() const { return mModel->planFiles(); }
-  const MemoryUse& memory() const { return mModel->memory(); }
+  /** On the model's thread, once. Arguments and exceptions are those of `Model`. */
+  void open(cuda::Device& device, PlanCache& plans, ModelSpec spec, const OpenListener& listener, CancelFlag cancel);
+  /** On the model's thread, once it is open. What does not change of it may be read by any. */
+  Model& model() { return *mModel; }
 
  private:
   std::unique_ptr<Model> mModel;
-  ModelThread mThread; // ends first
+  JobThreads mThread{"scenebus.model"}; // ends first
 };
 
 /**

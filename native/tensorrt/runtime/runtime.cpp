@@ -30,11 +30,7 @@ cuda::Device& processDevice() {
   if (device == nullptr) {
     // Kernels are loaded when first used, which saves hundreds of megabytes. An owner's own choice stays.
     setenv("CUDA_MODULE_LOADING", "LAZY", 0);
-    try {
-      device = cuda::openDevice().release();
-    } catch (const cuda::CudaError& error) {
-      throw CodedError(error.code, error.what());
-    }
+    device = cuda::openDevice().release();
   }
   return *device;
 }

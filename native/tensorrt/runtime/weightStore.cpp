@@ -62,12 +62,9 @@ WeightStore::WeightStore(cuda::Device& device, const std::vector<WeightLocation>
   const std::array<Staging*, 2> stagings{&first, &second};
   std::size_t turn = 0;
   for (const auto* weight : order) {
-    MappedFile file;
-    const std::string problem = file.map(weight->file, static_cast<std::int64_t>(weight->offsetBytes),
-                                         static_cast<std::int64_t>(weight->sizeBytes));
-    if (!problem.empty())
-      throw CodedError("ERR_MODEL_INVALID", "cannot read the weight " + weight->name + " from " + weight->file + ": " +
-                                                problem);
+    const MappedFile file("the weight " + weight->name, weight->file,
+                          {static_cast<std::int64_t>(weight->offsetBytes), static_cast<std::int64_t>(weight->sizeBytes)},
+                          MappedFile::Pages::kShared);
     for (std::uint64_t at = 0; at < weight->sizeBytes;) {
       abort.check();
       Staging& staging = *stagings[turn++ % stagings.size()];

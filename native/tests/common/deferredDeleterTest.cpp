@@ -1,7 +1,8 @@
 #include "common/deferredDeleter.h"
-#include "common/unmap.h"
+#include "common/mappedMemory.h"
 #include "tests/support/checks.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>

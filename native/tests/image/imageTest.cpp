@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "common/mappedFile.h"
 #include "tests/support/checks.h"
 #include "image/changeMeasure.h"
 #include "image/imageProcessor.h"
@@ -212,30 +211,6 @@ TEST_CASE("change: no more than 8 x 8 pixels of a cell count, spread over all of
     CHECK_MESSAGE(counted <= 64 && counted >= least * least, "%d pixels of %d x %d", counted, size, size);
     CHECK_MESSAGE(size - last / size <= 8 && size - last % size <= 8, "the last is %d of %d x %d", last, size, size);
   }
-}
-
-TEST_CASE("mapped file: ranges, moves, refusals") {
-  char path[] = "/tmp/scenebus-mapped-XXXXXX";
-  const int descriptor = ::mkstemp(path);
-  CHECK(descriptor >= 0);
-  std::vector<uint8_t> content(10000);
-  for (size_t i = 0; i < content.size(); ++i)
-    content[i] = static_cast<uint8_t>(i * 7);
-  std::FILE* file = ::fdopen(descriptor, "wb");
-  CHECK(file != nullptr && std::fwrite(content.data(), 1, content.size(), file) == content.size());
-  if (file != nullptr)
-    std::fclose(file);
-  MappedFile mapped;
-  CHECK(mapped.map(path, 4097, 100).empty());
-  CHECK(mapped.size() == 100 && std::memcmp(mapped.data(), content.data() + 4097, 100) == 0);
-  MappedFile moved = std::move(mapped);
-  CHECK(moved.size() == 100 && moved.data()[0] == content[4097]);
-  CHECK(moved.map(path, 0, MappedFile::kToEnd).empty() && moved.size() == content.size());
-  CHECK(!moved.map(path, 9999, 2).empty() && moved.size() == 0);
-  CHECK(!moved.map(path, -1, 2).empty());
-  CHECK(!moved.map("/nowhere", 0, 1).empty());
-  CHECK(!moved.map("/", 0, 1).empty());
-  std::remove(path);
 }
 
 } // namespace

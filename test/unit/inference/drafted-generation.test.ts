@@ -1,13 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { DraftSource } from '#sdk/inference/drafting/index.js';
-import {
-  type GenerationInput,
-  type GenerationOutput,
-  runGeneration,
-  type TokenMask,
-} from '#sdk/inference/generation.js';
+import type { GenerationOutput } from '#sdk/inference/generation.js';
+import type { TokenMask } from '#sdk/inference/token-mask.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
 import { FakeEngine, type FakeEngineInfo, type NextToken } from '../../support/engine.js';
+import { type RunInput, runGeneration } from '../../support/generation.js';
 import { createFakeModel, greedy, plainImage } from '../../support/model.js';
 import { writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 
@@ -29,7 +26,7 @@ interface Setting {
   /** What is drafted when `written` tokens have been chosen; undefined: plain decoding. */
   readonly draft?: (written: readonly number[], most: number) => readonly number[];
   readonly closeCallMargin?: number;
-  readonly input?: Partial<GenerationInput>;
+  readonly input?: Partial<RunInput>;
   readonly engine?: (engine: FakeEngine) => void;
 }
 
@@ -124,7 +121,7 @@ describe('drafted generation', () => {
       seed = (seed * 48_271) % 2_147_483_647;
       return seed % below;
     };
-    const limits: Partial<GenerationInput>[] = [
+    const limits: Partial<RunInput>[] = [
       {},
       ...[1, 2, 3, 5, 9, 20].map((maxNewTokens) => ({ maxNewTokens })),
       { stopStrings: ['label'] },

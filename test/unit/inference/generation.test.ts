@@ -1,15 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { type GenerationInput, runGeneration, type TokenMask } from '#sdk/inference/generation.js';
+import type { TokenMask } from '#sdk/inference/token-mask.js';
 import { loadTokenizer } from '#sdk/text/tokenizer.js';
 import { FakeEngine } from '../../support/engine.js';
+import { type RunInput, runGeneration } from '../../support/generation.js';
 import { greedy } from '../../support/model.js';
 import { writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 
-async function run(change: (defaults: GenerationInput) => Partial<GenerationInput>) {
+async function run(change: (defaults: RunInput) => Partial<RunInput>) {
   const tokenizer = await loadTokenizer(await writeTokenizerFolder());
   const [a] = tokenizer.encodeText('a');
   const engine = new FakeEngine(() => a!);
-  const defaults: GenerationInput = {
+  const defaults: RunInput = {
     sequence: engine.createSequence(),
     tokens: Int32Array.of(1, 2, 3),
     images: [],

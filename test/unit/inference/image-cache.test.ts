@@ -41,7 +41,7 @@ describe('ImageCache', () => {
     put('b');
     expect(cache.get('a')).toBeDefined();
     put('c');
-    cache.trim(new Set());
+    cache.trim();
     expect(disposed).toEqual(['b']);
     expect([cache.get('a'), cache.get('b'), cache.get('c')].map(Boolean)).toEqual([true, false, true]);
   });
@@ -51,21 +51,22 @@ describe('ImageCache', () => {
     put('a');
     put('b');
     put('c');
-    cache.trim(new Set());
+    cache.trim();
     expect(disposed).toEqual(['a']);
     const full = make(2, 1e9);
     full.put('a');
     full.put('b');
-    full.cache.trim(new Set(), 1);
+    full.cache.trim(1);
     expect(full.disposed).toEqual(['a']);
   });
 
-  it('never drops what a running turn uses', () => {
+  it('never drops what a generation has pinned', () => {
     const { cache, put, disposed } = make(1, 0);
     put('a');
     put('b');
     put('c');
-    cache.trim(new Set(['a', 'c']));
+    cache.pin(['a', 'c']);
+    cache.trim();
     expect(disposed).toEqual(['b']);
     expect(cache.size).toBe(2);
   });

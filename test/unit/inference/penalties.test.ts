@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { DraftSource } from '#sdk/inference/drafting/index.js';
-import { runGeneration, type TokenMask } from '#sdk/inference/generation.js';
 import { hasPenalties, Penalties, type PenaltyOptions, penaltyStretch } from '#sdk/inference/penalties.js';
+import type { TokenMask } from '#sdk/inference/token-mask.js';
 import { loadTokenizer } from '#sdk/text/tokenizer.js';
 import { FakeEngine } from '../../support/engine.js';
+import { runGeneration } from '../../support/generation.js';
 import { greedy } from '../../support/model.js';
 import { writeTokenizerFolder } from '../../support/tiny-tokenizer.js';
 

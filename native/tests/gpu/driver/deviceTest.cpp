@@ -11,7 +11,7 @@ TEST_CASE("a machine without the driver library is told which file is missing an
     driver::loadFrom("libcuda-that-nobody-has.so.1");
     CHECK(false);
   } catch (const CudaError& error) {
-    CHECK(error.code == "ERR_NATIVE_UNAVAILABLE");
+    CHECK(error.code() == "ERR_NATIVE_UNAVAILABLE");
     CHECK_MESSAGE(std::strstr(error.what(), "libcuda-that-nobody-has.so.1") != nullptr, "%s", error.what());
     CHECK_MESSAGE(std::strstr(error.what(), "JetPack") != nullptr, "%s", error.what());
   }
@@ -22,7 +22,7 @@ TEST_CASE("a library that is not the driver is refused by the first symbol that 
     driver::loadFrom("libm.so.6");
     CHECK(false);
   } catch (const CudaError& error) {
-    CHECK(error.code == "ERR_NATIVE_UNAVAILABLE");
+    CHECK(error.code() == "ERR_NATIVE_UNAVAILABLE");
     CHECK_MESSAGE(std::strstr(error.what(), "cuInit") != nullptr, "%s", error.what());
   }
 }
@@ -34,7 +34,7 @@ TEST_CASE("openDevice gives a device or says why there is none") {
     const auto pointer = device->allocate(16);
     device->release(pointer);
   } catch (const CudaError& error) {
-    CHECK_MESSAGE(error.code == "ERR_NATIVE_UNAVAILABLE", "%s", error.what());
+    CHECK_MESSAGE(error.code() == "ERR_NATIVE_UNAVAILABLE", "%s", error.what());
     CHECK_MESSAGE(std::strstr(error.what(), "libcuda.so.1") != nullptr, "%s", error.what());
   }
 }

@@ -15,7 +15,7 @@ template <typename Work> std::string errorOf(Work work) {
   try {
     work();
   } catch (const CudaError& error) {
-    return error.code;
+    return error.code();
   } catch (const std::logic_error& error) {
     return error.what();
   }

@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
     test::openedDevice.reset();
     return status;
   } catch (const cuda::CudaError& error) {
-    std::fprintf(stderr, "%s: %s\n", error.code.c_str(), error.what());
+    std::fprintf(stderr, "%s: %s\n", error.code().c_str(), error.what());
     return 3;
   }
 }

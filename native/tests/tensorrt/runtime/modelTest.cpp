@@ -287,11 +287,11 @@ TEST_CASE("model: bad calls are refused and change nothing") {
 }
 
 TEST_CASE("model: plan, manifest and checkpoint must belong together") {
-  const auto refused = [](const std::string& part, const auto& change) {
+  const auto refused = [](const std::string& part, const auto& change, const char* code = "ERR_MODEL_INVALID") {
     ModelFixture f;
     change(f);
     const std::string failure = failureOf([&] { f.open(); });
-    CHECK_MESSAGE(contains(failure, "ERR_MODEL_INVALID") && contains(failure, part), "%s", failure.c_str());
+    CHECK_MESSAGE(contains(failure, code) && contains(failure, part), "%s", failure.c_str());
     CHECK(f.device.liveAllocations() == 0);
   };
   refused("lacks", [](ModelFixture& f) { f.spec.parts[0].bindings.pop_back(); });
@@ -302,7 +302,8 @@ TEST_CASE("model: plan, manifest and checkpoint must belong together") {
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights.clear(); });
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights[0].sizeBytes = 3; });
   refused("ends outside", [](ModelFixture& f) { f.spec.weights[0].offsetBytes = 7; });
-  refused("cannot read the weight w", [](ModelFixture& f) { f.spec.weights[0].file += ".missing"; });
+  refused("cannot map the weight w", [](ModelFixture& f) { f.spec.weights[0].file += ".missing"; },
+          "ERR_MODEL_NOT_FOUND");
 }
 
 TEST_CASE("weights: more than the staging buffers hold arrive whole, whatever their offsets") {
@@ -353,7 +354,8 @@ TEST_CASE("model host: calls run in order on one thread, and memory goes back wh
   ModelFixture f;
   {
     PlanCache plans = f.cache();
-    auto host = std::make_shared<ModelHost>(f.device, plans, f.spec, f.listener, CancelFlag{});
+    auto host = std::make_shared<ModelHost>();
+    host->thread().post([&, host = host.get()] { host->open(f.device, plans, f.spec, f.listener, {}); });
     std::vector<int> order;
     std::promise<std::thread::id> first, second;
     host->post([&](Model&) {
@@ -377,5 +379,5 @@ TEST_CASE("model host: calls run in order on one thread, and memory goes back wh
   CHECK(f.device.liveStreams() == 0);
   PlanCache plans = f.cache();
   f.device.failAt(Operation::kAllocate, 1, "ERR_ENGINE_OUT_OF_MEMORY");
-  CHECK(contains(failureOf([&] { ModelHost(f.device, plans, f.spec, f.listener, {}); }), "ERR_ENGINE_OUT_OF_MEMORY"));
+  CHECK(contains(failureOf([&] { ModelHost().open(f.device, plans, f.spec, f.listener, {}); }), "ERR_ENGINE_OUT_OF_MEMORY"));
 }

@@ -155,7 +155,7 @@ TEST_CASE("head sizes and counts that cannot be are refused") {
     try {
       kvAttention(device(), stream(), {shape, 1, 16, 256, 256, 256, 256, 256, 256, 256, 256, 256, 256});
     } catch (const cuda::CudaError& error) {
-      return error.code == "ERR_ENGINE_FAILED";
+      return error.code() == "ERR_ENGINE_FAILED";
     }
     return false;
   };

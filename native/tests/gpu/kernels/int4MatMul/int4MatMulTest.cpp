@@ -144,7 +144,7 @@ TEST_CASE("shapes that the layout does not allow are refused") {
     try {
       int4MatMul(device(), stream(), 256, rows, weight, 256);
     } catch (const cuda::CudaError& error) {
-      return error.code == "ERR_ENGINE_FAILED";
+      return error.code() == "ERR_ENGINE_FAILED";
     }
     return false;
   };

@@ -1,0 +1,205 @@
+/** A generation as the scheduler sees it: pictures to encode, a sequence to take, tokens to compute, one after another. */
+import { isSdkError } from '../core/errors.js';
+import type { PixelImage } from '../core/image.js';
+import type { CallOptions } from '../core/types.js';
+import type { Engine, ImageState, PlacedImage } from '../engine/engine.js';
+import { Generation, type GenerationInput, type GenerationOutput, type StepDrafts } from './generation.js';
+import { type ImageCache, imageKey } from './image-cache.js';
+import type { Priority } from './priority.js';
+import type { Job, Work } from './scheduler.js';
+import type { SequenceLease, SequencePool } from './sequence-pool.js';
+import type { TokenMask } from './token-mask.js';
+
+/** Pixels to what an engine encodes. */
+export interface PictureProcessor {
+  process(image: PixelImage, options?: CallOptions): Promise<Parameters<Engine['encodeImage']>[0]>;
+}
+
+/** Shared by all generations of a model. */
+export interface GenerationResources {
+  readonly engine: Engine;
+  readonly processor: PictureProcessor;
+  readonly images: ImageCache;
+  readonly sequences: SequencePool;
+}
+
+export type GenerationRequest = Pick<
+  GenerationInput,
+  'sample' | 'stopIds' | 'stopStrings' | 'maxNewTokens' | 'onText' | 'tokenizer'
+> & {
+  readonly priority: Priority;
+  readonly caller: string;
+  readonly deadlineMs?: number | undefined;
+  readonly promptIds: Int32Array;
+  readonly images: readonly PixelImage[];
+  /** Index of each image's token in `promptIds`. */
+  readonly imagePositions: readonly number[];
+  /** Called when the text begins, not before. */
+  readonly createMask?: (() => TokenMask | undefined) | undefined;
+  readonly beginDrafts?: (() => StepDrafts | undefined) | undefined;
+  readonly signal: AbortSignal;
+};
+
+export interface GenerationReport extends GenerationOutput {
+  /** Prompt tokens that were in the sequence. */
+  readonly reusedTokens: number;
+  readonly reusedImages: number;
+  /** From the first piece of work until all pictures were encoded. */
+  readonly imageMs: number;
+}
+
+/** Said before the engine was asked for anything, or of an answer that it computed as it should. */
+const ENGINE_IS_FINE = new Set(['ERR_IMAGE_INVALID', 'ERR_IMAGE_TOO_LARGE', 'ERR_ANSWER_INCOMPLETE']);
+
+export class GenerationJob implements Job {
+  readonly #request: GenerationRequest;
+  readonly #resources: GenerationResources;
+  #startedMs: number | undefined;
+  /** Identity of the pixels, one for each image of the prompt; undefined: not pinned. */
+  #keys: readonly string[] | undefined;
+  #states: ImageState[] = [];
+  #lease: SequenceLease | undefined;
+  #generation: Generation | undefined;
+  /** All tokens so far, while the sequence is given away. */
+  #suspendedTokens: Int32Array | undefined;
+  #reusedTokens = 0;
+  #reusedImages = 0;
+  #imageMs = 0;
+
+  constructor(request: GenerationRequest, resources: GenerationResources) {
+    this.#request = request;
+    this.#resources = resources;
+  }
+
+  get priority(): Priority {
+    return this.#request.priority;
+  }
+
+  get caller(): string {
+    return this.#request.caller;
+  }
+
+  get deadlineMs(): number | undefined {
+    return this.#request.deadlineMs;
+  }
+
+  get signal(): AbortSignal {
+    return this.#request.signal;
+  }
+
+  get isDone(): boolean {
+    return this.#generation?.output !== undefined;
+  }
+
+  /** Once it is done. */
+  get report(): GenerationReport {
+    const { output } = this.#generation!;
+    const counts = { reusedTokens: this.#reusedTokens, reusedImages: this.#reusedImages, imageMs: this.#imageMs };
+    return { ...output!, ...counts };
+  }
+
+  next(): Work | undefined {
+    this.#startedMs ??= performance.now();
+    if (!this.#pinImages()) return undefined;
+    const missing = this.#findImages();
+    if (missing !== undefined) return { kind: 'call', run: () => this.#encode(missing) };
+    const generation = this.#generationInSequence();
+    if (generation === undefined) return undefined;
+    const { wanted, sequence, images } = generation;
+    if (wanted === undefined) return { kind: 'token', run: () => generation.advance() };
+    const slice = { sequence, images, signal: this.signal, ...wanted };
+    return { kind: 'slice', slice, accept: (result, elapsedMs) => generation.accept(wanted, result, elapsedMs) };
+  }
+
+  suspend(): void {
+    if (this.#lease !== undefined && this.#generation !== undefined) {
+      this.#generation.end();
+      this.#suspendedTokens = Int32Array.from([...this.#lease.tokens, ...this.#generation.pending]);
+    }
+    this.#letGo('keep');
+  }
+
+  release({ error }: { readonly error?: unknown }): void {
+    const isFailure =
+      error !== undefined && !this.signal.aborted && !(isSdkError(error) && ENGINE_IS_FINE.has(error.code));
+    const isHolding = this.#keys !== undefined;
+    if (!isFailure) this.#generation?.end();
+    this.#letGo(isFailure ? 'drop' : 'keep');
+    if (!isFailure || !isHolding) return;
+    // Nobody knows what the backend still holds.
+    this.#resources.sequences[Symbol.dispose]();
+    this.#resources.images[Symbol.dispose]();
+  }
+
+  #letGo(how: 'keep' | 'drop'): void {
+    this.#lease?.release(how);
+    this.#lease = undefined;
+    if (this.#keys !== undefined) this.#resources.images.unpin(this.#keys);
+    this.#keys = undefined;
+    this.#states = [];
+  }
+
+  #pinImages(): boolean {
+    if (this.#keys !== undefined) return true;
+    const { images } = this.#resources;
+    const keys = this.#request.images.map(imageKey);
+    if (!images.hasRoomFor(keys)) return false;
+    images.pin(keys);
+    this.#keys = keys;
+    return true;
+  }
+
+  /** @returns the index of the first image that has to be encoded */
+  #findImages(): number | undefined {
+    const keys = this.#keys!;
+    while (this.#states.length < keys.length) {
+      const state = this.#resources.images.get(keys[this.#states.length]!);
+      if (state === undefined) return this.#states.length;
+      this.#states.push(state);
+      if (this.#generation === undefined) this.#reusedImages++;
+    }
+    return undefined;
+  }
+
+  async #encode(index: number): Promise<void> {
+    const { engine, processor, images } = this.#resources;
+    const options = { signal: this.signal };
+    images.trim(1);
+    const processed = await processor.process(this.#request.images[index]!, options);
+    this.signal.throwIfAborted();
+    const state = await engine.encodeImage(processed, options);
+    images.set(this.#keys![index]!, state);
+    this.#states.push(state);
+  }
+
+  #generationInSequence(): Generation | undefined {
+    if (this.#lease !== undefined) return this.#generation;
+    const { promptIds, imagePositions, maxNewTokens, createMask, beginDrafts, ...request } = this.#request;
+    const tokens = this.#suspendedTokens ?? promptIds;
+    const promptImages = this.#keys!.map((key, i) => ({ key, tokenIndex: imagePositions[i]! }));
+    const lease = this.#resources.sequences.acquire(tokens, promptImages, promptIds.length + maxNewTokens);
+    if (lease === undefined) return undefined;
+    this.#lease = lease;
+    const { sequence } = lease;
+    const rest = tokens.slice(lease.reusedTokens);
+    const images = this.#states.map((image, i): PlacedImage => ({ image, tokenIndex: imagePositions[i]! }));
+    if (this.#generation !== undefined) {
+      this.#generation.moveTo(sequence, images, rest);
+      return this.#generation;
+    }
+    this.#imageMs = performance.now() - this.#startedMs!;
+    this.#reusedTokens = lease.reusedTokens;
+    this.#generation = new Generation({
+      ...request,
+      sequence,
+      tokens: rest,
+      images,
+      maxNewTokens,
+      mask: createMask?.(),
+      drafts: beginDrafts?.(),
+      sliceTokens: this.#resources.engine.info.capabilities.sliceTokens,
+      onForward: (entered) => this.#lease?.append(entered),
+    });
+    return this.#generation;
+  }
+}

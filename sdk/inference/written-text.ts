@@ -1,0 +1,45 @@
+/** Text as a model writes it, token by token: whole characters only, cut before the first stop string. */
+import { createDetokenizer } from '../text/detokenizer.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import type { WrittenToken } from '../text/written-token.js';
+import { StopStrings } from './stop-strings.js';
+
+export class WrittenText {
+  readonly tokens: WrittenToken[] = [];
+  text = '';
+  readonly #detokenizer: ReturnType<typeof createDetokenizer>;
+  readonly #stopStrings: StopStrings;
+  readonly #onText: (text: string) => void;
+  #decodedCharacters = 0;
+
+  /** @param onText called with text as it becomes certain */
+  constructor(tokenizer: Tokenizer, stopStrings: readonly string[], onText: (text: string) => void) {
+    this.#detokenizer = createDetokenizer(tokenizer);
+    this.#stopStrings = new StopStrings(stopStrings);
+    this.#onText = onText;
+  }
+
+  /** Whether a stop string came: nothing may follow. */
+  push(id: number, logProbability: number): boolean {
+    const piece = this.#detokenizer.push(id);
+    const start = this.#decodedCharacters;
+    this.#decodedCharacters += piece.length;
+    this.tokens.push({ start, end: this.#decodedCharacters, logProbability });
+    const { text, stopped } = this.#stopStrings.push(piece);
+    this.#show(text);
+    return stopped;
+  }
+
+  /** Shows what was held back; 'stop' when its last characters complete a stop string. */
+  end(): 'stop' | undefined {
+    const { text, stopped } = this.#stopStrings.push(this.#detokenizer.flush());
+    this.#show(stopped ? text : text + this.#stopStrings.flush());
+    return stopped ? 'stop' : undefined;
+  }
+
+  #show(piece: string): void {
+    if (piece === '') return;
+    this.text += piece;
+    this.#onText(piece);
+  }
+}
