@@ -1,11 +1,17 @@
 /** `scenebus quantize SOURCE OUTPUT …` without the terminal: words to options, a result to words. */
+import { CONVERTIBLE_FORMATS } from '#sdk/checkpoint/foreign-format.js';
 import { SdkError } from '#sdk/core/errors.js';
+import type { MergeLoraResult } from './lora/merge.js';
 import { LM_HEAD_PRECISIONS } from './plan.js';
 import { QUANTIZE_GROUP_SIZES, type QuantizeOptions, type QuantizeResult } from './quantize.js';
 
 /** As a command line parser delivers them. */
+export const SOURCE_FORMATS = ['auto', ...CONVERTIBLE_FORMATS] as const;
+
 export interface QuantizeFlags {
   readonly group?: string | number | undefined;
+  readonly from?: string | undefined;
+  readonly lora?: string | undefined;
   readonly method?: string | undefined;
   readonly calibrate?: string | undefined;
   readonly lmHead?: string | undefined;
@@ -14,9 +20,8 @@ export interface QuantizeFlags {
 
 /** @throws SdkError ERR_ARGUMENT_INVALID */
 export function quantizeOptionsFrom(source: string, output: string, flags: QuantizeFlags): QuantizeOptions {
-  const group = Number(flags.group ?? 128);
-  const groupSize = QUANTIZE_GROUP_SIZES.find((size) => size === group);
-  if (groupSize === undefined) {
+  const groupSize = QUANTIZE_GROUP_SIZES.find((size) => size === Number(flags.group));
+  if (flags.group !== undefined && groupSize === undefined) {
     throw new SdkError('ERR_ARGUMENT_INVALID', `Expected --group 32, 64 or 128, but received "${flags.group}".`);
   }
   const lmHead = LM_HEAD_PRECISIONS.find((form) => form === (flags.lmHead ?? 'bf16'));
@@ -33,8 +38,15 @@ export function quantizeOptionsFrom(source: string, output: string, flags: Quant
   if (flags.calibrate !== undefined && method !== 'awq') {
     throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected --method awq with --calibrate: rounding needs no pictures.');
   }
-  const { calibrate } = flags;
-  return { source, output, groupSize, lmHead, method, calibrate, acceptLlamaLicense: flags.acceptLlamaLicense };
+  const from = SOURCE_FORMATS.find((format) => format === flags.from);
+  if (flags.from !== undefined && from === undefined) {
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `Expected --from ${SOURCE_FORMATS.join(', ')}, but received "${flags.from}".`,
+    );
+  }
+  const { calibrate, lora, acceptLlamaLicense } = flags;
+  return { source, output, from, lora, groupSize, lmHead, method, calibrate, acceptLlamaLicense };
 }
 
 /** What a person types to accept a licence: more than a key that is hit by accident. */
@@ -52,11 +64,19 @@ export function licenceQuestion(ask: (question: string) => Promise<string>): () 
 
 export function formatQuantizeResult(result: QuantizeResult): string {
   const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+  const kept =
+    result.keptLinears > 0 ? [`  ${result.keptLinears} of them as the source has them, nothing rounded`] : [];
   const linearsIn4Bits = result.quantizedLinears - (result.lmHead === 'int8' ? 1 : 0);
   return [
     `${result.directory}`,
     `  ${linearsIn4Bits} linears in int4 (${result.method}), groups of ${result.groupSize}; lm_head in ${result.lmHead}`,
+    ...kept,
     `  ${megabytes(result.sourceBytes)} → ${megabytes(result.sizeBytes)}`,
     `  relative error of the quantised weights ${(result.relativeError * 100).toFixed(2)} %`,
   ].join('\n');
+}
+
+export function formatMergeResult({ directory, mergedLinears, replacedTensors, sizeBytes }: MergeLoraResult): string {
+  const replaced = replacedTensors > 0 ? `, ${replacedTensors} tensors replaced` : '';
+  return `${directory}\n  ${mergedLinears} weights merged${replaced}; ${(sizeBytes / 1e6).toFixed(1)} MB`;
 }

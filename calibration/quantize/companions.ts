@@ -5,9 +5,12 @@ import type { Logger } from '#sdk/core/logger.js';
 import { LICENCE_FILE, LLAMA_NOTICE, USE_POLICY_FILE } from './llama-license.js';
 
 const WEIGHTS =
-  /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pth|pt|ckpt|gguf|h5|msgpack|onnx|onnx_data)$/;
+  /(^adapter_|^(quantize_config|quant_config|hf_quant_config)\.json$|^recipe\.yaml$)|\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pth|pt|ckpt|gguf|h5|msgpack|onnx|onnx_data)$/;
 
-/** Copies everything beside the weights and config.json; of a Llama model also a notice. */
+/**
+ * Copies everything beside the weights and config.json; of a Llama model also a notice. What describes an adapter or
+ * another tool's quantisation stays: it would send other programs to weights that are not these.
+ */
 export async function copyCompanions(source: string, target: string, isLlama: boolean, logger: Logger): Promise<void> {
   const copied: string[] = [];
   for (const name of (await readdir(source)).sort()) {

@@ -48,7 +48,7 @@ function diskFull(directory: string, neededBytes: number, freeBytes: number, cau
     : '. Make room or choose another disk.';
   return new SdkError(
     'ERR_DISK_FULL',
-    `Quantising needs ${gigabytes(neededBytes)} GB in ${directory}, ${hasRoom ? 'and' : 'but'} ${gigabytes(freeBytes)} GB are free${why}`,
+    `The folder needs ${gigabytes(neededBytes)} GB in ${directory}, ${hasRoom ? 'and' : 'but'} ${gigabytes(freeBytes)} GB are free${why}`,
     { cause, details: { directory, neededBytes, freeBytes } },
   );
 }

@@ -1,8 +1,8 @@
 /** What a quantised folder will hold, known to the byte before anything is written. */
-import type { ModelDescription, TensorLocation } from '#sdk/architecture/architecture.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { WeightBits } from './round-to-nearest.js';
 import { encodeHeader, layoutOrder, type PlannedTensor, tensorBytes } from './safetensors-writer.js';
+import type { SourceTensor } from './sources/source-tensor.js';
 
 export const LM_HEAD_PRECISIONS = ['bf16', 'int8', 'int4'] as const;
 export type LmHeadPrecision = (typeof LM_HEAD_PRECISIONS)[number];
@@ -10,9 +10,12 @@ export type LmHeadPrecision = (typeof LM_HEAD_PRECISIONS)[number];
 export type QuantizeMethod = 'rtn' | 'awq';
 
 export interface OutputTensor extends PlannedTensor {
-  readonly source: TensorLocation;
-  /** `copy`: the bytes as they are; `bf16`: rounded from float32; `folded`: a norm that calibration changed; the rest are parts of a packed linear. */
-  readonly part: 'copy' | 'bf16' | 'folded' | 'packed' | 'scale' | 'shape';
+  readonly source: SourceTensor;
+  /**
+   * `copy`: the bytes as they are; `float`: values in another type, or computed ones; `folded`: a norm that calibration
+   * changed; the rest are parts of a packed linear, `exact…`: the integers and scales of the source.
+   */
+  readonly part: 'copy' | 'float' | 'folded' | 'packed' | 'scale' | 'shape' | 'exactPacked' | 'exactScale';
   /** Of a packed linear. */
   readonly bits?: WeightBits;
 }
@@ -37,27 +40,35 @@ function isFolded(name: string, lmHead: LmHeadPrecision): boolean {
 
 /** @throws SdkError ERR_ARGUMENT_INVALID when the group size does not divide the inputs of every linear */
 export function planTensors(
-  model: ModelDescription,
+  tensors: ReadonlyMap<string, SourceTensor>,
   groupSize: number,
   lmHead: LmHeadPrecision,
   method: QuantizeMethod,
 ): OutputTensor[] {
   const planned: OutputTensor[] = [];
   const misfits = new Set<number>();
-  for (const [name, source] of model.tensors) {
+  for (const [name, source] of tensors) {
     if (method === 'awq' && isFolded(name, lmHead)) {
       planned.push({ name, dtype: 'BF16', shape: source.shape, source, part: 'folded' });
       continue;
     }
     const bits = bitsFor(name, lmHead);
     if (bits === null) {
-      const isFloat32 = source.dtype === 'F32';
-      const dtype = isFloat32 ? 'BF16' : (source.dtype as 'F16' | 'BF16');
-      planned.push({ name, dtype, shape: source.shape, source, part: isFloat32 ? 'bf16' : 'copy' });
+      planned.push(floatTensor(name, source, source.dtype === 'F32' ? 'BF16' : source.dtype));
       continue;
     }
     const [outputs, inputs] = source.shape as [number, number];
     if (inputs % groupSize !== 0) misfits.add(inputs);
+    const exact = source.int4?.bits === bits && source.int4.groupSize === groupSize ? source.int4 : undefined;
+    if (exact !== undefined) {
+      const scaleShape = [outputs, inputs / groupSize];
+      planned.push(
+        { name: `${name}_packed`, dtype: 'I32', shape: [outputs, inputs / 8], source, part: 'exactPacked', bits },
+        { name: `${name}_scale`, dtype: exact.scaleType, shape: scaleShape, source, part: 'exactScale', bits },
+        { name: `${name}_shape`, dtype: 'I64', shape: [2], source, part: 'shape' },
+      );
+      continue;
+    }
     planned.push(
       { name: `${name}_packed`, dtype: 'I32', shape: [outputs, (inputs * bits) / 32], source, part: 'packed', bits },
       { name: `${name}_scale`, dtype: 'BF16', shape: [outputs, inputs / groupSize], source, part: 'scale', bits },
@@ -76,6 +87,13 @@ export function planTensors(
     );
   }
   return planned;
+}
+
+/** A tensor that is not packed, in the given type. */
+export function floatTensor(name: string, source: SourceTensor, dtype: SourceTensor['dtype']): OutputTensor {
+  // float32 is read and written again, which looks at every value.
+  const isCopy = source.location !== undefined && source.dtype === dtype && dtype !== 'F32';
+  return { name, dtype, shape: source.shape, source, part: isCopy ? 'copy' : 'float' };
 }
 
 /** Cuts the tensors into files of at most `shardBytes`, in model order. One file needs no index. */

@@ -10,10 +10,12 @@ import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { openMappedFile } from '#sdk/native/index.js';
 import { type Adjustments, adjustedBytes } from './adjustments.js';
-import { allFinite16, damagedTensor } from './finite.js';
+import { allFinite, allFinite16, damagedTensor } from './finite.js';
 import type { OutputFile, OutputTensor } from './plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
 import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
+import { f16Bits } from './sources/packed-linear.js';
+import { type FloatType, rowElements } from './sources/source-tensor.js';
 
 /** Weights held in memory at a time: 4 M values, 16 MB as float32. */
 const CHUNK_ELEMENTS = 4 << 20;
@@ -34,6 +36,8 @@ export interface WriteWeightsOptions extends CallOptions {
   /** Where the run notes how far it is. */
   readonly journalFile: string;
   readonly journalBytes?: number | undefined;
+  /** For progress. Default `quantize`. */
+  readonly phase?: string | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
@@ -57,12 +61,12 @@ export async function writeWeights(
   directory: string,
   options: WriteWeightsOptions,
 ): Promise<QuantizeTally> {
-  const { signal, onProgress, journalFile, journalBytes = JOURNAL_BYTES } = options;
+  const { signal, onProgress, phase = 'quantize', journalFile, journalBytes = JOURNAL_BYTES } = options;
   const journal = await readJournal(journalFile, files, directory);
   const { sums } = journal;
   // Of the tensors alone: headers are written with them, and are a few thousandths.
   const total = files.flatMap(({ tensors }) => tensors).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
-  const report = () => onProgress?.({ phase: 'quantize', done: sums.done, total, unit: 'bytes' });
+  const report = () => onProgress?.({ phase, done: sums.done, total, unit: 'bytes' });
   report(); // a run that goes on may have nothing left to write
   let journalled = sums.done;
   for (const [index, file] of files.entries()) {
@@ -83,8 +87,8 @@ export async function writeWeights(
         report();
         await nextTurn();
       }
-      if (tensor.part === 'packed') sums.linears += 1;
-      if (tensor.part !== 'scale' && tensor.part !== 'shape') sums.sourceBytes += tensor.source.sizeBytes;
+      if (tensor.part === 'packed' || tensor.part === 'exactPacked') sums.linears += 1;
+      if (!/scale|shape/i.test(tensor.part)) sums.sourceBytes += tensor.source.sizeBytes;
       if (sums.done - journalled < journalBytes) continue;
       await writer.sync();
       await writeJournal(journalFile, { files: index, tensors: at + 1, sums });
@@ -146,7 +150,8 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     const size = tensorBytes(tensor);
     for (let done = 0; done < size; done += CHUNK_ELEMENTS * 4) {
       const sizeBytes = Math.min(CHUNK_ELEMENTS * 4, size - done);
-      using mapped = openMappedFile(source.file, { offsetBytes: source.offsetBytes + done, sizeBytes });
+      const { file, offsetBytes } = source.location!;
+      using mapped = openMappedFile(file, { offsetBytes: offsetBytes + done, sizeBytes });
       if (!allFinite16(mapped.bytes, tensor.dtype as 'BF16' | 'F16')) notFinite(tensor);
       yield plain(mapped.bytes);
     }
@@ -157,15 +162,30 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     yield* decidedPieces(tensor, decided, adjustments);
     return;
   }
+  if (part === 'exactScale') {
+    const scales = source.int4!.scales();
+    if (!allFinite16(bytesOf(scales), source.int4!.scaleType)) notFinite(tensor);
+    yield plain(scales);
+    return;
+  }
   const rows = source.shape[0]!;
-  const rowElements = source.shape.slice(1).reduce((product, side) => product * side, 1);
-  const rowsAtOnce = Math.max(1, Math.floor(CHUNK_ELEMENTS / rowElements));
+  const rowsAtOnce = Math.max(1, Math.floor(CHUNK_ELEMENTS / rowElements(source)));
   for (let first = 0; first < rows; first += rowsAtOnce) {
-    const values = readTensorF32(source, { first, count: Math.min(rowsAtOnce, rows - first) });
-    if (part === 'bf16') {
-      const bits = Uint16Array.from(values, bf16Bits);
-      if (!allFinite16(new Uint8Array(bits.buffer), 'BF16')) notFinite(tensor);
-      yield plain(bits);
+    const count = Math.min(rowsAtOnce, rows - first);
+    if (part === 'exactPacked') {
+      const sum = source.rows(first, count).reduce((total, weight) => total + weight * weight, 0);
+      yield { bytes: source.int4!.packed(first, count), squaredError: 0, squaredSum: sum };
+      continue;
+    }
+    const values = source.rows(first, count);
+    if (part === 'float') {
+      const written = inType(values, tensor.dtype as FloatType);
+      if (
+        !(written instanceof Uint16Array ? allFinite16(bytesOf(written), tensor.dtype as 'BF16') : allFinite(written))
+      ) {
+        notFinite(tensor);
+      }
+      yield plain(written);
       continue;
     }
     // Scales lie behind all packed words in the file: they are computed again rather than kept.
@@ -176,6 +196,14 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       yield { bytes: packed, squaredError, squaredSum };
     }
   }
+}
+
+function inType(values: Float32Array, dtype: FloatType): Float32Array | Uint16Array {
+  return dtype === 'F32' ? values : Uint16Array.from(values, dtype === 'BF16' ? bf16Bits : f16Bits);
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Under which name calibration keeps what becomes of a tensor. */

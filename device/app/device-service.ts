@@ -93,10 +93,8 @@ export class DeviceService implements AsyncDisposable {
     const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
     const resources = new DisposalStack();
     try {
-      const { bus, embeddedBroker } = resources.use(await openBus({ config, logger, requireBroker, signal }));
+      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal }));
       options.onBus?.(bus);
-      if (embeddedBroker)
-        logger.log('info', `no broker configured: started one on ${embeddedBroker.url}, for this machine only`);
       const service = new DeviceService(config, options, bus, resources);
       await service.#open(signal, options.onProgress);
       return service;
@@ -213,11 +211,12 @@ export class DeviceService implements AsyncDisposable {
 
 function watchBroker(bus: Bus, problems: Problems): void {
   const look = (): void => {
-    if (bus.state === 'online' || bus.state === 'closed') {
+    // The first attempt is under way at every start: that is no problem yet.
+    if (bus.state !== 'offline') {
       problems.clear('bus');
       return;
     }
-    const message = `The broker ${bus.broker} is not reached yet; it is tried again and again.`;
+    const message = `The broker ${bus.broker} is not reached; it is tried again and again.`;
     problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
   };
   bus.onStateChange(look);

@@ -3,7 +3,7 @@
  * Secrets have no place in the file: see `environment.ts`.
  */
 import { hostname } from 'node:os';
-import { cameraOptionsSchema } from 'scenebus';
+import { cameraOptionsSchema, isTopicFilter, LIMITS } from 'scenebus';
 import { z } from 'zod';
 
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
@@ -92,6 +92,27 @@ export const brokerSchema = z
   })
   .meta({ title: 'MQTT broker' });
 
+export const embeddedBrokerSchema = z
+  .strictObject({
+    host: z.string().min(1).default('127.0.0.1').meta({
+      title: 'Interface',
+      description: 'Any other than loopback needs SCENEBUS_MQTT_USERNAME and SCENEBUS_MQTT_PASSWORD',
+    }),
+    port: z.int().min(1).max(65_535).optional().meta({ title: 'Port', description: 'Default: 1883, else a free one' }),
+    webSocket: z
+      .strictObject({
+        port: z.int().min(1).max(65_535).default(9_001).meta({ title: 'Port' }),
+        origins: z
+          .array(z.url({ protocol: /^https?$/, error: 'Expected an origin such as https://kiosk.example' }))
+          .max(64)
+          .default([])
+          .meta({ title: 'Origins', description: 'Pages that may connect, besides those of this machine' }),
+      })
+      .optional()
+      .meta({ title: 'WebSocket', description: 'For pages in a browser. Left out: none' }),
+  })
+  .meta({ title: 'Embedded broker', description: 'Only without `broker`' });
+
 export const describeSchema = z
   .strictObject({
     minIntervalSeconds: z.number().min(0).max(86_400).default(2).meta({ title: 'Shortest pause between descriptions' }),
@@ -142,10 +163,28 @@ export const deviceConfigSchema = z
       })
       .meta({ title: 'Cameras' }),
     broker: brokerSchema.optional().meta({ description: 'Left out: an embedded broker on loopback' }),
+    embeddedBroker: embeddedBrokerSchema.optional(),
+    responseTopics: z
+      .array(
+        z.string().max(LIMITS.busTopicBytes).refine(isTopicFilter, {
+          error: 'Expected a topic filter such as robots/+/answers, with + or # as whole levels',
+        }),
+      )
+      .min(1)
+      .max(64)
+      .optional()
+      .meta({
+        title: 'Response topics',
+        description: 'Filters of the topics that callers may have their answers on. Left out: all below the topic root',
+      }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
+  })
+  .refine(({ broker, embeddedBroker }) => broker === undefined || embeddedBroker === undefined, {
+    error: 'Expected settings of the embedded broker or the address of another one, not both',
+    path: ['embeddedBroker'],
   })
   .meta({ title: 'SceneBus device' });
 

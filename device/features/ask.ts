@@ -22,6 +22,7 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
   const { config, feeds, model, hub } = context;
   const { signal } = call;
   const { question } = request;
+  refuseUnsupported(request);
   const feed = chooseCamera(request.camera, feeds);
   // A camera that does not deliver must not hold up questions about the others: nobody has the model yet.
   const frame = await feed.latestFrame({ signal });
@@ -31,6 +32,7 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
     temperature: request.temperature,
     seed: request.seed,
     priority: 'question',
+    caller: call.client,
     signal,
   } as const;
   const result = await model.use(async (loaded) => {
@@ -42,6 +44,17 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
   }, signal);
   await hub.emit('answer', { question, ...result }, { camera: feed.id, frame });
   return { camera: feed.id, frame, ...result };
+}
+
+/** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */
+function refuseUnsupported(request: AskRequest): void {
+  for (const field of ['frameId', 'answerSchema', 'choices'] as const) {
+    if (request[field] === undefined) continue;
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', `This device does not honour "${field}" yet; leave it out.`);
+  }
+  if (request.answerType !== undefined && request.answerType !== 'text') {
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'This device answers with text only; leave "answerType" out.');
+  }
 }
 
 function chooseCamera(id: string | undefined, feeds: readonly Feed[]): Feed {

@@ -28,7 +28,7 @@ export async function openBus({ config, logger, requireBroker, signal }: OpenBus
   const resources = new DisposalStack();
   const tls = config.broker?.tls;
   try {
-    const embeddedBroker = config.broker ? undefined : resources.use(await openEmbeddedBroker({ logger }));
+    const embeddedBroker = config.broker ? undefined : resources.use(await openEmbedded(config, logger));
     const bus = resources.use(
       await connectBus({
         url: config.broker?.url ?? embeddedBroker?.url ?? '',
@@ -42,6 +42,7 @@ export async function openBus({ config, logger, requireBroker, signal }: OpenBus
         tls: tls && { ...(await readTlsFiles(tls)), servername: tls.servername },
         waitForBroker: requireBroker,
         sceneExpirySeconds: config.describe.expirySeconds,
+        responseTopics: config.responseTopics,
         requestTimeoutMs: config.ask.timeoutMs,
         logger,
         signal,
@@ -52,4 +53,9 @@ export async function openBus({ config, logger, requireBroker, signal }: OpenBus
     await resources[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function openEmbedded({ embeddedBroker, secrets }: DeviceConfig, logger: Logger): Promise<EmbeddedBroker> {
+  const { mqttUsername: username, mqttPassword: password } = secrets;
+  return openEmbeddedBroker({ ...embeddedBroker, username, password, logger });
 }

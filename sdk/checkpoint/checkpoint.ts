@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import type { ModelDescription } from '../architecture/architecture.js';
-import { SdkError } from '../core/errors.js';
+import { isSdkError, SdkError } from '../core/errors.js';
 import type { ImageProcessorConfig } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
+import { adapterAlone, adapterBeside, findAdapter, unmergedProblem } from './adapter.js';
 import { architectureOf, configSchema, type MllamaConfig } from './config.js';
+import { foreignFormatError, foreignFormatOf, statedQuantization } from './foreign-format.js';
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config.js';
 import { readJsonFile } from './json-file.js';
 import { type ModelManifest, readManifest } from './manifest.js';
@@ -61,11 +63,22 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   };
 
   const { architecture } = collect(architectureOf(config));
-  const quantization = quantizationOf(config.quantization_config);
   const { processor } = collect(await readProcessorConfig(root, architecture.vision));
   const { generation } = collect(await readGenerationDefaults(root, config));
   const manifest = await readManifest(root);
-  const weights = collect(await readWeights(root));
+  const weights = await readWeights(root).catch(async (error: unknown) => {
+    const adapter = isSdkError(error, 'ERR_MODEL_NOT_FOUND') ? await findAdapter(root) : null;
+    throw adapter === null ? error : adapterAlone(root, adapter);
+  });
+  const foreign = foreignFormatOf(config, weights.tensors.keys());
+  if (foreign !== null) throw foreignFormatError(root, foreign);
+  const unmerged = unmergedProblem(weights.tensors.keys());
+  if (unmerged !== null)
+    throw new SdkError('ERR_MODEL_UNSUPPORTED', `${root}: ${unmerged}.`, { details: { directory: root } });
+  collect(weights);
+  const quantization = quantizationOf(statedQuantization(config));
+  const adapter = await findAdapter(root);
+  if (adapter !== null) warnings.push(adapterBeside(root, adapter));
   options.signal?.throwIfAborted();
   const { tensors } = collect(resolveTensors(weights, architecture, quantization, tiedHead(config)));
   // What scales hold is looked at only when every place is known to be right.
@@ -75,7 +88,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   let contentHash: Promise<string> | undefined;
   return {
     directory: root,
-    name: manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root),
+    name: nameOf(root, config, manifest),
     model: { architecture, tensors, int4: quantization?.int4 ?? null },
     processor,
     generation,
@@ -88,11 +101,13 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   };
 }
 
-async function readConfig(directory: string, given: string): Promise<MllamaConfig> {
+export async function readConfig(directory: string, given = directory): Promise<MllamaConfig> {
   const folder = await stat(directory).catch(() => null);
   if (folder === null || !folder.isDirectory()) throw notAFolder(given, directory, folder !== null);
   const config = await readJsonFile(directory, 'config.json', configSchema);
   if (config !== undefined) return config;
+  const adapter = await findAdapter(directory);
+  if (adapter !== null) throw adapterAlone(directory, adapter);
   throw new SdkError(
     'ERR_MODEL_NOT_FOUND',
     `Expected config.json in ${directory}: give the folder of a Hugging Face checkpoint.`,
@@ -100,8 +115,13 @@ async function readConfig(directory: string, given: string): Promise<MllamaConfi
   );
 }
 
+/** From scenebus.json, else the hub name in config.json or of the hub's cache, else the folder's name. */
+export function nameOf(root: string, config: MllamaConfig, manifest: ModelManifest): string {
+  return manifest.name ?? hubName(config._name_or_path) ?? hubCacheName(root) ?? basename(root);
+}
+
 /** The text part's word counts; the whole model's is true in configs that nobody meant to tie. */
-function tiedHead({ text_config: text, tie_word_embeddings: model }: MllamaConfig) {
+export function tiedHead({ text_config: text, tie_word_embeddings: model }: MllamaConfig) {
   return { allowed: text.tie_word_embeddings ?? model ?? false, stated: text.tie_word_embeddings === true };
 }
 
@@ -137,7 +157,8 @@ function hubCacheName(directory: string): string | undefined {
   return /\/models--[^/]+--([^/]+)\/snapshots\/[0-9a-f]{40}$/.exec(directory)?.[1];
 }
 
-async function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): Promise<string> {
+/** Key of prepared caches: changes with the configuration and with the weights. */
+export async function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(config));
   for (const file of files) {
     hash.update(JSON.stringify([basename(file.path), file.sizeBytes, file.modifiedMs, file.headerHash]));

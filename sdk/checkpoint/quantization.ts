@@ -14,6 +14,8 @@ export interface WeightScheme {
   readonly bits: 4 | 8;
   /** Inputs that share a scale; 0: one scale for each output (strategy "channel"). */
   readonly groupSize: number;
+  /** With zero points; only when they were asked for. */
+  readonly asymmetric?: true;
 }
 
 export interface Quantization {
@@ -57,8 +59,11 @@ const quantizationSchema = z.looseObject({
   sparsity_config: z.looseObject({ format: z.string().nullish() }).nullish(),
 });
 
+/** `convert`: zero points and reordered columns are read too, which no engine runs. */
+export type QuantizationUse = 'run' | 'convert';
+
 /** @throws SdkError ERR_MODEL_UNSUPPORTED for another method or scheme, ERR_MODEL_INVALID for a malformed one. */
-export function quantizationOf(config: unknown): Quantization | null {
+export function quantizationOf(config: unknown, use: QuantizationUse = 'run'): Quantization | null {
   if (config === null || config === undefined) return null;
   const parsed = quantizationSchema.safeParse(config);
   if (!parsed.success) {
@@ -89,7 +94,7 @@ export function quantizationOf(config: unknown): Quantization | null {
     for (const name of ['input_activations', 'output_activations'] as const) {
       if (group[name] != null) throw unsupported(`quantised activations (${name})`, group[name]);
     }
-    const scheme = schemeOf(weights);
+    const scheme = schemeOf(weights, use);
     if (scheme.bits === 4) {
       if (int4 !== undefined && int4.groupSize !== scheme.groupSize) {
         throw unsupported(`two group sizes (${int4.groupSize} and ${scheme.groupSize})`, [
@@ -128,21 +133,24 @@ function sound<T>(expressions: readonly Target[], use: () => T): T {
   }
 }
 
-function schemeOf(weights: z.output<typeof weightsSchema>): WeightScheme {
+function schemeOf(weights: z.output<typeof weightsSchema>, use: QuantizationUse): WeightScheme {
   const { num_bits: bits, type, symmetric, actorder, group_size: size } = weights;
   if ((bits !== 4 && bits !== 8) || type !== 'int') throw unsupported(`${bits}-bit ${type} weights`, bits);
   const { dynamic } = weights;
   if (dynamic != null && dynamic !== false) throw unsupported(`weights.dynamic ${JSON.stringify(dynamic)}`, dynamic);
-  if (!symmetric) throw unsupported('asymmetric weights (zero points)', symmetric);
+  if (!symmetric && use === 'run') throw unsupported('asymmetric weights (zero points)', symmetric, CONVERT);
+  const zeroPoints = symmetric ? {} : ({ asymmetric: true } as const);
   // Columns that were only visited in another order ("weight", of old "static") lie in their own order.
-  if (actorder != null && actorder !== false && actorder !== 'static' && actorder !== 'weight') {
-    throw unsupported(`activation order "${String(actorder)}" (weight_g_idx)`, actorder);
+  const isReordered = actorder != null && actorder !== false && actorder !== 'static' && actorder !== 'weight';
+  if (isReordered && use === 'run') {
+    throw unsupported(`activation order "${String(actorder)}" (weight_g_idx)`, actorder, CONVERT);
   }
   const strategy = weights.strategy ?? (size != null && size > 0 ? 'group' : 'channel');
-  if (strategy === 'channel') return { bits, groupSize: 0 };
+  if (strategy === 'channel') return { bits, groupSize: 0, ...zeroPoints };
   if (strategy !== 'group') throw unsupported(`one scale per ${strategy} (strategy "${strategy}")`, strategy);
-  if (!(GROUP_SIZES as readonly number[]).includes(size ?? 0)) throw unsupported(`group size ${size}`, size);
-  return { bits, groupSize: size! };
+  const isKnown = use === 'convert' ? size != null && size > 0 : (GROUP_SIZES as readonly number[]).includes(size ?? 0);
+  if (!isKnown) throw unsupported(`group size ${size}`, size, CONVERT);
+  return { bits, groupSize: size!, ...zeroPoints };
 }
 
 /** Writers leave out what they have not, or give null, {} or a tree of them. */
@@ -155,10 +163,13 @@ function malformed(what: string, problems: readonly string[]): SdkError {
   return new SdkError('ERR_MODEL_INVALID', `config.json: quantization_config ${what}`, { details: { problems } });
 }
 
-function unsupported(what: string, received: unknown): SdkError {
+const QUANTIZE = 'Quantise the 16-bit checkpoint with `scenebus quantize`.';
+const CONVERT = '`scenebus quantize --from compressed-tensors` converts it.';
+
+function unsupported(what: string, received: unknown, wayOut = QUANTIZE): SdkError {
   return new SdkError(
     'ERR_MODEL_UNSUPPORTED',
-    `config.json: quantization_config has ${what}. Supported: compressed-tensors "pack-quantized", symmetric 4-bit integers (8-bit ones beside them), in groups of ${GROUP_SIZES.join(', ')} or by channel, weights only. Quantise the 16-bit checkpoint with \`scenebus quantize\`.`,
+    `config.json: quantization_config has ${what}. Supported: compressed-tensors "pack-quantized", symmetric 4-bit integers (8-bit ones beside them), in groups of ${GROUP_SIZES.join(', ')} or by channel, weights only. ${wayOut}`,
     { details: { received } },
   );
 }

@@ -35,13 +35,14 @@ export function resolveTensors(
     check.found.set(name, { file: file.path, offsetBytes, sizeBytes, dtype: dtype as TensorDtype, shape });
   }
   const warnings = tied.allowed ? tieHead(check, architecture, tied.stated) : [];
+  const packedElsewhere: string[] = [];
   for (const expected of expectedTensors(architecture)) {
     const packedName = `${expected.name}_packed`;
     const isPacked = check.found.has(packedName);
     if (isPacked && check.found.has(expected.name)) {
       check.problems.push(`${expected.name} comes both packed and unpacked`);
     } else if (isPacked && !expected.quantizable) {
-      check.problems.push(`${expected.name} is packed; only the linears of the text decoder may be`);
+      packedElsewhere.push(expected.name);
     } else if (isPacked && quantization === null) {
       check.problems.push(`${packedName} exists, but config.json has no quantization_config`);
     } else if (isPacked && quantization !== null) {
@@ -52,6 +53,12 @@ export function resolveTensors(
     } else {
       take(check, expected.name, expected.shape, FLOATS);
     }
+  }
+  if (packedElsewhere.length > 0) {
+    const more = packedElsewhere.length === 1 ? '' : ` and ${packedElsewhere.length - 1} more`;
+    check.problems.push(
+      `${packedElsewhere[0]}${more} are packed, but only the linears of the text decoder may be: \`scenebus quantize --from compressed-tensors\` brings the others back to 16 bits`,
+    );
   }
   if (
     quantization !== null &&

@@ -115,7 +115,7 @@ function introduce(
 function demoLogger(logger: Logger, out: Terminal['out']): Logger {
   return {
     log(level, message, details) {
-      if (level === 'info' && message.startsWith('no broker configured')) out(message);
+      if (level === 'info' && message.startsWith('No broker is configured')) out(message);
       else logger.log(level, message, details);
     },
   };

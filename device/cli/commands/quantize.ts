@@ -7,6 +7,7 @@ import {
   type QuantizeFlags,
   quantizeCheckpoint,
   quantizeOptionsFrom,
+  SOURCE_FORMATS,
 } from '#calibration/quantize/index.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { createLogger } from '../logger.js';
@@ -15,7 +16,7 @@ import { createProgressReporter } from '../progress.js';
 export function addQuantizeCommand(program: Command, context: CommandContext): void {
   program
     .command('quantize')
-    .description('Make an int4 model folder from a 16- or 32-bit one')
+    .description('Make an int4 model folder from a 16- or 32-bit one, or from one of another tool')
     .argument('<source>', 'Hugging Face checkpoint folder; it is only read')
     .argument('<output>', 'folder to make; of a Llama model its name must begin with "Llama"')
     .addOption(
@@ -27,7 +28,19 @@ export function addQuantizeCommand(program: Command, context: CommandContext): v
       '--calibrate <place>',
       `for awq: a folder of pictures, or a .jsonl file of pictures, prompts and answers; at most ${MAX_SCENES} pictures with ${MAX_QUESTIONS} questions each are used (default: evaluation/scenes.jsonl beside the source folder)`,
     )
-    .addOption(new Option('--group <size>', 'weights that share a scale').choices(['32', '64', '128']).default('128'))
+    .addOption(
+      new Option(
+        '--from <format>',
+        'the source is quantised or laid out by another tool: symmetric int4 is kept as it is, everything else is rounded (again)',
+      ).choices([...SOURCE_FORMATS]),
+    )
+    .option('--lora <folder>', 'LoRA adapter of PEFT, merged into the source before it is rounded')
+    .addOption(
+      new Option(
+        '--group <size>',
+        'weights that share a scale (default: 128; with --from those of the source)',
+      ).choices(['32', '64', '128']),
+    )
     .addOption(new Option('--lm-head <form>', 'the last layer').choices(['bf16', 'int8', 'int4']).default('bf16'))
     .option('--accept-llama-license', 'you have read and accept the licence of a Llama model')
     .addHelpText(
@@ -35,6 +48,8 @@ export function addQuantizeCommand(program: Command, context: CommandContext): v
       examples(
         'scenebus quantize models/my-model models/my-model-int4 --group 64',
         'scenebus quantize models/my-model models/my-model-int4 --method awq --calibrate pictures/',
+        'scenebus quantize models/my-model-gptq models/my-model-int4 --from gptq',
+        'scenebus quantize models/my-model models/my-model-int4 --lora runs/checkpoint-500',
       ),
     )
     .action(async (source: string, output: string, flags: QuantizeFlags) => {

@@ -1,12 +1,14 @@
 /** A small MQTT 3.1.1 broker in this process, for when none is configured. Keeps nothing on disk. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { Duplex, pipeline } from 'node:stream';
 import type { Aedes } from 'aedes';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import { PacketGuard } from '../transport/packet-guard.js';
+import { listenSomewhere } from './listen.js';
+import { openWebSocketListener, type WebSocketListener, type WebSocketOptions } from './web-socket.js';
 
 export interface EmbeddedBrokerOptions {
   /** Default 127.0.0.1. Any other interface needs a user name and a password. */
@@ -19,6 +21,8 @@ export interface EmbeddedBrokerOptions {
   readonly maxConnections?: number | undefined;
   /** Default LIMITS.busPacketBytes. A longer packet ends its connection. */
   readonly maxPacketBytes?: number | undefined;
+  /** Left out: none. For pages in a browser, which reach a broker no other way. */
+  readonly webSocket?: WebSocketOptions | undefined;
   readonly logger?: Logger | undefined;
 }
 
@@ -27,6 +31,8 @@ export interface EmbeddedBroker extends AsyncDisposable {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** Address for browsers, without credentials; undefined without `webSocket`. */
+  readonly webSocketUrl: string | undefined;
   /** Clients connected now. */
   readonly connections: number;
   close(): Promise<void>;
@@ -85,17 +91,28 @@ export async function openEmbeddedBroker(options: EmbeddedBrokerOptions = {}): P
       logger.log('debug', 'The embedded broker ended a connection', { client: client.id, error: error.message });
     });
   }
-  const server = createServer((socket) =>
-    serve(broker, socket, options.maxPacketBytes ?? LIMITS.busPacketBytes, logger),
-  );
-  server.maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS;
+  const serveStream = (stream: Duplex): void =>
+    serve(broker, stream, options.maxPacketBytes ?? LIMITS.busPacketBytes, logger);
+  const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS;
+  const server = createServer((socket) => {
+    socket.setNoDelay(true);
+    serveStream(socket);
+  });
+  server.maxConnections = maxConnections;
   server.on('drop', () => logger.log('warn', 'The embedded broker refused a connection: too many are open'));
+  let webSocket: WebSocketListener | undefined;
   try {
-    const port = await listenSomewhere(server, host, options.port, logger);
+    if (options.webSocket !== undefined) {
+      webSocket = await openWebSocketListener(options.webSocket, { host, maxConnections, serve: serveStream, logger });
+    }
+    const { port, isFallback } = await listenSomewhere(server, host, options.port, STANDARD_PORT);
     const url = `mqtt://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    logger.log('info', `No broker is configured, so an embedded one (MQTT 3.1.1) runs at ${url}`, { url });
-    return new RunningBroker(broker, server, host, port, url);
+    const also = webSocket === undefined ? '' : ` and ${webSocket.url}`;
+    const why = isFallback ? `; port ${STANDARD_PORT} is taken` : '';
+    logger.log('info', `No broker is configured, so an embedded one (MQTT 3.1.1) runs at ${url}${also}${why}`, { url });
+    return new RunningBroker(broker, server, { host, port, url, webSocket });
   } catch (error) {
+    await webSocket?.close();
     await new Promise<void>((resolve) => broker.close(() => resolve()));
     throw error;
   }
@@ -107,14 +124,29 @@ class RunningBroker implements EmbeddedBroker {
   readonly port: number;
   readonly #broker: Aedes;
   readonly #server: Server;
+  readonly #webSocket: WebSocketListener | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(broker: Aedes, server: Server, host: string, port: number, url: string) {
+  constructor(
+    broker: Aedes,
+    server: Server,
+    place: {
+      readonly host: string;
+      readonly port: number;
+      readonly url: string;
+      readonly webSocket: WebSocketListener | undefined;
+    },
+  ) {
     this.#broker = broker;
     this.#server = server;
-    this.host = host;
-    this.port = port;
-    this.url = url;
+    this.#webSocket = place.webSocket;
+    this.host = place.host;
+    this.port = place.port;
+    this.url = place.url;
+  }
+
+  get webSocketUrl(): string | undefined {
+    return this.#webSocket?.url;
   }
 
   get connections(): number {
@@ -125,6 +157,7 @@ class RunningBroker implements EmbeddedBroker {
     this.#closing ??= (async () => {
       const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
       await new Promise<void>((resolve) => this.#broker.close(() => resolve()));
+      await this.#webSocket?.close();
       await closed;
     })();
     return this.#closing;
@@ -135,58 +168,14 @@ class RunningBroker implements EmbeddedBroker {
   }
 }
 
-function serve(broker: Aedes, socket: Socket, maxPacketBytes: number, logger: Logger): void {
-  socket.setNoDelay(true);
+function serve(broker: Aedes, stream: Duplex, maxPacketBytes: number, logger: Logger): void {
   const guard = new PacketGuard(maxPacketBytes);
-  pipeline(socket, guard, (error) => {
+  pipeline(stream, guard, (error) => {
     if (error instanceof SdkError)
       logger.log('warn', 'The embedded broker ended a connection', { error: error.message });
-    if (error) socket.destroy();
+    if (error) stream.destroy();
   });
-  broker.handle(Duplex.from({ readable: guard, writable: socket }));
-}
-
-async function listenSomewhere(
-  server: Server,
-  host: string,
-  wanted: number | undefined,
-  logger: Logger,
-): Promise<number> {
-  try {
-    return await listen(server, host, wanted ?? STANDARD_PORT);
-  } catch (error) {
-    if (wanted !== undefined || !(error instanceof SdkError) || error.code !== 'ERR_BUS_PORT_IN_USE') throw error;
-    logger.log('info', `Port ${STANDARD_PORT} is taken, so the embedded broker uses another one`);
-    return listen(server, host, 0);
-  }
-}
-
-function listen(server: Server, host: string, port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const onError = (cause: NodeJS.ErrnoException): void => {
-      reject(
-        cause.code === 'EADDRINUSE' || cause.code === 'EACCES'
-          ? new SdkError(
-              'ERR_BUS_PORT_IN_USE',
-              `Expected port ${port} on ${host} to be free for the embedded broker, but ${
-                cause.code === 'EACCES' ? 'this user may not open it' : 'another program uses it'
-              }. Choose another port, leave the port out, or use the broker that runs there.`,
-              { cause, details: { host, port } },
-            )
-          : new SdkError(
-              'ERR_ARGUMENT_INVALID',
-              `Expected an interface of this machine for the embedded broker, but ${host}:${port} cannot be opened (${cause.code ?? cause.message}).`,
-              { cause, details: { host, port } },
-            ),
-      );
-    };
-    server.once('error', onError);
-    server.listen(port, host, () => {
-      server.off('error', onError);
-      const address = server.address();
-      resolve(typeof address === 'object' && address !== null ? address.port : port);
-    });
-  });
+  broker.handle(Duplex.from({ readable: guard, writable: stream }));
 }
 
 function isLoopback(host: string): boolean {

@@ -160,6 +160,16 @@ function parseCameraTopic(device: string, levels: readonly string[]): ParsedTopi
   return undefined;
 }
 
+/** Whether `value` is a topic filter: `+` alone in a level, `#` alone in the last one [MQTT-4.7.1-1, MQTT-4.7.1-2]. */
+export function isTopicFilter(value: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  if (value === '' || /[\u0000-\u001f\u007f-\u009f\p{Surrogate}]/u.test(value)) return false;
+  const levels = value.split('/');
+  return levels.every((level, index) =>
+    /[+#]/.test(level) ? level === '+' || (level === '#' && index === levels.length - 1) : true,
+  );
+}
+
 /** Whether an MQTT topic filter (with `+` and `#`) covers a topic name. `$…` topics match only explicitly [MQTT-4.7.2-1]. */
 export function topicMatches(filter: string, topic: string): boolean {
   const want = filter.split('/');

@@ -1,4 +1,5 @@
 /** Requests from strangers: decoded, checked, given to a handler with a deadline, answered. Never throws. */
+import { createHash } from 'node:crypto';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import type { Logger } from '../../core/logger.js';
@@ -42,6 +43,7 @@ type RefusalCode = 'ERR_REQUEST_INVALID' | 'ERR_REQUEST_TOO_LARGE' | 'ERR_REQUES
 /** Verbs that every device answers sooner or later: without a handler it is not ready. */
 const PROMISED: readonly VerbName[] = ['ask'];
 const LOG_EVERY_MS = 10_000;
+const CALLER_MAX_CHARACTERS = 128;
 const NOT_READY_RETRY_MS = 5_000;
 const BUSY_RETRY_MS = 1_000;
 
@@ -223,7 +225,7 @@ export class RequestServer {
     });
     try {
       const partial = pieces === undefined ? undefined : (text: string) => pieces.push(text);
-      const result = await handler(request, { signal, deadlineMs, client: route.topic, partial });
+      const result = await handler(request, { signal, deadlineMs, client: callerOf(route.topic), partial });
       if (isAnswered) return;
       pieces?.end();
       this.#send({ verb, route, fields: encodeResult(verb, result, request) });
@@ -302,4 +304,10 @@ export class RequestServer {
       });
     });
   }
+}
+
+/** A name of bounded length for whoever uses this response topic. */
+function callerOf(responseTopic: string): string {
+  if (responseTopic.length <= CALLER_MAX_CHARACTERS) return responseTopic;
+  return createHash('sha256').update(responseTopic).digest('hex');
 }

@@ -47,10 +47,11 @@ export class PacketGuard extends Transform {
     if (this.#headerBytes > 5)
       return new SdkError('ERR_LIMIT_EXCEEDED', 'Expected an MQTT packet, but its length is malformed.');
     this.#remainingLength += (byte & 0x7f) * 128 ** (this.#headerBytes - 2);
-    if (this.#remainingLength > this.#maxPacketBytes) {
+    // The whole packet counts, its header too: what brokers of MQTT 5 mean by their maximum packet size.
+    if (this.#headerBytes + this.#remainingLength > this.#maxPacketBytes) {
       return new SdkError(
         'ERR_LIMIT_EXCEEDED',
-        `Expected an MQTT packet of at most ${this.#maxPacketBytes} bytes, but one of ${this.#remainingLength} or more began.`,
+        `Expected an MQTT packet of at most ${this.#maxPacketBytes} bytes, but one of ${this.#headerBytes + this.#remainingLength} or more began.`,
       );
     }
     if ((byte & 0x80) === 0) {

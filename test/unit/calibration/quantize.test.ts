@@ -412,7 +412,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     editJson(join(folder, 'config.json'), (config) => {
       config.quantization_config = { quant_method: 'gptq', bits: 4 };
     });
-    await expect(openCheckpoint(folder)).rejects.toThrow(/method "gptq"/);
+    await expect(openCheckpoint(folder)).rejects.toThrow(/is in the format GPTQ, 4 bits.*--from gptq` converts it/);
   });
 
   it.each<[string, (tensors: ReturnType<typeof readTensors>) => void, RegExp]>([
@@ -476,7 +476,6 @@ describe('the words of scenebus quantize', () => {
     expect(quantizeOptionsFrom('a', 'b', {})).toEqual({
       source: 'a',
       output: 'b',
-      groupSize: 128,
       lmHead: 'bf16',
       method: 'rtn',
     });
@@ -484,6 +483,8 @@ describe('the words of scenebus quantize', () => {
       method: 'awq',
       calibrate: 'pictures',
     });
+    expect(quantizeOptionsFrom('a', 'b', { from: 'mlx', lora: 'c' })).toMatchObject({ from: 'mlx', lora: 'c' });
+    expect(() => quantizeOptionsFrom('a', 'b', { from: 'gguf' })).toThrow(/--from auto, mlx, awq, gptq/);
     expect(() => quantizeOptionsFrom('a', 'b', { method: 'gptq' })).toThrow(/--method rtn or awq/);
     expect(() => quantizeOptionsFrom('a', 'b', { calibrate: 'pictures' })).toThrow(/--method awq with --calibrate/);
     expect(quantizeOptionsFrom('a', 'b', { group: '32', lmHead: 'int4', acceptLlamaLicense: true })).toMatchObject({
@@ -503,6 +504,7 @@ describe('the words of scenebus quantize', () => {
       groupSize: 64,
       lmHead: 'bf16',
       quantizedLinears: 35,
+      keptLinears: 0,
       sourceBytes: 2_000_000,
       sizeBytes: 800_000,
       relativeError: 0.0731,

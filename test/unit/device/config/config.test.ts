@@ -37,6 +37,17 @@ describe('a configuration file', () => {
     expect(Object.isFrozen(config.describe)).toBe(true);
   });
 
+  it('may allow response topics and open the embedded broker to pages', async () => {
+    const more = `${minimal}responseTopics: [robots/+/answers]\nembeddedBroker: { webSocket: { origins: ["https://kiosk.example"] } }\n`;
+    expect(await loadConfig(write(more), {})).toMatchObject({
+      responseTopics: ['robots/+/answers'],
+      embeddedBroker: { host: '127.0.0.1', webSocket: { port: 9001, origins: ['https://kiosk.example'] } },
+    });
+    expect(await problemsOf(`${minimal}responseTopics: ["robots/x+"]\n`)).toMatch(/line 5.*topic filter/);
+    const both = `${minimal}broker: { url: "mqtt://h" }\nembeddedBroker: {}\n`;
+    expect(await problemsOf(both)).toMatch(/not both/);
+  });
+
   it('may be JSON', async () => {
     const json = JSON.stringify({
       version: 1,

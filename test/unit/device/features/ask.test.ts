@@ -4,7 +4,7 @@ import { startAsk } from '#device/features/ask.js';
 import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
 const never = new AbortController().signal;
-const call = { signal: never, deadlineMs: 0 };
+const call = { signal: never, deadlineMs: 0, client: 'scenebus/client/1/response' };
 
 /** The bus, as far as questions go. */
 function questions() {
@@ -48,7 +48,7 @@ describe('questions', () => {
     });
     expect(calls[0]).toMatchObject({
       question: 'What is there?',
-      options: { maxNewTokens: 77, priority: 'question', deadlineMs: 5_000, signal: never },
+      options: { maxNewTokens: 77, priority: 'question', caller: call.client, deadlineMs: 5_000, signal: never },
     });
   });
 
@@ -60,6 +60,23 @@ describe('questions', () => {
     context.feeds[0]!.latest = fakeFrame(1);
     await bus.ask({ question: '?', maxNewTokens: 3, temperature: 0.5, seed: 9, timeoutMs: 200 });
     expect(calls[0]?.options).toMatchObject({ maxNewTokens: 3, temperature: 0.5, seed: 9, deadlineMs: 200 });
+  });
+
+  it.each([
+    { frameId: 'cam-1' },
+    { answerType: 'yes-no' },
+    { answerType: 'choice', choices: ['a', 'b'] },
+    { answerSchema: { type: 'object' } },
+  ] as const)('with %j are refused as long as nothing honours it', async (fields) => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    await expect(bus.ask({ question: '?', ...fields } as Parameters<AskHandler>[0])).rejects.toMatchObject({
+      code: 'ERR_REQUEST_UNSUPPORTED',
+    });
+    expect(calls).toEqual([]);
   });
 
   it('need to say which camera when there are several, and one that is there', async () => {

@@ -1,0 +1,172 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
+import { openForeignSource } from '#calibration/quantize/sources/open-source.js';
+import type { ModelDescription } from '#sdk/architecture/architecture.js';
+import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
+import { type ForeignKind, makeForeignCheckpoint } from '../../../support/foreign-checkpoint.js';
+import { editJson, editTensors, GOLDEN, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
+
+const TINY = join(GOLDEN, 'tiny-a');
+const from = (kind: ForeignKind) => (kind === 'gptq_v2' ? 'gptq' : kind === 'mlx-bf16' ? 'mlx' : kind);
+
+/** The values of a packed weight, by the convention's own words. */
+function unpack({ tensors }: ModelDescription, name: string): Float32Array {
+  const { file, offsetBytes, sizeBytes, shape } = tensors.get(`${name}_packed`)!;
+  const packed = readFileSync(file).subarray(offsetBytes, offsetBytes + sizeBytes);
+  const scales = readTensorF32(tensors.get(`${name}_scale`)!);
+  const [rows, inputs] = [shape[0]!, shape[1]! * 8];
+  const perGroup = inputs / (scales.length / rows);
+  return Float32Array.from({ length: rows * inputs }, (_, i) => {
+    const q = ((i % 2 === 0 ? packed[i >> 1]! : packed[i >> 1]! >> 4) & 15) - 8;
+    return q * scales[Math.floor(i / inputs) * (inputs / perGroup) + Math.floor((i % inputs) / perGroup)]!;
+  });
+}
+
+/** `toEqual` takes seconds for arrays of this size. A zero has a sign that nobody means. */
+function sameBits(a: Float32Array, b: Float32Array): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
+}
+
+describe.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'mlx', 'compressed-tensors'])('a folder of %s', (kind) => {
+  it('is read to the values that were packed, zero points included', async () => {
+    const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), kind);
+    const source = await openForeignSource(folder, 'auto', {});
+    expect(values.size).toBe(35);
+    for (const [name, expected] of values) {
+      const tensor = source.tensors.get(name)!;
+      expect(sameBits(tensor.rows(0, tensor.shape[0]!), expected), name).toBe(true);
+      expect(tensor.rows(3, 2)).toEqual(expected.slice(3 * tensor.shape[1]!, 5 * tensor.shape[1]!));
+    }
+    const original = (await openCheckpoint(TINY)).model.tensors;
+    for (const name of ['vision_model.patch_embedding.weight', 'language_model.lm_head.weight']) {
+      const tensor = source.tensors.get(name)!;
+      expect(sameBits(tensor.rows(0, tensor.shape[0]!), readTensorF32(original.get(name)!)), name).toBe(true);
+    }
+  });
+
+  it('becomes a folder that opens, with the groups it had', async () => {
+    const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), kind);
+    const output = join(temporaryFolder(), 'int4');
+    const result = await quantizeCheckpoint({ source: folder, output, from: from(kind) as 'gptq' });
+    expect(result).toMatchObject({ groupSize: 32, quantizedLinears: 35, keptLinears: 0 });
+    const { model, warnings } = await openCheckpoint(output);
+    expect(warnings).toEqual([]);
+    let error = 0;
+    let square = 0;
+    for (const [name, expected] of values) {
+      const got = unpack(model, name);
+      for (const [i, value] of expected.entries()) {
+        error += (got[i]! - value) ** 2;
+        square += value ** 2;
+      }
+    }
+    expect(Math.sqrt(error / square)).toBeCloseTo(result.relativeError, 6);
+    expect(result.relativeError).toBeLessThan(0.09);
+    const config = JSON.parse(readFileSync(join(output, 'config.json'), 'utf8'));
+    expect(config.quantization).toBeUndefined();
+    expect(config.quantization_config.quant_method).toBe('compressed-tensors');
+  });
+});
+
+it.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'compressed-tensors'])(
+  'symmetric int4 of %s is kept to the bit, nothing is rounded',
+  async (kind) => {
+    const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), kind, { symmetric: true, groupSize: 64 });
+    const output = join(temporaryFolder(), 'int4');
+    const result = await quantizeCheckpoint({ source: folder, output, from: 'auto' });
+    expect(result).toMatchObject({ groupSize: 64, keptLinears: 35, relativeError: 0 });
+    const { model } = await openCheckpoint(output);
+    for (const [name, expected] of values) expect(sameBits(unpack(model, name), expected), name).toBe(true);
+    // Other groups must be rounded again.
+    const other = await quantizeCheckpoint({ source: folder, output: `${output}-32`, from: 'auto', groupSize: 32 });
+    expect(other.keptLinears).toBe(0);
+    expect(other.relativeError).toBeGreaterThan(0);
+  },
+);
+
+it('a 16-bit folder of MLX gets its names and the kernel of its convolution back', async () => {
+  const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'mlx-bf16');
+  await expect(openCheckpoint(folder)).rejects.toThrow('MLX (mlx-vlm)');
+  const [converted, plain] = ['a', 'b'].map((name) => join(temporaryFolder(), name));
+  await quantizeCheckpoint({ source: folder, output: converted!, from: 'mlx', groupSize: 32 });
+  await quantizeCheckpoint({ source: TINY, output: plain!, groupSize: 32 });
+  const [weights, others] = [converted!, plain!].map((output) => readFileSync(join(output, 'model.safetensors')));
+  expect(weights!.equals(others!)).toBe(true);
+});
+
+it('packed layers of the vision tower come back to 16 bits', async () => {
+  const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'compressed-tensors', { symmetric: true });
+  const name = 'vision_model.transformer.layers.0.self_attn.q_proj';
+  editTensors(join(folder, 'model.safetensors'), (tensors) => {
+    tensors.delete(`${name}.weight`);
+    tensors.set(`${name}.weight_packed`, { dtype: 'I32', shape: [64, 8], data: Buffer.alloc(64 * 32, 0x99) });
+    const scale = Buffer.from(new Float32Array(128).fill(0.25).buffer);
+    tensors.set(`${name}.weight_scale`, { dtype: 'F32', shape: [64, 2], data: scale });
+  });
+  editJson(join(folder, 'config.json'), (config) => {
+    config.quantization_config.config_groups.group_0.weights.symmetric = true;
+  });
+  const output = join(temporaryFolder(), 'int4');
+  await quantizeCheckpoint({ source: folder, output, from: 'compressed-tensors' });
+  const { model } = await openCheckpoint(output);
+  expect(readTensorF32(model.tensors.get(`${name}.weight`)!).every((value) => value === 0.25)).toBe(true);
+});
+
+describe('--from', () => {
+  it('is refused for another format, for plain weights and for what cannot be converted', async () => {
+    const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'awq');
+    await expect(openForeignSource(folder, 'gptq', {})).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      message: expect.stringContaining('Expected a folder in the format gptq, but'),
+    });
+    await expect(openForeignSource(TINY, 'auto', {})).rejects.toThrow('plain weights, which need no --from');
+    editJson(join(folder, 'config.json'), (config) => {
+      config.quantization_config = { quant_method: 'bitsandbytes', bnb_4bit_quant_type: 'nf4' };
+    });
+    await expect(openForeignSource(folder, 'auto', {})).rejects.toThrow('bitsandbytes (nf4)');
+  });
+
+  it('reports all tensors that do not fit at once, and leaves nothing behind', async () => {
+    const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq');
+    const base = 'language_model.model.layers.0.mlp.up_proj';
+    editTensors(join(folder, 'model.safetensors'), (tensors) => {
+      tensors.delete(`${base}.scales`);
+      tensors.set(`${base.replace('up', 'gate')}.qzeros`, { dtype: 'I32', shape: [1], data: Buffer.alloc(4) });
+    });
+    const target = temporaryFolder();
+    await expect(quantizeCheckpoint({ source: folder, output: join(target, 'x'), from: 'gptq' })).rejects.toMatchObject(
+      {
+        code: 'ERR_MODEL_INVALID',
+        details: {
+          problems: [
+            expect.stringContaining('gate_proj: qzeros: config.json implies [2, 16]'),
+            `${base}: scales [2, 128] is missing`,
+          ],
+        },
+      },
+    );
+    expect(readdirSync(target)).toEqual([]);
+  });
+
+  it('does not calibrate', async () => {
+    const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq');
+    const output = join(temporaryFolder(), 'x');
+    await expect(quantizeCheckpoint({ source: folder, output, from: 'gptq', method: 'awq' })).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+    });
+  });
+
+  it('hands on no file that describes how another tool wrote the weights', async () => {
+    const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq');
+    for (const name of ['quantize_config.json', 'hf_quant_config.json', 'recipe.yaml', 'README.md']) {
+      writeFileSync(join(folder, name), '{}');
+    }
+    const output = join(temporaryFolder(), 'int4');
+    await quantizeCheckpoint({ source: folder, output, from: 'gptq' });
+    expect(readdirSync(output).sort()).toEqual(
+      ['README.md', 'config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json'].sort(),
+    );
+  });
+});
