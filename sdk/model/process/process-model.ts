@@ -3,7 +3,7 @@ import { type ProcessMemory, processMemory, SupervisedChild } from '../../child/
 import { deserializeError, SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { linkedAbort } from '../../core/linked-abort.js';
-import type { LoadModelOptions } from '../load-model.js';
+import type { Progress } from '../../core/logger.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
@@ -16,7 +16,7 @@ import type {
   TokenStream,
   VisionLanguageModel,
 } from '../types.js';
-import { fromModelSchema, LOAD_ID, type ModelMethod, type ToModel } from './protocol.js';
+import { fromModelSchema, LOAD_ID, type LoadOptions, type ModelMethod, type ToModel } from './protocol.js';
 import { type ByteRange, SharedFrames } from './shared-frames.js';
 import { takeApart } from './transfer.js';
 
@@ -38,11 +38,12 @@ const GRACE_MS = 3_000;
 /**
  * Starts a process, loads the model in it, and is done when it can answer. A process that fails to load is gone, and its
  * memory with it, before the error is told.
+ * @param options those of `loadModel`; the ones that are not named here cross as they are
  * @throws SdkError as `loadModel`; ERR_ENGINE_DIED when the process ends or hangs meanwhile
  */
 export async function loadModelInProcess(
   directory: string,
-  options: Omit<LoadModelOptions, 'isolation'>,
+  options: LoadOptions,
   settings: ProcessSettings = {},
 ): Promise<VisionLanguageModel> {
   options.signal?.throwIfAborted();
@@ -66,7 +67,7 @@ class ProcessModel implements VisionLanguageModel {
   readonly #frames = new SharedFrames();
   readonly #child: SupervisedChild;
   readonly #calls = new Map<number, Call>();
-  readonly #listeners: Pick<LoadModelOptions, 'logger' | 'onProgress'>;
+  readonly #listeners: LoadOptions;
   readonly #hangMs: number;
   readonly #graceMs: number;
   #nextId = LOAD_ID + 1;
@@ -76,7 +77,7 @@ class ProcessModel implements VisionLanguageModel {
   #lost: SdkError | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(listeners: Pick<LoadModelOptions, 'logger' | 'onProgress'>, settings: ProcessSettings) {
+  constructor(listeners: LoadOptions, settings: ProcessSettings) {
     this.#listeners = listeners;
     this.#hangMs = settings.hangMs ?? HANG_MS;
     this.#graceMs = settings.graceMs ?? GRACE_MS;
@@ -107,7 +108,7 @@ class ProcessModel implements VisionLanguageModel {
     return this.#stats!;
   }
 
-  async load(directory: string, options: LoadModelOptions): Promise<VisionLanguageModel> {
+  async load(directory: string, options: LoadOptions): Promise<VisionLanguageModel> {
     const { signal, logger, onProgress, ...plain } = options;
     const wants = { progress: onProgress !== undefined, log: logger !== undefined };
     const [loadOptions] = takeApart([plain], ['options'], () => {
@@ -230,7 +231,7 @@ class ProcessModel implements VisionLanguageModel {
         this.#stats = message.stats as ModelStats;
         return;
       case 'progress':
-        this.#listeners.onProgress?.(message.progress as Parameters<NonNullable<LoadModelOptions['onProgress']>>[0]);
+        this.#listeners.onProgress?.(message.progress as Progress);
         return;
       case 'log':
         this.#listeners.logger?.log(message.level, message.message, message.details);

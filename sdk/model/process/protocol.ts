@@ -4,6 +4,14 @@
  */
 import { z } from 'zod';
 import { ERROR_CODES, type ErrorCode } from '../../core/errors.js';
+import type { Logger, OnProgress } from '../../core/logger.js';
+import type { CallOptions } from '../../core/types.js';
+
+/** Options of a load as the process sees them: what it listens to, and others that it does not look into. */
+export interface LoadOptions extends CallOptions {
+  readonly logger?: Logger | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
 
 /** Id of the load in `abort`; calls count from 1. */
 export const LOAD_ID = 0;

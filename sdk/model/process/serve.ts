@@ -3,13 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connectParent, type ParentLink } from '../../child/index.js';
 import { isSdkError, SdkError, type SerializedError, serializeError } from '../../core/errors.js';
 import { type Logger, type OnProgress, type Progress, silentLogger } from '../../core/logger.js';
-import type { LoadModelOptions } from '../load-model.js';
 import type { GenerateOptions, GenerateRequest, ModelImage, VisionLanguageModel } from '../types.js';
 import { FrameViews } from './frame-views.js';
-import { type FromModel, LOAD_ID, type ToModel, toModelSchema } from './protocol.js';
+import { type FromModel, LOAD_ID, type LoadOptions, type ToModel, toModelSchema } from './protocol.js';
 import { putTogether } from './transfer.js';
 
-export type LoadInProcess = (directory: string, options: LoadModelOptions) => Promise<VisionLanguageModel>;
+/** `options`: those that the parent gave to `loadModel`, to be checked there. */
+export type LoadInProcess = (directory: string, options: LoadOptions) => Promise<VisionLanguageModel>;
 
 /** Progress is told at most so often, and at the beginning and end of every phase. */
 const PROGRESS_MS = 50;
@@ -69,7 +69,7 @@ class ModelServer {
     const abort = this.#begin(LOAD_ID);
     try {
       this.#model = await this.#load(directory, {
-        ...(options as LoadModelOptions),
+        ...options,
         signal: abort.signal,
         logger: wants.log ? this.#logger() : silentLogger,
         onProgress: wants.progress ? this.#progress() : undefined,
