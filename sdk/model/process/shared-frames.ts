@@ -6,7 +6,7 @@
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
-import { engineAddon } from '../../native/index.js';
+import { type EngineAddon, engineAddon } from '../../native/index.js';
 
 const PAGE_BYTES = 4096;
 /** Kept for the next pictures; two of 3840 × 2160. Fresh pages cost more than the copy into them. */
@@ -28,8 +28,16 @@ export class SharedFrames implements Disposable {
   #usedBytes = 0;
   #isClosed = false;
 
+  /** @throws SdkError ERR_NATIVE_UNAVAILABLE */
   constructor() {
-    this.#descriptor = engineAddon().createSharedMemory();
+    const addon: Partial<EngineAddon> = engineAddon();
+    if (addon.createSharedMemory === undefined) {
+      throw new SdkError(
+        'ERR_NATIVE_UNAVAILABLE',
+        'Expected an addon that can run models in a process of their own, but the one that is built is older. Run `npm run build:native`, or `npx scenebus setup` where it is installed as a package.',
+      );
+    }
+    this.#descriptor = addon.createSharedMemory();
   }
 
   get descriptor(): number {

@@ -2,6 +2,7 @@ import { fstatSync, readdirSync, readSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '#sdk/core/limits.js';
 import { type ByteRange, SharedFrames } from '#sdk/model/process/shared-frames.js';
+import { engineAddon } from '#sdk/native/index.js';
 
 const MIB = 2 ** 20;
 let frames: SharedFrames;
@@ -69,6 +70,17 @@ describe('SharedFrames', () => {
     expect(() => frames.write(half)).toThrow(expect.objectContaining({ code: 'ERR_BUSY' }));
     frames.release(held);
     expect(frames.usedBytes).toBe(0);
+  });
+
+  it('says what to do where the addon is older than the SDK', () => {
+    const addon = engineAddon() as { createSharedMemory?: unknown };
+    const { createSharedMemory } = addon;
+    try {
+      delete addon.createSharedMemory;
+      expect(() => new SharedFrames()).toThrow(expect.objectContaining({ code: 'ERR_NATIVE_UNAVAILABLE' }));
+    } finally {
+      addon.createSharedMemory = createSharedMemory;
+    }
   });
 
   it('has no name in /dev/shm and leaves no descriptor behind', () => {
