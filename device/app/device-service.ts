@@ -32,6 +32,8 @@ export interface DeviceParts {
     options: {
       readonly logger: Logger;
       readonly onProgress?: OnProgress | undefined;
+      /** Requests of one priority that may wait; see `LoadModelOptions`. */
+      readonly maxWaiting: number;
       readonly signal: AbortSignal;
       /** Default `full`. */
       readonly memory?: ModelMemory | undefined;
@@ -163,8 +165,11 @@ export class DeviceService implements AsyncDisposable {
     this.#model = await ModelSupervisor.start(
       {
         logger,
-        load: (loadSignal, memory) =>
-          this.#parts.loadModel(this.#config.model, { logger, onProgress, signal: loadSignal, memory }),
+        load: (loadSignal, memory) => {
+          const maxWaiting = this.#config.ask.queueLength;
+          const options = { logger, onProgress, maxWaiting, signal: loadSignal, memory };
+          return this.#parts.loadModel(this.#config.model, options);
+        },
         onHealth: (error) => {
           if (error) this.#problems.report('model', error);
           else this.#problems.clear('model');

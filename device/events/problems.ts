@@ -22,7 +22,7 @@ export class Problems {
     const message = error instanceof Error ? error.message : String(error);
     const isTyped = error instanceof SdkError;
     const problem = {
-      code: isTyped ? error.code : 'ERR_ENGINE_FAILED',
+      code: isTyped ? error.code : 'ERR_INTERNAL',
       message,
       retryable: isTyped && error.retryable,
     };

@@ -1,7 +1,7 @@
 /**
  * Every error that SceneBus raises on purpose, in one table. A code is never reused for another meaning.
  * `retryable` says whether the same call can succeed later without a change by the caller.
- * The native side uses the same names (native/common/status.h; a test compares the two).
+ * The addons set the same names as the `code` of what they throw; one that is not in the table becomes ERR_INTERNAL.
  */
 export const ERROR_CODES = {
   ERR_ARGUMENT_INVALID: { retryable: false },
@@ -10,6 +10,7 @@ export const ERROR_CODES = {
   ERR_NATIVE_UNAVAILABLE: { retryable: false },
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
+  ERR_JOURNAL_UNAVAILABLE: { retryable: true },
   /** What nobody foresaw; the cause is kept. A fault of SceneBus, so that trying again will hardly help. */
   ERR_INTERNAL: { retryable: false },
 
@@ -86,6 +87,13 @@ export function isSdkError(value: unknown, code?: ErrorCode): value is SdkError 
   return value instanceof SdkError && (code === undefined || value.code === code);
 }
 
+/** The error itself when it is one of ours; else ERR_INTERNAL, with what was thrown as the cause. */
+export function toSdkError(error: unknown): SdkError {
+  if (error instanceof SdkError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new SdkError('ERR_INTERNAL', `Something went wrong that nobody foresaw: ${reason}`, { cause: error });
+}
+
 /** Form in which an error crosses a process, worker or bus border. */
 export interface SerializedError {
   readonly code: ErrorCode;
@@ -96,7 +104,7 @@ export interface SerializedError {
 }
 
 /** Unknown errors become `fallback`, so that a receiver always has a code from the table. */
-export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_ENGINE_FAILED'): SerializedError {
+export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_INTERNAL'): SerializedError {
   if (!(error instanceof SdkError)) {
     return { code: fallback, message: error instanceof Error ? error.message : String(error) };
   }

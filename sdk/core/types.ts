@@ -10,7 +10,7 @@ export type PixelFormat = 'rgb8' | 'bgr8';
  * The pixels belong to the receiver (frames are copied out of the capture ring once, on read).
  */
 export interface Frame {
-  /** Unique within a camera's run, for example `cam0-000123`. The key of the image cache. */
+  /** Unique within a camera's run, for example `cam0-000123`. Two cameras may give the same one. */
   readonly id: string;
   /** Unix time of capture, milliseconds. */
   readonly capturedAtMs: number;

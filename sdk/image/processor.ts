@@ -1,5 +1,5 @@
 /** Pixels to model input: canvas choice, bit-exact Pillow resize, normalisation, tiles. The work is native. */
-import { SdkError } from '../core/errors.js';
+import { ERROR_CODES, type ErrorCode, SdkError } from '../core/errors.js';
 import type { ImageProcessorConfig, PixelImage } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
 import { engineAddon } from '../native/binding.js';
@@ -10,7 +10,8 @@ export interface ImageProcessor {
   readonly config: ImageProcessorConfig;
   /**
    * Runs off the JavaScript thread; the pixels must not change until the promise settles. Any aspect works, 1×5000 too.
-   * @throws SdkError ERR_IMAGE_INVALID, ERR_IMAGE_TOO_LARGE; ERR_NATIVE_UNAVAILABLE without the addon
+   * @throws SdkError ERR_IMAGE_INVALID, ERR_IMAGE_TOO_LARGE; ERR_NATIVE_UNAVAILABLE without the addon;
+   * ERR_ENGINE_OUT_OF_MEMORY; ERR_INTERNAL for what nobody foresaw
    */
   process(image: PixelImage, options?: CallOptions): Promise<ProcessedImage>;
 }
@@ -46,9 +47,7 @@ export function createImageProcessor(config: ImageProcessorConfig): ImageProcess
           wantTileBytes: false,
         })
         .catch((cause: unknown) => {
-          throw new SdkError('ERR_ENGINE_OUT_OF_MEMORY', `The image could not be processed: ${String(cause)}`, {
-            cause,
-          });
+          throw processingFailure(cause);
         });
       options.signal?.throwIfAborted();
       return {
@@ -67,4 +66,14 @@ export function createImageProcessor(config: ImageProcessorConfig): ImageProcess
       };
     },
   };
+}
+
+/** Of what the addon says. Short memory is the only trouble that trying again may mend; nothing else blames the engine. */
+function processingFailure(cause: unknown): SdkError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const code = (cause as { readonly code?: unknown } | undefined)?.code;
+  const known = typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'ERR_INTERNAL';
+  // The addon's word for any exception of the standard library; here it is a fault of ours.
+  const kind = known === 'ERR_ENGINE_FAILED' ? 'ERR_INTERNAL' : known;
+  return new SdkError(kind, `The image could not be processed: ${reason}.`, { cause });
 }

@@ -1,5 +1,5 @@
 /** Processor, tokenizer, engine and grounder joined: messages in, grounded answers out. */
-import { SdkError } from '../core/errors.js';
+import { SdkError, toSdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
@@ -149,6 +149,8 @@ class ComposedModel implements VisionLanguageModel {
     const timer = expireAfter(prepared.options.deadlineMs, abort);
     try {
       return await this.#answer(prepared, onText, abort.signal, startedMs);
+    } catch (error) {
+      throw abort.signal.aborted ? error : toSdkError(error);
     } finally {
       clearTimeout(timer);
       this.#running.delete(abort);

@@ -163,7 +163,10 @@ function readerOf(
       const reader: ModuleReader = (module, shape, find) => {
         if (find('scales') === undefined) return undefined;
         const raw = rawNames.get(`${module}.weight`)?.replace(/\.weight$/, '') ?? module;
-        const own = (quantization[raw] ?? {}) as { bits?: number; group_size?: number };
+        const own = (Object.hasOwn(quantization, raw) ? quantization[raw] : {}) as {
+          bits?: number;
+          group_size?: number;
+        };
         const bits = own.bits ?? Number(quantization.bits);
         return mlxLinear(shape, find, { bits, groupSize: own.group_size ?? Number(quantization.group_size) });
       };

@@ -98,7 +98,7 @@ function takePiece(
 /** A newer device may use codes that this version does not know; the original stays in the details. */
 function errorOf(response: Extract<Response, { status: 'error' }>): SdkError {
   const { code, message, retryable, retryAfterMs } = response.error;
-  const known = Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'ERR_ENGINE_FAILED';
+  const known = Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'ERR_INTERNAL';
   const details = { device: response.device, code, retryable, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };
   return new SdkError(known, message, { details });
 }

@@ -270,7 +270,7 @@ export class RequestServer {
     this.#options.logger.log('error', 'A request failed with an unexpected error', {
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
-    return new SdkError('ERR_ENGINE_FAILED', 'The device failed to answer; its log has the details.');
+    return new SdkError('ERR_INTERNAL', 'The device failed to answer; its log has the details.');
   }
 
   #refuse(verb: string, route: Route, code: RefusalCode, parts: [string, string]): void {

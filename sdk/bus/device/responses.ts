@@ -12,7 +12,7 @@ const ANSWER_LIFE_MS = 5 * 60_000;
 /** After all states. */
 const RANK = 9;
 
-/** @throws SdkError ERR_ENGINE_FAILED when the handler's result breaks the contract: the asker gets that instead. */
+/** @throws SdkError ERR_INTERNAL when the handler's result breaks the contract: the asker gets that instead. */
 export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: Logger): OutboxMessage {
   const { route, verb } = reply;
   const head = { verb, ...(route.transaction === undefined ? {} : { transaction: route.transaction }) };
@@ -23,7 +23,7 @@ export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: L
     const why = error instanceof Error ? error.message : String(error);
     logger.log('error', 'An answer does not fit its schema', { verb, error: why });
     throw new SdkError(
-      'ERR_ENGINE_FAILED',
+      'ERR_INTERNAL',
       'The device made an answer that breaks the bus contract; its log has the details.',
     );
   }

@@ -12,8 +12,13 @@ import type { OnnxRequests } from './onnx-protocol.js';
 /** Errors of the runtime are plain; what they are about is in the text. */
 function classify(error: unknown) {
   const text = error instanceof Error ? error.message : String(error);
-  const outOfMemory = /bad_alloc|failed to allocate|cannot allocate|out of memory/i.test(text);
-  return serializeError(error, outOfMemory ? 'ERR_ENGINE_OUT_OF_MEMORY' : 'ERR_ENGINE_FAILED');
+  const outOfMemory = /bad_alloc|failed to allocate|cannot allocate|out of memory|allocation failed/i.test(text);
+  if (outOfMemory) return serializeError(error, 'ERR_ENGINE_OUT_OF_MEMORY');
+  // The runtime throws nothing but Error; what is more special comes from our own code.
+  return serializeError(
+    error,
+    (error as { constructor?: unknown } | undefined)?.constructor === Error ? 'ERR_ENGINE_FAILED' : 'ERR_INTERNAL',
+  );
 }
 
 async function loadRuntime(): Promise<Ort> {

@@ -28,11 +28,14 @@ export async function abortable<T>(
   }
 }
 
-/** Errors of an addon carry `code`; those without one, or with one that nobody knows, become ERR_ENGINE_FAILED. */
+/**
+ * Errors of an addon carry `code`. Those without one, or with one that nobody knows, were foreseen by nobody: they become
+ * ERR_INTERNAL, whose cause they are.
+ */
 export function toSdkError(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof SdkError) return error;
   const code = (error as { code?: unknown }).code;
-  return new SdkError(isErrorCode(code) ? code : 'ERR_ENGINE_FAILED', sentence(error.message), { cause: error });
+  return new SdkError(isErrorCode(code) ? code : 'ERR_INTERNAL', sentence(error.message), { cause: error });
 }
 
 export function isErrorCode(code: unknown): code is ErrorCode {

@@ -47,7 +47,7 @@ export type ModelMethod = Extract<ToModel, { type: 'call' }>['method'];
 const error = z.object({
   code: z
     .string()
-    .transform((code): ErrorCode => (Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'ERR_ENGINE_FAILED')),
+    .transform((code): ErrorCode => (Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'ERR_INTERNAL')),
   message: z.string(),
   details: z.record(z.string(), z.unknown()).optional().default({}),
   cause: z.string().optional(),

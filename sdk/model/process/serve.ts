@@ -87,7 +87,7 @@ class ModelServer {
     const { id } = message;
     const abort = this.#begin(id);
     try {
-      if (this.#model === undefined) throw new SdkError('ERR_ENGINE_FAILED', 'Expected a loaded model.');
+      if (this.#model === undefined) throw new SdkError('ERR_INTERNAL', 'Expected a loaded model.');
       const values = putTogether(message, (range) => this.#views.open(range));
       this.#send({ type: 'answer', id, answer: await this.#answer(this.#model, message, values, abort.signal) });
     } catch (error) {

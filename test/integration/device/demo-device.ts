@@ -1,6 +1,6 @@
 /** The service on the sample clip and the demo model, with the model loaded once for all tests of a file. */
 import { fileURLToPath } from 'node:url';
-import { loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
+import { type LoadModelOptions, loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { type DeviceParts, DeviceService, type StartOptions } from '#device/app/device-service.js';
 import { int4Folder } from '#device/app/int4-cache.js';
 import { parseConfig } from '#device/config/load.js';
@@ -14,8 +14,11 @@ export const deviceName = 'bench';
 export const topic = (rest: string) => `scenebus/${deviceName}/${rest}`;
 
 /** Loads the demo model at int4, as the demo does. */
-export async function loadDemoModel(cacheDirectory: string): Promise<VisionLanguageModel> {
-  return await loadModel(await int4Folder(demoModel, { cacheDirectory }), { cacheDirectory });
+export async function loadDemoModel(
+  cacheDirectory: string,
+  options: LoadModelOptions = {},
+): Promise<VisionLanguageModel> {
+  return await loadModel(await int4Folder(demoModel, { cacheDirectory }), { cacheDirectory, ...options });
 }
 
 /** The same model, not closed by who borrows it. */

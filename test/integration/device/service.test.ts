@@ -2,14 +2,17 @@
 import { type CallOptions, type Camera, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DeviceParts } from '#device/app/device-service.js';
 import { freePort, Listener, type Received, startMosquitto, type TestBroker } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
 
 let model: VisionLanguageModel;
 let broker: TestBroker;
+let cacheDirectory: string;
 beforeAll(async () => {
-  model = await loadDemoModel(await makeTemporaryFolder('scenebus-service-'));
+  cacheDirectory = await makeTemporaryFolder('scenebus-service-');
+  model = await loadDemoModel(cacheDirectory);
   broker = await startMosquitto();
 });
 afterAll(async () => {
@@ -133,7 +136,11 @@ describe('a device on a broker', () => {
 
   it('answers ERR_BUSY when too many questions wait, and the others all the same', async () => {
     const config = await makeConfig({ ask: { queueLength: 1 }, ...withBroker(broker.url) });
-    await using _service = await startService(config, { parts: lend(model) });
+    const parts: DeviceParts = {
+      openCamera,
+      loadModel: (_, { maxWaiting }) => loadDemoModel(cacheDirectory, { maxWaiting }),
+    };
+    await using _service = await startService(config, { parts });
     await using client = await connectClient(broker.url);
     const replies = await Promise.allSettled(
       Array.from({ length: 6 }, () => client.ask(deviceName, 'List all objects with their boxes.')),
@@ -165,13 +172,12 @@ describe('trouble', () => {
     await late.kill();
     const config = await makeConfig(withBroker(late.url));
     await using service = await startService(config, { parts: lend(model), requireBroker: false });
-    expect(service.state).toBe('degraded');
-    const online = new Promise<void>((resolve) => {
-      service.bus.onStateChange((state) => state === 'online' && resolve());
-    });
+    const becomes = async (state: string) => {
+      while (service.state !== state) await new Promise((resolve) => service.hub.on('problem', resolve));
+    };
+    await becomes('degraded');
     await late.restart();
-    await online;
-    expect(service.state).toBe('running');
+    await becomes('running');
     await using client = await connectClient(late.url);
     expect((await client.ask(deviceName, 'Is there a book?')).text).not.toBe('');
   });

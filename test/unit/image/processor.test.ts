@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createImageProcessor, decodeImage, type ImageProcessorConfig, type PixelImage } from '#sdk/image/index.js';
 import { engineAddon } from '#sdk/native/index.js';
 import { readTensors } from '../checkpoint/checkpoint-folder.js';
@@ -216,5 +216,22 @@ describe('the image processor and bad input', () => {
     const moved = structuredClone(pixelValues, { transfer: [pixelValues.buffer as ArrayBuffer] });
     expect(moved.length).toBe(4 * 3 * 56 * 56);
     expect(pixelValues.length).toBe(0);
+  });
+});
+
+describe('a picture that the addon cannot process', () => {
+  it.each([
+    ['ERR_ENGINE_OUT_OF_MEMORY', 'ERR_ENGINE_OUT_OF_MEMORY', true],
+    ['ERR_IMAGE_INVALID', 'ERR_IMAGE_INVALID', false],
+    // What the addon calls every exception of the standard library: no engine is to blame.
+    ['ERR_ENGINE_FAILED', 'ERR_INTERNAL', false],
+    ['E_UNHEARD_OF', 'ERR_INTERNAL', false],
+    [undefined, 'ERR_INTERNAL', false],
+  ] as const)('fails with its own kind: %s is %s', async (code, expected, retryable) => {
+    const cause = Object.assign(new Error('no'), code === undefined ? {} : { code });
+    const spy = vi.spyOn(engineAddon(), 'processImage').mockRejectedValue(cause);
+    onTestFinished(() => spy.mockRestore());
+    const image = { width: 1, height: 1, format: 'rgb8', data: new Uint8Array(3) } as const;
+    await expect(processor56.process(image)).rejects.toMatchObject({ code: expected, retryable, cause });
   });
 });

@@ -586,6 +586,15 @@ describe('sampling', () => {
   });
 });
 
+it('an error that nobody foresaw says so, with its cause, and is not for trying again', async () => {
+  const cause = new TypeError('x is not a function');
+  const ground = () => Promise.reject(cause);
+  const { model } = await createFakeModel({ writes: 'x', parts: { grounder: { source: 'detector', ground } } });
+  await using _ = model;
+  const failed = model.ask(plainImage(1), 'What?');
+  await expect(failed).rejects.toMatchObject({ code: 'ERR_INTERNAL', retryable: false, cause });
+});
+
 describe('dispose', () => {
   it('stops what runs, refuses what waits and what comes, and closes the engine once', async () => {
     const { model, engine } = await createFakeModel({ writes: LETTERS });

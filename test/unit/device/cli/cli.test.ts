@@ -49,6 +49,23 @@ describe('help of quantize', () => {
   });
 });
 
+describe('merge-lora and quantize --from', () => {
+  it('tell what they take', async () => {
+    const quantize = (await scenebus('quantize', '--help')).out.replace(/\s+/g, ' ');
+    expect(quantize).toMatch(/--from <format> .*choices: "auto", "mlx", "awq", "gptq", "compressed-tensors"/);
+    expect(quantize).toContain('--lora <folder>');
+    const merge = (await scenebus('merge-lora', '--help')).out.replace(/\s+/g, ' ');
+    expect(merge).toContain('adapter_config.json and adapter_model.safetensors');
+    expect(merge).toContain('must begin with "Llama"');
+  });
+
+  it('end with an error that names what is missing', async () => {
+    const { code, err } = await scenebus('merge-lora', 'examples/demo-model/checkpoint', '/nothing', '/tmp/never-made');
+    expect(code).not.toBe(0);
+    expect(err).toContain('Expected adapter_config.json of a LoRA adapter in /nothing');
+  });
+});
+
 describe('exit codes', () => {
   it('the version is printed with 0', async () => {
     expect(await scenebus('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' });

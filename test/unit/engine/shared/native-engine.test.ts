@@ -81,6 +81,13 @@ it('gives errors of the addon their code when it begins a sequence', async () =>
   const expected = { code: 'ERR_ENGINE_OUT_OF_MEMORY', message: 'No memory for the sequence.', cause: full };
   expect(() => engine.createSequence()).toThrow(expect.objectContaining(expected));
   expect(() => engine.createSequence()).toThrow(SdkError);
+  for (const unforeseen of [new TypeError('not a handle'), Object.assign(new Error('odd'), { code: 'E_ODD' })]) {
+    backend.createSequence = () => {
+      throw unforeseen;
+    };
+    const internal = { code: 'ERR_INTERNAL', retryable: false, cause: unforeseen };
+    expect(() => engine.createSequence()).toThrow(expect.objectContaining(internal));
+  }
   await engine[Symbol.asyncDispose]();
 });
 
