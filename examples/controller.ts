@@ -1,31 +1,59 @@
 /**
- * A robot controller that listens to a device's eyes: it follows presence, stops when a person is in the way, and asks
- * before it grips. Needs only a broker and a running device; nothing of the model is loaded here.
+ * A robot controller that listens to a device's eyes: it stops while the device is away or a person is in the way, and
+ * asks before it grips. Needs only a broker and a running device; nothing of the model is loaded here.
  *
  *     node dist/examples/controller.js mqtt://127.0.0.1:1883 demo
  */
-import { type BusClient, connectClient, isSdkError, type Scene } from 'scenebus/client';
+import { type BusClient, connect, isSdkError, type Scene } from 'scenebus/client';
 
 /** A scene is evidence only while it is fresh, and a model can be wrong: in doubt, a robot stops. */
 const SCENE_MAX_AGE_MS = 10_000;
+/** Asked of every new picture; what it finds comes as events, new to end. */
+const WATCH = { id: 'person-in-the-way', question: 'Is a person in the picture?', answerType: 'yes-no' } as const;
+
+/** Why the robot stands still; it drives when there is no reason left. */
+class Brake {
+  readonly #reasons = new Map<string, string>();
+
+  set(source: string, reason: string | undefined): void {
+    if (this.#reasons.get(source) === reason) return;
+    if (reason === undefined) this.#reasons.delete(source);
+    else this.#reasons.set(source, reason);
+    console.log(this.#reasons.size === 0 ? 'drive' : `stop: ${[...this.#reasons.values()].join(', ')}`);
+  }
+}
+
+/** Uses a standing question where the device has them, else the words of its descriptions. */
+async function watchForPeople(client: BusClient, device: string, brake: Brake, signal: AbortSignal): Promise<void> {
+  client.onEvent(
+    device,
+    ({ camera, type, value, probability }) => {
+      const isThere = type !== 'end' && value === true;
+      const sure = probability === null ? '' : ` (${Math.round(probability * 100)} %)`;
+      brake.set(`watch ${camera}`, isThere ? `a person before ${camera}${sure}` : undefined);
+    },
+    { watch: WATCH.id, signal },
+  );
+  try {
+    await client.watch(device, WATCH, { signal });
+    console.log('the device watches for people');
+  } catch (error) {
+    if (!isSdkError(error)) throw error;
+    console.log(`no watch (${error.code}): reading descriptions instead`);
+    client.onScene(device, (scene) => brake.set(`scene ${scene.camera}`, mustStop(scene)), { signal });
+  }
+}
 
 function mustStop(scene: Scene): string | undefined {
   if (Date.now() - Date.parse(scene.frameTs) > SCENE_MAX_AGE_MS) return 'the last scene is too old';
-  const person = scene.objects.find(({ label, score }) => /person|hand/.test(label) && score >= 0.3);
-  return person === undefined
-    ? undefined
-    : `${person.label} at x ${person.box.x1.toFixed(2)}–${person.box.x2.toFixed(2)}`;
+  const person = /\b(person|people|man|woman|child|hand)\b/i.exec(scene.text)?.[0];
+  return person === undefined ? undefined : `"${person.toLowerCase()}" in what ${scene.camera} sees`;
 }
 
-async function watchPresence(client: BusClient, device: string, signal: AbortSignal): Promise<void> {
-  for await (const { state } of client.availability(device, { signal })) console.log(`${device} is ${state}`);
-}
-
-async function drive(client: BusClient, device: string, signal: AbortSignal): Promise<void> {
-  for await (const scene of client.scenes(device, { signal })) {
-    const reason = mustStop(scene);
-    console.log(`${scene.camera}: ${scene.text}`);
-    console.log(reason === undefined ? 'drive' : `stop: ${reason}`);
+async function watchPresence(client: BusClient, device: string, brake: Brake, signal: AbortSignal): Promise<void> {
+  for await (const { state } of client.availability(device, { signal })) {
+    console.log(`${device} is ${state}`);
+    brake.set('presence', state === 'online' ? undefined : `${device} is ${state}`);
   }
 }
 
@@ -49,11 +77,13 @@ const [url = 'mqtt://127.0.0.1:1883', device = 'demo', what = 'red box'] = proce
 const end = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end.abort());
 
-const client = await connectClient({ url, waitForBroker: false });
-const loops = [watchPresence(client, device, end.signal), drive(client, device, end.signal)];
-await findTarget(client, device, what);
+const client = await connect({ url, waitForBroker: false });
+const brake = new Brake();
+brake.set('presence', `${device} has not been seen`);
+const presence = watchPresence(client, device, brake, end.signal);
+const work = watchForPeople(client, device, brake, end.signal).then(() => findTarget(client, device, what));
 try {
-  await Promise.all(loops);
+  await Promise.all([presence, work]);
 } catch (error) {
   if (!end.signal.aborted) throw error;
 } finally {

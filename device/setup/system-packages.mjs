@@ -81,6 +81,13 @@ export const NEEDS = [
     isPresent: ({ command }) => command('mosquitto_sub') && command('mosquitto_rr'),
   },
   {
+    what: 'paho-mqtt for Python',
+    why: 'the Python example of the bus is tested',
+    purposes: ['test'],
+    packages: ['python3-paho-mqtt'],
+    isPresent: ({ file }) => file('/usr/lib/python3/dist-packages/paho'),
+  },
+  {
     what: 'FFmpeg',
     why: 'tests make clips and network cameras with it',
     purposes: ['test'],

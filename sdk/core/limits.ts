@@ -7,6 +7,8 @@ export const LIMITS = {
   imageSidePixels: 16_384,
   /** A safetensors header; the 11B checkpoint's largest is about 110 kB. */
   safetensorsHeaderBytes: 64 * 2 ** 20,
+  /** An ONNX file without the weights beside it. */
+  onnxFileBytes: 2 ** 30,
   tokenizerFileBytes: 128 * 2 ** 20,
   configFileBytes: 4 * 2 ** 20,
   /** One message on a request topic. */

@@ -98,7 +98,7 @@ class MqttBus implements Bus {
       isLost: (error) => error instanceof LinkClosedError,
       onDelivered: (message) => this.#announce(message.topic, message.value, message.kind === 'state'),
       onLoss: (message, why, error) => this.#logLoss(message, why, error),
-      now: Date.now,
+      now: () => performance.now(),
     });
     this.#requests = new RequestServer({
       topics: this.topics,
@@ -224,14 +224,14 @@ class MqttBus implements Bus {
   }
 
   async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
-    const expiresAtMs = Date.now() + this.#sceneExpirySeconds * 1000;
+    const lifeMs = this.#sceneExpirySeconds * 1000;
     const fields = {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),
       ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
-      expiresTs: toInstant(expiresAtMs),
+      expiresTs: toInstant(Date.now() + lifeMs),
     };
-    return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, expiresAtMs);
+    return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, performance.now() + lifeMs);
   }
 
   async publishEvent(
@@ -460,7 +460,7 @@ class MqttBus implements Bus {
   }
 
   #logLoss(message: OutboxMessage, why: 'queue-full' | 'expired' | 'refused', error: unknown): void {
-    const now = Date.now();
+    const now = performance.now();
     // Counters have every loss; the log has the first of a burst.
     if (why !== 'refused' && now - this.#lastLossLogMs < LOSS_LOG_EVERY_MS) return;
     this.#lastLossLogMs = now;
@@ -482,7 +482,7 @@ function clientIdOf({ root, device }: BusTopics): string {
 
 function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishProperties {
   if (expiresAtMs !== undefined) {
-    return { messageExpiryInterval: Math.max(1, Math.ceil((expiresAtMs - Date.now()) / 1000)) };
+    return { messageExpiryInterval: Math.max(1, Math.ceil((expiresAtMs - performance.now()) / 1000)) };
   }
   return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }

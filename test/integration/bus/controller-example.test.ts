@@ -1,39 +1,78 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
-import { connectBus } from '#sdk/bus/index.js';
+import { describe, expect, it } from 'vitest';
+import { type Bus, connectBus, type EventInput } from '#sdk/bus/index.js';
 import { startEmbedded, until } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
 
 const EXAMPLE = fileURLToPath(new URL('../../../dist/examples/controller.js', import.meta.url));
 
-it('the controller example follows a device, asks it, stops for a person, and ends cleanly', async () => {
-  await using broker = await startEmbedded();
-  await using bus = await connectBus({ url: broker.url, device: 'demo' });
-  bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));
-  const child = spawn(process.execPath, [EXAMPLE, broker.url, 'demo', 'red cup'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+function runController(url: string) {
+  const child = spawn(process.execPath, [EXAMPLE, url, 'demo', 'red cup'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => {
     output += chunk.toString();
   });
-  await until(() => output.includes('red cup at 160, 240, 320, 360 of 640×480'));
-  expect(output).toContain('demo is online');
-  expect(output).toContain('Asked: Where is the red cup?');
+  return {
+    says: (text: string) => until(() => output.includes(text)),
+    /** How often it has said so. */
+    count: (line: string) => output.split('\n').filter((each) => each === line).length,
+    end: async () => {
+      child.kill('SIGTERM');
+      return await exited;
+    },
+  };
+}
 
-  const scene = observation('A person walks by.');
-  const frame = { ...scene.frame, capturedAtMs: Date.now() };
-  const objects = scene.answer.objects.map((object) => ({ ...object, label: 'person' }));
-  await bus.publishScene('cam0', { ...scene, frame, answer: { ...scene.answer, objects } });
-  await until(() => output.includes('stop: person at x 0.25–0.50'));
-  await bus.publishScene('cam0', { ...scene, frame });
-  await until(() => /^drive$/m.test(output));
-  await bus.publishScene('cam0', observation('An old frame.'));
-  await until(() => output.includes('stop: the last scene is too old'));
+async function publishPerson(bus: Bus, change: Partial<EventInput> = {}): Promise<void> {
+  const { frame, model } = observation();
+  await bus.publishEvent('cam0', {
+    ...{ frame, model, watch: 'person-in-the-way', eventId: 'e1', type: 'new', question: '?', answerType: 'yes-no' },
+    ...{ value: true, previous: false, probability: 0.93, startedAtMs: 0, evidence: { objects: [] } },
+    ...change,
+  });
+}
 
-  child.kill('SIGTERM');
-  expect(await exited).toEqual([0, null]);
+describe('the controller example', () => {
+  it('adds a watch, stops when it fires and while the device is away, asks, and ends cleanly', async () => {
+    await using broker = await startEmbedded();
+    const bus = await connectBus({ url: broker.url, device: 'demo' });
+    bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));
+    bus.handle('watch/add', async ({ watch }) => ({ watch: { watch, origin: 'bus', cameras: [] } }));
+    const controller = runController(broker.url);
+    await controller.says('stop: demo has not been seen');
+    await controller.says('the device watches for people');
+    await controller.says('Asked: Where is the red cup?');
+    await controller.says('red cup at 160, 240, 320, 360 of 640×480');
+    await controller.says('demo is online');
+    expect(controller.count('drive')).toBe(1);
+
+    await publishPerson(bus);
+    await controller.says('stop: a person before cam0 (93 %)');
+    await publishPerson(bus, { type: 'end', value: false, previous: true });
+    await until(() => controller.count('drive') === 2);
+    await bus.close();
+    await controller.says('stop: demo is stopped');
+    expect(await controller.end()).toEqual([0, null]);
+  });
+
+  it('reads descriptions of a device that has no watches', async () => {
+    await using broker = await startEmbedded();
+    await using bus = await connectBus({ url: broker.url, device: 'demo' });
+    bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));
+    const controller = runController(broker.url);
+    await controller.says('no watch (ERR_REQUEST_UNSUPPORTED)');
+    const scene = observation('A person walks by.');
+    const fresh = { ...scene.frame, capturedAtMs: Date.now() };
+    await bus.publishScene('cam0', { ...scene, frame: fresh });
+    await controller.says('stop: "person" in what cam0 sees');
+    const before = controller.count('drive');
+    await bus.publishScene('cam0', { ...observation('An empty aisle.'), frame: fresh });
+    await until(() => controller.count('drive') === before + 1);
+    await bus.publishScene('cam0', observation('An old frame.'));
+    await controller.says('stop: the last scene is too old');
+    expect(await controller.end()).toEqual([0, null]);
+  });
 });

@@ -25,7 +25,16 @@ describe('what the system lacks', () => {
   it('finds everything missing on a bare machine, and more for the tests than for the demo', () => {
     expect(names('demo', probe())).toEqual(['g++', 'cmake', 'ninja-build', 'libopencv-dev']);
     expect(names('test', probe())).toEqual([
-      ...['g++', 'cmake', 'ninja-build', 'libopencv-dev', 'mosquitto', 'mosquitto-clients', 'ffmpeg'],
+      ...[
+        'g++',
+        'cmake',
+        'ninja-build',
+        'libopencv-dev',
+        'mosquitto',
+        'mosquitto-clients',
+        'python3-paho-mqtt',
+        'ffmpeg',
+      ],
       ...['gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good', 'g++-aarch64-linux-gnu', 'qemu-user'],
     ]);
   });
