@@ -26,7 +26,7 @@ export const LIMITS = {
   stopStringCharacters: 256,
   /** Name of who asks a model; only compared. */
   callerCharacters: 256,
-  /** Questions waiting for the engine; more are answered with ERR_BUSY. */
+  /** Requests of one priority that may wait for a model, unless it was loaded with another `maxWaiting`. */
   requestQueueLength: 32,
   /** Pixels that wait for a model process or are read by it: five pictures of the largest size, 40 of 3840 × 2160. */
   processFrameBytes: 2 ** 30,

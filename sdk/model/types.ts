@@ -84,8 +84,8 @@ export interface GenerateOptions extends CallOptions {
    */
   readonly caller?: string | undefined;
   /**
-   * Milliseconds from this call after which the answer is worth nothing: then it rejects with ERR_REQUEST_EXPIRED,
-   * waiting or running. Of one caller's requests the most urgent goes first. Default: none.
+   * Milliseconds from this call (of a stream: from its first read) after which the answer is worth nothing: then it
+   * rejects with ERR_REQUEST_EXPIRED, waiting or running. Of one caller's requests the most urgent goes first. Default: none.
    */
   readonly deadlineMs?: number | undefined;
 }

@@ -72,17 +72,20 @@ describe('kill -9 of the model process', () => {
   it('in the middle of a text: what came before is kept, the loop ends with the error', async () => {
     const model = await new Staged().model;
     const pieces: string[] = [];
-    const stream = model.generate({
-      messages: [
-        {
-          role: 'user',
-          content: [
-            { type: 'image', image: picture(1) },
-            { type: 'text', text: 'Describe.' },
-          ],
-        },
-      ],
-    });
+    const stream = model.generate(
+      {
+        messages: [
+          {
+            role: 'user',
+            content: [
+              { type: 'image', image: picture(1) },
+              { type: 'text', text: 'Describe.' },
+            ],
+          },
+        ],
+      },
+      { temperature: 100, topP: 1, seed: 1, maxNewTokens: 1000 },
+    );
     const loop = (async () => {
       for await (const piece of stream) {
         if (pieces.length === 0) process.kill(model.process!.pid, 'SIGKILL');

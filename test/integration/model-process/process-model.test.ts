@@ -6,6 +6,8 @@ import type { GenerateOptions } from '#sdk/model/types.js';
 import { CHECKPOINT, isAlive, modelProcesses, picture, Staged } from './staged.js';
 
 const QUESTION = 'Where is the red cup?';
+/** So hot that every token is as likely as any other: the text does not end by itself soon. */
+const LONG = { temperature: 100, topP: 1, seed: 1, maxNewTokens: 1000 };
 const code = (expected: string) => expect.objectContaining({ name: 'SdkError', code: expected });
 const noisy = (seed: number, width = 64, height = 48) => {
   const image = picture(0, width, height);
@@ -106,7 +108,7 @@ describe('a model in a process of its own', () => {
     await first;
     const middle = new AbortController();
     const loop = (async () => {
-      for await (const _ of there.generate(request(), { signal: middle.signal })) middle.abort(reason);
+      for await (const _ of there.generate(request(), { ...LONG, signal: middle.signal })) middle.abort(reason);
     })();
     await expect(loop).rejects.toBe(reason);
   });
