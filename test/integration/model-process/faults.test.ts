@@ -109,7 +109,8 @@ describe('kill -9 of the model process', () => {
 });
 
 describe('a model process that hangs', () => {
-  const quick = { hangMs: 1500 };
+  /** Longer than Node takes to start on a busy machine. */
+  const quick = { hangMs: 5000 };
 
   it.each(['stopped by a signal', 'caught in an endless loop'])('%s while it loads is killed', async (kind) => {
     const staged = new Staged('load', kind.includes('loop') ? 'spin' : 'hold', quick);
@@ -131,7 +132,7 @@ describe('a model process that hangs', () => {
   });
 
   it('in native code, with its thread free, is killed when it does not heed an abort', async () => {
-    const staged = new Staged('prefill', 'hold', { hangMs: 2500 });
+    const staged = new Staged('prefill', 'hold', quick);
     const model = await staged.model;
     const abort = new AbortController();
     const answer = model.ask(picture(1), QUESTION, { signal: abort.signal });
@@ -160,8 +161,8 @@ describe('a model process that hangs', () => {
   });
 
   it('is not taken for hung because its parent was held up', async () => {
-    const model = await new Staged(undefined, 'go', { hangMs: 2000 }).model;
-    const until = performance.now() + 4000;
+    const model = await new Staged(undefined, 'go', quick).model;
+    const until = performance.now() + 7000;
     while (performance.now() < until);
     expect((await model.ask(picture(1), QUESTION)).text).not.toBe('');
     await model[Symbol.asyncDispose]();

@@ -32,9 +32,10 @@ export class Staged {
     this.model.catch(() => {}); // looked at by whoever waits for it
   }
 
-  /** Resolves when the process says so. */
-  reached(stage: Stage): Promise<void> {
-    return this.#stage(stage).promise;
+  /** Resolves when the process says so; rejects when the load fails before. */
+  reached(stage: Stage): Promise<unknown> {
+    const { promise } = this.#stage(stage);
+    return Promise.race([promise, this.model.then(() => promise)]);
   }
 
   #stage(name: string) {
