@@ -83,6 +83,8 @@ export {
   createImageProcessor,
   type DecodedImage,
   decodeImage,
+  type EncodeJpegOptions,
+  encodeJpeg,
   type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,

@@ -11,8 +11,10 @@ export type { Priority } from '../inference/priority.js';
 /** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
 export type ModelImage = Pick<Frame, 'width' | 'height' | 'format' | 'data'> & { readonly id?: string | undefined };
 
+/** Who speaks. A system turn comes first and holds text only. */
 export type ChatRole = 'system' | 'user' | 'assistant';
 
+/** A piece of a message. */
 export type ChatPart =
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'image'; readonly image: ModelImage };
@@ -24,6 +26,7 @@ export interface ChatMessage {
   readonly content: string | readonly ChatPart[];
 }
 
+/** What the model goes on from. */
 export interface GenerateRequest {
   readonly messages: readonly ChatMessage[];
   /**
@@ -33,6 +36,7 @@ export interface GenerateRequest {
   readonly layout?: 'chat' | 'plain' | undefined;
 }
 
+/** How a text is written, and who goes first when several are. */
 export interface GenerateOptions extends CallOptions {
   /** Upper bound of generated tokens; less when the context ends first. Default: the checkpoint's, else 512. */
   readonly maxNewTokens?: number | undefined;
@@ -90,6 +94,7 @@ export interface GenerateOptions extends CallOptions {
   readonly deadlineMs?: number | undefined;
 }
 
+/** What an answer took. Counts. */
 export interface Usage {
   readonly promptTokens: number;
   /** Prompt tokens whose keys and values were still there from the previous call. None with int4 weights on onnx. */
@@ -128,6 +133,7 @@ export interface Timings {
   readonly totalMs: number;
 }
 
+/** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
   readonly text: string;
@@ -147,6 +153,7 @@ export interface TokenStream extends AsyncIterable<string> {
   collect(): Promise<Answer>;
 }
 
+/** What a loaded model is. Plain data. */
 export interface ModelInfo {
   readonly name: string;
   /** Identifies the weights and configuration. */

@@ -14,6 +14,7 @@ import { Outbox, type OutboxMessage } from '../transport/outbox.js';
 import { sleep } from '../transport/sleep.js';
 import type { BusState, ProtocolVersion, PublishProperties, PublishResult } from '../transport/types.js';
 import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
+import { type KeptAnswer, keptAnswerOf, messageOf } from './kept-answer.js';
 import { OptionalSubscriptions } from './optional-subscriptions.js';
 import { answerOf, eventFields, PayloadStamper, provenanceOf, watchStateFields } from './payloads.js';
 import { type Reply, RequestServer } from './request-server.js';
@@ -253,7 +254,16 @@ class MqttBus implements Bus {
       brokerSeconds: this.#options.eventExpirySeconds ?? DEFAULTS.eventExpirySeconds,
       correlationData: undefined,
       isUnkept: !queue,
+      isRepeated: event.repeated,
     });
+  }
+
+  async sendAnswer(
+    answer: KeptAnswer,
+    { isRepeated = false }: { readonly isRepeated?: boolean | undefined } = {},
+  ): Promise<PublishResult> {
+    this.#checkOpen(answer.topic);
+    return this.#outbox.push(messageOf(answer, isRepeated, EVENT_RANK));
   }
 
   async publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult> {
@@ -396,7 +406,7 @@ class MqttBus implements Bus {
     return link.publish(message.topic, message.payload, {
       retain: message.kind === 'state',
       properties: {
-        ...properties(schema),
+        ...properties(schema, message.isRepeated),
         ...(message.correlationData === undefined ? {} : { correlationData: message.correlationData }),
         ...expiryOf(message),
       },
@@ -424,7 +434,9 @@ class MqttBus implements Bus {
 
   /** @throws SdkError at once when the answer breaks the contract. */
   #reply(reply: Reply): Promise<unknown> {
-    return this.#outbox.push(responseMessage(this.#stamper, reply, this.#logger));
+    const message = responseMessage(this.#stamper, reply, this.#logger);
+    const isKept = reply.request !== undefined && this.#options.keepAnswer?.(keptAnswerOf(message), reply.request);
+    return isKept ? Promise.resolve('queued') : this.#outbox.push(message);
   }
 
   async #healthNow(): Promise<HealthInput> {
@@ -487,6 +499,8 @@ function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishPropert
   return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }
 
-function properties(schema: string): PublishProperties {
-  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties: { schema } };
+function properties(schema: string, isRepeated = false): PublishProperties {
+  // MQTT's own mark of a duplicate ends at the broker [MQTT-3.3.1-3].
+  const userProperties = isRepeated ? { schema, repeated: 'true' } : { schema };
+  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties };
 }
