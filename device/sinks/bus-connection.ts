@@ -43,6 +43,7 @@ export async function openBus({ config, logger, requireBroker, signal }: OpenBus
         waitForBroker: requireBroker,
         sceneExpirySeconds: config.describe.expirySeconds,
         responseTopics: config.responseTopics,
+        clientLimits: config.ask.perCaller,
         requestTimeoutMs: config.ask.timeoutMs,
         logger,
         signal,
