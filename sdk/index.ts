@@ -18,12 +18,17 @@ export {
   type CameraStatus,
   cameraFromVideoCapture,
   cameraOptionsSchema,
+  describeAge,
   type FramesOptions,
+  frameAgeMs,
   frameFromMat,
+  frameNotices,
   type MatFrameOptions,
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
+  type ReadOptions,
+  requireCameraAddress,
   type VideoCaptureOptions,
 } from './capture/index.js';
 
@@ -92,9 +97,12 @@ export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngine
 
 // Errors, limits, logging, lifetimes
 
+export { type Clock, systemClock } from './core/clock.js';
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
 export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
+export { naturalOrder } from './core/natural-order.js';
+export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';

@@ -123,15 +123,15 @@ export function planFiles(tensors: readonly OutputTensor[], shardBytes: number):
 
 /** `model.safetensors.index.json`. */
 export function indexOf(files: readonly OutputFile[]): unknown {
-  const weightMap: Record<string, string> = {};
+  const weightMap = new Map<string, string>();
   let total = 0;
   for (const file of files) {
     for (const tensor of file.tensors) {
-      weightMap[tensor.name] = file.name;
+      weightMap.set(tensor.name, file.name);
       total += tensorBytes(tensor);
     }
   }
-  const sorted = Object.fromEntries(Object.entries(weightMap).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const sorted = Object.fromEntries([...weightMap].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { metadata: { total_size: total }, weight_map: sorted };
 }
 

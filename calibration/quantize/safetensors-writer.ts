@@ -25,14 +25,14 @@ export function layoutOrder<T extends PlannedTensor>(tensors: readonly T[]): T[]
 
 /** Header with its length prefix, padded with spaces so that the data starts at a multiple of 8. */
 export function encodeHeader(tensors: readonly PlannedTensor[]): Buffer {
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+  const header = new Map<string, unknown>([['__metadata__', { format: 'pt' }]]);
   let offset = 0;
   for (const tensor of tensors) {
     const end = offset + tensorBytes(tensor);
-    header[tensor.name] = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] };
+    header.set(tensor.name, { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] });
     offset = end;
   }
-  const json = Buffer.from(JSON.stringify(header));
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
   const padded = Math.ceil(json.length / 8) * 8;
   const bytes = Buffer.alloc(8 + padded, ' ');
   bytes.writeBigUInt64LE(BigInt(padded));

@@ -3,10 +3,13 @@ import {
   type Camera,
   type CameraState,
   type CameraStatusInput,
+  type Clock,
   type Frame,
   type FramesOptions,
+  frameNotices,
   isSdkError,
   type Logger,
+  systemClock,
 } from 'scenebus';
 import type { CameraConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
@@ -16,15 +19,19 @@ import type { Feed } from '../features/context.js';
 export interface CameraFeedOptions {
   readonly config: CameraConfig;
   readonly camera: Camera;
+  /** Age from which frames are old. */
+  readonly staleSeconds: number;
   readonly problems: Problems;
   readonly logger: Logger;
   readonly hub: EventHub;
+  readonly clock?: Clock | undefined;
 }
 
 /** The bus speaks of what a camera does for its readers, the SDK of what it does itself. */
 const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
   opening: 'starting',
   streaming: 'running',
+  stalled: 'stalled',
   reopening: 'reconnecting',
   ended: 'ended',
   failed: 'failed',
@@ -34,6 +41,7 @@ const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
 /** One camera of the device: its frames for whoever works on the model, and its status. */
 export class CameraFeed implements Feed, AsyncDisposable {
   readonly #options: CameraFeedOptions;
+  readonly #clock: Clock;
   readonly #stop = new AbortController();
   #newest: Frame | undefined;
   #reportedState: CameraStatusInput['state'] | undefined;
@@ -41,6 +49,7 @@ export class CameraFeed implements Feed, AsyncDisposable {
 
   private constructor(options: CameraFeedOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
   }
 
   static start(options: CameraFeedOptions): CameraFeed {
@@ -71,15 +80,31 @@ export class CameraFeed implements Feed, AsyncDisposable {
 
   async latestFrame({ signal }: CallOptions = {}): Promise<Frame> {
     const { camera } = this.#options;
-    const isCurrent = camera.status.state === 'streaming' && this.#newest?.capturedAtMs === camera.newestFrameAtMs;
-    if (isCurrent && this.#newest !== undefined) return this.#newest;
+    if (this.#isRunning && this.#newest !== undefined && !this.#hasNewerThan(this.#newest)) return this.#newest;
     try {
-      this.#newest = await camera.read({ signal });
+      // A camera that is known to be down rejects with its reason; nobody waits for it to come back.
+      this.#newest = await camera.read({ signal, whileDown: 'reject' });
       return this.#newest;
     } catch (error) {
       if (isSdkError(error, 'ERR_CAPTURE_ENDED') && this.#newest !== undefined) return this.#newest;
       throw error;
     }
+  }
+
+  noticesFor(frame: Frame): string[] {
+    return frameNotices(frame, this.#options.camera, 1000 * this.#options.staleSeconds, this.#clock);
+  }
+
+  get #isRunning(): boolean {
+    const { state } = this.#options.camera.status;
+    return state === 'streaming' || state === 'stalled';
+  }
+
+  /** By the monotonic stamps: the wall clock may have been set back between the two. */
+  #hasNewerThan({ capturedAtMs, capturedAtMonotonicMs }: Frame): boolean {
+    const { newestFrameAtMs, newestFrameAtMonotonicMs } = this.#options.camera;
+    if (capturedAtMonotonicMs === undefined) return newestFrameAtMs !== capturedAtMs;
+    return newestFrameAtMonotonicMs !== undefined && newestFrameAtMonotonicMs > capturedAtMonotonicMs;
   }
 
   /** Says how the camera is now. */
@@ -88,13 +113,17 @@ export class CameraFeed implements Feed, AsyncDisposable {
     const { state, error } = camera.status;
     const { size, framesPerSecond } = camera.info;
     const frameAtMs = camera.newestFrameAtMs;
+    const frameAtMonotonicMs = camera.newestFrameAtMonotonicMs;
     // Frames that nobody read have no id in this process.
     const newest = this.#newest?.capturedAtMs === frameAtMs ? this.#newest : undefined;
     const status: CameraStatusInput = {
       state: BUS_STATES[state],
       frameId: newest?.id ?? null,
       frameTs: frameAtMs === undefined ? null : new Date(frameAtMs).toISOString(),
-      lastFrameAgeMs: frameAtMs === undefined ? null : Math.max(0, Date.now() - frameAtMs),
+      lastFrameAgeMs:
+        frameAtMonotonicMs === undefined
+          ? null
+          : Math.max(0, Math.round(this.#clock.monotonicMs() - frameAtMonotonicMs)),
       image: size ?? null,
       framesPerSecond: framesPerSecond ?? null,
       reason: error === undefined ? null : { code: error.code, message: error.message },
@@ -121,7 +150,8 @@ export class CameraFeed implements Feed, AsyncDisposable {
           `camera ${this.id}: ${state}`,
           error && { reason: error.message },
         );
-        if (error !== undefined && (state === 'reopening' || state === 'failed')) problems.report(part, error);
+        const isProblem = state === 'reopening' || state === 'stalled' || state === 'failed';
+        if (error !== undefined && isProblem) problems.report(part, error);
         else if (state === 'streaming' || state === 'ended') problems.clear(part);
         await this.reportStatus();
       }

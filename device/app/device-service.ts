@@ -148,7 +148,8 @@ export class DeviceService implements AsyncDisposable {
 
   async #openCameras(): Promise<CameraFeed[]> {
     const feeds: CameraFeed[] = [];
-    const parts = { problems: this.#problems, logger: this.#logger, hub: this.hub };
+    const { staleSeconds } = this.#config.ask;
+    const parts = { staleSeconds, problems: this.#problems, logger: this.#logger, hub: this.hub };
     for (const config of this.#config.cameras) {
       const camera = await this.#parts.openCamera(config.address, cameraOptions(config));
       feeds.push(this.#resources.use(CameraFeed.start({ config, camera, ...parts })));

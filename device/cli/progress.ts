@@ -14,7 +14,10 @@ export interface ProgressReporter extends Disposable {
  * Shows long work on stderr: one line that rewrites itself on a terminal; elsewhere (logs, CI) a line when a phase
  * begins and ends and now and then between. Dispose to leave the cursor on a fresh line.
  */
-export function createProgressReporter(stream: OutputStream, nowMs: () => number = Date.now): ProgressReporter {
+export function createProgressReporter(
+  stream: OutputStream,
+  nowMs: () => number = () => performance.now(),
+): ProgressReporter {
   return stream.isTTY ? new BarReporter(stream, nowMs) : new LineReporter(stream, nowMs);
 }
 

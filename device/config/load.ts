@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { LIMITS, SdkError } from 'scenebus';
+import { LIMITS, registerSecret, SdkError } from 'scenebus';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { type Environment, expandEnvironment } from './environment.js';
@@ -51,8 +51,13 @@ export async function parseConfig(
     );
   const { model, broker } = parsed.data;
   const at = (path: string | undefined) => (path === undefined ? undefined : resolve(options.folder, path));
+  const cameras = parsed.data.cameras.map((camera) => ({
+    ...camera,
+    ...(camera.tls === undefined ? {} : { tls: { ...camera.tls, caFile: at(camera.tls.caFile) } }),
+  }));
   const resolved = {
     ...parsed.data,
+    cameras,
     model: { ...model, directory: resolve(options.folder, model.directory), cacheDirectory: at(model.cacheDirectory) },
     broker: broker && {
       ...broker,
@@ -72,9 +77,11 @@ export async function parseConfig(
 async function readSecrets(passwordFile: string | undefined, username: string | undefined, environment: Environment) {
   const fromFile = async () =>
     passwordFile === undefined ? undefined : (await readBounded(passwordFile)).replace(/\r?\n$/, '');
+  const mqttPassword = environment.SCENEBUS_MQTT_PASSWORD ?? (await fromFile());
+  registerSecret(mqttPassword ?? '');
   return {
     mqttUsername: environment.SCENEBUS_MQTT_USERNAME ?? username,
-    mqttPassword: environment.SCENEBUS_MQTT_PASSWORD ?? (await fromFile()),
+    mqttPassword,
   };
 }
 

@@ -141,6 +141,16 @@ export const askSchema = z
       .prefault({})
       .meta({ title: 'Limits of one caller', description: 'More is answered with ERR_BUSY' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
+    staleSeconds: z
+      .number()
+      .min(0.1)
+      .max(86_400)
+      .default(10)
+      .meta({ title: 'Age from which a picture is old', description: 'Answers about older ones say so in `notices`' }),
+    stale: z.enum(['answer', 'refuse']).default('answer').meta({
+      title: 'Questions about old pictures',
+      description: 'answer: with the age in `notices`; refuse: ERR_CAPTURE_TIMEOUT, also for clips that have ended',
+    }),
   })
   .meta({ title: 'Questions' });
 

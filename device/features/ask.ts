@@ -26,6 +26,7 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
   const feed = chooseCamera(request.camera, feeds);
   // A camera that does not deliver must not hold up questions about the others: nobody has the model yet.
   const frame = await feed.latestFrame({ signal });
+  if (config.ask.stale === 'refuse') requireCurrent(feed.noticesFor(frame));
   const options = {
     maxNewTokens: request.maxNewTokens ?? config.ask.maxNewTokens,
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
@@ -37,13 +38,22 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
   } as const;
   const result = await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame, isKept: false });
+    const notices = feed.noticesFor(frame);
+    const answer = await loaded.ask(frame, question, options);
     return {
-      answer: await loaded.ask(frame, question, options),
+      answer: notices.length > 0 ? { ...answer, notices } : answer,
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);
   await hub.emit('answer', { question, ...result }, { camera: feed.id, frame });
   return { camera: feed.id, frame, ...result };
+}
+
+/** @throws SdkError ERR_CAPTURE_TIMEOUT */
+function requireCurrent(notices: readonly string[]): void {
+  if (notices.length === 0) return;
+  const message = `Expected a picture of now. ${notices.join(' ')} Questions about such pictures are refused by the setting ask.stale.`;
+  throw new SdkError('ERR_CAPTURE_TIMEOUT', message);
 }
 
 /** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */

@@ -13,10 +13,13 @@ export interface Feed {
   /** Frames as they come, skipping what the reader is too slow for. Ends with the source. */
   frames(options: FramesOptions): AsyncIterable<Frame>;
   /**
-   * The newest frame there is; while the camera is being opened again, the next one. After the end of a clip, its last.
+   * The newest frame there is; after the end of a clip, its last. Waits for a camera's first frame, not for one that is
+   * known to be down: that rejects at once.
    * @throws SdkError ERR_CAPTURE_*
    */
   latestFrame(options: CallOptions): Promise<Frame>;
+  /** What an answer about this frame must say of it, in words: its age when it is not of now. Empty when it is. */
+  noticesFor(frame: Frame): readonly string[];
 }
 
 /** The loaded model, or a typed error while there is none. */

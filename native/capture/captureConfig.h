@@ -23,24 +23,34 @@ struct OpenAttempt {
 };
 
 struct CaptureConfig {
-  enum class Kind { kVideo, kImages, kTest };
+  enum class Kind { kVideo, kTest };
   Kind kind = Kind::kTest;
 
   std::vector<OpenAttempt> attempts; // kVideo: tried in order
   bool isFile = false;               // kVideo: paced by media time, ends
-  bool mayBeFile = false;            // kVideo: paced if it has a length (a clip over HTTP)
-  std::string directory;             // kImages
-  std::string pattern = "checker";   // kTest: checker | moving | hang | die | end
-  uint64_t patternFrames = 0;        // kTest: frames before hang, die or end
+  bool mayBeFile = false;            // kVideo: paced if it turns out to be a clip (over HTTP)
+  std::string pattern = "checker";   // kTest: checker | moving | hang | die | end | freeze | still
+  uint64_t patternFrames = 0;        // kTest: frames before hang, die, end or freeze
 
   bool loop = false;
   int requestWidth = 0; // of the source, before rotation; 0 = as it comes
   int requestHeight = 0;
   double requestFps = 0; // 0 = as it comes
+  /** mirror and rotation hold what the file says of its pictures' orientation; false: it could not be asked. */
+  bool hasOrientation = false;
+  bool mirror = false;   // left and right swapped, before the rotation
   int rotation = 0;      // degrees clockwise: 0, 90, 180, 270
   uint32_t ringSlots = 4;
   uint64_t firstSequence = 1;
   int doorbellFd = -1; // stream socket; one byte whenever a waiting reader has a frame
+  /** Frames that are byte for byte the same for so long are told as kStalled; 0 = they may. */
+  int frozenAfterMs = 0;
+  /** Hash of the picture that stood still when the source was opened before; empty = none. */
+  std::string frozenHash;
+  /** Hash of the first picture of a stream that may have been a clip: one that begins with it again was. Empty = none. */
+  std::string clipHash;
+  int openTimeoutMs = 30'000; // FFmpeg's own limits; the process above has its own as well
+  int readTimeoutMs = 30'000;
 };
 
 } // namespace scenebus::capture

@@ -1,13 +1,10 @@
 #include "capture/captureSession.h"
 
-#include "capture/frameRing.h"
 #include "capture/frameSource.h"
-#include "capture/frameTransform.h"
 
 #include <cerrno>
+#include <system_error>
 #include <thread>
-
-#include <sys/socket.h>
 
 namespace scenebus::capture {
 
@@ -15,23 +12,8 @@ namespace {
 
 constexpr auto kLongestSlice = std::chrono::milliseconds(50);
 
-void ringDoorbell(int descriptor) {
-  const char bell = 1;
-  // A full socket means that the reader has bells to hear already.
-  if (descriptor >= 0)
-    (void)!send(descriptor, &bell, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 std::unique_ptr<FrameSource> createSource(const CaptureConfig& config) {
-  switch (config.kind) {
-  case CaptureConfig::Kind::kVideo:
-    return createVideoSource(config);
-  case CaptureConfig::Kind::kImages:
-    return createImageFolderSource(config);
-  case CaptureConfig::Kind::kTest:
-    break;
-  }
-  return createTestSource(config);
+  return config.kind == CaptureConfig::Kind::kVideo ? createVideoSource(config) : createTestSource(config);
 }
 
 } // namespace
@@ -46,8 +28,7 @@ public:
     for (;;) {
       if (stopping())
         return false;
-      if (mSession.mRing)
-        mSession.mRing->beat();
+      mSession.mPublisher.beat();
       const auto now = Clock::now();
       if (now >= due)
         return true;
@@ -66,7 +47,7 @@ private:
   CaptureSession& mSession;
 };
 
-std::shared_ptr<CaptureSession> CaptureSession::start(CaptureConfig config, OnEvent onEvent) {
+std::shared_ptr<CaptureSession> CaptureSession::start(CaptureConfig config, OnCaptureEvent onEvent) {
   std::shared_ptr<CaptureSession> session(new CaptureSession(std::move(config), std::move(onEvent)));
   std::thread([session] { session->run(); }).detach();
   return session;
@@ -94,9 +75,6 @@ void CaptureSession::run() {
 CaptureEvent CaptureSession::capture() {
   SessionContext context(*this);
   const auto source = createSource(mConfig);
-  FrameTransform transform(mConfig.requestWidth, mConfig.requestHeight, mConfig.rotation);
-  uint64_t sequence = mConfig.firstSequence - 1;
-  cv::Size announced;
   CaptureEvent last;
 
   source->open(context);
@@ -105,39 +83,21 @@ CaptureEvent CaptureSession::capture() {
     frame.advance = 1;
     const ReadOutcome outcome = source->read(context, frame);
     if (outcome == ReadOutcome::kFrame) {
-      sequence += frame.advance;
-      const cv::Size size = transform.outputSize(frame.pixels);
-      const uint64_t bytes = frameBytes(static_cast<uint64_t>(size.width), static_cast<uint64_t>(size.height));
-      const bool larger = !mRing || bytes > mRing->slotBytes();
-      if (larger)
-        mRing = std::make_unique<RingWriter>(mConfig.ringSlots, bytes);
-      if (uint8_t* slot = mRing->beginFrame()) {
-        transform.apply(frame.pixels, slot);
-        const FrameMeta meta{static_cast<uint32_t>(size.width), static_cast<uint32_t>(size.height), sequence,
-                             frame.capturedAtUs, frame.mediaTimeMs};
-        if (mRing->publishFrame(meta))
-          ringDoorbell(mConfig.doorbellFd);
-      } else {
-        mRing->beat(); // readers hold every slot: this frame is dropped, the next one finds room
-      }
-      if (larger || size != announced) {
-        announced = size;
-        CaptureEvent event;
-        event.type = CaptureEvent::Type::kRing;
-        event.ringName = mRing->name();
-        event.width = size.width;
-        event.height = size.height;
-        event.framesPerSecond = source->framesPerSecond();
-        event.backend = source->backendName();
-        mOnEvent(event);
-      }
-      continue;
+      mPublisher.publish(frame, {source->framesPerSecond(), source->backendName(), source->isPaced()});
+      if (mConfig.clipHash.empty() || mPublisher.firstHash() != mConfig.clipHash)
+        continue;
+      mPublisher.end();
+      last.type = CaptureEvent::Type::kEnded;
+      return last;
     }
     if (outcome == ReadOutcome::kLost)
       throw CaptureError("ERR_CAPTURE_LOST", "the source stopped delivering pictures");
     last.type = outcome == ReadOutcome::kEnded ? CaptureEvent::Type::kEnded : CaptureEvent::Type::kStopped;
-    if (outcome == ReadOutcome::kEnded && mRing && mRing->end())
-      ringDoorbell(mConfig.doorbellFd);
+    if (outcome == ReadOutcome::kEnded) {
+      mPublisher.end();
+      if (source->endIsGuess())
+        last.pictureHash = mPublisher.firstHash();
+    }
     return last;
   }
 }

@@ -19,7 +19,7 @@ namespace scenebus::capture {
 namespace {
 
 constexpr uint32_t kMagic = 0x53425247; // "SBRG"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kPage = 4096;
 constexpr char kNamePrefix[] = "scenebus-";
 constexpr int32_t kWriting = -1;
@@ -196,6 +196,15 @@ void RingWriter::abandonFrame() {
     return;
   slot(static_cast<uint32_t>(mOpenSlot))->pins.store(0, std::memory_order_release);
   mOpenSlot = -1;
+}
+
+const uint8_t* RingWriter::newestFrame(FrameMeta& meta) const {
+  const uint64_t newest = mHeader->newest.load(std::memory_order_relaxed);
+  if (newest == 0)
+    return nullptr;
+  const SlotHeader* header = slot(static_cast<uint32_t>(newest & ((1U << kSlotBits) - 1)));
+  meta = header->meta;
+  return reinterpret_cast<const uint8_t*>(header) + kPage;
 }
 
 void RingWriter::beat() {

@@ -20,8 +20,10 @@ struct FrameMeta {
   uint32_t height = 0;
   /** 1 for the first frame of a camera; grows by one with every frame that the source delivered. */
   uint64_t sequence = 0;
-  /** Unix time of capture, microseconds. */
+  /** Unix time of capture, microseconds: a stamp for others, useless for ages (clocks are set). */
   int64_t capturedAtUs = 0;
+  /** The same instant by CLOCK_MONOTONIC, which all processes of this machine share, microseconds. */
+  int64_t capturedAtMonotonicUs = 0;
   /** Position in the clip, milliseconds; negative when the source has none. */
   double mediaTimeMs = -1;
 };
@@ -76,6 +78,8 @@ public:
   bool publishFrame(const FrameMeta& meta);
   /** Gives the slot of the last beginFrame() back unused. */
   void abandonFrame();
+  /** The newest frame that was published, or null before the first. It stays as it is until the next publishFrame(). */
+  const uint8_t* newestFrame(FrameMeta& meta) const;
   /** Sign of life for readers; call at least a few times a second while all is well. */
   void beat();
   /** No frame will follow. True when a reader waits. */

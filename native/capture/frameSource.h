@@ -25,6 +25,7 @@ public:
 struct SourceFrame {
   cv::Mat pixels; // 8-bit with 1, 3 (BGR) or 4 (BGRA) channels; 16-bit is scaled down
   int64_t capturedAtUs = 0;
+  int64_t capturedAtMonotonicUs = 0;
   double mediaTimeMs = -1;
   /** Frames that the source delivered up to this one, counted from the last: 1 + skipped. */
   uint64_t advance = 1;
@@ -43,16 +44,20 @@ public:
   /** As declared or asked for; 0 when unknown. */
   virtual double framesPerSecond() const = 0;
   virtual std::string backendName() const = 0;
+  /** Whether it waits for the times of a recording; a live source gives frames as they come. */
+  virtual bool isPaced() const { return false; }
+  /** kEnded was told because it looked like a recording's end; a camera that broke off cannot be ruled out. */
+  virtual bool endIsGuess() const { return false; }
 };
 
 std::unique_ptr<FrameSource> createVideoSource(const CaptureConfig& config);
-std::unique_ptr<FrameSource> createImageFolderSource(const CaptureConfig& config);
 std::unique_ptr<FrameSource> createTestSource(const CaptureConfig& config);
 
-/** Unix time, microseconds. */
-inline int64_t unixTimeUs() {
+/** Now, by both clocks. */
+inline void stampNow(SourceFrame& frame) {
   using namespace std::chrono;
-  return duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+  frame.capturedAtUs = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+  frame.capturedAtMonotonicUs = duration_cast<microseconds>(Clock::now().time_since_epoch()).count();
 }
 
 inline Clock::duration secondsToDuration(double seconds) {

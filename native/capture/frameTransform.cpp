@@ -47,8 +47,13 @@ void FrameTransform::apply(const cv::Mat& picture, uint8_t* target) {
   cv::Mat slot(size, CV_8UC3, target);
   const cv::Size scaled = scaledSize(picture);
   if (scaled != source->size()) {
-    cv::Mat& destination = mRotation == 0 ? slot : mScaled;
+    cv::Mat& destination = mRotation == 0 && !mMirror ? slot : mScaled;
     cv::resize(*source, destination, scaled, 0, 0, cv::INTER_AREA);
+    source = &destination;
+  }
+  if (mMirror) {
+    cv::Mat& destination = mRotation == 0 ? slot : mMirrored;
+    cv::flip(*source, destination, 1);
     source = &destination;
   }
   if (mRotation != 0) {

@@ -5,12 +5,12 @@
 
 namespace scenebus::capture {
 
-/** From a source's picture to a slot of the ring: bgr8, scaled down to fit, rotated. */
+/** From a source's picture to a slot of the ring: bgr8, scaled down to fit, mirrored, rotated. */
 class FrameTransform {
 public:
-  /** fitWidth × fitHeight before rotation, 0 = any; rotation in degrees clockwise. */
-  FrameTransform(int fitWidth, int fitHeight, int rotation)
-      : mFitWidth(fitWidth), mFitHeight(fitHeight), mRotation(rotation) {}
+  /** fitWidth × fitHeight before rotation, 0 = any; mirror swaps left and right first; rotation in degrees clockwise. */
+  FrameTransform(int fitWidth, int fitHeight, bool mirror, int rotation)
+      : mFitWidth(fitWidth), mFitHeight(fitHeight), mMirror(mirror), mRotation(rotation) {}
 
   /** Size of the frame that this picture becomes. Throws CaptureError for a picture beyond the limits. */
   cv::Size outputSize(const cv::Mat& picture) const;
@@ -22,10 +22,12 @@ private:
 
   int mFitWidth;
   int mFitHeight;
+  bool mMirror;
   int mRotation;
   cv::Mat mEightBit; // kept between frames: no allocation while the size stays
   cv::Mat mBgr;
   cv::Mat mScaled;
+  cv::Mat mMirrored;
 };
 
 } // namespace scenebus::capture

@@ -14,13 +14,15 @@ namespace {
  * Built-in patterns, for tests and for trying a set-up without a camera.
  * checker: see testPattern.h. moving: a numbered frame with a red square that crosses it.
  * hang, die, end: checker for `patternFrames` frames, then block for ever, abort the process, or end like a file.
+ * freeze: checker for `patternFrames` frames, then the last one again and again. still: always the same picture.
  */
 class TestSource final : public FrameSource {
 public:
   explicit TestSource(const CaptureConfig& config)
       : mPattern(config.pattern), mLimit(config.patternFrames), mFps(config.requestFps > 0 ? config.requestFps : 30),
         mNumber(config.firstSequence), mPixels(config.requestHeight > 0 ? config.requestHeight : 480,
-                                               config.requestWidth > 0 ? config.requestWidth : 640, CV_8UC3) {}
+                                               config.requestWidth > 0 ? config.requestWidth : 640, CV_8UC3,
+                                               cv::Scalar::all(0)) {}
 
   void open(SourceContext&) override { mDue = Clock::now(); }
 
@@ -40,10 +42,12 @@ public:
     mDue += secondsToDuration(1 / mFps);
     if (mPattern == "moving")
       drawMoving();
-    else
+    else if (mPattern == "still")
+      drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
+    else if (mPattern != "freeze" || mDelivered < mLimit)
       drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), mNumber);
     frame.pixels = mPixels;
-    frame.capturedAtUs = unixTimeUs();
+    stampNow(frame);
     ++mNumber;
     ++mDelivered;
     return ReadOutcome::kFrame;

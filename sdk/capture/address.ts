@@ -4,8 +4,9 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SdkError } from '../core/errors.js';
+import { redact } from '../core/redaction.js';
 
-export const TEST_PATTERNS = ['checker', 'moving', 'gstreamer', 'hang', 'die', 'end'] as const;
+export const TEST_PATTERNS = ['checker', 'moving', 'gstreamer', 'hang', 'die', 'end', 'freeze', 'still'] as const;
 export type TestPattern = (typeof TEST_PATTERNS)[number];
 
 export type CaptureAddress =
@@ -26,8 +27,11 @@ function invalid(shown: string, reason: string): SdkError {
   });
 }
 
-/** Letters, digits and marks that may follow `/dev/`: nothing that a pipeline could read as syntax. */
-const DEVICE = /^\/dev\/(?:video\d{1,3}|v4l\/by-(?:id|path)\/[A-Za-z0-9][A-Za-z0-9:._+-]{0,254})$/;
+/**
+ * `/dev/video0`, `/dev/v4l/by-id/…` and links that udev rules make (`/dev/camera_front`, `/dev/cameras/left`): letters,
+ * digits and marks, nothing that a pipeline could read as syntax. Where a link leads is seen when it is opened.
+ */
+const DEVICE = /^\/dev(?:\/[A-Za-z0-9_][A-Za-z0-9:._+-]{0,254}){1,4}$/;
 const DEVICE_NUMBER = /^\d{1,3}$/;
 const SCHEME = /^([A-Za-z][A-Za-z0-9+.-]*):/;
 const MAX_LENGTH = 4096;
@@ -74,8 +78,14 @@ export function parseAddress(address: string): CaptureAddress {
   }
 }
 
+/** For programs that check a configuration. @throws SdkError ERR_CAPTURE_ADDRESS_INVALID, see `parseAddress` */
+export function requireCameraAddress(address: string): void {
+  parseAddress(address);
+}
+
 function parseDevice(device: string, shown: string): CaptureAddress {
-  if (!DEVICE.test(device)) throw invalid(shown, 'a device is /dev/videoN or a link in /dev/v4l/by-id or by-path');
+  if (!DEVICE.test(device) || device.includes('..'))
+    throw invalid(shown, 'a device is /dev/videoN or a link below /dev, of letters, digits and : . _ + -');
   return { kind: 'v4l2', device };
 }
 
@@ -84,17 +94,31 @@ function strictUrl(address: string, shown: string): string {
   try {
     url = new URL(address);
   } catch {
-    throw invalid(shown, 'it is not a valid URL');
+    throw invalid(shown, wrongUserInfo(address) ?? 'it is not a valid URL');
+  }
+  const authority = /^[^:]+:\/\/([^/?#]*)/.exec(address)?.[1] ?? '';
+  if (!authority.includes('@')) {
+    const reason = wrongUserInfo(address);
+    if (reason !== undefined) throw invalid(shown, reason);
   }
   if (!/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])$/.test(url.hostname))
     throw invalid(shown, 'its host name is not valid');
   url.hash = '';
+  // An empty password is one that cameras ask for, but URLs forget its colon.
+  const isEmptyPassword = url.username !== '' && url.password === '' && /:@[^@]*$/.test(authority);
+  const href = isEmptyPassword ? url.href.replace('@', ':@') : url.href;
   // What WHATWG URLs leave as it is but a pipeline might read: quotes, `!`, `\`, `|`, spaces …
-  return url.href.replace(/[^A-Za-z0-9\-._~:/?[\]@$&()*+,;=%]/gu, (character) =>
+  return href.replace(/[^A-Za-z0-9\-._~:/?[\]@$&()*+,;=%]/gu, (character) =>
     [...new TextEncoder().encode(character)]
       .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
       .join(''),
   );
+}
+
+/** `rtsp://admin:a/b@host`: user-info that the URL rules end before its `@`. Undefined: there is nothing like it. */
+function wrongUserInfo(address: string): string | undefined {
+  if (!/^[^:]+:\/\/[^/?#@]*:[^@]*[/?#][^@]*@[A-Za-z0-9[]/.test(address)) return undefined;
+  return 'the user name or password seems to hold a / ? or #: write %2F, %3F and %23 for them';
 }
 
 function parseFile(address: string, rest: string, shown: string): CaptureAddress {
@@ -124,45 +148,52 @@ function parseTest(rest: string, shown: string): CaptureAddress {
   return { kind: 'test', pattern, frames: Number(match?.[2] ?? 0) };
 }
 
-/** Parts of an address that no log or message may show, longest first. */
+/** Parts of an address that no log or message may show; works on invalid addresses as well. */
 export function secretsOf(address: string): string[] {
-  const secrets = new Set<string>();
+  const found = new Set<string>();
   const add = (value: string | undefined) => {
     if (value === undefined || value === '') return;
-    secrets.add(value);
+    found.add(value);
     try {
-      secrets.add(decodeURIComponent(value));
+      found.add(decodeURIComponent(value));
     } catch {
       // not percent-encoded
     }
-    secrets.add(encodeURIComponent(value));
   };
-  const userInfo = /^[A-Za-z][A-Za-z0-9+.-]*:\/\/([^/]*)@/.exec(address)?.[1];
-  if (userInfo !== undefined) {
-    add(userInfo);
-    add(userInfo.slice(userInfo.indexOf(':') + 1));
+  // Up to the last `@`: a password may hold what ends the user-info for others.
+  const userInfo = /^[A-Za-z][A-Za-z0-9+.-]*:\/\/(.*)@/s.exec(address)?.[1];
+  if (userInfo?.includes(':')) {
+    const password = userInfo.slice(userInfo.indexOf(':') + 1);
+    add(password);
+    // As it stands in the header of HTTP's Basic authentication.
+    if (password !== '') add(Buffer.from(decoded(userInfo)).toString('base64'));
   }
-  if (/^(?:https?|rtsps?):/i.test(address)) {
+  if (NETWORK.test(address)) {
     for (const pair of (/\?(.*)$/s.exec(address)?.[1] ?? '').split('&')) {
       const value = pair.slice(pair.indexOf('=') + 1);
       if (value.length >= 4) add(value);
     }
+    for (const [, value] of address.matchAll(PASSWORD_PAIR)) add(value);
   }
-  return [...secrets].sort((a, b) => b.length - a.length);
+  return [...found];
+}
+
+const NETWORK = /^(?:https?|rtsps?):/i;
+/** `…_password=secret_channel=1…` in a path. */
+const PASSWORD_PAIR =
+  /(?<![A-Za-z0-9])(?:pass(?:word|wd)?|pwd|pw|token|secret)=(.*?)(?=[_&?;,/|][A-Za-z][A-Za-z0-9]{0,15}=|$)/gi;
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The address without user name, password and the values of a query. Works on invalid addresses as well. */
 export function redactAddress(address: string): string {
-  let shown = address.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/)(?:[^/]*)@/, '$1***@');
-  if (/^(?:https?|rtsps?):/i.test(shown)) {
-    shown = shown.replace(/\?.*$/s, (query) => query.replace(/=[^&]*/g, '=***'));
-  }
-  return shown;
-}
-
-/** For texts that others write (OpenCV, FFmpeg, the system): takes the secrets of this address out of them. */
-export function redactText(text: string, secrets: readonly string[]): string {
-  let shown = text.replace(/([A-Za-z][A-Za-z0-9+.-]*:\/\/)[^/\s"']*@/g, '$1***@');
-  for (const secret of secrets) shown = shown.replaceAll(secret, '***');
-  return shown;
+  let shown = address.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/).*@/s, '$1***@');
+  if (NETWORK.test(shown)) shown = shown.replace(/\?.*$/s, (query) => query.replace(/=[^&]*/g, '=***'));
+  return redact(shown);
 }

@@ -3,16 +3,18 @@ import type { CallOptions, Frame } from '../core/types.js';
 
 /**
  * What a camera is doing.
- * `opening`: no frame yet. `streaming`: frames arrive. `reopening`: lost, the next attempt follows by itself.
- * `ended`: a file or folder was read to its end. `failed`: given up, see `error`. `closed`: disposed by its owner.
+ * `opening`: no frame yet. `streaming`: frames arrive. `stalled`: frames arrive, but the picture has stood still, byte
+ * for byte, for `frozenTimeoutMs`; the camera is opened again now and then. `reopening`: lost, the next attempt follows
+ * by itself. `ended`: a file or folder was read to its end. `failed`: given up, see `error`. `closed`: disposed by its
+ * owner.
  */
-export type CameraState = 'opening' | 'streaming' | 'reopening' | 'ended' | 'failed' | 'closed';
+export type CameraState = 'opening' | 'streaming' | 'stalled' | 'reopening' | 'ended' | 'failed' | 'closed';
 
 export interface CameraStatus {
   readonly state: CameraState;
   /** Unix time of the change, milliseconds. */
   readonly sinceMs: number;
-  /** Why, for `reopening` and `failed`. */
+  /** Why, for `stalled`, `reopening` and `failed`. */
   readonly error?: SdkError | undefined;
   /** For `reopening`: 1 for the first try after the loss. */
   readonly attempt?: number | undefined;
@@ -36,6 +38,11 @@ export interface CameraInfo {
   readonly backend: string | undefined;
 }
 
+export interface ReadOptions extends CallOptions {
+  /** While the camera is lost: `wait` (default) for it to come back, or `reject` at once with the reason of the loss. */
+  readonly whileDown?: 'wait' | 'reject' | undefined;
+}
+
 export interface FramesOptions extends CallOptions {
   /** Upper bound of frames a second that the loop is given. */
   readonly maxFps?: number | undefined;
@@ -50,14 +57,17 @@ export interface Camera extends AsyncDisposable, AsyncIterable<Frame> {
   readonly status: CameraStatus;
   /** When the newest frame was captured, Unix milliseconds; undefined before the first. Costs nothing to ask. */
   readonly newestFrameAtMs: number | undefined;
+  /** The same by `systemClock.monotonicMs()`, for its age whatever happened to the wall clock. */
+  readonly newestFrameAtMonotonicMs: number | undefined;
   /**
    * The newest frame, waiting until it is newer than the one the last `read()` gave.
    *
-   * Waits through short outages, but never longer than `readTimeoutMs` (plus two frame intervals of a slow source).
+   * Waits through short outages, but never longer than `readTimeoutMs` (plus two frame intervals of a slow source);
+   * with `whileDown: 'reject'` a camera that is known to be lost rejects at once.
    * @throws SdkError ERR_CAPTURE_ENDED after the last frame of a file; ERR_CAPTURE_TIMEOUT or the reason of the outage
    *   when no frame came in time (retryable: call again, the camera is being reopened meanwhile); ERR_DISPOSED.
    */
-  read(options?: CallOptions): Promise<Frame>;
+  read(options?: ReadOptions): Promise<Frame>;
   /**
    * Frames until the source ends, the signal aborts or the loop is left. Every loop has its own position. Outages are
    * waited through (see `statusChanges`); throws when the camera has failed for good.

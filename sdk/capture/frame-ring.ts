@@ -7,6 +7,8 @@ export interface RingFrame {
   readonly width: number;
   readonly height: number;
   readonly capturedAtMs: number;
+  /** By `systemClock.monotonicMs()`. */
+  readonly capturedAtMonotonicMs: number;
   /** Negative when the source has none. */
   readonly mediaTimeMs: number;
   readonly data: Uint8Array;
@@ -18,8 +20,8 @@ export interface FrameRing {
   read(afterSequence: number): RingFrame | null;
   /** Sequence of the newest frame, 0 before the first. */
   newest(): number;
-  /** When it was captured, Unix milliseconds; 0 before the first. */
-  newestCapturedAtMs(): number;
+  /** When it was captured; null before the first. */
+  newestTimes(): Pick<RingFrame, 'capturedAtMs' | 'capturedAtMonotonicMs'> | null;
   /** Grows while the host is alive. */
   heartbeat(): number;
   /** One byte comes through the doorbell at the next frame. Look at `newest()` once more after asking. */

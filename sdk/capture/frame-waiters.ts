@@ -3,6 +3,7 @@ import type { FrameRing, RingFrame } from './frame-ring.js';
 
 interface Waiter {
   readonly after: number;
+  readonly isImpatient: boolean;
   resolve(frame: RingFrame): void;
   reject(error: unknown): void;
 }
@@ -13,6 +14,8 @@ export interface WaitOptions {
   /** No limit when undefined. */
   readonly limitMs: number | undefined;
   readonly onLimit: () => Error;
+  /** Given up by `rejectImpatient`. */
+  readonly isImpatient?: boolean | undefined;
 }
 
 export class FrameWaiters {
@@ -27,7 +30,7 @@ export class FrameWaiters {
 
   /** A frame above `after`, at once if there is one. */
   next(options: WaitOptions): Promise<RingFrame> {
-    const { after, signal, limitMs, onLimit } = options;
+    const { after, signal, limitMs, onLimit, isImpatient = false } = options;
     const ready = this.#ring?.read(after);
     if (ready) return Promise.resolve(ready);
     return new Promise((resolve, reject) => {
@@ -41,6 +44,7 @@ export class FrameWaiters {
       };
       const waiter: Waiter = {
         after,
+        isImpatient,
         resolve: (frame) => finish(() => resolve(frame)),
         reject: (error) => finish(() => reject(error)),
       };
@@ -62,6 +66,11 @@ export class FrameWaiters {
 
   rejectAll(error: unknown): void {
     for (const waiter of [...this.#waiters]) waiter.reject(error);
+  }
+
+  /** For those who do not wait for a camera that is lost. */
+  rejectImpatient(error: unknown): void {
+    for (const waiter of [...this.#waiters]) if (waiter.isImpatient) waiter.reject(error);
   }
 
   #serve(ring: FrameRing): void {

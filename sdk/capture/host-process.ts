@@ -20,9 +20,12 @@ const HOST_FILE = fileURLToPath(new URL('./host/main.js', import.meta.url));
 const GRACE_MS = 1500;
 const KEPT_LINES = 20;
 
-/** Only what OpenCV, GStreamer and Node need: a process that decodes strangers' video holds no passwords. */
+/**
+ * Only what OpenCV, GStreamer and Node need: a process that decodes strangers' video holds no passwords. No http_proxy
+ * either: only some of those parts honour it, and cameras stand in this network.
+ */
 const ENVIRONMENT =
-  /^(?:PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_.*|DISPLAY|WAYLAND_DISPLAY|GST_.*|OPENCV_.*|CUDA_.*|NVIDIA_VISIBLE_DEVICES|NVIDIA_DRIVER_CAPABILITIES|(?:https?|no)_proxy|SCENEBUS_NATIVE_DIR|ASAN_OPTIONS|UBSAN_OPTIONS)$/i;
+  /^(?:PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_.*|DISPLAY|WAYLAND_DISPLAY|GST_.*|OPENCV_.*|CUDA_.*|NVIDIA_VISIBLE_DEVICES|NVIDIA_DRIVER_CAPABILITIES|SCENEBUS_NATIVE_DIR|ASAN_OPTIONS|UBSAN_OPTIONS)$/i;
 
 export class CaptureHost {
   readonly #child: ChildProcess;

@@ -1,13 +1,15 @@
 /** One life of a capture host: from its start to the end of the source, its failure, or its hanging. */
+import { readFileSync } from 'node:fs';
+import { type Clock, systemClock } from '../core/clock.js';
 import { SdkError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import { redactText } from './address.js';
 import { type FrameRing, openFrameRing } from './frame-ring.js';
 import type { FromHost, PlannedMessage, RingMessage, StartMessage } from './host/protocol.js';
 import { CaptureHost } from './host-process.js';
 
 export type SessionEnd =
-  | { readonly type: 'ended' }
+  /** `clipHash`: not certain, see FromHost. */
+  | { readonly type: 'ended'; readonly clipHash: string }
   | { readonly type: 'closed' }
   | {
       readonly type: 'failed';
@@ -22,11 +24,19 @@ export interface SessionHandlers {
   onRing(ring: FrameRing, message: RingMessage): void;
   /** A frame is there that was waited for. */
   onDoorbell(): void;
+  /** Frames come, but the picture stands still; told again and again. */
+  onFrozen(pictureHash: string): void;
+  /** It changes again, or does not stand still as it did when the source was open before. */
+  onMoving(): void;
 }
+
+/** How often the kernel is asked whether the host is stopped (SIGSTOP); twice in a row counts. */
+const PROCESS_LOOK_MS = 1000;
+/** Longest wait of a recording's own times, native/capture/videoSource.cpp; slow sources wait a few intervals. */
+const LONGEST_PAUSE_MS = 5000;
 
 export class HostSession {
   readonly #start: StartMessage;
-  readonly #secrets: readonly string[];
   readonly #handlers: SessionHandlers;
   readonly #logger: Logger;
   readonly #end: Promise<SessionEnd>;
@@ -36,7 +46,9 @@ export class HostSession {
   #ringName = '';
   #timer: NodeJS.Timeout | undefined;
   readonly #openTimeoutMs: number;
-  readonly #startedAt = performance.now();
+  readonly #clock: Clock;
+  readonly #startedAtMs: number;
+  #processTimer: NodeJS.Timeout | undefined;
   /** Ways to open it that are left after this one. */
   #waysLeft = 0;
 
@@ -44,13 +56,14 @@ export class HostSession {
   constructor(
     start: StartMessage,
     openTimeoutMs: number,
-    secrets: readonly string[],
     handlers: SessionHandlers,
     logger: Logger,
+    clock: Clock = systemClock,
   ) {
     this.#start = start;
     this.#openTimeoutMs = openTimeoutMs;
-    this.#secrets = secrets;
+    this.#clock = clock;
+    this.#startedAtMs = clock.monotonicMs();
     this.#handlers = handlers;
     this.#logger = logger;
     this.#end = new Promise((resolve) => {
@@ -72,19 +85,26 @@ export class HostSession {
       onMessage: (message) => this.#onMessage(message),
       onDoorbell: () => this.#handlers.onDoorbell(),
       onDeath: (error) => this.#fail(error, 'the capture process crashed'),
-      onLine: (line) => this.#logger.log('debug', `capture host: ${redactText(line, this.#secrets)}`),
+      onLine: (line) => this.#logger.log('debug', `capture host: ${line}`),
     });
     this.#host = host;
     this.#limitOpening(this.#openTimeoutMs);
     host.send(this.#start);
+    this.#watchProcess(host);
     const end = await this.#end;
     clearTimeout(this.#timer);
+    clearInterval(this.#processTimer);
     await host.stop();
     return end;
   }
 
   close(): void {
     this.#settle({ type: 'closed' });
+  }
+
+  /** Ends it as a loss, as when it had failed by itself. */
+  lose(error: SdkError): void {
+    this.#fail(error);
   }
 
   #limitOpening(afterMs: number): void {
@@ -109,15 +129,9 @@ export class HostSession {
 
   /** `openFailure`: why this way did not open the source, when that is the case. */
   #fail(error: SdkError, openFailure?: string): void {
-    const details = Object.fromEntries(
-      Object.entries(error.details).map(([key, value]) => [
-        key,
-        typeof value === 'string' ? redactText(value, this.#secrets) : value,
-      ]),
-    );
     this.#settle({
       type: 'failed',
-      error: new SdkError(error.code, redactText(error.message, this.#secrets), { details }),
+      error,
       tryNext: this.#ring === undefined && this.#waysLeft > 0 ? openFailure : undefined,
     });
   }
@@ -127,20 +141,28 @@ export class HostSession {
       case 'planned':
         this.#handlers.onPlanned(message);
         this.#waysLeft = message.attempts - this.#start.attempt - 1;
-        // One that hangs must leave time for the next.
-        this.#limitOpening(this.#openTimeoutMs / (this.#waysLeft + 1) - (performance.now() - this.#startedAt));
+        // One that hangs must leave time for the next; but the first one is the likeliest, and may only be slow.
+        this.#limitOpening(
+          this.#openTimeoutMs * (this.#waysLeft > 0 ? 0.75 : 1) - (this.#clock.monotonicMs() - this.#startedAtMs),
+        );
         return;
       case 'ring':
         this.#onRing(message);
         return;
       case 'warning':
-        this.#logger.log('warn', redactText(message.message, this.#secrets));
+        this.#logger.log('warn', message.message);
+        return;
+      case 'frozen':
+        this.#handlers.onFrozen(message.pictureHash);
+        return;
+      case 'moving':
+        this.#handlers.onMoving();
         return;
       case 'ended':
-        this.#settle({ type: 'ended' });
+        this.#settle({ type: 'ended', clipHash: message.clipHash });
         return;
       case 'failed':
-        this.#fail(new SdkError(message.code, message.message), message.openFailure);
+        this.#fail(new SdkError(message.code, message.message, { details: message.details }), message.openFailure);
         return;
     }
   }
@@ -155,7 +177,7 @@ export class HostSession {
         this.#ringName = message.name;
         old?.close();
         clearTimeout(this.#timer);
-        this.#watch(ring);
+        this.#watch(ring, message);
       }
       if (this.#ring) this.#handlers.onRing(this.#ring, message);
     } catch (error) {
@@ -164,14 +186,31 @@ export class HostSession {
   }
 
   /** Looks at a counter in shared memory a few times in `timeoutMs`: watching costs no message and no copy. */
-  #watch(ring: FrameRing): void {
+  #watch(ring: FrameRing, { framesPerSecond }: RingMessage): void {
     const { timeoutMs } = this.#start.settings;
+    const intervalMs = framesPerSecond > 0 ? 1000 / framesPerSecond : 1000;
+    const frameTimeoutMs = timeoutMs + LONGEST_PAUSE_MS + 3 * intervalMs;
     let beat = ring.heartbeat();
-    let seenAt = performance.now();
+    let seenAt = this.#clock.monotonicMs();
+    let newest = ring.newest();
+    let frameAt = seenAt;
     this.#timer = setInterval(
       () => {
-        const now = performance.now();
+        const now = this.#clock.monotonicMs();
         const current = ring.heartbeat();
+        if (ring.newest() !== newest) {
+          newest = ring.newest();
+          frameAt = now;
+        } else if (now - frameAt >= frameTimeoutMs) {
+          this.#fail(
+            new SdkError(
+              'ERR_CAPTURE_STALLED',
+              `Expected a frame within ${Math.round(frameTimeoutMs)} ms, but none came although the source is being read. Its capture process is being replaced.`,
+              { details: { frameTimeoutMs } },
+            ),
+          );
+          return;
+        }
         if (current !== beat) {
           beat = current;
           seenAt = now;
@@ -187,5 +226,31 @@ export class HostSession {
       },
       Math.min(Math.max(timeoutMs / 5, 50), 1000),
     );
+  }
+
+  /** A process that was stopped gives no sign of that but in the process table. */
+  #watchProcess(host: CaptureHost): void {
+    let stoppedLooks = 0;
+    this.#processTimer = setInterval(() => {
+      stoppedLooks = isStopped(host.pid) ? stoppedLooks + 1 : 0;
+      if (stoppedLooks < 2) return;
+      this.#fail(
+        new SdkError(
+          'ERR_CAPTURE_TIMEOUT',
+          'Expected the capture process to run, but it has been stopped (SIGSTOP). It is being replaced.',
+          { details: { pid: host.pid } },
+        ),
+      );
+    }, PROCESS_LOOK_MS);
+  }
+}
+
+/** proc(5), stat: the field behind a name that may hold spaces and brackets. */
+function isStopped(pid: number | undefined): boolean {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return text.slice(text.lastIndexOf(')') + 2).startsWith('T');
+  } catch {
+    return false;
   }
 }

@@ -1,4 +1,14 @@
-export type { Camera, CameraInfo, CameraKind, CameraState, CameraStatus, FramesOptions } from './camera.js';
+export { requireCameraAddress } from './address.js';
+export type {
+  Camera,
+  CameraInfo,
+  CameraKind,
+  CameraState,
+  CameraStatus,
+  FramesOptions,
+  ReadOptions,
+} from './camera.js';
+export { describeAge, frameAgeMs, frameNotices } from './frame-age.js';
 export { openCamera } from './open-camera.js';
 export {
   cameraFromVideoCapture,

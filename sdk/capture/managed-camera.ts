@@ -1,13 +1,15 @@
 /** A camera kept alive: runs capture hosts one after another and gives readers their frames. */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Clock, systemClock } from '../core/clock.js';
 import { isSdkError, SdkError } from '../core/errors.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions, Frame } from '../core/types.js';
-import { type CaptureAddress, redactAddress, secretsOf } from './address.js';
-import type { Camera, CameraInfo, CameraStatus, FramesOptions } from './camera.js';
+import { type CaptureAddress, redactAddress } from './address.js';
+import type { Camera, CameraInfo, CameraStatus, FramesOptions, ReadOptions } from './camera.js';
 import type { FrameRing, RingFrame } from './frame-ring.js';
 import { FrameWaiters } from './frame-waiters.js';
+import { FrozenPicture } from './frozen-picture.js';
 import type { RingMessage } from './host/protocol.js';
 import { HostSession, type SessionEnd } from './host-session.js';
 import { OpenSequence } from './open-sequence.js';
@@ -17,6 +19,8 @@ import { StatusFeed } from './status-feed.js';
 
 /** After so long with frames a loss counts as the first of a new row. */
 const STABLE_MS = 5000;
+/** Failures in a row before a camera that had streamed is looked at with a connection of our own. */
+const LOOK_AFTER_FAILURES = 3;
 
 export interface ManagedCameraOptions {
   readonly id: string;
@@ -25,14 +29,17 @@ export interface ManagedCameraOptions {
   readonly parsed: CaptureAddress;
   readonly settings: CameraSettings;
   readonly logger?: Logger | undefined;
+  readonly clock?: Clock | undefined;
+  readonly onClosed?: (() => void) | undefined;
 }
 
 export class ManagedCamera implements Camera {
   readonly #options: ManagedCameraOptions;
   readonly #logger: Logger;
-  readonly #secrets: readonly string[];
+  readonly #clock: Clock;
   readonly #waiters = new FrameWaiters();
-  readonly #feed = new StatusFeed();
+  readonly #feed: StatusFeed;
+  readonly #frozen: FrozenPicture;
   readonly #closing = new AbortController();
   readonly #firstFrame: Promise<void>;
   #onFirstFrame: { resolve(): void; reject(error: unknown): void } = { resolve: () => {}, reject: () => {} };
@@ -44,13 +51,21 @@ export class ManagedCamera implements Camera {
   #loop: boolean;
   #lastSequence = 0;
   #readPosition = 0;
-  #streamingSince: number | undefined;
+  #streamingSinceMs: number | undefined;
   #everStreamed = false;
+  #isSnapshot = false;
+  /** Of the first picture of a stream that may have been a clip. */
+  #clipHash = '';
+  #failures = 0;
+  /** When the newest frame of the ring that is gone was captured. */
+  #lastTimes: Pick<RingFrame, 'capturedAtMs' | 'capturedAtMonotonicMs'> | undefined;
 
   constructor(options: ManagedCameraOptions) {
     this.#options = options;
     this.#logger = options.logger ?? silentLogger;
-    this.#secrets = secretsOf(options.address);
+    this.#clock = options.clock ?? systemClock;
+    this.#feed = new StatusFeed(this.#clock);
+    this.#frozen = new FrozenPicture(options.settings.frozenTimeoutMs, this.#clock);
     this.#loop = options.settings.loop ?? (options.parsed.kind === 'path' && options.parsed.loop === true);
     this.#opening = new OpenSequence(options.settings.openTimeoutMs);
     this.#info = Object.freeze({
@@ -83,7 +98,12 @@ export class ManagedCamera implements Camera {
   }
 
   get newestFrameAtMs(): number | undefined {
-    return Math.round(this.#ring?.newestCapturedAtMs() ?? 0) || undefined;
+    const at = this.#newestTimes()?.capturedAtMs;
+    return at === undefined ? undefined : Math.round(at);
+  }
+
+  get newestFrameAtMonotonicMs(): number | undefined {
+    return this.#newestTimes()?.capturedAtMonotonicMs;
   }
 
   /** Of the running capture host; for supervision and tests. */
@@ -91,11 +111,11 @@ export class ManagedCamera implements Camera {
     return this.#session?.hostPid;
   }
 
-  async read(options: CallOptions = {}): Promise<Frame> {
+  async read(options: ReadOptions = {}): Promise<Frame> {
     const { settings } = this.#options;
     const intervalMs = 1000 / (this.#info.framesPerSecond ?? 30);
     const limitMs = (settings.readTimeoutMs ?? 2 * settings.timeoutMs) + 2 * intervalMs;
-    const frame = await this.#next(this.#readPosition, options.signal, limitMs);
+    const frame = await this.#next(this.#readPosition, options.signal, limitMs, options.whileDown === 'reject');
     this.#readPosition = Math.max(this.#readPosition, frame.sequence);
     return frame;
   }
@@ -109,7 +129,7 @@ export class ManagedCamera implements Camera {
     let position = 0;
     for (;;) {
       let frame: Frame;
-      const startedAt = performance.now();
+      const startedAtMs = this.#clock.monotonicMs();
       try {
         frame = await this.#next(position, signal, undefined);
       } catch (error) {
@@ -118,7 +138,7 @@ export class ManagedCamera implements Camera {
       }
       position = frame.sequence;
       yield frame;
-      const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (performance.now() - startedAt);
+      const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (this.#clock.monotonicMs() - startedAtMs);
       if (pauseMs > 0) {
         await sleep(pauseMs, undefined, { signal: either }).catch(() => {});
       }
@@ -143,9 +163,15 @@ export class ManagedCamera implements Camera {
     this.#feed.set({ state: 'closed' });
     this.#waiters.rejectAll(this.#disposedError());
     this.#onFirstFrame.reject(this.#disposedError());
+    this.#options.onClosed?.();
   }
 
-  async #next(after: number, signal: AbortSignal | undefined, limitMs: number | undefined): Promise<Frame> {
+  async #next(
+    after: number,
+    signal: AbortSignal | undefined,
+    limitMs: number | undefined,
+    isImpatient = false,
+  ): Promise<Frame> {
     signal?.throwIfAborted();
     if (this.#closing.signal.aborted) throw this.#disposedError();
     const final = this.#finalError();
@@ -154,65 +180,102 @@ export class ManagedCamera implements Camera {
       if (rest) return this.#toFrame(rest);
       throw final;
     }
-    return this.#toFrame(
-      await this.#waiters.next({ after, signal, limitMs, onLimit: () => this.#limitError(limitMs ?? 0) }),
-    );
+    if (isImpatient && this.#feed.current.state === 'reopening') throw this.#limitError(0);
+    const onLimit = () => this.#limitError(limitMs ?? 0);
+    return this.#toFrame(await this.#waiters.next({ after, signal, limitMs, onLimit, isImpatient }));
   }
 
   #toFrame(frame: RingFrame): Frame {
     const { sequence, width, height, mediaTimeMs, data } = frame;
     const capturedAtMs = Math.round(frame.capturedAtMs);
     const id = `${this.#options.id}-${String(sequence).padStart(6, '0')}`;
-    const common = { id, capturedAtMs, sequence, width, height, format: 'bgr8', data } as const;
+    const { capturedAtMonotonicMs } = frame;
+    const common = { id, capturedAtMs, capturedAtMonotonicMs, sequence, width, height, format: 'bgr8', data } as const;
     return mediaTimeMs >= 0 ? { ...common, mediaTimeMs } : common;
   }
 
   async #run(): Promise<void> {
-    let attempt = 0;
+    let awaySinceMs = 0;
     while (!this.#closing.signal.aborted) {
       const end = await this.#runSession();
       if (end.type === 'closed') return;
-      if (end.type === 'ended') {
-        this.#feed.set({ state: 'ended' });
-        this.#onFirstFrame.resolve();
-        this.#waiters.wake();
-        this.#waiters.rejectAll(this.#finalError());
-        return;
-      }
-      const { error } = end;
-      const streamedMs = this.#streamingSince === undefined ? 0 : performance.now() - this.#streamingSince;
-      this.#streamingSince = undefined;
-      this.#useRing(undefined); // what is in there is old by now
+      if (end.type === 'ended' && (end.clipHash === '' || this.#options.settings.reopen === false))
+        return this.#finish();
+      const error = end.type === 'failed' ? end.error : this.#noteLikelyClip(end.clipHash);
+      const nowMs = this.#clock.monotonicMs();
+      const streamedMs = this.#streamingSinceMs === undefined ? 0 : nowMs - this.#streamingSinceMs;
+      this.#streamingSinceMs = undefined;
+      // What is in there is old by now. The last frame of what may have been a clip is its last frame for ever.
+      if (end.type === 'failed') this.#useRing(undefined);
       if (!this.#everStreamed && this.#options.settings.requireFirstFrame) return this.#giveUp(error);
       const facts = { kind: this.#info.kind, loop: this.#loop, everStreamed: this.#everStreamed };
       const settings = reopenSettings(this.#options.settings, facts, error);
-      attempt = streamedMs >= STABLE_MS ? 1 : attempt + 1;
-      if (!settings || (settings.attempts !== undefined && attempt > settings.attempts)) return this.#giveUp(error);
-      const delayMs = reopenDelayMs(settings, attempt);
+      if (streamedMs >= STABLE_MS || this.#failures === 0) {
+        this.#failures = 0;
+        awaySinceMs = nowMs;
+      }
+      this.#failures++;
+      if (!settings || (settings.attempts !== undefined && this.#failures > settings.attempts)) {
+        return this.#giveUp(error);
+      }
+      const delayMs = reopenDelayMs(settings, nowMs - awaySinceMs, error);
       this.#logger.log('warn', `${this.#options.id}: ${error.message} Reopening in ${delayMs} ms.`, {
         code: error.code,
       });
-      this.#feed.set({ state: 'reopening', error, attempt, retryAtMs: Date.now() + delayMs });
+      const retryAtMs = this.#clock.wallMs() + delayMs;
+      const state = error.code === 'ERR_CAPTURE_STALLED' ? 'stalled' : 'reopening';
+      this.#feed.set({ state, error, attempt: this.#failures, retryAtMs });
+      this.#waiters.rejectImpatient(this.#limitError(0));
       await sleep(delayMs, undefined, { signal: this.#closing.signal }).catch(() => {});
     }
   }
 
+  #finish(): void {
+    this.#feed.set({ state: 'ended' });
+    this.#onFirstFrame.resolve();
+    this.#waiters.wake();
+    this.#waiters.rejectAll(this.#finalError());
+  }
+
+  #noteLikelyClip(clipHash: string): SdkError {
+    this.#clipHash = clipHash;
+    return new SdkError(
+      'ERR_CAPTURE_LOST',
+      `Expected more frames from ${this.#info.address}, but it ended as a recording does. If it begins with the same picture again, it was one.`,
+    );
+  }
+
   async #runSession(): Promise<SessionEnd> {
     const { parsed, settings } = this.#options;
+    const mayLook = !this.#everStreamed || this.#failures >= LOOK_AFTER_FAILURES;
     const end = await this.#opening.run(({ attempt, earlierFailures, openTimeoutMs }) => {
       const session = new HostSession(
-        { type: 'start', address: parsed, settings, firstSequence: this.#lastSequence + 1, attempt, earlierFailures },
-        openTimeoutMs,
-        this.#secrets,
         {
-          onPlanned: ({ kind, loop }) => {
+          type: 'start',
+          address: parsed,
+          settings,
+          firstSequence: this.#lastSequence + 1,
+          attempt,
+          earlierFailures,
+          mayLook,
+          isSnapshot: this.#isSnapshot,
+          frozenHash: this.#frozen.hash,
+          clipHash: this.#clipHash,
+        },
+        openTimeoutMs,
+        {
+          onPlanned: ({ kind, loop, isSnapshot }) => {
             this.#loop = loop;
+            this.#isSnapshot = isSnapshot;
             this.#info = Object.freeze({ ...this.#info, kind });
           },
           onRing: (ring, message) => this.#stream(ring, message),
           onDoorbell: () => this.#waiters.wake(),
+          onFrozen: (hash) => this.#onFrozen(hash),
+          onMoving: () => this.#onMoving(),
         },
         this.#logger,
+        this.#clock,
       );
       this.#session = session;
       if (this.#closing.signal.aborted) session.close();
@@ -221,6 +284,26 @@ export class ManagedCamera implements Camera {
     if (this.#ring) this.#lastSequence = Math.max(this.#lastSequence, this.#ring.newest());
     this.#session = undefined;
     return end;
+  }
+
+  /** Opened again, for an encoder that hangs may go on then; with growing pauses, for the scene may really be still. */
+  #onFrozen(hash: string): void {
+    if (this.#closing.signal.aborted) return;
+    const mayReopen = this.#options.settings.reopen !== false;
+    const { error, isDue } = this.#frozen.note(hash, this.#info.address, mayReopen);
+    if (isDue) this.#session?.lose(error);
+    else if (this.#feed.current.state === 'streaming') this.#feed.set({ state: 'stalled', error });
+  }
+
+  #onMoving(): void {
+    if (!this.#frozen.forget() || this.#feed.current.state !== 'stalled' || this.#streamingSinceMs === undefined)
+      return;
+    this.#logger.log('info', `${this.#options.id}: the picture changes again`);
+    this.#feed.set({ state: 'streaming' });
+  }
+
+  #newestTimes(): Pick<RingFrame, 'capturedAtMs' | 'capturedAtMonotonicMs'> | undefined {
+    return this.#ring?.newestTimes() ?? this.#lastTimes;
   }
 
   #stream(ring: FrameRing, message: RingMessage): void {
@@ -232,19 +315,26 @@ export class ManagedCamera implements Camera {
       framesPerSecond: framesPerSecond > 0 ? framesPerSecond : undefined,
       backend,
     });
-    this.#ring = ring; // the session has closed the one before
-    if (this.#feed.current.state !== 'streaming') {
+    // The session closes what it replaces itself; here it is the last ring of a session before it.
+    if (this.#ring && this.#ring !== ring && this.#streamingSinceMs === undefined) this.#ring.close();
+    this.#ring = ring;
+    if (this.#streamingSinceMs === undefined) {
       this.#logger.log('info', `${this.#options.id}: ${this.#info.address}, ${width}x${height}, ${backend}`);
-      this.#streamingSince = performance.now();
+      this.#streamingSinceMs = this.#clock.monotonicMs();
       this.#everStreamed = true;
-      this.#feed.set({ state: 'streaming' });
+      // Until the picture changes it is as frozen as before.
+      const { error } = this.#frozen;
+      this.#feed.set(error === undefined ? { state: 'streaming' } : { state: 'stalled', error });
       this.#onFirstFrame.resolve();
     }
     this.#waiters.use(ring);
   }
 
   #useRing(ring: FrameRing | undefined): void {
-    if (this.#ring && this.#ring !== ring) this.#ring.close();
+    if (this.#ring && this.#ring !== ring) {
+      this.#lastTimes = this.#ring.newestTimes() ?? this.#lastTimes;
+      this.#ring.close();
+    }
     this.#ring = ring;
     this.#waiters.use(ring);
   }

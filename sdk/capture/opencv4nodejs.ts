@@ -11,6 +11,8 @@
  *   event loop, so `readAsync()` is used where it exists.
  * - It captures in this process: a driver that hangs cannot be killed. There is no supervision and no reopening.
  */
+
+import { systemClock } from '../core/clock.js';
 import { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame } from '../core/types.js';
 import type { Camera, CameraInfo, CameraStatus, FramesOptions } from './camera.js';
@@ -41,6 +43,8 @@ export interface MatFrameOptions {
   readonly sequence?: number | undefined;
   /** Unix milliseconds; now when left out. */
   readonly capturedAtMs?: number | undefined;
+  /** By `systemClock.monotonicMs()`; now when left out with `capturedAtMs`. */
+  readonly capturedAtMonotonicMs?: number | undefined;
 }
 
 /**
@@ -75,7 +79,9 @@ export async function frameFromMat(mat: OpenCvMat, options: MatFrameOptions = {}
   const sequence = options.sequence ?? 0;
   return {
     id: options.id ?? `mat-${String(sequence).padStart(6, '0')}`,
-    capturedAtMs: options.capturedAtMs ?? Date.now(),
+    capturedAtMs: options.capturedAtMs ?? systemClock.wallMs(),
+    capturedAtMonotonicMs:
+      options.capturedAtMonotonicMs ?? (options.capturedAtMs === undefined ? systemClock.monotonicMs() : undefined),
     sequence,
     width,
     height,
@@ -122,7 +128,7 @@ class VideoCaptureCamera implements Camera {
   readonly #feed = new StatusFeed();
   #info: CameraInfo;
   #sequence = 0;
-  #newestFrameAtMs: number | undefined;
+  #newest: Pick<Frame, 'capturedAtMs' | 'capturedAtMonotonicMs'> | undefined;
   /** Reads run one after another; an aborted one still finishes before the next. */
   #tail: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
@@ -149,7 +155,11 @@ class VideoCaptureCamera implements Camera {
   }
 
   get newestFrameAtMs(): number | undefined {
-    return this.#newestFrameAtMs;
+    return this.#newest?.capturedAtMs;
+  }
+
+  get newestFrameAtMonotonicMs(): number | undefined {
+    return this.#newest?.capturedAtMonotonicMs;
   }
 
   read({ signal }: CallOptions = {}): Promise<Frame> {
@@ -226,7 +236,7 @@ class VideoCaptureCamera implements Camera {
     const sequence = ++this.#sequence;
     const id = `${this.#info.id}-${String(sequence).padStart(6, '0')}`;
     const frame = await frameFromMat(mat, { id, sequence });
-    this.#newestFrameAtMs = frame.capturedAtMs;
+    this.#newest = { capturedAtMs: frame.capturedAtMs, capturedAtMonotonicMs: frame.capturedAtMonotonicMs };
     const size = { width: frame.width, height: frame.height };
     this.#info = Object.freeze({ ...this.#info, size });
     if (this.#feed.current.state !== 'streaming') this.#feed.set({ state: 'streaming' });

@@ -4,12 +4,26 @@ import type { Logger } from '../core/logger.js';
 
 const side = z.int().min(16).max(LIMITS.imageSidePixels);
 
-/** Pause between attempts to reopen: doubles from the first to the longest, with ±25 % jitter. */
+/** Pause between attempts to reopen: a quarter of the time that the camera is away, within these, with ±25 % jitter. */
 export const reopenSchema = z.strictObject({
-  initialDelayMs: z.int().min(10).max(60_000).default(500).meta({ title: 'First pause, ms' }),
+  initialDelayMs: z.int().min(10).max(60_000).default(250).meta({ title: 'First pause, ms' }),
   maximumDelayMs: z.int().min(10).max(600_000).default(15_000).meta({ title: 'Longest pause, ms' }),
   /** Attempts in a row without a frame before the camera is `failed`; unlimited when left out. */
   attempts: z.int().min(1).max(1_000_000).optional().meta({ title: 'Attempts before giving up' }),
+});
+
+/** How the certificate of an https or rtsps camera is judged. The same for both, whatever part of OpenCV reads it. */
+export const cameraTlsSchema = z.strictObject({
+  /** `true`: it must be valid for the host and signed by a known authority. `false`: any, which protects from nobody. */
+  verify: z.boolean().default(true).meta({ title: 'Verify the certificate' }),
+  /** PEM file of the authority, or of the camera's own certificate. */
+  caFile: z.string().min(1).optional().meta({ title: 'File with the authority, PEM' }),
+  /** SHA-256 of the certificate, as browsers and openssl show it: this one and no other, whoever signed it. */
+  fingerprint: z
+    .string()
+    .regex(/^(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$/, 'Expected a SHA-256 fingerprint: 32 bytes in hexadecimal')
+    .optional()
+    .meta({ title: 'SHA-256 fingerprint of the certificate' }),
 });
 
 /** Everything that can be asked of a camera. The service's configuration embeds this schema. */
@@ -40,6 +54,15 @@ export const cameraOptionsSchema = z.strictObject({
   timeoutMs: z.int().min(200).max(600_000).default(10_000).meta({ title: 'Silence before restart, ms' }),
   /** Longest wait of one `read()`; twice `timeoutMs` when left out, so that a short outage passes unnoticed. */
   readTimeoutMs: z.int().min(1).max(3_600_000).optional().meta({ title: 'Longest wait of a read, ms' }),
+  /**
+   * A live picture that stays the same byte for byte for so long counts as frozen: the camera is `stalled` and opened
+   * again. Noise changes every real picture; 0 for a source that shows pictures without any.
+   */
+  frozenTimeoutMs: z.int().min(0).max(3_600_000).default(10_000).meta({ title: 'Still picture before reopening, ms' }),
+  /** For https and rtsps. */
+  tls: cameraTlsSchema.optional().meta({ title: 'TLS', description: 'Left out: the certificate must be valid' }),
+  /** An http address of single pictures is asked for one so often; 1000 when it is left out and turns out to be one. */
+  snapshotIntervalMs: z.int().min(50).max(3_600_000).optional().meta({ title: 'Pause between snapshots, ms' }),
   /** From start to first frame. Network cameras need seconds. */
   openTimeoutMs: z.int().min(200).max(600_000).default(30_000).meta({ title: 'Longest wait for the first frame, ms' }),
   /** `false`: the first loss is final. Files are never reopened after an error of their own. */

@@ -21,6 +21,7 @@ export function reopenSettings(
 }
 
 function isWorthIt({ kind, loop, everStreamed }: LossFacts, error: SdkError): boolean {
+  const isFile = kind === 'file' || kind === 'images';
   switch (error.code) {
     case 'ERR_NATIVE_UNAVAILABLE':
     case 'ERR_CAPTURE_ADDRESS_INVALID':
@@ -29,18 +30,34 @@ function isWorthIt({ kind, loop, everStreamed }: LossFacts, error: SdkError): bo
       return false;
     case 'ERR_CAPTURE_HOST_DIED':
     case 'ERR_CAPTURE_TIMEOUT':
+    case 'ERR_CAPTURE_STALLED':
       // A clip that loops stands in for a camera; one that is read once would start again from its beginning.
-      return (kind !== 'file' && kind !== 'images') || loop;
+      return !isFile || loop;
     case 'ERR_CAPTURE_UNSUPPORTED':
-      // A camera that worked before answers oddly while it restarts.
-      return everStreamed && kind !== 'file' && kind !== 'images';
+      // What this machine lacks does not come by waiting. But network cameras answer oddly while they start, for minutes
+      // some of them, and others do so when they come back.
+      return error.details.isLacking !== true && !isFile && (everStreamed || kind === 'rtsp' || kind === 'http');
     default:
-      return kind !== 'file' && kind !== 'images';
+      return !isFile;
   }
 }
 
-/** Doubles from the first to the longest pause, ±25 % so that many cameras do not knock together. `attempt` from 1. */
-export function reopenDelayMs(settings: ReopenSettings, attempt: number, random: () => number = Math.random): number {
-  const pause = Math.min(settings.maximumDelayMs, settings.initialDelayMs * 2 ** Math.min(attempt - 1, 30));
+/** Wrong passwords: cameras lock an account after a handful. */
+const REFUSED_LOGIN_MS = 60_000;
+
+/**
+ * A quarter of the time that the camera has been away: soon at first, so that a short outage stays short, and seldom
+ * later. ±25 % so that many cameras do not knock together.
+ */
+export function reopenDelayMs(
+  settings: ReopenSettings,
+  awayMs: number,
+  error?: SdkError,
+  random: () => number = Math.random,
+): number {
+  const status = error?.details.status;
+  const least =
+    status === 401 || status === 403 ? Math.max(REFUSED_LOGIN_MS, settings.initialDelayMs) : settings.initialDelayMs;
+  const pause = Math.max(least, Math.min(settings.maximumDelayMs, awayMs / 4));
   return Math.round(pause * (0.75 + 0.5 * random()));
 }

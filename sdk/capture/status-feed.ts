@@ -1,10 +1,17 @@
+import { type Clock, systemClock } from '../core/clock.js';
 import type { CallOptions } from '../core/types.js';
 import type { CameraStatus } from './camera.js';
 
 /** The present status and its changes; slow readers are given the newest only. */
 export class StatusFeed {
-  #status: CameraStatus = { state: 'opening', sinceMs: Date.now() };
+  readonly #clock: Clock;
+  #status: CameraStatus;
   readonly #listeners = new Set<() => void>();
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock;
+    this.#status = { state: 'opening', sinceMs: clock.wallMs() };
+  }
 
   get current(): CameraStatus {
     return this.#status;
@@ -12,7 +19,7 @@ export class StatusFeed {
 
   set(status: Omit<CameraStatus, 'sinceMs'>): void {
     if (this.#status.state === 'closed') return;
-    this.#status = Object.freeze({ ...status, sinceMs: Date.now() });
+    this.#status = Object.freeze({ ...status, sinceMs: this.#clock.wallMs() });
     for (const listener of [...this.#listeners]) listener();
   }
 

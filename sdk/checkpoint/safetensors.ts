@@ -138,7 +138,9 @@ function parseHeader(header: Buffer, dataStart: number, fileSize: number): Parse
   for (const [name, value] of Object.entries(parsed)) {
     if (name === '__metadata__') {
       if (isRecord(value)) {
-        for (const [key, text] of Object.entries(value)) if (typeof text === 'string') result.metadata[key] = text;
+        // Not one after the other: "__proto__" would be no key then.
+        const texts = Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+        result.metadata = Object.fromEntries(texts);
       }
       continue;
     }

@@ -1,3 +1,5 @@
+import { redact, redactDeep } from './redaction.js';
+
 /**
  * Every error that SceneBus raises on purpose, in one table. A code is never reused for another meaning.
  * `retryable` says whether the same call can succeed later without a change by the caller.
@@ -21,6 +23,7 @@ export const ERROR_CODES = {
   ERR_CAPTURE_TIMEOUT: { retryable: true },
   ERR_CAPTURE_ENDED: { retryable: false },
   ERR_CAPTURE_LOST: { retryable: true },
+  ERR_CAPTURE_STALLED: { retryable: true },
   ERR_CAPTURE_HOST_DIED: { retryable: true },
 
   ERR_IMAGE_INVALID: { retryable: false },
@@ -62,6 +65,7 @@ export interface SdkErrorOptions {
 
 /**
  * The one error class. The message says what was expected, what came and what to do next; callers decide on `code`.
+ * Registered secrets are taken out of message and details.
  *
  * @example
  * try { await loadModel(path) } catch (e) { if (isSdkError(e, 'ERR_MODEL_NOT_FOUND')) … }
@@ -72,9 +76,9 @@ export class SdkError extends Error {
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: SdkErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(redact(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.details = Object.freeze({ ...options.details });
+    this.details = Object.freeze(redactDeep({ ...options.details }) as Record<string, unknown>);
   }
 
   /** Whether the same call can succeed later without a change by the caller. */
@@ -104,7 +108,7 @@ export interface SerializedError {
 /** Unknown errors become `fallback`, so that a receiver always has a code from the table. */
 export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_INTERNAL'): SerializedError {
   if (error instanceof SdkError) return { code: error.code, message: error.message, details: error.details };
-  return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+  return { code: fallback, message: redact(error instanceof Error ? error.message : String(error)) };
 }
 
 export function deserializeError(error: SerializedError): SdkError {

@@ -7,6 +7,8 @@ export const LIMITS = {
   imageSidePixels: 16_384,
   /** A safetensors header; the 11B checkpoint's largest is about 110 kB. */
   safetensorsHeaderBytes: 64 * 2 ** 20,
+  /** An ONNX file without the weights beside it. */
+  onnxFileBytes: 2 ** 30,
   tokenizerFileBytes: 128 * 2 ** 20,
   configFileBytes: 4 * 2 ** 20,
   /** One message on a request topic. */
@@ -24,7 +26,7 @@ export const LIMITS = {
   stopStringCharacters: 256,
   /** Name of who asks a model; only compared. */
   callerCharacters: 256,
-  /** Questions waiting for the engine; more are answered with ERR_BUSY. */
+  /** Requests of one priority that may wait for a model, unless it was loaded with another `maxWaiting`. */
   requestQueueLength: 32,
   /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
   busUnansweredRequests: 256,

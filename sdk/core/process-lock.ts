@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { constants, copyFile, link, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from './clock.js';
 import type { CallOptions } from './types.js';
 
 const POLL_MS = 50;
@@ -58,7 +59,7 @@ export class ProcessLock implements AsyncDisposable {
    */
   static async acquire(file: string, options: LockOptions): Promise<ProcessLock> {
     const { timeoutMs = 0, abandonedAfterMs, signal } = options;
-    const deadline = Date.now() + timeoutMs;
+    const deadlineMs = systemClock.monotonicMs() + timeoutMs;
     const run = randomUUID();
     const { started } = await lookAt(process.pid);
     const text = JSON.stringify({ pid: process.pid, host: hostname(), boot: await bootId(), started, run });
@@ -74,7 +75,7 @@ export class ProcessLock implements AsyncDisposable {
         const gone = found === undefined || (await isGone(found, abandonedAfterMs));
         if (found !== undefined && gone && (await removeGone(file, found.text, draft))) continue;
         // One that is gone, or going, is worth another try.
-        if (Date.now() >= deadline && (!gone || attempt > 10)) throw options.locked(found?.owner);
+        if (systemClock.monotonicMs() >= deadlineMs && (!gone || attempt > 10)) throw options.locked(found?.owner);
         await delay(POLL_MS, undefined, { signal }).catch(() => {});
       }
     } finally {

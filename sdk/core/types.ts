@@ -12,8 +12,10 @@ export type PixelFormat = 'rgb8' | 'bgr8';
 export interface Frame {
   /** Unique within a camera's run, for example `cam0-000123`. Two cameras may give the same one. */
   readonly id: string;
-  /** Unix time of capture, milliseconds. */
+  /** Unix time of capture, milliseconds: a stamp. */
   readonly capturedAtMs: number;
+  /** The same by the monotonic clock (`systemClock.monotonicMs()`): for its age. */
+  readonly capturedAtMonotonicMs?: number | undefined;
   /** Count of frames that the source has produced, skipped ones included. */
   readonly sequence: number;
   readonly width: number;

@@ -9,10 +9,18 @@ import { requireImageSize } from './pixel-image.js';
 
 export interface DecodedImage extends PixelImage {
   readonly format: 'rgb8';
+  /** What is wrong with the file and did no harm to the picture. Mostly empty. */
+  readonly warnings: readonly string[];
 }
 
-/** Vector and document formats are left out: they have no pixels of their own and run other people's programs. */
+/** Names of files that may hold such a picture. */
+export const IMAGE_FILE = /\.(?:jpe?g|png|webp|gif|tiff?|avif)$/i;
 const FORMATS: readonly string[] = ['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'avif'];
+/**
+ * libvips reads some thirty formats, several of them by other people's programs (SVG, PDF, ImageMagick's). Strangers'
+ * bytes reach these few decoders only.
+ */
+const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Tiff', 'Heif'].map((name) => `VipsForeignLoad${name}`);
 
 type OpenSharp = (input: Uint8Array, options: SharpOptions) => Sharp;
 let openSharp: Promise<OpenSharp> | undefined;
@@ -20,7 +28,11 @@ let openSharp: Promise<OpenSharp> | undefined;
 /** Loaded on first use: programs that only look at cameras never pay for it. */
 function loadSharp(): Promise<OpenSharp> {
   openSharp ??= import('sharp').then(
-    ({ default: sharp }) => sharp,
+    ({ default: sharp }) => {
+      sharp.block({ operation: ['VipsForeignLoad'] });
+      sharp.unblock({ operation: LOADERS });
+      return sharp;
+    },
     (cause: unknown) => {
       openSharp = undefined;
       throw new SdkError(
@@ -36,7 +48,7 @@ function loadSharp(): Promise<OpenSharp> {
 /**
  * Decodes JPEG, PNG, WebP, GIF (first picture), TIFF and AVIF to 8-bit RGB, upright as EXIF says. Transparency is laid
  * over white with Pillow's arithmetic, 16 bits become 8, CMYK becomes sRGB. Colour profiles of RGB pictures are not
- * applied, as the model's training did not.
+ * applied, as the model's training did not. A JPEG that lacks only its end marker is read, with a warning.
  *
  * @param input the file's bytes, or its path
  * @throws SdkError ERR_IMAGE_INVALID not readable as a picture, or cut short
@@ -52,6 +64,7 @@ export async function decodeImage(input: Uint8Array | string, options: CallOptio
   const what = typeof input === 'string' ? input : `${bytes.length} bytes`;
   if (bytes.length === 0) throw new SdkError('ERR_IMAGE_INVALID', `Expected a picture, but ${what} is empty.`);
   requireFileSize(bytes.length, what);
+  refuseByContent(bytes, what);
   const sharp = await loadSharp();
 
   let metadata: Metadata;
@@ -74,11 +87,10 @@ export async function decodeImage(input: Uint8Array | string, options: CallOptio
   }
   requireImageSize(metadata.width, metadata.height, `image in ${what}`);
 
-  try {
-    const { data, info } = await sharp(bytes, {
+  const decode = async (file: Uint8Array, failOn: 'error' | 'warning', warnings: readonly string[]) => {
+    const { data, info } = await sharp(file, {
       limitInputPixels: LIMITS.imagePixels,
-      // 'error' lets through what decoders only grumble about, but neither damage nor truncation.
-      failOn: 'error',
+      failOn,
       ignoreIcc: metadata.space !== 'cmyk',
     })
       .autoOrient()
@@ -86,13 +98,50 @@ export async function decodeImage(input: Uint8Array | string, options: CallOptio
       .raw({ depth: 'uchar' })
       .toBuffer({ resolveWithObject: true });
     signal?.throwIfAborted();
-    return { width: info.width, height: info.height, format: 'rgb8', data: toRgb(data, info.channels) };
+    const { width, height, channels } = info;
+    return { width, height, format: 'rgb8', data: toRgb(data, channels), warnings } satisfies DecodedImage;
+  };
+  try {
+    // 'error' lets through what decoders only grumble about, but neither damage nor truncation.
+    return await decode(bytes, 'error', []);
   } catch (cause) {
     signal?.throwIfAborted();
+    if (metadata.format === 'jpeg' && !endsAsJpeg(bytes)) {
+      // With the marker a picture that was whole decodes without a word; one that was cut short makes the decoder warn.
+      const mended = await decode(Buffer.concat([bytes, JPEG_END]), 'warning', [MISSING_END]).catch(() => undefined);
+      signal?.throwIfAborted();
+      if (mended !== undefined) return mended;
+    }
     throw new SdkError(
       'ERR_IMAGE_INVALID',
       `The ${metadata.format} picture in ${what} is damaged or cut short: ${messageOf(cause)}.`,
       { cause, details: { format: metadata.format } },
+    );
+  }
+}
+
+/** End of image: ITU-T T.81, B.2.1. */
+const JPEG_END = Buffer.from([0xff, 0xd9]);
+const MISSING_END = 'the file lacks its end marker; whatever wrote it did not finish';
+
+const endsAsJpeg = (bytes: Uint8Array) => bytes.at(-2) === JPEG_END[0] && bytes.at(-1) === JPEG_END[1];
+
+/** Formats that people have pictures in and that are not read: with what to do, which no decoder's message says. */
+function refuseByContent(bytes: Uint8Array, what: string): void {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64)).toString('latin1');
+  const refuse = (format: string, advice: string) => {
+    throw new SdkError(
+      'ERR_IMAGE_INVALID',
+      `Expected a picture (JPEG, PNG, WebP, GIF, TIFF or AVIF), but ${what} is ${format}. ${advice}`,
+      { details: { format } },
+    );
+  };
+  if (/^\s*(?:<\?xml|<svg|<!doctype svg)/i.test(head)) refuse('SVG', 'It has no pixels: render it to PNG first.');
+  if (head.startsWith('BM')) refuse('BMP', 'Convert it to PNG, without loss: ffmpeg -i IN.bmp OUT.png');
+  if (head.slice(4, 8) === 'ftyp' && /hei[cxms]|hev[cxms]/.test(head.slice(8))) {
+    refuse(
+      'HEIC',
+      'Convert it to JPEG: heif-convert IN.heic OUT.jpg (package libheif-examples); on an iPhone choose Settings, Camera, Formats, Most Compatible.',
     );
   }
 }

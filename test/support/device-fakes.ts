@@ -5,6 +5,7 @@ import {
   type CameraState,
   type Frame,
   type GenerateOptions,
+  type ReadOptions,
   SdkError,
   silentLogger,
   type VisionLanguageModel,
@@ -87,6 +88,7 @@ export class FakeFeed implements Feed {
   readonly id: string;
   readonly config: DeviceConfig['cameras'][number];
   hasFailed = false;
+  notices: readonly string[] = [];
   latest: Frame | SdkError = new SdkError('ERR_CAPTURE_TIMEOUT', 'no frame yet');
   #queue: (Frame | 'end' | Error)[] = [];
   #wake: (() => void) | undefined;
@@ -126,6 +128,10 @@ export class FakeFeed implements Feed {
         for (const asked of this.#asked.splice(0)) asked();
       });
     }
+  }
+
+  noticesFor(): readonly string[] {
+    return this.notices;
   }
 
   async latestFrame(): Promise<Frame> {
@@ -218,6 +224,7 @@ export class FakeCamera implements Camera {
   status: Camera['status'] = { state: 'opening', sinceMs: 0 };
   newest: Frame | undefined;
   reads = 0;
+  lastRead: ReadOptions | undefined;
   #changes: (() => void)[] = [];
   #isClosed = false;
 
@@ -225,13 +232,18 @@ export class FakeCamera implements Camera {
     return this.newest?.capturedAtMs;
   }
 
+  get newestFrameAtMonotonicMs(): number | undefined {
+    return this.newest?.capturedAtMonotonicMs;
+  }
+
   set(state: CameraState, error?: SdkError): void {
     this.status = { state, sinceMs: 0, error };
     for (const change of this.#changes.splice(0)) change();
   }
 
-  async read(): Promise<Frame> {
+  async read(options?: ReadOptions): Promise<Frame> {
     this.reads += 1;
+    this.lastRead = options;
     if (this.status.state === 'ended') throw new SdkError('ERR_CAPTURE_ENDED', 'over');
     if (this.newest === undefined) throw new SdkError('ERR_CAPTURE_TIMEOUT', 'none');
     return this.newest;

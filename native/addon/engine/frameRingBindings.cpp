@@ -18,7 +18,7 @@ public:
     return DefineClass(env, "FrameRing",
                        {InstanceMethod("read", &FrameRing::read), InstanceMethod("newest", &FrameRing::newest),
                         InstanceMethod("heartbeat", &FrameRing::heartbeat),
-                        InstanceMethod("newestCapturedAtMs", &FrameRing::newestCapturedAtMs),
+                        InstanceMethod("newestTimes", &FrameRing::newestTimes),
                         InstanceMethod("requestDoorbell", &FrameRing::requestDoorbell),
                         InstanceMethod("close", &FrameRing::close)});
   }
@@ -42,7 +42,7 @@ private:
     return *mReader;
   }
 
-  /** read(afterSequence) -> null | { sequence, width, height, capturedAtMs, mediaTimeMs, data }: the one copy. */
+  /** read(afterSequence) -> null | { sequence, width, height, capturedAtMs, capturedAtMonotonicMs, mediaTimeMs, data }: the one copy. */
   Napi::Value read(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (info.Length() < 1 || !info[0].IsNumber())
@@ -74,6 +74,7 @@ private:
     frame.Set("width", meta.width);
     frame.Set("height", meta.height);
     frame.Set("capturedAtMs", static_cast<double>(meta.capturedAtUs) / 1000);
+    frame.Set("capturedAtMonotonicMs", static_cast<double>(meta.capturedAtMonotonicUs) / 1000);
     frame.Set("mediaTimeMs", meta.mediaTimeMs);
     frame.Set("data", Napi::Uint8Array::New(env, bytes, buffer, 0));
     return frame;
@@ -82,9 +83,16 @@ private:
   Napi::Value newest(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(reader(info.Env()).newestSequence()));
   }
-  Napi::Value newestCapturedAtMs(const Napi::CallbackInfo& info) {
-    const RingReader::Pin pin = reader(info.Env()).pinNewest(0);
-    return Napi::Number::New(info.Env(), pin ? static_cast<double>(pin.meta().capturedAtUs) / 1000 : 0);
+  /** newestTimes() -> null | { capturedAtMs, capturedAtMonotonicMs } */
+  Napi::Value newestTimes(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const RingReader::Pin pin = reader(env).pinNewest(0);
+    if (!pin)
+      return env.Null();
+    Napi::Object times = Napi::Object::New(env);
+    times.Set("capturedAtMs", static_cast<double>(pin.meta().capturedAtUs) / 1000);
+    times.Set("capturedAtMonotonicMs", static_cast<double>(pin.meta().capturedAtMonotonicUs) / 1000);
+    return times;
   }
   Napi::Value heartbeat(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(reader(info.Env()).heartbeat()));

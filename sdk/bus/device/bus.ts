@@ -100,7 +100,7 @@ class MqttBus implements Bus {
       isLost: (error) => error instanceof LinkClosedError,
       onDelivered: (message) => this.#announce(message.topic, message.value, message.kind === 'state'),
       onLoss: (message, why, error) => this.#logLoss(message, why, error),
-      now: Date.now,
+      now: () => performance.now(),
     });
     this.#requests = new RequestServer({
       topics: this.topics,

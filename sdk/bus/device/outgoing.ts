@@ -25,7 +25,7 @@ export function clientIdOf({ root, device }: BusTopics): string {
 
 function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishProperties {
   if (expiresAtMs !== undefined) {
-    return { messageExpiryInterval: Math.max(1, Math.ceil((expiresAtMs - Date.now()) / 1000)) };
+    return { messageExpiryInterval: Math.max(1, Math.ceil((expiresAtMs - performance.now()) / 1000)) };
   }
   return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }

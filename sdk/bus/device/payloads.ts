@@ -1,6 +1,7 @@
 /** Fills in payloads: stamps, provenance, and what the bus takes from an observation. */
 import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
+import { redact } from '../../core/redaction.js';
 import type { GroundedObject } from '../../core/types.js';
 import { describeIssues } from '../contract/decoding.js';
 import { toInstant } from '../contract/schemas/common.js';
@@ -44,7 +45,7 @@ export class PayloadStamper {
   }
 
   #checked<Name extends SchemaName>(name: Name, topic: string, payload: object): z.infer<(typeof busSchemas)[Name]> {
-    const parsed = busSchemas[name].safeParse(payload);
+    const parsed = busSchemas[name].safeParse(withoutSecrets(payload));
     if (parsed.success) return parsed.data as z.infer<(typeof busSchemas)[Name]>;
     throw new SdkError(
       'ERR_ARGUMENT_INVALID',
@@ -52,6 +53,14 @@ export class PayloadStamper {
       { details: { topic, schema: SCHEMA_IDS[name] } },
     );
   }
+}
+
+/** What people wrote, and programs of others: nothing else on the bus can hold a secret. Ids and topics stay. */
+function withoutSecrets(value: unknown, key = ''): unknown {
+  if (typeof value === 'string') return key === 'message' || key === 'notices' ? redact(value) : value;
+  if (value === null || typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map((item) => withoutSecrets(item, key));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, withoutSecrets(item, name)]));
 }
 
 export function frameOf(frame: FrameReference, camera: string | undefined): object {

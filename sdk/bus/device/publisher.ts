@@ -83,14 +83,14 @@ export class Publisher {
   }
 
   async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
-    const expiresAtMs = Date.now() + this.#options.sceneExpirySeconds * 1000;
+    const lifeMs = this.#options.sceneExpirySeconds * 1000;
     const fields = {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),
       ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
-      expiresTs: toInstant(expiresAtMs),
+      expiresTs: toInstant(Date.now() + lifeMs),
     };
-    return this.#publishState('scene', this.#topics.cameraScene(cameraId), fields, expiresAtMs);
+    return this.#publishState('scene', this.#topics.cameraScene(cameraId), fields, performance.now() + lifeMs);
   }
 
   async publishEvent(

@@ -33,7 +33,7 @@ export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: L
     rank: RANK,
     payload: JSON.stringify(value),
     value,
-    expiresAtMs: Date.now() + ANSWER_LIFE_MS,
+    expiresAtMs: performance.now() + ANSWER_LIFE_MS,
     // Refusals and pieces are a courtesy: a flood of bad requests must not push answers out.
     isExpendable: !('fields' in reply),
     correlationData: route.correlationData,

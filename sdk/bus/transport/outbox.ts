@@ -16,7 +16,7 @@ export interface OutboxMessage {
   readonly payload: string;
   /** The object that `payload` spells. */
   readonly value: unknown;
-  /** Unix time, milliseconds, after which nobody wants it. */
+  /** When nobody wants it any more, by the clock of `now`. */
   readonly expiresAtMs: number | undefined;
   /** MQTT 5: echoed to the asker. */
   readonly correlationData: Uint8Array | undefined;
@@ -40,6 +40,7 @@ export interface OutboxOptions {
   readonly onDelivered: (message: OutboxMessage) => void;
   /** A message whose caller was told `queued` did not make it, or an event nobody waits for. */
   readonly onLoss: (message: OutboxMessage, why: 'queue-full' | 'expired' | 'refused', error?: unknown) => void;
+  /** Milliseconds by a clock that never goes back. */
   readonly now: () => number;
 }
 

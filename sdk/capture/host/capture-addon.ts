@@ -16,8 +16,17 @@ export interface NativeCaptureOptions {
   readonly width: number;
   readonly height: number;
   readonly fps: number;
+  /** Whether mirror and rotation hold what the file says of its pictures' orientation. */
+  readonly hasOrientation: boolean;
+  /** Left and right swapped, before the rotation. */
+  readonly mirror: boolean;
+  /** Degrees clockwise. */
   readonly rotation: number;
   readonly ringSlots: number;
+  readonly openTimeoutMs: number;
+  readonly readTimeoutMs: number;
+  /** 0: a picture may stand still for ever. */
+  readonly frozenAfterMs: number;
 }
 
 export type NativeCaptureSource =
@@ -27,21 +36,50 @@ export type NativeCaptureSource =
       readonly isFile: boolean;
       readonly mayBeFile: boolean;
     }
-  | { readonly kind: 'images'; readonly directory: string }
-  | { readonly kind: 'test'; readonly pattern: string; readonly patternFrames: number };
+  | { readonly kind: 'test'; readonly pattern: string; readonly patternFrames: number }
+  /** Pictures that JavaScript decodes. */
+  | { readonly kind: 'feed' };
 
-export type NativeCaptureConfig = NativeCaptureSource &
-  NativeCaptureOptions & { readonly firstSequence: number; readonly doorbellFd: number };
+export interface NativeSessionFacts {
+  readonly firstSequence: number;
+  readonly doorbellFd: number;
+  readonly frozenHash: string;
+  readonly clipHash: string;
+}
+
+export type NativeCaptureConfig = NativeCaptureSource & NativeCaptureOptions & NativeSessionFacts;
 
 export interface NativeCaptureEvent {
-  readonly type: 'ring' | 'warning' | 'ended' | 'failed' | 'stopped';
+  readonly type: 'ring' | 'warning' | 'frozen' | 'moving' | 'ended' | 'failed' | 'stopped';
   readonly ringName: string;
   readonly width: number;
   readonly height: number;
   readonly framesPerSecond: number;
+  readonly isPaced: boolean;
   readonly backend: string;
+  /** frozen: of the picture; ended: of the first picture when the end is a guess, else empty. */
+  readonly pictureHash: string;
   readonly code: string;
   readonly message: string;
+}
+
+/** rgb8 `[height, width, 3]`. */
+export interface FedPicture {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+  /** Negative: none. */
+  readonly mediaTimeMs: number;
+  readonly isPaced: boolean;
+  readonly backend: string;
+}
+
+export interface NativeFeed {
+  /** Throws an Error with a `code` of the table for a picture beyond the limits, or without shared memory. */
+  push(picture: FedPicture): void;
+  /** Sign of life while no picture is due. */
+  beat(): void;
+  end(): void;
 }
 
 export interface NativeVideoDevice {
@@ -54,6 +92,8 @@ declare module '../../native/addon-types.js' {
   interface CaptureAddon {
     /** The ring lives as long as the returned object. `onEvent`'s last event is ended, failed or stopped. */
     startCapture(config: NativeCaptureConfig, onEvent: (event: NativeCaptureEvent) => void): { stop(): void };
+    /** Events are ring, frozen and moving only, given while `push` runs. */
+    openFeed(config: NativeCaptureConfig, onEvent: (event: NativeCaptureEvent) => void): NativeFeed;
     openCvBuild(): { readonly version: string; readonly backends: readonly string[]; readonly information: string };
     probeVideoDevice(path: string): NativeVideoDevice;
     /** Those that GStreamer here does not have; empty when it cannot be asked. */

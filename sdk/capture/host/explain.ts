@@ -30,8 +30,6 @@ function unsupported(reason: string, address: ResolvedAddress, details: { reason
         `Expected a video that this OpenCV can decode, but ${name} is none, is damaged, or has an unknown codec (${reason}). Convert it: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4`,
         { details },
       );
-    case 'images':
-      return new SdkError('ERR_CAPTURE_UNSUPPORTED', `Expected pictures in ${name}, but ${reason}.`, { details });
     case 'rtsp':
       // The server has answered before; a camera that is starting or out of sessions looks the same.
       return new SdkError(

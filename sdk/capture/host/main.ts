@@ -3,11 +3,15 @@
  * opens one source, and writes its frames into shared memory until it is told to stop or its parent is gone.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { SdkError } from '../../core/errors.js';
-import { LIMITS } from '../../core/limits.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../core/clock.js';
+import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
 import { captureAddon } from '../../native/index.js';
-import type { NativeCaptureEvent } from './capture-addon.js';
+import type { NativeCaptureConfig, NativeCaptureEvent } from './capture-addon.js';
 import { explainFailure } from './explain.js';
+import { type Look, look } from './network-look.js';
+import { readFileOrientation } from './orientation.js';
+import { playFolder, pollSnapshots } from './picture-sources.js';
 import {
   type CapturePlan,
   type CaptureSupport,
@@ -15,11 +19,17 @@ import {
   type ResolvedAddress,
   withoutMissingElements,
 } from './plan.js';
-import { resolveAddress } from './preflight.js';
 import { DOORBELL_FD, type FromHost, type StartMessage, type ToHost } from './protocol.js';
+import { resolveAddress } from './resolve.js';
+import { isTlsUrl, openTlsRelay, type TlsRelay } from './tls-relay.js';
 
 /** Time for OpenCV to release a device before the process goes without. */
 const RELEASE_MS = 1000;
+/** A camera with one place frees it some time after the client has left. */
+const BEFORE_LOOK_MS = 500;
+const LOOK_TIMEOUT_MS = 5000;
+const SNAPSHOT_INTERVAL_MS = 1000;
+const BRIEF_MS = 3000;
 
 /** GStreamer's decoders: Jetson, VA-API, V4L2 codecs, FFmpeg, OpenH264, NVIDIA, Intel. */
 const H264_DECODERS = [
@@ -38,14 +48,22 @@ let session: { stop(): void } | undefined;
 /** The capture thread is done; `session` still holds the ring for a reader to take. */
 let finished = false;
 let stopping = false;
+let ringAtMs: number | undefined;
 
 function send(message: FromHost): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }
 
 function sendFailure(error: unknown, openFailure?: string): void {
-  const code = error instanceof SdkError ? error.code : 'ERR_CAPTURE_LOST';
-  send({ type: 'failed', code, message: error instanceof Error ? error.message : String(error), openFailure });
+  const message = error instanceof Error ? error.message : String(error);
+  const details = error instanceof SdkError ? error.details : {};
+  send({ type: 'failed', code: codeOf(error), message, details, openFailure });
+}
+
+/** Errors of the addon carry a code of the table as a plain property. */
+function codeOf(error: unknown): ErrorCode {
+  const { code } = error as { readonly code?: unknown };
+  return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'ERR_CAPTURE_LOST';
 }
 
 function exit(): void {
@@ -89,61 +107,153 @@ function isJetson(): boolean {
   }
 }
 
+/** What is being opened, for those who have to explain its end. */
+interface Job {
+  readonly message: StartMessage;
+  readonly address: ResolvedAddress;
+  readonly plan: CapturePlan;
+  readonly relay: TlsRelay | undefined;
+}
+
 async function start(message: StartMessage): Promise<void> {
   const addon = captureAddon();
   addon.removeStaleRings();
-  const support = readSupport();
-  const address = await resolveAddress(message.address, message.settings.loop, {
+  const { settings } = message;
+  const address = await resolveAddress(message.address, settings.loop, {
     probeVideoDevice: (path) => addon.probeVideoDevice(path),
-    timeoutMs: Math.min(message.settings.openTimeoutMs, 10_000),
   });
+  const isSnapshot = address.kind === 'http' && (message.isSnapshot || settings.snapshotIntervalMs !== undefined);
+  const needsRelay = 'url' in address && isTlsUrl(address.url) && !isSnapshot;
+  const relay = needsRelay ? await openTlsRelay(address.url, settings.tls) : undefined;
+  const orientation = address.kind === 'file' ? await readFileOrientation(address.path) : undefined;
   if (stopping) return;
-  const plan = withoutMissingElements(planCapture(address, message.settings, support), (names) =>
-    addon.missingGstElements(names),
-  );
+  // GStreamer and sharp each bring a GLib of their own, and must not meet in one process.
+  const isFed = isSnapshot || address.kind === 'images';
+  const support = isFed ? NO_OPENCV : readSupport();
+  const plan = planCapture(address, settings, support, { orientation, relayUrl: relay?.url, isFed });
+  const job: Job = { message, address, relay, plan };
+  if (isFed) return feed(job);
+  startOpenCv({ ...job, plan: withoutMissingElements(plan, (names) => addon.missingGstElements(names)) });
+}
+
+const NO_OPENCV: CaptureSupport = {
+  openCvVersion: '',
+  gstreamer: false,
+  ffmpeg: false,
+  v4l2: false,
+  gstreamerH264: false,
+  jetson: false,
+};
+
+function startOpenCv(job: Job): void {
+  const { message, address, plan } = job;
   const attempts = plan.source.kind === 'video' ? plan.source.attempts : [undefined];
-  send({ type: 'planned', kind: address.kind, loop: plan.options.loop, attempts: attempts.length });
+  const { loop } = plan.options;
+  send({ type: 'planned', kind: address.kind, loop, isSnapshot: false, attempts: attempts.length });
   const attempt = attempts[message.attempt];
   const source = attempt && plan.source.kind === 'video' ? { ...plan.source, attempts: [attempt] } : plan.source;
   // Node writes these through to the C environment, where OpenCV looks for them.
   process.env.OPENCV_FFMPEG_CAPTURE_OPTIONS = plan.ffmpegOptions;
-  process.env.OPENCV_IO_MAX_IMAGE_PIXELS = String(LIMITS.imagePixels);
-  session = addon.startCapture(
-    { ...source, ...plan.options, firstSequence: message.firstSequence, doorbellFd: DOORBELL_FD },
-    (event) => onEvent(event, address, plan, message.earlierFailures),
-  );
+  session = captureAddon().startCapture(nativeConfig(job, source), (event) => onEvent(event, job));
 }
 
-function onEvent(
-  event: NativeCaptureEvent,
-  address: ResolvedAddress,
-  plan: CapturePlan,
-  earlierFailures: readonly string[],
-): void {
+function nativeConfig({ message, plan }: Job, source: CapturePlan['source']): NativeCaptureConfig {
+  const { firstSequence, frozenHash, clipHash } = message;
+  return { ...source, ...plan.options, firstSequence, frozenHash, clipHash, doorbellFd: DOORBELL_FD };
+}
+
+/** Pictures that are decoded here: OpenCV's own decoders see others than `decodeImage` does. */
+async function feed(job: Job): Promise<void> {
+  const { message, address, plan } = job;
+  const { settings } = message;
+  const { loop } = plan.options;
+  const isSnapshot = address.kind === 'http';
+  send({ type: 'planned', kind: address.kind, loop, isSnapshot, attempts: message.attempt + 1 });
+  const stop = new AbortController();
+  const native = captureAddon().openFeed(nativeConfig(job, { kind: 'feed' }), (event) => onEvent(event, job));
+  session = { stop: () => stop.abort() };
+  const sink = {
+    push: native.push,
+    beat: native.beat,
+    warn: (text: string) => send({ type: 'warning', message: text }),
+  };
+  const { signal } = stop;
+  try {
+    if (address.kind === 'images') {
+      await playFolder(address.path, sink, { fps: plan.options.fps, loop, signal });
+    } else if (address.kind === 'http') {
+      const intervalMs = settings.snapshotIntervalMs ?? SNAPSHOT_INTERVAL_MS;
+      await pollSnapshots(address.url, sink, { intervalMs, timeoutMs: settings.timeoutMs, tls: settings.tls, signal });
+    }
+    finished = true;
+    native.end();
+    send({ type: 'ended', clipHash: '' });
+  } catch (error) {
+    if (stopping) return exit();
+    finished = true;
+    sendFailure(error);
+  }
+}
+
+function onEvent(event: NativeCaptureEvent, job: Job): void {
   switch (event.type) {
     case 'ring': {
-      const { width, height, framesPerSecond, backend } = event;
-      send({ type: 'ring', name: event.ringName, width, height, framesPerSecond, backend });
+      ringAtMs ??= systemClock.monotonicMs();
+      const { width, height, framesPerSecond, isPaced, backend } = event;
+      send({ type: 'ring', name: event.ringName, width, height, framesPerSecond, isPaced, backend });
       return;
     }
     case 'warning':
       send({ type: 'warning', message: event.message });
       return;
+    case 'frozen':
+      send({ type: 'frozen', pictureHash: event.pictureHash });
+      return;
+    case 'moving':
+      send({ type: 'moving' });
+      return;
     case 'ended':
       finished = true;
-      send({ type: 'ended' }); // and wait for `stop`: the last frame's ring may not have been taken yet
+      // And wait for `stop`: the last frame's ring may not have been taken yet.
+      send({ type: 'ended', clipHash: event.pictureHash });
       return;
     case 'failed':
       finished = true;
-      sendFailure(
-        explainFailure({ ...event, message: [...earlierFailures, event.message].join('; ') }, address, plan),
-        plan.source.kind === 'video' && event.code === 'ERR_CAPTURE_UNSUPPORTED' ? event.message : undefined,
-      );
+      explain(event, job).catch((error: unknown) => sendFailure(error));
       return;
     case 'stopped':
       exit();
       return;
   }
+}
+
+/** What to say about a failure; or, if the address turns out to be one of single pictures, another start. */
+async function explain(event: NativeCaptureEvent, job: Job): Promise<void> {
+  const { message, address, plan, relay } = job;
+  const isOpening = plan.source.kind === 'video' && event.code === 'ERR_CAPTURE_UNSUPPORTED';
+  const failures = isOpening ? [...message.earlierFailures, event.message].join('; ') : event.message;
+  const error = explainFailure({ ...event, message: failures }, address, plan);
+  const seen = await lookInto(job);
+  if (stopping) return;
+  if (seen.isSnapshot === true) {
+    send({ type: 'warning', message: 'the address gives single pictures: it is asked for one again and again' });
+    // Another host does so, see `start`.
+    send({ type: 'planned', kind: 'http', loop: false, isSnapshot: true, attempts: message.attempt + 2 });
+    return sendFailure(error, 'it gives single pictures');
+  }
+  const better = relay?.failure ?? seen.error;
+  const isFinal = relay?.failure !== undefined || seen.isFinal === true;
+  sendFailure((isOpening && better) || error, isOpening && !isFinal ? event.message : undefined);
+}
+
+async function lookInto({ message, address, relay }: Job): Promise<Look> {
+  // A stream that ran says nothing about its address by breaking off; a single picture does so at once.
+  if (ringAtMs !== undefined && systemClock.monotonicMs() - ringAtMs > BRIEF_MS) return {};
+  if (!message.mayLook || (address.kind !== 'rtsp' && address.kind !== 'http')) return {};
+  if (relay?.failure !== undefined) return {};
+  await sleep(BEFORE_LOOK_MS);
+  const timeoutMs = Math.min(message.settings.openTimeoutMs, LOOK_TIMEOUT_MS);
+  return look(address.kind, address.url, { timeoutMs, tls: message.settings.tls });
 }
 
 function onMessage(message: ToHost): void {

@@ -3,6 +3,7 @@ import { SdkError } from '../../core/errors.js';
 import type { CaptureAddress } from '../address.js';
 import type { CameraSettings } from '../options.js';
 import type { NativeCaptureOptions, NativeCaptureSource, OpenAttempt } from './capture-addon.js';
+import { type Orientation, UPRIGHT } from './orientation.js';
 
 /** What this machine's OpenCV can open. */
 export interface CaptureSupport {
@@ -20,6 +21,15 @@ export type ResolvedAddress =
   | Exclude<CaptureAddress, { kind: 'path' }>
   | { readonly kind: 'file' | 'images'; readonly path: string; readonly loop: boolean };
 
+export interface PlanFacts {
+  /** What the file says of its pictures; undefined when it cannot be asked. */
+  readonly orientation?: Orientation | undefined;
+  /** Instead of the address's own, see tls-relay.ts. */
+  readonly relayUrl?: string | undefined;
+  /** Its pictures are decoded here, not by OpenCV. */
+  readonly isFed?: boolean | undefined;
+}
+
 export interface CapturePlan {
   readonly source: NativeCaptureSource;
   readonly options: NativeCaptureOptions;
@@ -31,23 +41,49 @@ export interface CapturePlan {
 const LIVE_SINK = 'videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false';
 const FILE_SINK = 'videoconvert ! video/x-raw,format=BGR ! appsink drop=false max-buffers=2 sync=false';
 
-export function planCapture(address: ResolvedAddress, settings: CameraSettings, support: CaptureSupport): CapturePlan {
-  const turned = settings.rotation === 90 || settings.rotation === 270;
+export function planCapture(
+  given: ResolvedAddress,
+  settings: CameraSettings,
+  support: CaptureSupport,
+  facts: PlanFacts = {},
+): CapturePlan {
+  const { orientation, relayUrl, isFed = false } = facts;
+  const address = relayUrl !== undefined && 'url' in given ? { ...given, url: relayUrl } : given;
+  // First as the file says, then as the caller does.
+  const { mirror, rotation: ofFile } = orientation ?? UPRIGHT;
+  const rotation = (ofFile + settings.rotation) % 360;
+  const isTurned = rotation % 180 !== 0;
   const size = settings.size;
-  const width = (turned ? size?.height : size?.width) ?? 0;
-  const height = (turned ? size?.width : size?.height) ?? 0;
-  const request = { width, height, fps: settings.fps ?? 0 };
+  const width = (isTurned ? size?.height : size?.width) ?? 0;
+  const height = (isTurned ? size?.width : size?.height) ?? 0;
+  const request = { width, height, fps: settings.fps ?? (given.kind === 'images' ? FOLDER_FPS : 0) };
+  const isLive = given.kind !== 'file' && given.kind !== 'images';
   return {
-    source: planSource(address, settings, support, request),
+    source: isFed
+      ? { kind: 'feed' }
+      : planSource(
+          address,
+          relayUrl === undefined ? settings : { ...settings, rtspTransport: 'tcp' },
+          support,
+          request,
+        ),
     options: {
       ...request,
       loop: 'loop' in address && address.loop,
-      rotation: settings.rotation,
+      hasOrientation: orientation !== undefined,
+      mirror,
+      rotation,
       ringSlots: settings.ringSlots,
+      openTimeoutMs: settings.openTimeoutMs,
+      readTimeoutMs: settings.timeoutMs,
+      frozenAfterMs: isLive ? settings.frozenTimeoutMs : 0,
     },
-    ffmpegOptions: ffmpegOptions(address, settings),
+    ffmpegOptions: ffmpegOptions(address, settings, relayUrl !== undefined),
   };
 }
+
+/** Pictures of a folder a second, when nobody says. */
+const FOLDER_FPS = 2;
 
 interface Request {
   readonly width: number;
@@ -63,7 +99,7 @@ function planSource(
 ): NativeCaptureSource {
   switch (address.kind) {
     case 'images':
-      return { kind: 'images', directory: address.path };
+      return { kind: 'feed' };
     case 'test':
       if (address.pattern !== 'gstreamer') {
         return { kind: 'test', pattern: address.pattern, patternFrames: address.frames };
@@ -153,7 +189,7 @@ function choose(
       `Expected an OpenCV with ${needed} for ${what}, but OpenCV ${support.openCvVersion} here ` +
         `${settings.backend === 'auto' ? 'was built without it' : `offers no "${settings.backend}" for it`}. ` +
         'Install an OpenCV build that has it (Debian, Ubuntu and JetPack: libopencv-dev), or choose another backend.',
-      { details: { needed, backend: settings.backend } },
+      { details: { needed, backend: settings.backend, isLacking: true } },
     );
   }
   return attempts;
@@ -201,12 +237,15 @@ export function quoteForPipeline(text: string): string {
   return `"${text.replace(/[\\"]/g, '\\$&')}"`;
 }
 
-function ffmpegOptions(address: ResolvedAddress, settings: CameraSettings): string {
+/** `isRelayed`: what a server redirects to must not be opened without TLS being judged. */
+function ffmpegOptions(address: ResolvedAddress, settings: CameraSettings, isRelayed: boolean): string {
   switch (address.kind) {
     case 'rtsp':
-      return `rtsp_transport;${settings.rtspTransport}|protocol_whitelist;rtsp,rtsps,rtp,srtp,tcp,udp,tls,crypto,data`;
+      return isRelayed
+        ? 'rtsp_transport;tcp|protocol_whitelist;rtsp,rtp,tcp,crypto,data'
+        : `rtsp_transport;${settings.rtspTransport}|protocol_whitelist;rtsp,rtp,srtp,tcp,udp,crypto,data`;
     case 'http':
-      return 'protocol_whitelist;http,https,httpproxy,tcp,tls,crypto,data';
+      return 'protocol_whitelist;http,tcp,crypto,data';
     default:
       return 'protocol_whitelist;file,crypto,data';
   }
@@ -243,7 +282,7 @@ export function withoutMissingElements(
       'ERR_CAPTURE_UNSUPPORTED',
       `Expected GStreamer to have ${names}, but it does not. ` +
         `${names.includes('nv') ? 'CSI cameras work on a Jetson only (in a container: one with the L4T multimedia packages).' : 'Install gstreamer1.0-plugins-base, -good and -bad.'}`,
-      { details: { missing: [...missing] } },
+      { details: { missing: [...missing], isLacking: true } },
     );
   }
   return { ...plan, source: { ...plan.source, attempts } };

@@ -19,6 +19,17 @@ export interface StartMessage {
   readonly attempt: number;
   /** What came of the ways before it. */
   readonly earlierFailures: readonly string[];
+  /**
+   * Whether a failure may be looked into with a connection of our own. Many cameras have one place only, which such a
+   * look takes from the next attempt.
+   */
+  readonly mayLook: boolean;
+  /** It has turned out to be an address of single pictures. */
+  readonly isSnapshot: boolean;
+  /** Hash of the picture that stood still when it was last open. */
+  readonly frozenHash: string;
+  /** Hash of the first picture of a stream that may have been a clip: if it begins with it again, it was. */
+  readonly clipHash: string;
 }
 
 export type ToHost = StartMessage | { readonly type: 'stop' };
@@ -30,6 +41,8 @@ export interface RingMessage {
   readonly height: number;
   /** 0 = unknown. */
   readonly framesPerSecond: number;
+  /** Waits for the times of a recording. */
+  readonly isPaced: boolean;
   readonly backend: string;
 }
 
@@ -38,6 +51,7 @@ export interface PlannedMessage {
   readonly type: 'planned';
   readonly kind: CameraKind;
   readonly loop: boolean;
+  readonly isSnapshot: boolean;
   /** How many ways there are to open it. */
   readonly attempts: number;
 }
@@ -46,6 +60,7 @@ export interface FailedMessage {
   readonly type: 'failed';
   readonly code: ErrorCode;
   readonly message: string;
+  readonly details: Readonly<Record<string, unknown>>;
   /** OpenCV's own words, when it could not open the source: the next way may work. */
   readonly openFailure?: string | undefined;
 }
@@ -54,5 +69,9 @@ export type FromHost =
   | RingMessage
   | PlannedMessage
   | { readonly type: 'warning'; readonly message: string }
-  | { readonly type: 'ended' }
+  /** Frames come, but the picture stands still. */
+  | { readonly type: 'frozen'; readonly pictureHash: string }
+  | { readonly type: 'moving' }
+  /** `clipHash`: a stream without a length ended like a clip that began with this picture; it may still be a camera. */
+  | { readonly type: 'ended'; readonly clipHash: string }
   | FailedMessage;

@@ -111,7 +111,7 @@ describe('size, rate and rotation', () => {
 describe('a folder of pictures', () => {
   it('gives them in natural order of their names', async () => {
     await using camera = await openCamera(pictures, { fps: 20 });
-    expect(camera.info).toMatchObject({ kind: 'images', backend: 'OpenCV imread', size: { width: 64, height: 48 } });
+    expect(camera.info).toMatchObject({ kind: 'images', backend: 'sharp', size: { width: 64, height: 48 } });
     let last = 0;
     for await (const frame of camera) {
       const [blue, green, red] = pixel(frame, 10, 10);

@@ -248,7 +248,7 @@ describe('trouble', () => {
     expect((await client.ask(deviceName, 'What is there?')).text).not.toBe('');
   });
 
-  it('with the model folder or a camera address ends the start, and leaves `stopped` on the bus', async () => {
+  it('with the model folder ends the start, and leaves `stopped` on the bus', async () => {
     await using listener = await Listener.open(broker, 5);
     const missing = lend(model, {
       loadModel: async () => {
@@ -262,9 +262,28 @@ describe('trouble', () => {
       const states = listener.on(topic('availability')).slice(before);
       return states.some(({ json }) => json.state === 'online') && states.at(-1)?.json.state === 'stopped';
     });
-    const cameras = [{ id: 'a', address: 'gopher://x' }];
-    const wrong = startService(await makeConfig({ cameras, ...withBroker(broker.url) }), { parts: lend(model) });
-    await expect(wrong).rejects.toMatchObject({ code: 'ERR_CAPTURE_ADDRESS_INVALID' });
+  });
+});
+
+describe('a wrong camera address', () => {
+  it('makes that camera `failed` and leaves the others and the device at work', async () => {
+    const cameras = [
+      { id: 'wrong', address: 'gopher://x' },
+      { id: 'table', address: 'test:moving' },
+    ];
+    await using listener = await Listener.open(broker, 5);
+    const config = await makeConfig({ cameras, ...withBroker(broker.url) });
+    await using service = await startService(config, { parts: lend(model) });
+    const status = await listener.next(
+      ({ topic: on, json }) => on === topic('camera/wrong/status') && json.state === 'failed',
+    );
+    expect(status.json.reason).toMatchObject({ code: 'ERR_CAPTURE_ADDRESS_INVALID' });
+    expect(service.state).toBe('degraded');
+    await using client = await connectClient(broker.url);
+    await expect(client.ask(deviceName, { question: 'What is there?', camera: 'wrong' })).rejects.toMatchObject({
+      code: 'ERR_CAPTURE_ADDRESS_INVALID',
+    });
+    expect((await client.ask(deviceName, { question: 'What is there?', camera: 'table' })).text).not.toBe('');
   });
 });
 
@@ -305,6 +324,7 @@ function hangingCamera(): Camera {
     },
     status,
     newestFrameAtMs: undefined,
+    newestFrameAtMonotonicMs: undefined,
     read: untilAborted,
     frames: nothing,
     statusChanges: nothing,

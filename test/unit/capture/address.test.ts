@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseAddress, redactAddress, redactText, secretsOf } from '#sdk/capture/address.js';
+import { parseAddress, redactAddress, secretsOf } from '#sdk/capture/address.js';
+import { redact, registerSecret } from '#sdk/core/redaction.js';
 
 describe('camera addresses', () => {
   it.each([
@@ -11,8 +12,12 @@ describe('camera addresses', () => {
       'v4l2:/dev/v4l/by-id/usb-046d_C920-video-index0',
       { kind: 'v4l2', device: '/dev/v4l/by-id/usb-046d_C920-video-index0' },
     ],
+    ['/dev/camera_front', { kind: 'v4l2', device: '/dev/camera_front' }],
+    ['v4l2:/dev/cameras/left.1', { kind: 'v4l2', device: '/dev/cameras/left.1' }],
     ['csi:1', { kind: 'csi', sensor: 1 }],
     ['rtsp://10.0.0.7/main', { kind: 'rtsp', url: 'rtsp://10.0.0.7/main' }],
+    ['rtsp://admin:@10.0.0.7/main', { kind: 'rtsp', url: 'rtsp://admin:@10.0.0.7/main' }],
+    ['http://admin:@10.0.0.7:81/a@b', { kind: 'http', url: 'http://admin:@10.0.0.7:81/a@b' }],
     ['rtsps://[fe80::1]:322/a?b=c', { kind: 'rtsp', url: 'rtsps://[fe80::1]:322/a?b=c' }],
     ['HTTP://cam.local/stream.mjpg', { kind: 'http', url: 'http://cam.local/stream.mjpg' }],
     ['clip.mp4', { kind: 'path', path: resolve('clip.mp4'), loop: undefined }],
@@ -35,7 +40,9 @@ describe('camera addresses', () => {
     ['csi:0 ! filesink location=/etc/passwd'],
     ['/dev/video0 ! filesink location=x'],
     ['/dev/../etc/passwd'],
-    ['/dev/sda'],
+    ['/dev/../sda'],
+    ['/dev/'],
+    ['/dev/a b'],
     ['v4l2:/dev/v4l/by-id/../../sda'],
     ['rtsp://'],
     ['rtsp://a b/'],
@@ -82,7 +89,9 @@ describe('secrets of an address', () => {
 
   it('are taken out of what others write, encoded or not', () => {
     const text = `[rtsp @ 0x1] failed: ${address}; user=p@ss/word t=abcdef; http://u:v@other/`;
-    const shown = redactText(text, secretsOf(address));
+    const forget = secretsOf(address).map(registerSecret);
+    const shown = redact(text);
+    for (const one of forget) one();
     expect(shown).not.toMatch(/p@ss|p%40|abcdef|admin|u:v/);
     expect(shown).toContain('cam.local');
   });

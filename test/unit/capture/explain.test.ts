@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { NativeVideoDevice } from '#sdk/capture/host/capture-addon.js';
 import { explainFailure } from '#sdk/capture/host/explain.js';
 import { planCapture, type ResolvedAddress } from '#sdk/capture/host/plan.js';
-import { checkDevice } from '#sdk/capture/host/preflight.js';
+import { checkDevice } from '#sdk/capture/host/resolve.js';
 import { cameraOptionsSchema } from '#sdk/capture/index.js';
 
 const all = { openCvVersion: '4.8.0', gstreamer: true, ffmpeg: true, v4l2: true, gstreamerH264: true, jetson: true };
@@ -32,7 +32,18 @@ describe('a V4L2 device', () => {
 describe('a failure that OpenCV reports', () => {
   const explain = (address: ResolvedAddress, code: string, message = 'FFMPEG: could not open it') =>
     explainFailure(
-      { type: 'failed', code, message, ringName: '', width: 0, height: 0, framesPerSecond: 0, backend: '' },
+      {
+        type: 'failed',
+        code,
+        message,
+        ringName: '',
+        width: 0,
+        height: 0,
+        framesPerSecond: 0,
+        isPaced: false,
+        backend: '',
+        pictureHash: '',
+      },
       address,
       planCapture(address, cameraOptionsSchema.parse({}), all),
     );

@@ -9,7 +9,9 @@ function script(...ends: { code?: ErrorCode; tryNext?: string; streamed?: boolea
   const run = (next: NextAttempt) => {
     seen.push(next);
     const { code, tryNext, streamed } = ends.shift()!;
-    const end: SessionEnd = code ? { type: 'failed', error: new SdkError(code, code), tryNext } : { type: 'ended' };
+    const end: SessionEnd = code
+      ? { type: 'failed', error: new SdkError(code, code), tryNext }
+      : { type: 'ended', clipHash: '' };
     return { session: { ring: streamed ? {} : undefined } as HostSession, end: Promise.resolve(end) };
   };
   return { seen, run };
@@ -22,7 +24,7 @@ describe('the ways to open a source', () => {
       { code: 'ERR_CAPTURE_UNSUPPORTED', tryNext: 'GSTREAMER: could not open it' },
       { streamed: true },
     );
-    expect(await new OpenSequence(1000).run(run)).toEqual({ type: 'ended' });
+    expect(await new OpenSequence(1000).run(run)).toEqual({ type: 'ended', clipHash: '' });
     expect(seen.map(({ attempt }) => attempt)).toEqual([0, 1, 2]);
     expect(seen[2]?.earlierFailures).toEqual(['crashed', 'GSTREAMER: could not open it']);
   });

@@ -28,7 +28,8 @@ describe('reopening', () => {
   it.each([
     ['a camera that is not there yet', camera, 'ERR_CAPTURE_NOT_FOUND', true],
     ['a camera that refuses', camera, 'ERR_CAPTURE_REFUSED', true],
-    ['a camera with an unknown codec', camera, 'ERR_CAPTURE_UNSUPPORTED', false],
+    ['a network camera that answers oddly, as at boot', camera, 'ERR_CAPTURE_UNSUPPORTED', true],
+    ['a device that is no camera', { ...camera, kind: 'v4l2' }, 'ERR_CAPTURE_UNSUPPORTED', false],
     ['a camera that worked and answers oddly', { ...camera, everStreamed: true }, 'ERR_CAPTURE_UNSUPPORTED', true],
     ['a machine without OpenCV', camera, 'ERR_NATIVE_UNAVAILABLE', false],
     ['a clip whose host died', clip, 'ERR_CAPTURE_HOST_DIED', false],
@@ -39,12 +40,21 @@ describe('reopening', () => {
     expect(reopenSettings({ ...settings, reopen: false }, facts, loss(code))).toBeUndefined();
   });
 
-  it('pauses twice as long each time up to the longest, with jitter', () => {
-    const reopen = reopenSchema.parse({ initialDelayMs: 100, maximumDelayMs: 1000 });
-    expect([1, 2, 3, 4, 5, 50].map((attempt) => reopenDelayMs(reopen, attempt, () => 0.5))).toEqual([
-      100, 200, 400, 800, 1000, 1000,
-    ]);
-    expect(reopenDelayMs(reopen, 1, () => 0)).toBe(75);
-    expect(reopenDelayMs(reopen, 1, () => 1)).toBe(125);
+  it('is not tried for what this machine lacks', () => {
+    const lacking = new SdkError('ERR_CAPTURE_UNSUPPORTED', 'no GStreamer', { details: { isLacking: true } });
+    expect(reopenSettings(settings, { ...camera, everStreamed: true }, lacking)).toBeUndefined();
+  });
+
+  it('pauses for a quarter of the time that the camera is away, within the two limits, with jitter', () => {
+    const reopen = reopenSchema.parse({ initialDelayMs: 100, maximumDelayMs: 5000 });
+    const pause = (awayMs: number) => reopenDelayMs(reopen, awayMs, undefined, () => 0.5);
+    expect([0, 400, 4000, 12_000, 60_000].map(pause)).toEqual([100, 100, 1000, 3000, 5000]);
+    expect(reopenDelayMs(reopen, 0, undefined, () => 0)).toBe(75);
+    expect(reopenDelayMs(reopen, 0, undefined, () => 1)).toBe(125);
+  });
+
+  it('waits long after a refused login, for cameras lock accounts', () => {
+    const refused = new SdkError('ERR_CAPTURE_REFUSED', 'wrong password', { details: { status: 401 } });
+    expect(reopenDelayMs(reopenSchema.parse({}), 0, refused, () => 0.5)).toBe(60_000);
   });
 });

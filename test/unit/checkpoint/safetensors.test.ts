@@ -1,6 +1,7 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { encodeHeader } from '#calibration/quantize/safetensors-writer.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';
 import { temporaryFolder, writeFile } from './checkpoint-folder.js';
 
@@ -99,6 +100,23 @@ describe('readSafetensorsHeader', () => {
     await expect(readSafetensorsHeader(path)).rejects.toThrow(
       /claims 1000 bytes, but the file has 20: the file was cut/,
     );
+  });
+
+  it('has no names that mean something to JavaScript', async () => {
+    const path = join(temporaryFolder(), 'x.safetensors');
+    const entry = (begin: number) => `{"dtype":"U8","shape":[2],"data_offsets":[${begin},${begin + 2}]}`;
+    const names = ['__proto__', 'constructor', 'hasOwnProperty', 'toString'];
+    const tensors = names.map((name, i) => `"${name}":${entry(2 * i)}`).join(',');
+    const metadata = '"__metadata__":{"__proto__":"a","constructor":"b"}';
+    writeFile(path, `{${metadata},${tensors}}`, Buffer.alloc(8));
+    const file = await readSafetensorsHeader(path);
+    expect(file.entries.map(({ name }) => name)).toEqual(names);
+    expect(Object.entries(file.metadata)).toEqual([
+      ['__proto__', 'a'],
+      ['constructor', 'b'],
+    ]);
+    const written = encodeHeader(names.map((name) => ({ name, dtype: 'F32', shape: [1] })));
+    expect(Object.keys(JSON.parse(written.toString('utf8', 8)))).toEqual(['__metadata__', ...names]);
   });
 
   it('is not confused by names with braces, quotes or backslashes', async () => {

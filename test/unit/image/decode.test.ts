@@ -175,7 +175,7 @@ describe('decodeImage and bad input', () => {
 
   it('refuses vector graphics', async () => {
     const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>');
-    await expectCode(svg, 'ERR_IMAGE_INVALID', /is svg/);
+    await expectCode(svg, 'ERR_IMAGE_INVALID', /is SVG/);
   });
 
   it('refuses a file above the limit, a folder and a path to nothing', async () => {

@@ -1,13 +1,22 @@
-import { SdkError, silentLogger } from 'scenebus';
+import { type Clock, SdkError, silentLogger, systemClock } from 'scenebus';
 import { describe, expect, it } from 'vitest';
 import { CameraFeed } from '#device/app/camera-feed.js';
 import { FakeCamera, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
-async function startFeed() {
+async function startFeed(clock: Clock = systemClock) {
   const camera = new FakeCamera();
+
   const context = await fakeContext(fakeModel().model);
   const { hub, problems, config } = context;
-  const feed = CameraFeed.start({ config: config.cameras[0]!, camera, hub, problems, logger: silentLogger });
+  const feed = CameraFeed.start({
+    config: config.cameras[0]!,
+    camera,
+    staleSeconds: 10,
+    hub,
+    problems,
+    logger: silentLogger,
+    clock,
+  });
   await context.next('status');
   return { camera, feed, context };
 }
@@ -65,4 +74,45 @@ describe('a camera feed', () => {
     expect((await feed.latestFrame()).id).toBe('cam-9');
     await feed[Symbol.asyncDispose]();
   });
+
+  it('counts ages by the monotonic clock: the wall clock may be set back by a year', async () => {
+    let [monotonicMs, wallMs] = [50_000, 1_900_000_000_000];
+    const { camera, feed, context } = await startFeed({ monotonicMs: () => monotonicMs, wallMs: () => wallMs });
+    camera.set('streaming');
+    camera.newest = { ...fakeFrame(1), capturedAtMs: wallMs, capturedAtMonotonicMs: monotonicMs };
+    expect((await feed.latestFrame()).id).toBe('cam-1');
+    wallMs -= 365 * 86_400_000;
+    monotonicMs += 40;
+    camera.newest = { ...fakeFrame(2), capturedAtMs: wallMs, capturedAtMonotonicMs: monotonicMs };
+    expect((await feed.latestFrame()).id).toBe('cam-2'); // though its stamp is older
+    monotonicMs += 1500;
+    await feed.reportStatus();
+    expect(context.events.filter(({ kind }) => kind === 'status').at(-1)?.body).toMatchObject({ lastFrameAgeMs: 1500 });
+    expect(feed.noticesFor(camera.newest)).toEqual([]);
+    monotonicMs += 3 * 60_000;
+    expect(feed.noticesFor(camera.newest)).toEqual([expect.stringContaining('3 minutes old')]);
+    await feed[Symbol.asyncDispose]();
+  });
+
+  it('says of a clip that has ended, and of a picture that stands still, that they are not of now', async () => {
+    const { camera, feed, context } = await startFeed();
+    camera.newest = { ...fakeFrame(1), capturedAtMonotonicMs: systemClock.monotonicMs() - 7_200_000 };
+    camera.set('stalled', new SdkError('ERR_CAPTURE_STALLED', 'still', { details: { seconds: 300 } }));
+    expect((await context.next('problem')).body.problem).toMatchObject({ code: 'ERR_CAPTURE_STALLED' });
+    expect(feed.noticesFor(fakeFrameOfNow())).toEqual([expect.stringMatching(/stood still for 5 minutes/)]);
+    camera.set('ended');
+    expect(feed.noticesFor(camera.newest)).toEqual([expect.stringMatching(/clip has ended.*2 hours old/)]);
+    await feed[Symbol.asyncDispose]();
+  });
+
+  it('does not wait for a camera that is down', async () => {
+    const { camera, feed } = await startFeed();
+    await feed.latestFrame().catch(() => {});
+    expect(camera.lastRead).toMatchObject({ whileDown: 'reject' });
+    await feed[Symbol.asyncDispose]();
+  });
 });
+
+function fakeFrameOfNow() {
+  return { ...fakeFrame(1), capturedAtMonotonicMs: systemClock.monotonicMs() };
+}

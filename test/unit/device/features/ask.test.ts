@@ -107,4 +107,27 @@ describe('questions', () => {
     await expect(bus.ask({ question: '?' })).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
     expect([...blind.events, ...lost.events]).toEqual([]);
   });
+
+  it('about a picture that is not of now say so, or are refused where the configuration wants that', async () => {
+    const { model, calls } = fakeModel();
+    const bus = questions();
+    const context = await fakeContext(model);
+    {
+      using _running = startAsk(context, bus);
+      context.feeds[0]!.latest = fakeFrame(1);
+      expect((await bus.ask({ question: '?' })).answer.notices).toBeUndefined();
+      context.feeds[0]!.notices = ['The clip has ended.'];
+      expect((await bus.ask({ question: '?' })).answer.notices).toEqual(['The clip has ended.']);
+    }
+    const strict = await fakeContext(model, { ask: { stale: 'refuse' } });
+    using _running = startAsk(strict, bus);
+    strict.feeds[0]!.latest = fakeFrame(1);
+    strict.feeds[0]!.notices = ['The clip has ended.'];
+    const asked = calls.length;
+    await expect(bus.ask({ question: '?' })).rejects.toMatchObject({
+      code: 'ERR_CAPTURE_TIMEOUT',
+      message: expect.stringContaining('The clip has ended.'),
+    });
+    expect(calls.length).toBe(asked);
+  });
 });

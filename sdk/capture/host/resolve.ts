@@ -1,41 +1,45 @@
 /**
- * OpenCV says no more than "could not open". So the host looks first, with the means of the system, and can say what is
- * wrong and what to do. Messages name the address as the caller may show it (`shown`).
+ * OpenCV says no more than "could not open". So files and devices are looked at first, with the means of the system, to
+ * say what is wrong and what to do.
  */
-import { open, stat } from 'node:fs/promises';
+import { open, realpath, stat } from 'node:fs/promises';
 import { SdkError } from '../../core/errors.js';
 import type { CaptureAddress } from '../address.js';
 import type { NativeVideoDevice } from './capture-addon.js';
-import { checkHttp, checkRtsp } from './network-preflight.js';
 import type { ResolvedAddress } from './plan.js';
 
-export interface PreflightTools {
+export interface ResolveTools {
   readonly probeVideoDevice: (path: string) => NativeVideoDevice;
-  /** Longest wait for a server. */
-  readonly timeoutMs: number;
 }
 
-/** @throws SdkError ERR_CAPTURE_NOT_FOUND, ERR_CAPTURE_REFUSED, ERR_CAPTURE_UNSUPPORTED or ERR_CAPTURE_TIMEOUT. */
+/** @throws SdkError ERR_CAPTURE_NOT_FOUND, ERR_CAPTURE_REFUSED or ERR_CAPTURE_UNSUPPORTED. */
 export async function resolveAddress(
   address: CaptureAddress,
   loop: boolean | undefined,
-  tools: PreflightTools,
+  tools: ResolveTools,
 ): Promise<ResolvedAddress> {
   switch (address.kind) {
     case 'path':
       return resolvePath(address.path, loop ?? address.loop ?? false);
     case 'v4l2':
       checkDevice(address.device, tools.probeVideoDevice(address.device));
-      return address;
-    case 'rtsp':
-      await checkRtsp(address.url, tools.timeoutMs);
-      return address;
-    case 'http':
-      await checkHttp(address.url, tools.timeoutMs);
-      return address;
+      return resolveDevice(address.device);
     default:
       return address;
   }
+}
+
+/**
+ * Links (`/dev/v4l/by-id/…`, those of udev rules) lead to another number after every start: followed now. OpenCV opens
+ * V4L2 devices by their numbers only.
+ */
+async function resolveDevice(device: string): Promise<ResolvedAddress> {
+  const target = await realpath(device).catch(() => device);
+  if (/^\/dev\/video\d{1,3}$/.test(target)) return { kind: 'v4l2', device: target };
+  throw new SdkError(
+    'ERR_CAPTURE_UNSUPPORTED',
+    `Expected ${device} to lead to a /dev/videoN, but it leads to ${target}. See what it is with: ls -l ${device}`,
+  );
 }
 
 async function resolvePath(path: string, loop: boolean): Promise<ResolvedAddress> {

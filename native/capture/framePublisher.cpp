@@ -1,0 +1,132 @@
+#include "capture/framePublisher.h"
+
+#include <cstdio>
+#include <cstring>
+
+#include <sys/socket.h>
+
+namespace scenebus::capture {
+
+namespace {
+
+/** Fewer repetitions than this are a slow source, not a frozen one. */
+constexpr int kFewestSameFrames = 5;
+
+void ringDoorbell(int descriptor) {
+  const char bell = 1;
+  // A full socket means that the reader has bells to hear already.
+  if (descriptor >= 0)
+    (void)!send(descriptor, &bell, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/** FNV-1a over 8-byte words: tells pictures apart, keeps nobody out. */
+std::string hashOf(const uint8_t* bytes, uint64_t size) {
+  uint64_t hash = 14695981039346656037ULL ^ size;
+  uint64_t word = 0;
+  for (uint64_t at = 0; at < size; at += sizeof word) {
+    word = 0;
+    std::memcpy(&word, bytes + at, std::min<uint64_t>(sizeof word, size - at));
+    hash = (hash ^ word) * 1099511628211ULL;
+    hash ^= hash >> 29;
+  }
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+} // namespace
+
+FramePublisher::FramePublisher(const CaptureConfig& config, OnCaptureEvent onEvent)
+    : mConfig(config), mOnEvent(std::move(onEvent)),
+      mTransform(config.requestWidth, config.requestHeight, config.mirror, config.rotation),
+      mSequence(config.firstSequence - 1) {}
+
+void FramePublisher::publish(const SourceFrame& frame, const SourceFacts& facts) {
+  mSequence += frame.advance;
+  const cv::Size size = mTransform.outputSize(frame.pixels);
+  const uint64_t bytes = frameBytes(static_cast<uint64_t>(size.width), static_cast<uint64_t>(size.height));
+  const bool larger = !mRing || bytes > mRing->slotBytes();
+  if (larger)
+    mRing = std::make_unique<RingWriter>(mConfig.ringSlots, bytes);
+  if (uint8_t* slot = mRing->beginFrame()) {
+    mTransform.apply(frame.pixels, slot);
+    const FrameMeta meta{static_cast<uint32_t>(size.width),
+                         static_cast<uint32_t>(size.height),
+                         mSequence,
+                         frame.capturedAtUs,
+                         frame.capturedAtMonotonicUs,
+                         frame.mediaTimeMs};
+    FrameMeta before;
+    const uint8_t* pixelsBefore = mRing->newestFrame(before);
+    if (mFirstHash.empty())
+      noteFirst(slot, bytes, meta);
+    else if (mConfig.frozenAfterMs > 0)
+      watchForFreeze(slot, bytes, meta, pixelsBefore == nullptr ? nullptr : &before, pixelsBefore);
+    if (mRing->publishFrame(meta))
+      ringDoorbell(mConfig.doorbellFd);
+  } else {
+    mRing->beat(); // readers hold every slot: this frame is dropped, the next one finds room
+  }
+  if (larger || size != mAnnounced || facts.isPaced != mAnnouncedPaced) {
+    mAnnounced = size;
+    mAnnouncedPaced = facts.isPaced;
+    CaptureEvent event;
+    event.type = CaptureEvent::Type::kRing;
+    event.ringName = mRing->name();
+    event.width = size.width;
+    event.height = size.height;
+    event.framesPerSecond = facts.framesPerSecond;
+    event.isPaced = facts.isPaced;
+    event.backend = facts.backend;
+    mOnEvent(event);
+  }
+}
+
+void FramePublisher::noteFirst(const uint8_t* pixels, uint64_t bytes, const FrameMeta& meta) {
+  mFirstHash = hashOf(pixels, bytes);
+  mSameSinceUs = meta.capturedAtMonotonicUs;
+  mIsFrozen = mFirstHash == mConfig.frozenHash;
+  if (mIsFrozen || mConfig.frozenHash.empty())
+    return;
+  CaptureEvent event;
+  event.type = CaptureEvent::Type::kMoving;
+  mOnEvent(event);
+}
+
+void FramePublisher::watchForFreeze(const uint8_t* pixels, uint64_t bytes, const FrameMeta& meta,
+                                    const FrameMeta* before, const uint8_t* pixelsBefore) {
+  CaptureEvent event;
+  const int64_t now = meta.capturedAtMonotonicUs;
+  const bool isSame = before != nullptr && before->width == meta.width && before->height == meta.height &&
+                std::memcmp(pixels, pixelsBefore, bytes) == 0;
+  if (!isSame) {
+    mSameFrames = 0;
+    mSameSinceUs = now;
+    if (!mIsFrozen)
+      return;
+    mIsFrozen = false;
+    event.type = CaptureEvent::Type::kMoving;
+    mOnEvent(event);
+    return;
+  }
+  if (++mSameFrames < kFewestSameFrames || now - mSameSinceUs < 1000LL * mConfig.frozenAfterMs)
+    return;
+  mSameFrames = 0;
+  mSameSinceUs = now;
+  mIsFrozen = true;
+  event.type = CaptureEvent::Type::kFrozen;
+  event.pictureHash = hashOf(pixels, bytes);
+  mOnEvent(event);
+}
+
+void FramePublisher::beat() {
+  if (mRing)
+    mRing->beat();
+}
+
+void FramePublisher::end() {
+  if (mRing && mRing->end())
+    ringDoorbell(mConfig.doorbellFd);
+}
+
+} // namespace scenebus::capture
