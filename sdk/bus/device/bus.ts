@@ -19,6 +19,7 @@ import { Outbox, type OutboxMessage } from '../transport/outbox.js';
 import { sleep } from '../transport/sleep.js';
 import type { BusState, ProtocolVersion, PublishResult } from '../transport/types.js';
 import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
+import { type KeptAnswer, keptAnswerOf, messageOf } from './kept-answer.js';
 import { NamesakeWatch } from './namesake.js';
 import { OptionalSubscriptions } from './optional-subscriptions.js';
 import { clientIdOf, jsonProperties, sendMessage } from './outgoing.js';
@@ -237,6 +238,14 @@ class MqttBus implements Bus {
   publishEvent(cameraId: string, event: EventInput, options?: PublishEventOptions): Promise<PublishResult> {
     return this.#publisher.publishEvent(cameraId, event, options);
   }
+  async sendAnswer(
+    answer: KeptAnswer,
+    { isRepeated = false }: { readonly isRepeated?: boolean | undefined } = {},
+  ): Promise<PublishResult> {
+    if (this.state === 'closed')
+      throw new SdkError('ERR_DISPOSED', `The bus is closed; ${answer.topic} got no answer.`);
+    return this.#outbox.push(messageOf(answer, isRepeated));
+  }
   publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult> {
     return this.#publisher.publishWatchState(cameraId, watchId, state);
   }
@@ -323,7 +332,9 @@ class MqttBus implements Bus {
 
   /** @throws SdkError at once when the answer breaks the contract. */
   #reply(reply: Reply): Promise<unknown> {
-    return this.#outbox.push(responseMessage(this.#stamper, reply, this.#logger));
+    const message = responseMessage(this.#stamper, reply, this.#logger);
+    const isKept = reply.request !== undefined && this.#options.keepAnswer?.(keptAnswerOf(message), reply.request);
+    return isKept ? Promise.resolve('queued') : this.#outbox.push(message);
   }
 
   #announce(topic: string, payload: unknown, retain: boolean): void {

@@ -10,7 +10,7 @@ export function sendMessage(link: Link, message: OutboxMessage): Promise<unknown
   return link.publish(message.topic, message.payload, {
     retain: message.kind === 'state',
     properties: {
-      ...jsonProperties(schema),
+      ...jsonProperties(schema, message.isRepeated),
       ...(message.correlationData === undefined ? {} : { correlationData: message.correlationData }),
       ...expiryOf(message),
     },
@@ -30,6 +30,8 @@ function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishPropert
   return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }
 
-export function jsonProperties(schema: string): PublishProperties {
-  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties: { schema } };
+export function jsonProperties(schema: string, isRepeated = false): PublishProperties {
+  // MQTT's own mark of a duplicate ends at the broker [MQTT-3.3.1-3].
+  const userProperties = isRepeated ? { schema, repeated: 'true' } : { schema };
+  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties };
 }

@@ -112,6 +112,7 @@ export class Publisher {
       brokerSeconds: this.#options.eventExpirySeconds,
       correlationData: undefined,
       isUnkept: !queue,
+      isRepeated: event.repeated,
     });
   }
 
