@@ -81,6 +81,8 @@ export {
   createImageProcessor,
   type DecodedImage,
   decodeImage,
+  type EncodeJpegOptions,
+  encodeJpeg,
   type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,

@@ -181,13 +181,13 @@ export class LayerRunner {
     const rows = tokens.length;
     const images = [{ tokenIndex: imageTokenIndex, numTiles }];
     const constants = this.#planConstants();
-    const plan = planCrossAttention({ ...constants, images, firstRow: 0, rows });
+    const plan = planCrossAttention({ ...constants, images, firstToken: 0, tokens: rows });
     const keys = keysPerImage(constants, numTiles);
     const bias = plan.keys === 0 ? new Float32Array(rows * keys) : plan.bias;
     return {
       cross_attention_bias: this.#runtime.float(bias, [1, 1, rows, keys]),
-      cross_attention_rows: this.#runtime.float(plan.attentionRows, [1, rows, 1]),
-      cross_mlp_rows: this.#runtime.float(plan.mlpRows, [1, rows, 1]),
+      cross_attention_rows: this.#runtime.float(plan.attentionTokens, [1, rows, 1]),
+      cross_mlp_rows: this.#runtime.float(plan.mlpTokens, [1, rows, 1]),
     };
   }
 

@@ -80,6 +80,37 @@ export function groupScales(weights: Float32Array, groupSize: number, bits: Weig
   return scales;
 }
 
+/** Shares of the usual scale that are tried where a group's own levels are known to lie elsewhere. */
+const SHARES = [1, 0.97, 0.94, 0.9, 0.86, 0.82, 0.78, 0.74, 0.7, 0.65, 0.6];
+
+/**
+ * The scale with the smallest Σ (w − scale·q)² of each group: for weights that lie on the levels of another int4 already,
+ * whose steps a fresh scale would cut through.
+ * @param hints `[groups]`: the steps of the source, which fit exactly where its levels lie around zero
+ * @returns null when a weight is not a finite number
+ */
+export function searchedScales(weights: Float32Array, groupSize: number, hints: Float32Array): Uint16Array | null {
+  const scales = groupScales(weights, groupSize);
+  if (scales === null) return null;
+  for (let group = 0; group < scales.length; group += 1) {
+    const usual = bf16Value(scales[group]!);
+    const first = group * groupSize;
+    let least = Number.POSITIVE_INFINITY;
+    for (const candidate of [hints[group]!, ...SHARES.map((share) => usual * share)]) {
+      const bits = bf16Bits(Math.max(candidate, SMALLEST_SCALE));
+      const scale = bf16Value(bits);
+      let error = 0;
+      for (let i = first; i < first + groupSize && error < least; i += 1) {
+        error += (weights[i]! - scale * roundToInt4(weights[i]!, scale)) ** 2;
+      }
+      if (error >= least) continue;
+      least = error;
+      scales[group] = bits;
+    }
+  }
+  return scales;
+}
+
 /**
  * @param weights `[rows, inputs]`; `inputs` is a multiple of `groupSize`, itself a multiple of 8
  * @param scales bfloat16 bits of another choice of scales; default `groupScales`

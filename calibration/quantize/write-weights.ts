@@ -12,7 +12,7 @@ import { openMappedFile } from '#sdk/native/index.js';
 import { type Adjustments, adjustedBytes } from './adjustments.js';
 import { allFinite, allFinite16, damagedTensor } from './finite.js';
 import type { OutputFile, OutputTensor } from './plan.js';
-import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits } from './round-to-nearest.js';
+import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits, searchedScales } from './round-to-nearest.js';
 import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
 import { f16Bits } from './sources/packed-linear.js';
 import { type FloatType, rowElements } from './sources/source-tensor.js';
@@ -189,10 +189,13 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       continue;
     }
     // Scales lie behind all packed words in the file: they are computed again rather than kept.
-    if (part === 'scale') yield plain(groupScales(values, groupSize, bits) ?? notFinite(tensor));
+    const hints = bits === 4 && source.packedGroup === groupSize ? source.packedScales?.(first, count) : undefined;
+    const scales =
+      hints === undefined ? groupScales(values, groupSize, bits) : searchedScales(values, groupSize, hints);
+    if (part === 'scale') yield plain(scales ?? notFinite(tensor));
     else {
-      const quantize = bits === 8 ? quantizeRowsTo8Bits : quantizeRows;
-      const { packed, squaredError, squaredSum } = quantize(values, groupSize) ?? notFinite(tensor);
+      const made = bits === 8 ? quantizeRowsTo8Bits(values, groupSize) : quantizeRows(values, groupSize, scales);
+      const { packed, squaredError, squaredSum } = made ?? notFinite(tensor);
       yield { bytes: packed, squaredError, squaredSum };
     }
   }

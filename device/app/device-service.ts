@@ -10,7 +10,6 @@ import {
   type VisionLanguageModel,
 } from 'scenebus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
-import type { ProblemBody } from '../events/events.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
@@ -19,9 +18,11 @@ import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
 import { UsageTotals } from '../features/usage-totals.js';
+import { Journal } from '../journal/journal.js';
 import { openBus } from '../sinks/bus-connection.js';
-import { startMqttSink } from '../sinks/mqtt.js';
+import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeed } from './camera-feed.js';
+import { journalOptions, outletLimits } from './journal-options.js';
 import { ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
@@ -63,6 +64,8 @@ export class DeviceService implements AsyncDisposable {
   readonly bus: Bus;
   /** All that happens on this device. */
   readonly hub: EventHub;
+  /** All that happened. */
+  readonly journal: Journal;
   readonly #config: DeviceConfig;
   readonly #parts: DeviceParts;
   readonly #logger: Logger;
@@ -73,15 +76,15 @@ export class DeviceService implements AsyncDisposable {
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
 
-  private constructor(config: DeviceConfig, options: StartOptions, bus: Bus, resources: DisposalStack) {
-    const logger = options.logger ?? silentLogger;
-    this.bus = bus;
+  private constructor(config: DeviceConfig, options: StartOptions, parts: ServiceParts) {
+    this.bus = parts.bus;
+    this.hub = parts.hub;
+    this.journal = parts.journal;
     this.#config = config;
     this.#parts = options.parts;
-    this.#logger = logger;
-    this.#resources = resources;
-    this.hub = new EventHub({ logger });
-    this.#problems = new Problems(this.hub);
+    this.#logger = options.logger ?? silentLogger;
+    this.#resources = parts.resources;
+    this.#problems = parts.problems;
     this.#usage = new UsageTotals(this.hub);
   }
 
@@ -93,9 +96,16 @@ export class DeviceService implements AsyncDisposable {
     const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
     const resources = new DisposalStack();
     try {
-      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal }));
+      const { hub, journal, problems } = await openEvents(config, logger, resources);
+      const answers = new AnswerEvents(hub);
+      const keepAnswer = answers.keep;
+      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
       options.onBus?.(bus);
-      const service = new DeviceService(config, options, bus, resources);
+      const service = new DeviceService(config, options, { bus, hub, journal, problems, resources });
+      const limits = outletLimits(config);
+      const { maxPerSecond } = config.journal.waiting;
+      resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      resources.defer(() => answers.stop());
       await service.#open(signal, options.onProgress);
       return service;
     } catch (error) {
@@ -131,8 +141,6 @@ export class DeviceService implements AsyncDisposable {
   async #open(signal: AbortSignal, onProgress: OnProgress | undefined): Promise<void> {
     const { bus, hub } = this;
     const logger = this.#logger;
-    this.#resources.use(startMqttSink({ hub, bus, logger }));
-    this.#resources.defer(hub.on('problem', ({ body }) => this.#logProblem(body)));
     watchBroker(bus, this.#problems);
     this.#reportInfo();
     const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
@@ -189,11 +197,6 @@ export class DeviceService implements AsyncDisposable {
     void this.hub.emit('info', deviceInfo(this.#config, this.#model?.info), { isKept: false });
   }
 
-  #logProblem({ part, problem }: ProblemBody): void {
-    if (problem) this.#logger.log('warn', `${part}: ${problem.message}`, { code: problem.code });
-    else this.#logger.log('info', `${part}: recovered`);
-  }
-
   get #healthState(): ServiceState {
     const { state } = this;
     return state === 'stopped' ? 'stopping' : state;
@@ -205,8 +208,38 @@ export class DeviceService implements AsyncDisposable {
       questionsWaiting: this.#model?.stats?.waiting.question ?? 0,
       ...this.#usage.metrics,
       ...this.bus.stats,
+      ...this.journal.metrics,
     };
   }
+}
+
+interface ServiceParts {
+  readonly bus: Bus;
+  readonly hub: EventHub;
+  readonly journal: Journal;
+  readonly problems: Problems;
+  readonly resources: DisposalStack;
+}
+
+/** The hub over the journal, before anything can happen. */
+async function openEvents(config: DeviceConfig, logger: Logger, resources: DisposalStack) {
+  // The journal's own problems are events too; they come as soon as there is a hub.
+  let early: SdkError | undefined;
+  let report = (error: SdkError | undefined): void => {
+    early = error;
+  };
+  const journal = await Journal.open({ ...journalOptions(config), logger, onHealth: (error) => report(error) });
+  resources.use(journal);
+  const hub = new EventHub({ logger, recorder: journal });
+  resources.defer(() => hub.idle());
+  const problems = new Problems(hub);
+  hub.on('problem', ({ body: { part, problem } }) => {
+    if (problem) logger.log('warn', `${part}: ${problem.message}`, { code: problem.code });
+    else logger.log('info', `${part}: recovered`);
+  });
+  report = (error) => (error ? problems.report('journal', error) : problems.clear('journal'));
+  report(early);
+  return { hub, journal, problems };
 }
 
 function watchBroker(bus: Bus, problems: Problems): void {

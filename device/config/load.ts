@@ -49,7 +49,7 @@ export async function parseConfig(
       options.file,
       parsed.error.issues.map((issue) => describeIssue(issue, options)),
     );
-  const { model, broker } = parsed.data;
+  const { model, broker, journal } = parsed.data;
   const at = (path: string | undefined) => (path === undefined ? undefined : resolve(options.folder, path));
   const cameras = parsed.data.cameras.map((camera) => ({
     ...camera,
@@ -59,6 +59,7 @@ export async function parseConfig(
     ...parsed.data,
     cameras,
     model: { ...model, directory: resolve(options.folder, model.directory), cacheDirectory: at(model.cacheDirectory) },
+    journal: { ...journal, directory: at(journal.directory) },
     broker: broker && {
       ...broker,
       passwordFile: at(broker.passwordFile),

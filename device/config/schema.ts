@@ -9,9 +9,9 @@ import { z } from 'zod';
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
 const topicLevel = z.string().regex(TOPIC_LEVEL, 'Expected 1 to 64 characters without / + # $ and spaces');
 
-/** The host's name with everything replaced that a topic cannot hold. */
+/** The host's name with everything replaced that not every broker carries in a topic. */
 export function defaultDeviceName(host: string = hostname()): string {
-  return host.replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'device';
+  return host.replace(/[^A-Za-z0-9_-]/g, '-').slice(0, 64) || 'device';
 }
 
 const filePath = z.string().min(1);
@@ -133,6 +133,13 @@ export const askSchema = z
   .strictObject({
     timeoutMs: z.int().min(100).max(600_000).default(120_000).meta({ title: 'Deadline of a question that names none' }),
     queueLength: z.int().min(1).max(256).default(8).meta({ title: 'Questions that may wait' }),
+    perCaller: z
+      .strictObject({
+        requestsPerSecond: z.number().min(0.1).max(1_000).default(20).meta({ title: 'Requests a second' }),
+        burst: z.int().min(1).max(10_000).default(40).meta({ title: 'Requests at once' }),
+      })
+      .prefault({})
+      .meta({ title: 'Limits of one caller', description: 'More is answered with ERR_BUSY' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
     staleSeconds: z
       .number()
@@ -146,6 +153,38 @@ export const askSchema = z
     }),
   })
   .meta({ title: 'Questions' });
+
+export const journalSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).meta({
+      title: 'Journal',
+      description: 'false: nothing is written to a disk; what waits for the broker is lost with a restart',
+    }),
+    directory: filePath.optional().meta({
+      title: 'Folder',
+      description:
+        'Relative to this file. Default: $STATE_DIRECTORY, $XDG_STATE_HOME/scenebus or ~/.local/state/scenebus',
+    }),
+    frames: z.boolean().default(false).meta({
+      title: 'Pictures',
+      description: 'true: keeps a JPEG of every frame that is described or asked about',
+    }),
+    maxAgeDays: z.number().min(0.01).max(3_650).default(30).meta({ title: 'Oldest event, days' }),
+    maxMegabytes: z.int().min(1).max(1_000_000).default(512).meta({
+      title: 'Largest file, MB',
+      description: 'The oldest pictures go first, then the oldest events',
+    }),
+    waiting: z
+      .strictObject({
+        maxEvents: z.int().min(1).max(100_000).default(10_000),
+        maxMegabytes: z.int().min(1).max(1_024).default(16),
+        maxAgeHours: z.number().min(0.01).max(8_760).default(24),
+        maxPerSecond: z.number().min(1).max(10_000).default(200).meta({ description: 'When the broker is back' }),
+      })
+      .prefault({})
+      .meta({ title: 'What waits for the broker', description: 'Answers and events; what is dropped is counted' }),
+  })
+  .meta({ title: 'Journal of events' });
 
 export const deviceConfigSchema = z
   .strictObject({
@@ -184,6 +223,7 @@ export const deviceConfigSchema = z
       }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
+    journal: journalSchema.prefault({}),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
   })

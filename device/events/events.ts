@@ -1,5 +1,15 @@
 /** What can happen on a device. Everything that anybody is told of is one of these first. */
-import type { CameraStatusInput, Frame, FrameReference, HealthInput, InfoInput, SceneInput, Usage } from 'scenebus';
+import type {
+  CameraStatusInput,
+  EventInput,
+  Frame,
+  FrameReference,
+  HealthInput,
+  InfoInput,
+  KeptAnswer,
+  Observation,
+  SceneInput,
+} from 'scenebus';
 
 export type { FrameReference } from 'scenebus';
 
@@ -11,12 +21,21 @@ export interface FrameBody {
 /** A description: the frame that was described, what was written about it, and why. */
 export type SceneBody = SceneInput;
 
-/** A question that was answered. */
+/** A request that was answered, over the bus or from within. */
 export interface AnswerBody {
-  readonly question: string;
-  readonly answer: SceneInput['answer'] & { readonly usage?: Usage | undefined };
-  readonly model: SceneInput['model'];
+  /** `ask`, `describe`, `locate`. */
+  readonly verb: string;
+  readonly question: string | null;
+  /** null: it failed, see `error`. */
+  readonly answer: Observation['answer'] | null;
+  readonly model: Observation['model'] | null;
+  readonly error: Problem | null;
+  /** What the caller on the bus is still to be given. */
+  readonly reply?: KeptAnswer | undefined;
 }
+
+/** What a standing question found. */
+export type WatchBody = EventInput;
 
 export type StatusBody = CameraStatusInput;
 
@@ -38,6 +57,7 @@ export interface EventBodies {
   readonly frame: FrameBody;
   readonly scene: SceneBody;
   readonly answer: AnswerBody;
+  readonly watch: WatchBody;
   /** Of a camera. */
   readonly status: StatusBody;
   readonly problem: ProblemBody;

@@ -8,17 +8,35 @@ export interface QuestionSource {
   onAsk(handler: AskHandler): () => void;
 }
 
-/** Answers what `questions` brings, until it is disposed. Every answer is an event before it goes back. */
-export function startAsk(context: FeatureContext, questions: QuestionSource): Disposable {
-  const stop = questions.onAsk((request, call) => answer(context, request, call));
-  return { [Symbol.dispose]: stop };
+/** Answers what `questions` brings, until it is disposed. Who asks from within this process asks here. */
+export interface Answering extends Disposable {
+  /**
+   * The answer is an event before it comes back.
+   * @throws SdkError ERR_REQUEST_INVALID (no such camera), ERR_BUSY, ERR_CAPTURE_*, ERR_ENGINE_*, ERR_PROMPT_INVALID,
+   *   ERR_REQUEST_EXPIRED; `call.signal.reason` when aborted.
+   */
+  ask(request: AskRequest, call: QuestionCall): Promise<AskResult>;
 }
 
-/**
- * @throws SdkError ERR_REQUEST_INVALID (no such camera), ERR_BUSY, ERR_CAPTURE_*, ERR_ENGINE_*, ERR_PROMPT_INVALID,
- *   ERR_REQUEST_EXPIRED; `call.signal.reason` when aborted.
- */
-async function answer(context: FeatureContext, request: AskRequest, call: AskContext): Promise<AskResult> {
+/** What matters of a call: the bus gives more. */
+export type QuestionCall = Pick<AskContext, 'signal' | 'client'>;
+
+export function startAsk(context: FeatureContext, questions: QuestionSource): Answering {
+  // The answers to callers on the bus become events where it is known how they go back.
+  const stop = questions.onAsk((request, call) => answer(context, request, call));
+  return {
+    async ask(request, call) {
+      const result = await answer(context, request, call);
+      const { camera, frame, answer: said, model } = result;
+      const body = { verb: 'ask', question: request.question, answer: said, model, error: null };
+      await context.hub.emit('answer', body, { camera, frame });
+      return result;
+    },
+    [Symbol.dispose]: stop,
+  };
+}
+
+async function answer(context: FeatureContext, request: AskRequest, call: QuestionCall): Promise<AskResult> {
   const { config, feeds, model, hub } = context;
   const { signal } = call;
   const { question } = request;
@@ -37,7 +55,7 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
     signal,
   } as const;
   const result = await model.use(async (loaded) => {
-    void hub.emit('frame', { frame }, { camera: feed.id, frame, isKept: false });
+    void hub.emit('frame', { frame }, { camera: feed.id, frame });
     const notices = feed.noticesFor(frame);
     const answer = await loaded.ask(frame, question, options);
     return {
@@ -45,7 +63,6 @@ async function answer(context: FeatureContext, request: AskRequest, call: AskCon
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);
-  await hub.emit('answer', { question, ...result }, { camera: feed.id, frame });
   return { camera: feed.id, frame, ...result };
 }
 

@@ -86,7 +86,7 @@ class SceneDescriber implements AsyncDisposable {
     const { signal } = this.#stop;
     const { maxNewTokens } = config.describe;
     const result = await model.use(async (loaded) => {
-      void hub.emit('frame', { frame }, { camera, frame, isKept: false });
+      void hub.emit('frame', { frame }, { camera, frame });
       return {
         answer: await loaded.describe(frame, { maxNewTokens, signal, priority: 'description', caller: camera }),
         model: { id: loaded.info.name, hash: loaded.info.contentHash },

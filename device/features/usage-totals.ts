@@ -16,7 +16,7 @@ export class UsageTotals {
 
   constructor(hub: EventHub) {
     hub.on('scene', ({ body }) => this.#add(body.answer.usage));
-    hub.on('answer', ({ body }) => this.#add(body.answer.usage));
+    hub.on('answer', ({ body }) => this.#add(body.answer?.usage));
   }
 
   /** For `health`. */
@@ -24,7 +24,8 @@ export class UsageTotals {
     return this.#sum;
   }
 
-  #add(usage: Partial<Usage> | undefined): void {
+  #add(counts: object | undefined): void {
+    const usage: Partial<Usage> | undefined = counts;
     const names = Object.keys(this.#sum) as (keyof Usage)[];
     this.#sum = Object.fromEntries(
       names.map((name) => [name, this.#sum[name] + (usage?.[name] ?? 0)]),

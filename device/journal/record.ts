@@ -4,7 +4,7 @@ import type { AnyDeviceEvent, EventKind, FrameReference } from '../events/events
 /** Kinds that are kept. Health and info are of the moment; of frames the picture is kept, not the event. */
 export type StoredKind = Exclude<EventKind, 'frame' | 'health' | 'info'>;
 
-export const STORED_KINDS = ['scene', 'answer', 'status', 'problem'] as const satisfies readonly StoredKind[];
+export const STORED_KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const satisfies readonly StoredKind[];
 
 export interface EventRecord {
   /** Stable: the event's own. */
@@ -44,13 +44,11 @@ export function sizeOf({ body, text }: EventRecord): number {
 function textOf(event: AnyDeviceEvent): string | null {
   switch (event.kind) {
     case 'scene':
-      return joined([event.body.answer.text, ...event.body.answer.objects.map(({ label }) => label)]);
+      return said(null, event.body.answer);
     case 'answer':
-      return joined([
-        event.body.question,
-        event.body.answer.text,
-        ...event.body.answer.objects.map(({ label }) => label),
-      ]);
+      return event.body.answer === null ? event.body.question : said(event.body.question, event.body.answer);
+    case 'watch':
+      return said(`${event.body.watch}\n${event.body.question}\n${event.body.value}`, event.body.evidence);
     case 'problem':
       return event.body.problem === null ? null : joined([event.body.part, event.body.problem.message]);
     default:
@@ -60,11 +58,18 @@ function textOf(event: AnyDeviceEvent): string | null {
 
 /** The event's body without pixels: a scene names its frame, which a camera gives with all of its pixels. */
 function bodyOf(event: AnyDeviceEvent): object {
-  if (event.kind !== 'scene') return event.body;
+  if (event.kind !== 'scene' && event.kind !== 'watch') return event.body;
   const { frame: _frame, ...body } = event.body;
   return body;
 }
 
-function joined(parts: readonly string[]): string {
-  return parts.join('\n');
+function said(
+  before: string | null,
+  { text, objects }: { readonly text?: string | undefined; readonly objects: readonly { readonly label: string }[] },
+): string {
+  return joined([before, text, ...objects.map(({ label }) => label)]);
+}
+
+function joined(parts: readonly (string | null | undefined)[]): string {
+  return parts.filter((part) => part).join('\n');
 }

@@ -350,7 +350,9 @@ function toStored(row: EventRow): StoredEvent {
 
 function toEvent(row: EventRow): JournalEvent {
   const { id, kind, atMs, camera, frame, body } = toStored(row);
-  return { id, run: runOf(id), kind, atMs, camera, frame, body: JSON.parse(body) };
+  // What a caller is still to be given says the same once more.
+  const { reply: _reply, ...rest } = JSON.parse(body);
+  return { id, run: runOf(id), kind, atMs, camera, frame, body: rest };
 }
 
 function parseCursor(cursor: string): number {

@@ -13,6 +13,9 @@ import { fileURLToPath } from 'node:url';
 import { hasCommand, probeMachine, repositoryRoot, run, StepFailed, say } from './machine.mjs';
 import { NEEDS } from './system-packages.mjs';
 
+const folder = join(repositoryRoot, 'native', 'build');
+const keyFile = join(folder, '.scenebus-configured');
+
 /**
  * Compiling OpenCV headers takes up to a gigabyte a job: a board with little memory must not swap.
  * @param {number} processors
@@ -35,10 +38,13 @@ export function configureKey(options, probe, root) {
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
 }
 
+/** Whether CMake must configure before it builds. */
+export function mustConfigure(options = []) {
+  return readText(keyFile) !== configureKey(options, probeMachine(), repositoryRoot);
+}
+
 /** @param {readonly string[]} [options] extra `-D…` options */
 export async function buildNative(options = []) {
-  const folder = join(repositoryRoot, 'native', 'build');
-  const keyFile = join(folder, '.scenebus-configured');
   const key = configureKey(options, probeMachine(), repositoryRoot);
   try {
     if (readText(keyFile) !== key) {

@@ -35,6 +35,8 @@ function readJson(path) {
   }
 }
 
+const folder = join(repositoryRoot, 'node_modules');
+
 function isLink(path) {
   try {
     return lstatSync(path).isSymbolicLink();
@@ -43,11 +45,15 @@ function isLink(path) {
   }
 }
 
-export async function preparePackages() {
-  const folder = join(repositoryRoot, 'node_modules');
+/** Why `npm ci` must run, in words; null when it need not. */
+export function packagesReason() {
   const lock = readJson(join(repositoryRoot, 'package-lock.json'));
   if (lock === null) throw new StepFailed('package-lock.json is damaged: restore it with git');
-  const reason = staleReason(lock, readJson(join(folder, '.package-lock.json')));
+  return staleReason(lock, readJson(join(folder, '.package-lock.json')));
+}
+
+export async function preparePackages() {
+  const reason = packagesReason();
   if (reason === null) return say('npm packages: up to date');
   if (isLink(folder)) return say(`npm packages: ${reason}, but node_modules is a link; left as it is`);
 

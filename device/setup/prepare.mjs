@@ -6,9 +6,9 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildNative } from './build-native.mjs';
+import { buildNative, mustConfigure } from './build-native.mjs';
 import { hasCommand, inspectMachine, probeMachine, repositoryRoot, run, StepFailed, say } from './machine.mjs';
-import { preparePackages } from './npm-packages.mjs';
+import { packagesReason, preparePackages } from './npm-packages.mjs';
 import { describePlan, missingNeeds, nodeVersionProblem, planInstallation } from './system-packages.mjs';
 
 /** @param {readonly string[]} args */
@@ -65,19 +65,37 @@ async function prepareTypeScript() {
   await run([process.execPath, join(repositoryRoot, 'node_modules', 'typescript', 'bin', 'tsc'), '-b']);
 }
 
+/** What a run would do after the system packages; nothing is changed. */
+function sayPlan(isCheckout, options) {
+  const reason = isCheckout ? packagesReason() : null;
+  if (isCheckout) say(`npm packages: ${reason === null ? 'up to date' : `${reason}; npm ci would run`}`);
+  say(`native build: the addons would be ${mustConfigure(options) ? 'configured and built' : 'brought up to date'}`);
+  if (isCheckout) say('TypeScript: what changed would be compiled');
+}
+
+/** One step with its time, so that a slow one is seen. */
+async function timed(name, step) {
+  const startedAt = process.hrtime.bigint();
+  await step();
+  const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
+  if (seconds >= 1) say(`${name}: took ${seconds.toFixed(1)} s`);
+}
+
 async function main() {
   const { purpose, dryRun } = parseArguments(process.argv.slice(2));
   const problem = nodeVersionProblem(process.version);
   if (problem !== null) throw new StepFailed(problem);
   if (process.platform !== 'linux') throw new StepFailed(`Expected Linux, but this is ${process.platform}.`);
   const startedAt = process.hrtime.bigint();
-  await prepareSystem(purpose, dryRun);
-  if (dryRun) return;
   // An installed package brings its JavaScript and has its dependencies beside it; only the addons are to be built.
   const isCheckout = existsSync(join(repositoryRoot, 'package-lock.json'));
-  if (isCheckout) await preparePackages();
-  await buildNative(isCheckout ? [] : ['-DSCENEBUS_NATIVE_TESTS=OFF']);
-  if (isCheckout) await prepareTypeScript();
+  // The tests in C++ are two thirds of the build, and the demo needs none of them. A build that has them keeps them.
+  const options = purpose === 'test' || !mustConfigure([]) ? [] : ['-DSCENEBUS_NATIVE_TESTS=OFF'];
+  await timed('system packages', () => prepareSystem(purpose, dryRun));
+  if (dryRun) return sayPlan(isCheckout, options);
+  if (isCheckout) await timed('npm packages', preparePackages);
+  await timed('native build', () => buildNative(options));
+  if (isCheckout) await timed('TypeScript', prepareTypeScript);
   const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
   say(`ready in ${seconds.toFixed(1)} s`);
 }

@@ -27,6 +27,23 @@ export const MINIMUM_NODE_MAJOR = 20;
 const ARM64 = 'aarch64-linux-gnu';
 const opencvHeader = 'opencv2/core/version.hpp';
 
+/** A whole installation, which CMake finds by OpenCV's own package file: Debian's libopencv-dev, JetPack's, one's own. */
+function hasOpenCvPackageFile({ file, multiarch }) {
+  return ['/usr', '/usr/local'].some(
+    (prefix) =>
+      file(`${prefix}/include/opencv4/${opencvHeader}`) &&
+      ['lib/cmake', `lib/${multiarch}/cmake`, 'lib64/cmake'].some((folder) =>
+        file(`${prefix}/${folder}/opencv4/OpenCVConfig.cmake`),
+      ),
+  );
+}
+
+/** The modules that are used, from component packages; native/cmake/FindOpenCVComponents.cmake finds them. */
+function hasOpenCvComponents({ file, multiarch }) {
+  const hasLibrary = (name) => file(`/usr/lib/${multiarch}/libopencv_${name}.so`);
+  return file(`/usr/include/opencv4/${opencvHeader}`) && ['core', 'imgproc', 'imgcodecs', 'videoio'].every(hasLibrary);
+}
+
 /** @type {readonly Need[]} */
 export const NEEDS = [
   {
@@ -54,17 +71,10 @@ export const NEEDS = [
     what: 'OpenCV 4 with headers',
     why: 'reads cameras and video files',
     purposes: ['demo', 'test'],
-    packages: ['libopencv-dev'],
-    isPresent: ({ file, environment, multiarch }) =>
-      environment.OpenCV_DIR !== undefined ||
-      // The header alone (libopencv-core-dev) is not enough: CMake finds OpenCV by its package file.
-      ['/usr', '/usr/local'].some(
-        (prefix) =>
-          file(`${prefix}/include/opencv4/${opencvHeader}`) &&
-          ['lib/cmake', `lib/${multiarch}/cmake`, 'lib64/cmake'].some((folder) =>
-            file(`${prefix}/${folder}/opencv4/OpenCVConfig.cmake`),
-          ),
-      ),
+    // Brings the other modules that are used; libopencv-dev would bring a hundred packages more.
+    packages: ['libopencv-videoio-dev'],
+    isPresent: (probe) =>
+      probe.environment.OpenCV_DIR !== undefined || hasOpenCvPackageFile(probe) || hasOpenCvComponents(probe),
   },
   {
     what: 'the Mosquitto broker',

@@ -1,4 +1,5 @@
 import {
+  type AnswerKeeper,
   type Bus,
   connectBus,
   DisposalStack,
@@ -21,10 +22,12 @@ export interface OpenBusOptions {
   /** true: an unreachable broker is an error. false: it is tried in the background. */
   readonly requireBroker: boolean;
   readonly signal?: AbortSignal | undefined;
+  readonly keepAnswer?: AnswerKeeper | undefined;
 }
 
 /** The configured broker, or one of our own on loopback. */
-export async function openBus({ config, logger, requireBroker, signal }: OpenBusOptions): Promise<BusConnection> {
+export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
+  const { config, logger, requireBroker, signal, keepAnswer } = options;
   const resources = new DisposalStack();
   const tls = config.broker?.tls;
   try {
@@ -43,7 +46,9 @@ export async function openBus({ config, logger, requireBroker, signal }: OpenBus
         waitForBroker: requireBroker,
         sceneExpirySeconds: config.describe.expirySeconds,
         responseTopics: config.responseTopics,
+        clientLimits: config.ask.perCaller,
         requestTimeoutMs: config.ask.timeoutMs,
+        keepAnswer,
         logger,
         signal,
       }),

@@ -77,7 +77,7 @@ export interface Int4Scheme {
 }
 
 /**
- * `tensors` is keyed by the published names (mllama-spec §4, `language_model.model.layers.0…`), whichever
+ * `tensors` is keyed by the published names (`language_model.model.layers.0…`), whichever
  * generation of names the file uses. A quantised linear `X.weight` appears as `X.weight_packed` (I32 [N, K·bits/32],
  * value + 2^(bits − 1), lowest bits first), `X.weight_scale` ([N, K/group], by channel [N, 1]) and `X.weight_shape`;
  * K is the architecture's, bits and group follow from the shapes (`packedForm`).

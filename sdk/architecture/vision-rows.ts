@@ -1,5 +1,5 @@
 /**
- * Which rows the vision tower computes for an image, and how much each weighs as a key (spec §5.4, §5.5).
+ * Which rows the vision tower computes for an image, and how much each weighs as a key.
  *
  * All tile slots take part in attention, the unused ones and the padding of each tile too. But unused slots see the
  * same pixels and get the same embeddings, so they stay copies of each other in every layer, and so do the padding rows

@@ -14,6 +14,7 @@ export { isVerbName, type RequestOf, type ResponseOf, VERB_NAMES, VERBS, type Ve
 export { connectBus } from './device/bus.js';
 export type { ClientLimitOptions } from './device/client-limits.js';
 export type * from './device/inputs.js';
+export type { AnswerKeeper, KeptAnswer } from './device/kept-answer.js';
 export type * from './device/types.js';
 export type {
   AskResult,

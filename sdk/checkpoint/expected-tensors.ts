@@ -8,7 +8,7 @@ export interface ExpectedTensor {
   readonly quantizable: boolean;
 }
 
-/** Every tensor that the architecture needs, with its shape (spec §4). */
+/** Every tensor that the architecture needs, with its shape; names as published. */
 export function expectedTensors({ vision, text }: MllamaArchitecture): ExpectedTensor[] {
   const list: ExpectedTensor[] = [];
   const add = (name: string, ...shape: number[]): void => {

@@ -26,7 +26,7 @@ export const LIMITS = {
   stopStringCharacters: 256,
   /** Name of who asks a model; only compared. */
   callerCharacters: 256,
-  /** Questions waiting for the engine; more are answered with ERR_BUSY. */
+  /** Requests of one priority that may wait for a model, unless it was loaded with another `maxWaiting`. */
   requestQueueLength: 32,
   /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
   busUnansweredRequests: 256,

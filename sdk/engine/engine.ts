@@ -8,6 +8,7 @@
 import type { CallOptions } from '../core/types.js';
 import type { ProcessedImage } from '../image/processed-image.js';
 
+/** Who multiplies: ONNX Runtime, own kernels on the processor, TensorRT. */
 export type BackendName = 'onnx' | 'cpu' | 'tensorrt';
 
 /**
@@ -16,6 +17,7 @@ export type BackendName = 'onnx' | 'cpu' | 'tensorrt';
  */
 export type Numerics = 'meta' | 'hf-4.45' | 'hf-5';
 
+/** What an open engine is. Plain data. */
 export interface EngineInfo {
   readonly backend: BackendName;
   /** What the backend runs on, in words: `AMD EPYC, 2 threads, AVX512-VNNI`. */
@@ -73,6 +75,7 @@ export interface PlacedImage {
   readonly tokenIndex: number;
 }
 
+/** How tokens are computed, and what is wanted of them. */
 export interface SliceOptions extends CallOptions {
   /**
    * All images of the whole sequence so far, in order of `tokenIndex`, on every call. An empty list skips the cross
@@ -93,6 +96,7 @@ export interface Slice extends SliceOptions {
   readonly tokens: Int32Array;
 }
 
+/** What came of one slice. */
 export interface SliceResult {
   /** `[logitsRows, vocabularySize]`, row-major. */
   readonly logits: Float32Array;

@@ -61,7 +61,7 @@ export function biasedAttention(
 
 /**
  * Rotates pairs (i, i + headDim/2) of `x [rows, heads, headDim]`; `cos`, `sin [rows, 1, headDim/2]`.
- * Spec §7.2: the layout of published checkpoints.
+ * Published checkpoints have their weights in this layout; Meta's own files pair neighbours (i, i + 1).
  */
 export function rotateHalves(b: GraphBuilder, x: Value, cos: Value, sin: Value, headDim: number): Value {
   const half = headDim / 2;

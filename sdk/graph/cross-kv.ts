@@ -1,4 +1,4 @@
-/** Keys and values of the cross-attention layers (spec §8): they depend on the image only, so they are made once. */
+/** Keys and values of the cross-attention layers: they depend on the image only, so they are made once. */
 import type { ModelDescription } from '../architecture/architecture.js';
 import { GraphBuilder, type Value } from './builder.js';
 import { crossKeyValue } from './decoder-layers.js';

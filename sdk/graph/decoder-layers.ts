@@ -1,5 +1,5 @@
 /**
- * The text decoder (spec §6–8) as it is for every runtime: what follows what. How each piece becomes operators is a
+ * The text decoder as it is for every runtime: what follows what. How each piece becomes operators is a
  * lowering's affair.
  */
 import type { TextArchitecture } from '../architecture/architecture.js';
@@ -63,7 +63,7 @@ export function selfLayer(l: DecoderLowering, residual: ResidualStream, layer: n
   residual.add(gatedMlp(l, residual.norm(`${prefix}.post_attention_layernorm.weight`), `${prefix}.mlp`));
 }
 
-/** §8: queries with their own norm and no rotation; results of the two halves gated per layer and per row. */
+/** Cross-attention: queries with their own norm and no rotation; results of the two halves gated per layer and per row. */
 export function crossLayer(l: DecoderLowering, residual: ResidualStream, layer: number, rows: CrossRows): void {
   const prefix = layerPrefix(layer);
   const { attentionHeads, headDim } = l.text;
@@ -82,7 +82,7 @@ function gatedMlp(l: DecoderLowering, x: Value, prefix: string): Value {
   return l.linear(l.product(gate, l.linear(x, `${prefix}.up_proj`)), `${prefix}.down_proj`);
 }
 
-/** All layers and the last norm: `[R, hidden]`. `rows` undefined: the cross layers are left out entirely (§6). */
+/** All layers and the last norm: `[R, hidden]`. `rows` undefined: the cross layers are left out entirely. */
 export function decoderLayers(
   l: DecoderLowering,
   residual: ResidualStream,
@@ -102,7 +102,7 @@ export function decoderLayers(
 }
 
 /**
- * What cross-attention of one layer looks at, made of the states `[K, hidden]` once per image (§8): `output` takes key
+ * What cross-attention of one layer looks at, made of the states `[K, hidden]` once per image: `output` takes key
  * and value `[1, kvHeads, K, headDim]`.
  */
 export function crossKeyValue(

@@ -1,5 +1,5 @@
 /**
- * Text decoder (spec §6–8). The embedding table stays outside: a row lookup needs no graph. K/V caches stay outside
+ * Text decoder. The embedding table stays outside: a row lookup needs no graph. K/V caches stay outside
  * too: past keys and values come in at full capacity and only the new rows go out.
  */
 import type { ModelDescription, TextArchitecture } from '../architecture/architecture.js';
@@ -21,7 +21,7 @@ import { ropeInitializers } from './rope.js';
 import { Weights } from './weights.js';
 
 export interface DecoderOptions extends GraphOptions {
-  /** false: the cross-attention layers are left out entirely, as for text without any image (§6). */
+  /** false: the cross-attention layers are left out entirely, as for text without any image. */
   readonly crossAttention: boolean;
 }
 

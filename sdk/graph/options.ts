@@ -6,7 +6,7 @@ export const GRAPH_VERSION = 3;
 export interface GraphOptions {
   /** Folder that external data locations are relative to (`weightsRoot`). */
   readonly weightsRoot: string;
-  /** Which side of the tapped vision layers becomes a feature (spec §9): `outputs` only for numerics `hf-5`. */
+  /** Which side of the tapped vision layers becomes a feature: `inputs` as the weights were trained, `outputs` only for numerics `hf-5`. */
   readonly taps: 'inputs' | 'outputs';
   /** Positions that the rotary tables cover. */
   readonly contextLength: number;

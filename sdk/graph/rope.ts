@@ -1,4 +1,4 @@
-/** Rotary position embedding of the self-attention layers, with the llama3 scaling (spec §7.2). */
+/** Rotary position embedding of the self-attention layers, with the llama3 scaling. */
 import type { TextArchitecture } from '../architecture/architecture.js';
 import type { GraphBuilder, Value } from './builder.js';
 

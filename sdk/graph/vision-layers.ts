@@ -1,5 +1,5 @@
 /**
- * Vision tower and projector (spec §5) as they are for every runtime: pixels of one image to the rows that
+ * Vision tower and projector as they are for every runtime: pixels of one image to the rows that
  * cross-attention looks at. How each piece becomes operators is a lowering's affair.
  *
  * Which rows there are is said at run time (`visionRows`): one graph, and one copy of the weights, for any number of
@@ -30,7 +30,7 @@ export interface VisionLowering {
   patches(pixels: Value, weight: string): Value;
   /**
    * `project` gives the rows of one projection, `[R, hidden]`; so is the result. Real queries look at all keys, each
-   * as often as it stands for a row; the others look at the real keys (§5.5).
+   * as often as it stands for a row; the others look at the real keys.
    */
   attention(project: (name: 'q' | 'k' | 'v') => Value): Value;
   /** The rows that become features, as the projector takes them. */
@@ -169,7 +169,7 @@ function tap(
   return found.length === 0 ? tapped : new Map([...tapped, ...found]);
 }
 
-/** Patches, tile and position embeddings, class token, first norm (§5.1–5.4): `[slots, P, hidden]`. */
+/** Patches, tile and position embeddings, class token, first norm: `[slots, P, hidden]`. */
 function embed(l: VisionLowering, pixels: Value, aspectRatioId: Value): Value {
   const { b } = l;
   const { maxNumTiles: tiles, hiddenSize: hidden } = l.vision;
@@ -199,7 +199,7 @@ function tileEmbedding(l: VisionLowering, name: string, aspectRatioId: Value): V
   return l.mul(vectors, l.gate(`${PREFIX}.${name}.gate`));
 }
 
-/** One pre-norm layer (§5.6), with gates in the global stack (§5.8). */
+/** One pre-norm layer, with gates in the global stack. */
 function block(l: VisionLowering, x: Value, prefix: string, gated: boolean): Value {
   return l.b.within(prefix, () => {
     const normed = l.layerNorm(x, `${prefix}.input_layernorm`);
@@ -215,7 +215,7 @@ function block(l: VisionLowering, x: Value, prefix: string, gated: boolean): Val
   });
 }
 
-/** Taps interleaved channel by channel behind the final states (§5.9): `[featureRows, outputDim]`. */
+/** Taps interleaved channel by channel behind the final states: `[featureRows, outputDim]`. */
 function interleave(l: VisionLowering, x: Value, taps: readonly Value[]): Value {
   const { b } = l;
   const hidden = l.vision.hiddenSize;

@@ -1,7 +1,7 @@
 /**
  * The vision tower for ONNX Runtime, in float32.
  *
- * The reference masks attention between two tokens only when both are padding (§5.5). Instead of a `[N, N]` mask the
+ * The reference masks attention between two tokens only when both are padding. Instead of a `[N, N]` mask the
  * rows are brought into the order *real tokens, then padding*: real queries take all keys, padding queries take the
  * real keys, both without a mask. That is the same sum, and leaves the fast attention path open.
  */

@@ -1,6 +1,7 @@
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { WrittenToken } from '../text/written-token.js';
 
+/** An answer, and the picture it is about. */
 export interface GroundingRequest {
   /** What the model answered. */
   readonly text: string;

@@ -1,11 +1,12 @@
-/** Still pictures from files and memory. The sole importer of sharp. */
+/** Still pictures from files and memory. */
 import { readFile, stat } from 'node:fs/promises';
-import type { Metadata, Sharp, SharpOptions } from 'sharp';
+import type { Metadata } from 'sharp';
 import { SdkError } from '../core/errors.js';
 import type { PixelImage } from '../core/image.js';
 import { LIMITS } from '../core/limits.js';
 import type { CallOptions } from '../core/types.js';
 import { requireImageSize } from './pixel-image.js';
+import { loadSharp } from './sharp.js';
 
 export interface DecodedImage extends PixelImage {
   readonly format: 'rgb8';
@@ -16,34 +17,6 @@ export interface DecodedImage extends PixelImage {
 /** Names of files that may hold such a picture. */
 export const IMAGE_FILE = /\.(?:jpe?g|png|webp|gif|tiff?|avif)$/i;
 const FORMATS: readonly string[] = ['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'avif'];
-/**
- * libvips reads some thirty formats, several of them by other people's programs (SVG, PDF, ImageMagick's). Strangers'
- * bytes reach these few decoders only.
- */
-const LOADERS = ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Tiff', 'Heif'].map((name) => `VipsForeignLoad${name}`);
-
-type OpenSharp = (input: Uint8Array, options: SharpOptions) => Sharp;
-let openSharp: Promise<OpenSharp> | undefined;
-
-/** Loaded on first use: programs that only look at cameras never pay for it. */
-function loadSharp(): Promise<OpenSharp> {
-  openSharp ??= import('sharp').then(
-    ({ default: sharp }) => {
-      sharp.block({ operation: ['VipsForeignLoad'] });
-      sharp.unblock({ operation: LOADERS });
-      return sharp;
-    },
-    (cause: unknown) => {
-      openSharp = undefined;
-      throw new SdkError(
-        'ERR_NATIVE_UNAVAILABLE',
-        `The image library sharp cannot be loaded: ${messageOf(cause)}. Install the packages again on this machine (npm ci, without --omit=optional).`,
-        { cause },
-      );
-    },
-  );
-  return openSharp;
-}
 
 /**
  * Decodes JPEG, PNG, WebP, GIF (first picture), TIFF and AVIF to 8-bit RGB, upright as EXIF says. Transparency is laid

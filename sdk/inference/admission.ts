@@ -9,6 +9,7 @@ const LONGEST_RETRY_MS = 60_000;
 /** Weight of the newest request in the average. */
 const NEWEST_WEIGHT = 0.2;
 
+/** Decides who may wait, and guesses when it is worth while to come again. */
 export class Admission {
   readonly #maxWaiting: number;
   #typicalMs = FIRST_GUESS_MS;

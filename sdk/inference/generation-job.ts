@@ -23,6 +23,7 @@ export interface GenerationResources {
   readonly sequences: SequencePool;
 }
 
+/** What one caller wants, checked already. */
 export type GenerationRequest = Pick<
   GenerationInput,
   'sample' | 'stopIds' | 'stopStrings' | 'maxNewTokens' | 'onText' | 'tokenizer'
@@ -40,6 +41,7 @@ export type GenerationRequest = Pick<
   readonly signal: AbortSignal;
 };
 
+/** The text, and what it took. */
 export interface GenerationReport extends GenerationOutput {
   /** Prompt tokens that were in the sequence. */
   readonly reusedTokens: number;
@@ -51,6 +53,7 @@ export interface GenerationReport extends GenerationOutput {
 /** Said before the engine was asked for anything, or of an answer that it computed as it should. */
 const ENGINE_IS_FINE = new Set(['ERR_IMAGE_INVALID', 'ERR_IMAGE_TOO_LARGE', 'ERR_ANSWER_INCOMPLETE']);
 
+/** Made for one request, used up with it. Holds pins and a sequence from its first piece of work on. */
 export class GenerationJob implements Job {
   readonly #request: GenerationRequest;
   readonly #resources: GenerationResources;

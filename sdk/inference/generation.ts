@@ -23,6 +23,7 @@ export interface StepDrafts {
   readonly closeCallMargin: number;
 }
 
+/** What a text is made from and with. */
 export interface GenerationInput {
   readonly sequence: Sequence;
   /** Prompt tokens that are not in the sequence yet; at least one. */
@@ -45,6 +46,7 @@ export interface GenerationInput {
   readonly drafts?: StepDrafts | undefined;
 }
 
+/** The whole text, and what it took. */
 export interface GenerationOutput {
   readonly text: string;
   readonly finishReason: FinishReason;

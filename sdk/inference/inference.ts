@@ -13,6 +13,7 @@ import { ImageCache } from './image-cache.js';
 import { type JobReport, Scheduler, type SchedulerStats } from './scheduler.js';
 import { SequencePool } from './sequence-pool.js';
 
+/** What a model hands over when it is loaded. */
 export interface InferenceOptions {
   /** Stays the caller's, who closes it after `close`. */
   readonly engine: Engine;
@@ -26,6 +27,7 @@ export interface InferenceOptions {
   readonly maxWaiting: number;
 }
 
+/** Plain numbers of this moment. */
 export interface InferenceStats extends SchedulerStats {
   /** Sequences in memory: those that compute, and idle ones kept for what prompts share. */
   readonly sequences: number;
@@ -34,11 +36,13 @@ export interface InferenceStats extends SchedulerStats {
   readonly cachedImageBytes: number;
 }
 
+/** A generation as the model asks for it. */
 export type InferenceRequest = Omit<GenerationRequest, 'stopIds' | 'tokenizer' | 'beginDrafts'> & {
   /** undefined: no drafts. `stretch`: how much further apart logits come to lie before a token is chosen. */
   readonly drafting: { readonly stretch: number } | undefined;
 };
 
+/** The scheduler, the caches and the drafts of one model, joined. */
 export class Inference {
   readonly #options: InferenceOptions;
   readonly #resources: GenerationResources;

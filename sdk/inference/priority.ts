@@ -1,4 +1,5 @@
 /** What counts more when several want the model, most urgent first. */
 export type Priority = 'question' | 'watch' | 'description';
 
+/** Most urgent first. */
 export const PRIORITIES = ['question', 'watch', 'description'] as const satisfies readonly Priority[];

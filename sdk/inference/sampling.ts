@@ -1,4 +1,4 @@
-/** From a row of logits to a token (spec §10). */
+/** From a logits row to a token. */
 import { SdkError } from '../core/errors.js';
 import type { RandomSource } from '../core/random.js';
 

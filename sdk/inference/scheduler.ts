@@ -31,6 +31,7 @@ export interface Job {
   release(outcome: { readonly error?: unknown }): void;
 }
 
+/** What became of a job in the queue. */
 export interface JobReport {
   /** Before its first piece of work. */
   readonly queueMs: number;
@@ -38,12 +39,14 @@ export interface JobReport {
   readonly preemptions: number;
 }
 
+/** Plain numbers of this moment; `preemptions` since the start. */
 export interface SchedulerStats {
   readonly waiting: Readonly<Record<Priority, number>>;
   readonly running: number;
   readonly preemptions: number;
 }
 
+/** `nowMs`: a monotonic clock, milliseconds; default `performance.now`. */
 export interface SchedulerOptions {
   /** Requests of one priority that may wait. */
   readonly maxWaiting: number;
@@ -66,6 +69,7 @@ interface Picked {
   readonly work: Work;
 }
 
+/** Runs jobs piece by piece, never two pieces at once unless the engine computes them together. */
 export class Scheduler {
   readonly #engine: Pick<Engine, 'info' | 'step'>;
   readonly #nowMs: () => number;

@@ -24,12 +24,14 @@ interface Resident {
   peakTokens: number;
 }
 
+/** Idle sequences included. */
 export interface SequencePoolStats {
   readonly sequences: number;
   /** What sequences hold and generations may still come to hold. */
   readonly sizeBytes: number;
 }
 
+/** Leases sequences, and remembers which tokens the idle ones hold. */
 export class SequencePool implements Disposable {
   readonly #engine: Engine;
   readonly #maxBytes: number;

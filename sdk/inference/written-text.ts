@@ -4,6 +4,7 @@ import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
 import { StopStrings } from './stop-strings.js';
 
+/** `text` holds what is certain; `tokens` where each token wrote, in characters. */
 export class WrittenText {
   readonly tokens: WrittenToken[] = [];
   text = '';

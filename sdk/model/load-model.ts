@@ -21,6 +21,7 @@ import { type Backends, openEngine } from './backends.js';
 import type { VisionLanguageModel } from './types.js';
 import { createModel } from './vision-language-model.js';
 
+/** Backend, memory, who may wait, where boxes come from; and what every backend takes. */
 export interface LoadModelOptions extends OpenEngineOptions {
   /**
    * `auto` (default): the fastest that can run the model on this machine: TensorRT where it is installed, passes its

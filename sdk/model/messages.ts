@@ -3,6 +3,7 @@ import { SdkError } from '../core/errors.js';
 import type { PromptMessage } from '../text/prompt.js';
 import type { ChatMessage, GenerateRequest, ModelImage } from './types.js';
 
+/** @throws SdkError ERR_PROMPT_INVALID for another word */
 export function layoutOf({ layout = 'chat' }: GenerateRequest): 'chat' | 'plain' {
   if (layout === 'chat' || layout === 'plain') return layout;
   throw new SdkError('ERR_PROMPT_INVALID', `Expected the layout chat or plain but received ${JSON.stringify(layout)}.`);

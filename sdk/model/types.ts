@@ -9,8 +9,10 @@ export type { Priority } from '../inference/priority.js';
 /** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
 export type ModelImage = Pick<Frame, 'width' | 'height' | 'format' | 'data'> & { readonly id?: string | undefined };
 
+/** Who speaks. A system turn comes first and holds text only. */
 export type ChatRole = 'system' | 'user' | 'assistant';
 
+/** A piece of a message. */
 export type ChatPart =
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'image'; readonly image: ModelImage };
@@ -22,6 +24,7 @@ export interface ChatMessage {
   readonly content: string | readonly ChatPart[];
 }
 
+/** What the model goes on from. */
 export interface GenerateRequest {
   readonly messages: readonly ChatMessage[];
   /**
@@ -31,6 +34,7 @@ export interface GenerateRequest {
   readonly layout?: 'chat' | 'plain' | undefined;
 }
 
+/** How a text is written, and who goes first when several are. */
 export interface GenerateOptions extends CallOptions {
   /** Upper bound of generated tokens; less when the context ends first. Default: the checkpoint's, else 512. */
   readonly maxNewTokens?: number | undefined;
@@ -82,12 +86,13 @@ export interface GenerateOptions extends CallOptions {
    */
   readonly caller?: string | undefined;
   /**
-   * Milliseconds from this call after which the answer is worth nothing: then it rejects with ERR_REQUEST_EXPIRED,
-   * waiting or running. Of one caller's requests the most urgent goes first. Default: none.
+   * Milliseconds from this call (of a stream: from its first read) after which the answer is worth nothing: then it
+   * rejects with ERR_REQUEST_EXPIRED, waiting or running. Of one caller's requests the most urgent goes first. Default: none.
    */
   readonly deadlineMs?: number | undefined;
 }
 
+/** What an answer took. Counts. */
 export interface Usage {
   readonly promptTokens: number;
   /** Prompt tokens whose keys and values were still there from the previous call. None with int4 weights on onnx. */
@@ -126,6 +131,7 @@ export interface Timings {
   readonly totalMs: number;
 }
 
+/** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
   readonly text: string;
@@ -145,6 +151,7 @@ export interface TokenStream extends AsyncIterable<string> {
   collect(): Promise<Answer>;
 }
 
+/** What a loaded model is. Plain data. */
 export interface ModelInfo {
   readonly name: string;
   /** Identifies the weights and configuration. */

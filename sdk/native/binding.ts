@@ -58,7 +58,7 @@ export function loadAddonFrom(name: AddonName, candidates: readonly string[]): u
   const tried = attempts.map(({ path, reason }) => `  ${path}: ${reason}`).join('\n');
   const remedy =
     name === 'scenebus_capture'
-      ? 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package; the camera part also needs OpenCV (Debian: libopencv-dev).'
+      ? 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package; the camera part also needs OpenCV (Debian: libopencv-videoio-dev).'
       : 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package.';
   throw new SdkError(
     'ERR_NATIVE_UNAVAILABLE',

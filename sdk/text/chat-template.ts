@@ -7,7 +7,7 @@ import { strftime } from './strftime.js';
 import { parseJsonObject, readTextFile } from './text-file.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** The Llama 3.2 Vision layout (mllama-spec §3.1) for folders that bring no template of their own. */
+/** The layout of Llama 3.2 Vision Instruct for folders that bring no template of their own. */
 const DEFAULT_TEMPLATE = `{{- bos_token }}
 {%- set seen = namespace(image=false, system=false) %}
 {%- for message in messages %}

@@ -1,20 +1,23 @@
 #!/usr/bin/env node
 /**
- * `node test/check/imports.mjs`: fails on an import that CONTRIBUTING.md does not allow and on files that import each
- * other in a circle. `--graph` prints the folders and their imports as a Mermaid diagram.
+ * `node test/check/imports.mjs`: fails on an import, or an include of C++, that CONTRIBUTING.md does not allow and on
+ * files that import each other in a circle. `--graph` prints the folders and their imports as a Mermaid diagram.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseSync } from 'oxc-parser';
+import { betweenFolders, includeFaults, includesOf, isBuild, nativeFiles } from './includes.mjs';
 import { circles, importFaults, layerFaults, readLayers } from './layers.mjs';
 
 const ROOTS = ['sdk', 'calibration', 'device', 'examples', 'test'];
 const PASSED_OVER = new Set(['node_modules', 'fixtures', 'training', 'dist']);
 const ALIASES = { '#sdk/': 'sdk/', '#calibration/': 'calibration/', '#device/': 'device/' };
 
-const files = ROOTS.flatMap((root) => sourceFiles(root));
-const folders = new Set(ROOTS.flatMap((root) => subfolders(root)));
-const imports = files.flatMap((file) => importsOf(file));
+const scripts = ROOTS.flatMap((root) => sourceFiles(root));
+const nativeSources = nativeFiles();
+const includes = nativeSources.flatMap((file) => includesOf(file));
+const folders = new Set([...ROOTS, 'native'].flatMap((root) => subfolders(root)).filter((folder) => !isBuild(folder)));
+const imports = [...scripts.flatMap((file) => importsOf(file)), ...includes];
 
 if (process.argv.includes('--graph')) console.log(mermaid());
 else {
@@ -22,10 +25,13 @@ else {
   const faults = [
     ...layerFaults(layers, folders),
     ...importFaults(layers, imports),
-    ...circles(imports).map((circle) => `circle: ${circle.join(' -> ')}`),
+    ...nativeSources.flatMap((file) => includeFaults(file)),
+    ...[...circles(imports), ...circles(betweenFolders(includes))].map((circle) => `circle: ${circle.join(' -> ')}`),
   ];
   for (const fault of faults) console.error(fault);
-  console.log(`${files.length} files, ${imports.length} imports, ${faults.length} not allowed`);
+  console.log(
+    `${scripts.length + nativeSources.length} files, ${imports.length} imports, ${faults.length} not allowed`,
+  );
   if (faults.length > 0) {
     console.error('The layout in CONTRIBUTING.md says which folder may import which.');
     process.exitCode = 1;

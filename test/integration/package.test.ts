@@ -56,6 +56,12 @@ describe('the installed package', () => {
     expect(await evaluate(source, ['--no-addons'])).toBe('function');
   });
 
+  it('has the bus at `scenebus/bus`, and the contract as files', async () => {
+    const source = `import { connectBus, VERB_NAMES } from 'scenebus/bus'; console.log(typeof connectBus, VERB_NAMES.length);`;
+    expect(await evaluate(source, ['--no-addons'])).toBe('function 9');
+    expect(files).toContain('sdk/bus/contract/reference/asyncapi.json');
+  });
+
   it('has the command', async () => {
     const { stdout } = await run(join(folder, 'node_modules', '.bin', 'scenebus'), ['--help'], { cwd: folder });
     expect(stdout).toContain('Usage: scenebus');

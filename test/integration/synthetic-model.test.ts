@@ -1,4 +1,4 @@
-/** Spec §13.3: an end-to-end model that every implementer can compute, in all three columns of its table. */
+/** An end-to-end model that anybody can compute from its formula, in all three numerics, against recorded results. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -160,7 +160,7 @@ export interface FakeContext extends FeatureContext {
   next<Kind extends EventKind>(kind: Kind, count?: number): Promise<Extract<AnyDeviceEvent, { kind: Kind }>>;
 }
 
-const KINDS: readonly EventKind[] = ['frame', 'scene', 'answer', 'status', 'problem', 'health', 'info'];
+const KINDS: readonly EventKind[] = ['frame', 'scene', 'answer', 'watch', 'status', 'problem', 'health', 'info'];
 
 export async function fakeContext(
   model: VisionLanguageModel | SdkError,

@@ -86,15 +86,15 @@ export class LoweredModel implements AsyncDisposable {
 
   #crossInputs(images: readonly PlacedLoweredImage[], firstRow: number, rows: number): Bindings {
     const placed = images.map(({ image, tokenIndex }) => ({ numTiles: image.numTiles, tokenIndex }));
-    const plan = planCrossAttention({ ...this.#constants, images: placed, firstRow, rows });
+    const plan = planCrossAttention({ ...this.#constants, images: placed, firstToken: firstRow, tokens: rows });
     const chosen = plan.images.map((index) => images[index]!.image);
     // Rows that see nothing still need one key to compute with.
     const keys = Math.max(plan.keys, 1);
     const bias = plan.keys === 0 ? new Float32Array(rows) : plan.bias;
     const inputs: Record<string, ort.Tensor> = {
       cross_attention_bias: tensorOf('float32', bias, [1, 1, rows, keys]),
-      cross_attention_rows: tensorOf('float32', plan.attentionRows, [1, rows, 1]),
-      cross_mlp_rows: tensorOf('float32', plan.mlpRows, [1, rows, 1]),
+      cross_attention_rows: tensorOf('float32', plan.attentionTokens, [1, rows, 1]),
+      cross_mlp_rows: tensorOf('float32', plan.mlpTokens, [1, rows, 1]),
     };
     for (const { name, role, type } of this.graphs.manifest.graphs.decoder.inputs) {
       if (role !== 'cross') continue;

@@ -1,5 +1,5 @@
 /**
- * A checkpoint whose weights come from a formula (spec §13.3): a real folder, made in the test. FNV-1a of a tensor's
+ * A checkpoint whose weights come from a formula: a real folder, made in the test. FNV-1a of a tensor's
  * name seeds mulberry32; gates lie around 0.5, norm weights around 1, all else within ±0.25.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -34,7 +34,7 @@ export function syntheticPixels(numTiles: number, tileSize: number): Float32Arra
   return pixels;
 }
 
-/** The sizes of spec §13.3. */
+/** Small, with every kind of layer that the published model has. */
 export function tinyConfig(): FreeJson {
   return {
     architectures: ['MllamaForConditionalGeneration'],

@@ -24,7 +24,7 @@ export function syntheticImage(
   return { ...arrangement, pixelValues, geometry };
 }
 
-/** Used arrangements by name: id and number of tiles (spec §2.2). */
+/** Used arrangements by name: id (1×1, 1×2, 1×3, 1×4, 2×1, 2×2, 3×1, 4×1 rows × columns of tiles, from 1) and number of tiles. */
 export const ARRANGEMENTS = {
   single: { aspectRatioId: 1, numTiles: 1 },
   wide: { aspectRatioId: 2, numTiles: 2 },

@@ -44,7 +44,10 @@ export function packedTensor(linear: PackedLinear): SourceTensor {
     }
     return values;
   };
-  return { shape: [outputs, inputs], dtype, sizeBytes, file, rows, packedGroup: groupSize, int4: exactInt4(linear) };
+  const tensor = { shape: [outputs, inputs], dtype, sizeBytes, file, rows, int4: exactInt4(linear) };
+  if (groupOf !== undefined) return tensor; // reordered: neighbours share no scale
+  const packedScales = (first: number, count: number) => scales.subarray(first * groups, (first + count) * groups);
+  return { ...tensor, packedGroup: groupSize, packedScales };
 }
 
 /** Symmetric around 8 and in order: integers and scales are kept. */

@@ -29,6 +29,8 @@ export interface SourceTensor {
   readonly location?: TensorLocation | undefined;
   /** Inputs that shared a scale, of what was packed; all that are kept as integers are in `int4`. */
   readonly packedGroup?: number | undefined;
+  /** The scales of what was packed, of rows [first, first + count): `[count, K/packedGroup]`. */
+  packedScales?(first: number, count: number): Float32Array;
   readonly int4?: ExactInt4 | undefined;
   /** Rows [first, first + count) of the outermost axis, as float32. */
   rows(first: number, count: number): Float32Array;

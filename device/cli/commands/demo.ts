@@ -94,6 +94,8 @@ async function demoConfig(
     model: { directory: resolve(model), backend, quantize: weights === 'int4' ? 'int4' : 'none' },
     cameras: [{ id: CAMERA_ID, address: camera ?? demoClipPath(), ...(camera === undefined ? { loop: true } : {}) }],
     describe: { minIntervalSeconds: 1 },
+    // A demo leaves nothing behind.
+    journal: { enabled: false },
     ...(broker === undefined ? {} : { broker: { url: broker } }),
   };
   return await parseConfig(input, { file: 'the demo', folder: process.cwd(), environment });

@@ -63,7 +63,7 @@ export async function checkCaptureAddon(machine: Machine): Promise<Finding> {
       status: 'problem',
       value: failure(loaded?.output),
       meaning: 'no camera and no clip can be opened; images in files still work',
-      remedy: `install OpenCV (Debian: libopencv-dev), then ${BUILD_REMEDY}`,
+      remedy: `install OpenCV (Debian: libopencv-videoio-dev), then ${BUILD_REMEDY}`,
     };
   const { version, backends } = JSON.parse(loaded.output.trim().split('\n').at(-1) ?? '{}') as OpenCvBuild;
   const present = OPENCV_BACKENDS.filter(([id]) => backends.includes(id)).map(([, name]) => name);

@@ -10,7 +10,7 @@
 #include "addon/jobs.h"
 #include "addon/nodeValues.h"
 #include "addon/registrar.h"
-#include "addon/tensorrtValues.h"
+#include "addon/engine/tensorrtValues.h"
 #include "tensorrt/runtime/memoryForecast.h"
 #include "tensorrt/runtime/modelHost.h"
 #include "tensorrt/runtime/runtime.h"

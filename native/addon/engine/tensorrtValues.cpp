@@ -1,4 +1,4 @@
-#include "addon/tensorrtValues.h"
+#include "addon/engine/tensorrtValues.h"
 
 #include "addon/nodeValues.h"
 

@@ -229,8 +229,9 @@ void Decoder::selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequ
 }
 
 /**
- * Two gates for each row (spec §8, §9): the attention result of a row that sees no image counts nothing (Meta), or is
- * what the row gets from all keys of all images without a mask (Hugging Face releases); its MLP counts nothing in both.
+ * Two gates for each row. The attention result of a row that sees no image counts nothing in Meta's implementation; in
+ * Hugging Face's releases it is what the row gets from all keys of all images without a mask. Its MLP counts nothing in
+ * both.
  */
 void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass) {
   const auto& text = mSpec.text;
@@ -287,7 +288,7 @@ void Decoder::mlp(const LayerWeights& layer, int rows) {
 // --- calls -----------------------------------------------------------------------------------------------------
 
 /**
- * Spec §3.2: an image is seen from its token up to the next image's, the last one to the end; of adjacent images each
+ * An image is seen from its token up to the next image's, the last one to the end; of adjacent images each
  * is seen as far as the last of the run. Consecutive rows with the same images form a group.
  */
 std::vector<Decoder::RowGroup> Decoder::groupRows(const std::vector<PlacedImage>& images, int firstPosition,

@@ -31,7 +31,7 @@ struct Sequence {
 };
 
 /**
- * The text decoder (mllama-spec §6–§8): tokens in, logits out. One call at a time; others wait. A call computes on
+ * The text decoder of the Mllama architecture: tokens in, logits out. One call at a time; others wait. A call computes on
  * the calling thread and on the pool's workers.
  */
 class Decoder {

@@ -15,7 +15,12 @@ import { peekTransaction, type Route, routeOf } from './routes.js';
 import { encodeResult, type VerbHandler } from './verb-results.js';
 
 /** The body of a response, and where it goes. */
-export type Reply = { readonly verb: string; readonly route: Route } & (
+export type Reply = {
+  readonly verb: string;
+  readonly route: Route;
+  /** What is answered, once a handler had it; refused requests have none. */
+  readonly request?: object | undefined;
+} & (
   | { readonly fields: object }
   | { readonly error: SdkError }
   | { readonly partial: { readonly index: number; readonly text: string } }
@@ -75,6 +80,11 @@ export class RequestServer {
 
   get active(): number {
     return this.#limits.unanswered;
+  }
+
+  /** Of one caller, in the long run. */
+  get requestsPerSecond(): number {
+    return this.#limits.requestsPerSecond;
   }
 
   /** Verbs that are answered, now or when the device is ready. */
@@ -221,14 +231,14 @@ export class RequestServer {
       const reason = signal.reason as SdkError;
       if (reason.code === 'ERR_REQUEST_EXPIRED') this.counters.expired += 1;
       else this.counters.failed += 1;
-      this.#fail(verb, route, reason);
+      this.#fail(verb, route, reason, request);
     });
     try {
       const partial = pieces === undefined ? undefined : (text: string) => pieces.push(text);
       const result = await handler(request, { signal, deadlineMs, client: callerOf(route.topic), partial });
       if (isAnswered) return;
       pieces?.end();
-      this.#send({ verb, route, fields: encodeResult(verb, result, request) });
+      this.#send({ verb, route, request, fields: encodeResult(verb, result, request) });
       isAnswered = true;
       this.counters.answered += 1;
     } catch (error) {
@@ -238,7 +248,7 @@ export class RequestServer {
       const presentable = this.#presentable(error);
       if (presentable.code === 'ERR_BUSY') this.counters.busy += 1;
       else this.counters.failed += 1;
-      this.#fail(verb, route, presentable);
+      this.#fail(verb, route, presentable, request);
     } finally {
       clearTimeout(timer);
       this.#active.delete(controller);
@@ -286,12 +296,12 @@ export class RequestServer {
     this.#fail(verb, route, new SdkError(code, message));
   }
 
-  #fail(verb: string, route: Route, error: SdkError): void {
+  #fail(verb: string, route: Route, error: SdkError, request?: object): void {
     const isHinted = error.code !== 'ERR_BUSY' || typeof error.details.retryAfterMs === 'number';
     const hinted = isHinted
       ? error
       : new SdkError(error.code, error.message, { details: { ...error.details, retryAfterMs: BUSY_RETRY_MS } });
-    this.#send({ verb, route, error: hinted });
+    this.#send({ verb, route, request, error: hinted });
   }
 
   /** @throws SdkError when the fields break the contract; what happens to the message later is told in the log. */

@@ -6,6 +6,7 @@ import type { VerbName } from '../contract/verbs.js';
 import type { BusState, ConnectionOptions, ProtocolVersion, PublishResult } from '../transport/types.js';
 import type { ClientLimitOptions } from './client-limits.js';
 import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
+import type { AnswerKeeper, KeptAnswer } from './kept-answer.js';
 import type { SettingHandler, VerbContext, VerbHandler } from './verb-results.js';
 
 export interface BusOptions extends ConnectionOptions {
@@ -30,6 +31,8 @@ export interface BusOptions extends ConnectionOptions {
   readonly clientLimits?: ClientLimitOptions | undefined;
   /** Life of an event on the broker (MQTT 5). Default 300. */
   readonly eventExpirySeconds?: number | undefined;
+  /** Keeps answers until they are delivered, over a restart too. Default: the bus, in bounded memory. */
+  readonly keepAnswer?: AnswerKeeper | undefined;
   /** Answers kept while the broker is away. Default LIMITS.busOfflineQueueLength. */
   readonly offlineQueueLength?: number | undefined;
 }
@@ -111,6 +114,13 @@ export interface Bus extends AsyncDisposable {
    * @throws SdkError as the other publishers; ERR_BUS_UNREACHABLE with `queue: false`.
    */
   publishEvent(cameraId: string, event: EventInput, options?: PublishEventOptions): Promise<PublishResult>;
+  /**
+   * Sends an answer that `keepAnswer` has taken over.
+   * @param options.isRepeated it may have been sent before: marked so with MQTT 5 (user property `repeated`)
+   * @throws SdkError ERR_BUS_UNREACHABLE when the broker is away or the connection ends before the acknowledgement,
+   *   ERR_REQUEST_EXPIRED when nobody waits for it any more, ERR_BUS_REJECTED, ERR_DISPOSED.
+   */
+  sendAnswer(answer: KeptAnswer, options?: { readonly isRepeated?: boolean | undefined }): Promise<PublishResult>;
   publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult>;
   publishCameraSetting(cameraId: string, setting: CameraSetting, value: boolean): Promise<PublishResult>;
   /** Removes the retained states of a watch and forgets them. @throws SdkError ERR_BUS_UNREACHABLE while offline. */

@@ -26,6 +26,8 @@ export interface OutboxMessage {
   readonly isExpendable?: boolean | undefined;
   /** true: is not kept while nobody sends; whoever pushes keeps it. */
   readonly isUnkept?: boolean | undefined;
+  /** MQTT 5: marked, for it may have been sent before. */
+  readonly isRepeated?: boolean | undefined;
 }
 
 /** Rejects with `isLost(error)` true when the connection closed before the acknowledgement. */

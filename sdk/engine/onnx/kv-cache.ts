@@ -1,6 +1,6 @@
-/** Self-attention keys and values of one sequence. Rows past the sequence's length are left over and never read. */
+/** Self-attention keys and values of one sequence. Tokens past the sequence's length are left over and never read. */
 
-/** Rows of the first allocation; doubled when full. */
+/** Tokens of the first allocation; doubled when full. */
 const FIRST_CAPACITY = 256;
 
 export interface KeyValueShape {
@@ -20,7 +20,7 @@ export class KeyValueCache {
     this.#shape = shape;
   }
 
-  /** Rows that fit without growing. */
+  /** Tokens that fit without growing. */
   get capacity(): number {
     return this.#capacity;
   }
@@ -34,12 +34,12 @@ export class KeyValueCache {
     return this.#values.get(layer)!;
   }
 
-  /** Makes room for `rows` rows; the first `valid` are kept. */
-  reserve(rows: number, valid: number): void {
-    if (rows <= this.#capacity) return;
+  /** Makes room for `tokens` tokens; the first `valid` are kept. */
+  reserve(tokens: number, valid: number): void {
+    if (tokens <= this.#capacity) return;
     let capacity = Math.max(this.#capacity, FIRST_CAPACITY);
-    while (capacity < rows) capacity *= 2;
-    capacity = Math.max(rows, Math.min(capacity, this.#shape.contextLength));
+    while (capacity < tokens) capacity *= 2;
+    capacity = Math.max(tokens, Math.min(capacity, this.#shape.contextLength));
     for (const layer of this.#shape.layers) {
       this.#keys.set(layer, this.#grown(this.#keys.get(layer), capacity, valid));
       this.#values.set(layer, this.#grown(this.#values.get(layer), capacity, valid));
@@ -47,16 +47,16 @@ export class KeyValueCache {
     this.#capacity = capacity;
   }
 
-  /** Writes `key`, `value` `[kvHeads, rows, headDim]` of new rows from `position` on. */
-  write(layer: number, position: number, rows: number, key: Float32Array, value: Float32Array): void {
-    this.#writeRows(this.key(layer), position, rows, key);
-    this.#writeRows(this.value(layer), position, rows, value);
+  /** Writes `key`, `value` `[kvHeads, tokens, headDim]` of new tokens from `position` on. */
+  write(layer: number, position: number, tokens: number, key: Float32Array, value: Float32Array): void {
+    this.#writeTokens(this.key(layer), position, tokens, key);
+    this.#writeTokens(this.value(layer), position, tokens, value);
   }
 
-  #writeRows(cache: Float32Array, position: number, rows: number, added: Float32Array): void {
+  #writeTokens(cache: Float32Array, position: number, tokens: number, added: Float32Array): void {
     const { keyValueHeads, headDim } = this.#shape;
     for (let head = 0; head < keyValueHeads; head++) {
-      const source = added.subarray(head * rows * headDim, (head + 1) * rows * headDim);
+      const source = added.subarray(head * tokens * headDim, (head + 1) * tokens * headDim);
       cache.set(source, (head * this.#capacity + position) * headDim);
     }
   }

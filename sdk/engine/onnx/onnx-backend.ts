@@ -139,15 +139,15 @@ export class OnnxBackend {
     this.#embedding[Symbol.dispose]();
   }
 
-  /** One run of the decoder: appends to the cache and returns `[1 or rows, vocabulary]`. */
+  /** One run of the decoder: appends to the cache and returns `[1 or tokens, vocabulary]`. */
   async #step(request: ForwardRequest, cache: KeyValueCache, start: number, tokens: Int32Array): Promise<Float32Array> {
     const { hiddenSize, keyValueHeads, headDim } = this.#config.architecture.text;
-    const rows = tokens.length;
-    const total = start + rows;
+    const count = tokens.length;
+    const total = start + count;
     const cacheShape = [1, keyValueHeads, cache.capacity, headDim];
-    const wanted = request.logits === 'all' ? Array.from({ length: rows }, (_, row) => row) : [rows - 1];
+    const wanted = request.logits === 'all' ? Array.from({ length: count }, (_, token) => token) : [count - 1];
     const feeds: Feeds = {
-      inputs_embeds: this.#float(this.#embedding.lookUp(tokens), [1, rows, hiddenSize]),
+      inputs_embeds: this.#float(this.#embedding.lookUp(tokens), [1, count, hiddenSize]),
       seqlens_k: new this.#ort.Tensor('int32', Int32Array.of(total - 1), [1]),
       total_sequence_length: new this.#ort.Tensor('int32', Int32Array.of(total), []),
       logits_rows: this.#int64(wanted),
@@ -157,22 +157,22 @@ export class OnnxBackend {
       feeds[`past_value.${layer}`] = this.#float(cache.value(layer), cacheShape);
     }
     const textOnly = request.images.length === 0 && this.#config.separateTextDecoder;
-    if (!textOnly) this.#addCrossFeeds(feeds, request, start, rows);
+    if (!textOnly) this.#addCrossFeeds(feeds, request, start, count);
     const result = await this.#run(textOnly ? 'decoder-text' : 'decoder', feeds, 'text.');
     for (const layer of this.#selfLayers) {
       const [key, value] = [floatsOf(result[`new_key.${layer}`]), floatsOf(result[`new_value.${layer}`])];
-      cache.write(layer, start, rows, key, value);
+      cache.write(layer, start, count, key, value);
     }
     return floatsOf(result.logits);
   }
 
-  #addCrossFeeds(feeds: Feeds, request: ForwardRequest, firstRow: number, rows: number): void {
+  #addCrossFeeds(feeds: Feeds, request: ForwardRequest, firstToken: number, tokens: number): void {
     const { keyValueHeads, headDim } = this.#config.architecture.text;
     const images = request.images.map(({ image, tokenIndex }) => ({
       tokenIndex,
       numTiles: this.#images.get(image).numTiles,
     }));
-    const plan = planCrossAttention({ ...this.#constants, images, firstRow, rows });
+    const plan = planCrossAttention({ ...this.#constants, images, firstToken, tokens });
     const chosen = plan.images.map((index) => request.images[index]!.image);
     const joined = this.#images.joined(chosen);
     const shape = [1, keyValueHeads, joined.keys, headDim];
@@ -180,11 +180,11 @@ export class OnnxBackend {
       feeds[`cross_key.${layer}`] = this.#float(key, shape);
       feeds[`cross_value.${layer}`] = this.#float(value, shape);
     }
-    // Rows that see nothing still need one key to compute with.
-    const bias = plan.keys === 0 ? new Float32Array(rows * joined.keys) : plan.bias;
-    feeds.cross_attention_bias = this.#float(bias, [1, 1, rows, joined.keys]);
-    feeds.cross_attention_rows = this.#float(plan.attentionRows, [1, rows, 1]);
-    feeds.cross_mlp_rows = this.#float(plan.mlpRows, [1, rows, 1]);
+    // Tokens that see nothing still need one key to compute with.
+    const bias = plan.keys === 0 ? new Float32Array(tokens * joined.keys) : plan.bias;
+    feeds.cross_attention_bias = this.#float(bias, [1, 1, tokens, joined.keys]);
+    feeds.cross_attention_rows = this.#float(plan.attentionTokens, [1, tokens, 1]);
+    feeds.cross_mlp_rows = this.#float(plan.mlpTokens, [1, tokens, 1]);
   }
 
   #sequence(id: number): KeyValueCache {

@@ -1,6 +1,7 @@
 /**
  * What engines whose tensors live in the addon do alike: checks, lengths, lifetimes, aborts. Native calls run one after
- * another in the order in which they were made; whoever aborts is released at once, and the native side stops at its
+ * another in the order in which they were made, so that no handle is released or shortened under a call that uses it;
+ * who should call when is the scheduler's affair. Whoever aborts is released at once, and the native side stops at its
  * next layer or step.
  */
 import { setMaxListeners } from 'node:events';

@@ -1,5 +1,6 @@
 /**
- * Whether unused tile slots are copies of each other: the tile embeddings (spec §5.2, §5.3, §5.7) of a checkpoint say
+ * Whether unused tile slots are copies of each other: the tile embeddings of a checkpoint, before and behind the
+ * layers and in the gated position table, say
  * it, for each arrangement of tiles. The published ones are zero there; others need not be.
  */
 import type { ModelDescription, TensorLocation } from '../../architecture/architecture.js';

@@ -3,7 +3,7 @@ import type { MllamaArchitecture } from '../../architecture/architecture.js';
 import { type VisionRows, visionRows } from '../../architecture/vision-rows.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
 import type { Numerics } from '../engine.js';
-import { dropsAttentionOfBlindRows } from './cross-attention.js';
+import { dropsAttentionOfBlindTokens } from './cross-attention.js';
 
 export interface VisionInputs {
   readonly rows: VisionRows;
@@ -32,7 +32,7 @@ export function chooseVisionRows(
   const from = config.mergeableFrom[aspectRatioId];
   const merged = from !== undefined && numTiles >= from && areSlotsEqual(pixelValues, numTiles, maxNumTiles);
   // Golden cases hold all slots; other numerics than `meta` look at them.
-  const allSlots = config.trace || !dropsAttentionOfBlindRows(config.numerics);
+  const allSlots = config.trace || !dropsAttentionOfBlindTokens(config.numerics);
   const rows = visionRows(vision, { numTiles, merged, allSlots });
   return {
     rows,

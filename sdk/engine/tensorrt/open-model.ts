@@ -52,7 +52,7 @@ export async function openModel(
   try {
     const table = embedding.use(new EmbeddingTable(tensors.get(EMBEDDING)!));
     const { spec, opened } = await openPlans(host, checkpoint, { ...options, numerics });
-    const limits = rowLimits(spec);
+    const limits = tokenLimits(spec);
     const backend = new TensorRtBackend(host.addon, {
       model: opened.handle,
       parts: spec.parts,
@@ -77,7 +77,7 @@ export async function openModel(
       vocabularySize: architecture.text.vocabularySize,
       capabilities: {
         batchedSlices: 1,
-        sliceTokens: limits.maxPrefillRows,
+        sliceTokens: limits.maxPrefillTokens,
         closeCallMargin: CLOSE_CALL_MARGIN,
         prefixReuse: true,
         attentionTaps: false,
@@ -93,13 +93,13 @@ export async function openModel(
   }
 }
 
-/** Rows of a step, as the plans were built for them. */
-function rowLimits({ parts }: TensorRtModelSpec): { maxPrefillRows: number; maxDecodeRows: number } {
+/** Tokens of a step, as the plans were built for them. */
+function tokenLimits({ parts }: TensorRtModelSpec): { maxPrefillTokens: number; maxDecodeTokens: number } {
   const largest = (input: string, side: number) =>
     Math.max(
       ...parts.flatMap(({ plan }) => plan.profile.filter(({ name }) => name === input).map(({ max }) => max[side]!)),
     );
-  return { maxPrefillRows: largest('inputs_embeds', 1), maxDecodeRows: largest('logits_rows', 0) };
+  return { maxPrefillTokens: largest('inputs_embeds', 1), maxDecodeTokens: largest('logits_rows', 0) };
 }
 
 async function openPlans(

@@ -1,5 +1,5 @@
 /**
- * One open model in the addon. TypeScript decides rows, chunks, masks, positions and embeddings; the addon binds, copies
+ * One open model in the addon. TypeScript decides steps, masks, positions and embeddings; the addon binds, copies
  * and runs. `NativeEngine` around it checks, orders and aborts.
  */
 import { visionGeometry } from '../../architecture/vision-rows.js';
@@ -42,8 +42,8 @@ export interface TensorRtBackendOptions {
   readonly config: VisionInputsConfig;
   readonly embedding: EmbeddingTable;
   /** Tokens of one step, and images that they may look at together. */
-  readonly maxPrefillRows: number;
-  readonly maxDecodeRows: number;
+  readonly maxPrefillTokens: number;
+  readonly maxDecodeTokens: number;
   readonly maxImages: number;
   readonly onTensor?: OnTensor | undefined;
 }
@@ -83,12 +83,12 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     const logits = new Float32Array(logitsRows * vocabularySize);
     for (let start = 0; start < tokens.length; ) {
       const step = this.#nextStep(call, start);
-      const ofStep = tokens.subarray(start, start + step.rows);
-      // Logits of rows that nobody asked for are made all the same, of one row: the graph gives no fewer.
+      const ofStep = tokens.subarray(start, start + step.count);
+      // Logits that nobody asked for are made all the same, of one token: the graph gives no fewer.
       const into =
-        call.logits === 'all' ? logits.subarray(start * vocabularySize, (start + step.rows) * vocabularySize) : logits;
+        call.logits === 'all' ? logits.subarray(start * vocabularySize, (start + step.count) * vocabularySize) : logits;
       await this.#step(call, length + start, ofStep, step.plan, into, flag);
-      start += step.rows;
+      start += step.count;
     }
     return { logits, logitsRows };
   }
@@ -104,16 +104,16 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
   }
 
   /**
-   * As many rows as a step takes. All logits come at most `maxDecodeRows` at a time, and rows that look at more images
+   * As many tokens as a step takes. All logits come at most `maxDecodeTokens` at a time, and tokens that look at more images
    * than a step takes are halved until they do not.
    */
   #nextStep({ tokens, length, images, logits }: NativeForward<TensorRtImageHandle, unknown>, start: number) {
-    const { maxPrefillRows, maxDecodeRows, maxImages } = this.#options;
-    const most = logits === 'all' ? maxDecodeRows : maxPrefillRows;
-    for (let rows = Math.min(tokens.length - start, most); ; rows = Math.ceil(rows / 2)) {
-      const plan = planCrossAttention({ ...this.#constants, images, firstRow: length + start, rows });
-      if (plan.images.length <= maxImages) return { rows, plan };
-      if (rows > 1) continue;
+    const { maxPrefillTokens, maxDecodeTokens, maxImages } = this.#options;
+    const most = logits === 'all' ? maxDecodeTokens : maxPrefillTokens;
+    for (let count = Math.min(tokens.length - start, most); ; count = Math.ceil(count / 2)) {
+      const plan = planCrossAttention({ ...this.#constants, images, firstToken: length + start, tokens: count });
+      if (plan.images.length <= maxImages) return { count, plan };
+      if (count > 1) continue;
       throw new SdkError(
         'ERR_LIMIT_EXCEEDED',
         `Expected text that looks at no more than ${maxImages} images at once, but ${plan.images.length} stand side by side before it. Put text between them, or use the cpu backend.`,
@@ -130,24 +130,24 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     logits: Float32Array,
     flag: Int32Array,
   ): Promise<void> {
-    const { model, config, embedding, maxDecodeRows } = this.#options;
+    const { model, config, embedding, maxDecodeTokens } = this.#options;
     const { hiddenSize, vocabularySize } = config.architecture.text;
-    const rows = tokens.length;
+    const count = tokens.length;
     const wanted = logits.length / vocabularySize;
-    const isDecode = rows <= maxDecodeRows;
-    // Rows none of which sees an image are rows of text.
+    const isDecode = count <= maxDecodeTokens;
+    // Tokens none of which sees an image are text alone.
     const textPart = isDecode ? 'decode-text' : 'prefill-text';
     const isText = plan.keys === 0 && this.#parts.has(textPart);
     const separate = isText ? textPart : isDecode ? 'decode' : 'prefill';
     const part = this.#parts.get(separate) ?? this.#parts.get(SINGLE_DECODER)!;
     const inputs: Inputs = {
-      inputs_embeds: float32(embedding.lookUp(tokens), [1, rows, hiddenSize]),
+      inputs_embeds: float32(embedding.lookUp(tokens), [1, count, hiddenSize]),
       past_length: { type: 'int32', shape: [1], data: Int32Array.of(position) },
-      logits_rows: int64(Array.from({ length: wanted }, (_, row) => rows - wanted + row)),
+      logits_rows: int64(Array.from({ length: wanted }, (_, token) => count - wanted + token)),
     };
-    const images = isText ? [] : await this.#addCross(inputs, plan, call.images, rows, flag);
+    const images = isText ? [] : await this.#addCross(inputs, plan, call.images, count, flag);
     const outputs: Outputs = { logits };
-    const traces = this.#addTraces(outputs, part, rows);
+    const traces = this.#addTraces(outputs, part, count);
     const forward = { part: part.name, inputs, images, outputs };
     await this.#addon.forwardTensorRt(model, call.sequence, forward, flag);
     this.#report(traces, outputs, 'text.');
@@ -158,31 +158,31 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     inputs: Inputs,
     plan: CrossAttentionPlan,
     placed: readonly Placed[],
-    rows: number,
+    tokens: number,
     flag: Int32Array,
   ): Promise<TensorRtImageHandle[]> {
-    inputs.cross_attention_rows = float32(plan.attentionRows, [1, rows, 1]);
-    inputs.cross_mlp_rows = float32(plan.mlpRows, [1, rows, 1]);
+    inputs.cross_attention_rows = float32(plan.attentionTokens, [1, tokens, 1]);
+    inputs.cross_mlp_rows = float32(plan.mlpTokens, [1, tokens, 1]);
     if (plan.keys > 0) {
       const seen = plan.images.map((index) => placed[index]!);
       // Instrumented graphs keep the keys of unused slots too.
-      const bias = this.#options.config.trace ? this.#biasOfAllSlots(plan, seen, rows) : plan.bias;
-      inputs.cross_attention_bias = float32(bias, [1, 1, rows, bias.length / rows]);
+      const bias = this.#options.config.trace ? this.#biasOfAllSlots(plan, seen, tokens) : plan.bias;
+      inputs.cross_attention_bias = float32(bias, [1, 1, tokens, bias.length / tokens]);
       return seen.map(({ handle }) => handle);
     }
     this.#blank ??= await this.#encodeBlank(flag);
     const { handle, positions } = this.#blank;
-    inputs.cross_attention_bias = float32(new Float32Array(rows * positions), [1, 1, rows, positions]);
+    inputs.cross_attention_bias = float32(new Float32Array(tokens * positions), [1, 1, tokens, positions]);
     return [handle];
   }
 
-  #biasOfAllSlots(plan: CrossAttentionPlan, seen: readonly Placed[], rows: number): Float32Array {
-    const widened = new Float32Array(rows * seen.length * this.#allKeys).fill(LOWEST_FLOAT);
+  #biasOfAllSlots(plan: CrossAttentionPlan, seen: readonly Placed[], tokens: number): Float32Array {
+    const widened = new Float32Array(tokens * seen.length * this.#allKeys).fill(LOWEST_FLOAT);
     const counts = seen.map(({ numTiles }) => keysPerImage(this.#constants, numTiles));
-    for (let row = 0; row < rows; row++) {
-      let from = row * plan.keys;
+    for (let token = 0; token < tokens; token++) {
+      let from = token * plan.keys;
       counts.forEach((count, image) => {
-        const to = (row * seen.length + image) * this.#allKeys;
+        const to = (token * seen.length + image) * this.#allKeys;
         widened.set(plan.bias.subarray(from, from + count), to);
         from += count;
       });
@@ -230,11 +230,11 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
   }
 
   /** Room for every intermediate tensor of a part that somebody listens to. */
-  #addTraces(outputs: Outputs, part: TensorRtPart, rows: number): TensorRtBinding[] {
+  #addTraces(outputs: Outputs, part: TensorRtPart, tokens: number): TensorRtBinding[] {
     if (this.#options.onTensor === undefined) return [];
     const traces = part.bindings.filter(({ role, name }) => role === 'output' && name !== 'logits');
     return traces.map((binding) => {
-      const shape = binding.shape.map((side) => (side === 'R' ? rows : side === 'K' ? this.#allKeys : Number(side)));
+      const shape = binding.shape.map((side) => (side === 'R' ? tokens : side === 'K' ? this.#allKeys : Number(side)));
       const count = shape.reduce((product, side) => product * side, 1);
       outputs[binding.name] = binding.type === 'float32' ? new Float32Array(count) : new Uint16Array(count);
       return { ...binding, shape };

@@ -16,7 +16,7 @@ import type { LoweringOptions } from './options.js';
 import { LM_HEAD } from './weights.js';
 
 export interface LoweredDecoderOptions extends LoweringOptions {
-  /** false: the cross-attention layers are left out entirely, as for text without any image (§6). */
+  /** false: the cross-attention layers are left out entirely, as for text without any image. */
   readonly crossAttention: boolean;
 }
 

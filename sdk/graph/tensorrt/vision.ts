@@ -1,5 +1,5 @@
 /**
- * The vision tower for TensorRT. Weights and rows are those of the CPU graph; the two ways of attending (§5.5) are told
+ * The vision tower for TensorRT. Weights and rows are those of the CPU graph; the two ways of attending (real rows to all keys, padding to the real ones) are told
  * apart by two lists of rows, and what a merged row weighs is a bias of its key.
  */
 import type { ModelDescription, VisionArchitecture } from '../../architecture/architecture.js';

@@ -21,8 +21,8 @@ export interface DraftSource {
   accept(id: number): void;
   /** Tokens to verify now, at most `most`; empty when plain decoding is better. */
   propose(most: number): readonly number[];
-  /** A decoding call of the engine: how many tokens it took in, and how long. */
-  observe(rows: number, elapsedMs: number): void;
+  /** A decoding call of the engine: how many it took in, and how long. */
+  observe(tokens: number, elapsedMs: number): void;
 }
 
 export class Drafting {
@@ -75,10 +75,10 @@ export class DraftSession implements DraftSource {
   }
 
   propose(most: number): readonly number[] {
-    const oneRowMs = this.#cost.oneRowMs;
-    if (oneRowMs === undefined) return []; // a plain step measures it
+    const oneTokenMs = this.#cost.oneTokenMs;
+    if (oneTokenMs === undefined) return []; // a plain step measures it
     let best: readonly number[] = [];
-    let bestRate = MIN_GAIN / oneRowMs;
+    let bestRate = MIN_GAIN / oneTokenMs;
     for (const [i, guess] of this.#guesses.entries()) {
       if (guess === undefined) continue;
       const longest = Math.min(guess.tokens.length, most);
@@ -93,8 +93,8 @@ export class DraftSession implements DraftSource {
     return best;
   }
 
-  observe(rows: number, elapsedMs: number): void {
-    this.#cost.observe(rows, elapsedMs);
+  observe(tokens: number, elapsedMs: number): void {
+    this.#cost.observe(tokens, elapsedMs);
   }
 
   /** The answer is whole: the next one to the same prompt may resemble it. */

@@ -47,6 +47,7 @@ export async function makeConfig(input: Partial<DeviceConfigInput> = {}): Promis
     cameras: [{ id: 'table', address: clip, loop: true }],
     describe: { minIntervalSeconds: 0 },
     healthIntervalSeconds: 1,
+    journal: { enabled: false },
     ...input,
   } satisfies DeviceConfigInput;
   return await parseConfig(complete, { file: 'the test', folder: '/', environment: {} });

@@ -23,13 +23,13 @@ const root: Machine = { hasApt: true, isRoot: true, hasSudo: false, isInteractiv
 
 describe('what the system lacks', () => {
   it('finds everything missing on a bare machine, and more for the tests than for the demo', () => {
-    expect(names('demo', probe())).toEqual(['g++', 'cmake', 'ninja-build', 'libopencv-dev']);
+    expect(names('demo', probe())).toEqual(['g++', 'cmake', 'ninja-build', 'libopencv-videoio-dev']);
     expect(names('test', probe())).toEqual([
       ...[
         'g++',
         'cmake',
         'ninja-build',
-        'libopencv-dev',
+        'libopencv-videoio-dev',
         'mosquitto',
         'mosquitto-clients',
         'python3-paho-mqtt',
@@ -54,9 +54,15 @@ describe('what the system lacks', () => {
     expect(names('demo', probe(['cmake', 'ninja'], opencvFiles, { CXX: '/opt/g++' }))).toEqual([]);
   });
 
-  it('is not content with OpenCV headers that CMake cannot find', () => {
+  it('is content with the modules of OpenCV that are used, and not with some of them', () => {
     const tools = ['g++', 'cmake', 'make'];
-    expect(names('demo', probe(tools, opencvFiles.slice(0, 1)))).toEqual(['libopencv-dev']);
+    const modules = ['core', 'imgproc', 'imgcodecs', 'videoio'];
+    const files = [opencvFiles[0]!, ...modules.map((name) => `/usr/lib/x86_64-linux-gnu/libopencv_${name}.so`)];
+    expect(names('demo', probe(tools, files))).toEqual([]);
+    for (let i = 0; i < files.length; i++) {
+      const without = files.filter((_, index) => index !== i);
+      expect(names('demo', probe(tools, without))).toEqual(['libopencv-videoio-dev']);
+    }
     expect(names('demo', probe(tools, [], { OpenCV_DIR: '/opt/opencv' }))).toEqual([]);
   });
 
@@ -111,7 +117,7 @@ describe('the installation plan', () => {
   it('says which packages it installs and why each is needed', () => {
     const all = missingNeeds('test', probe());
     const text = describePlan(all, planInstallation(all, root)).join('\n');
-    expect(text).toMatch(/OpenCV 4 with headers +reads cameras and video files +\(libopencv-dev\)/);
+    expect(text).toMatch(/OpenCV 4 with headers +reads cameras and video files +\(libopencv-videoio-dev\)/);
     expect(text).toContain('Installing with apt-get: g++ cmake');
   });
 });
@@ -164,6 +170,19 @@ describe('the native build', () => {
     expect(buildNative.configureKey([], bare, '/b')).not.toBe(key);
     const withArm = probe(['g++', 'cmake', 'ninja', 'aarch64-linux-gnu-g++', 'qemu-aarch64']);
     expect(buildNative.configureKey([], withArm, '/a')).not.toBe(key);
+  });
+});
+
+describe('prepare.mjs --dry-run', () => {
+  const prepare = fileURLToPath(new URL('../../../device/setup/prepare.mjs', import.meta.url));
+
+  it('tells every step that a run would take', () => {
+    const { status, stdout } = spawnSync(process.execPath, [prepare, '--for', 'test', '--dry-run'], {
+      encoding: 'utf8',
+    });
+    expect(status).toBe(0);
+    for (const step of ['npm packages: ', 'native build: the addons would be', 'TypeScript: '])
+      expect(stdout).toContain(step);
   });
 });
 

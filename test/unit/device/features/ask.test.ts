@@ -29,7 +29,7 @@ const twoCameras = {
 };
 
 describe('questions', () => {
-  it('are answered about the latest frame, and the answer is an event before it goes back', async () => {
+  it('are answered about the latest frame', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, { ask: { maxNewTokens: 77, timeoutMs: 5_000 } });
     const bus = questions();
@@ -38,17 +38,25 @@ describe('questions', () => {
     const result = await bus.ask({ question: 'What is there?' });
     expect(result).toMatchObject({ camera: 'cam', frame: { id: 'cam-5' }, answer: { text: 'ask cam-5' } });
     expect(result.model).toEqual({ id: 'fake', hash: 'hash' });
-    const [frame, answer] = context.events;
-    expect(frame).toMatchObject({ kind: 'frame', body: { frame: { id: 'cam-5' } } });
-    expect(answer).toMatchObject({
-      kind: 'answer',
-      camera: 'cam',
-      frame: { id: 'cam-5' },
-      body: { question: 'What is there?', answer: { text: 'ask cam-5' } },
-    });
+    expect(context.events).toMatchObject([{ kind: 'frame', body: { frame: { id: 'cam-5' } } }]);
     expect(calls[0]).toMatchObject({
       question: 'What is there?',
       options: { maxNewTokens: 77, priority: 'question', caller: call.client, deadlineMs: 5_000, signal: never },
+    });
+  });
+
+  it('from within this process are events before they are answered', async () => {
+    const { model } = fakeModel();
+    const context = await fakeContext(model);
+    using answering = startAsk(context, questions());
+    context.feeds[0]!.latest = fakeFrame(5);
+    const result = await answering.ask({ question: 'What is there?' }, { signal: never, client: 'console' });
+    expect(result.answer.text).toBe('ask cam-5');
+    expect(context.events.at(-1)).toMatchObject({
+      kind: 'answer',
+      camera: 'cam',
+      frame: { id: 'cam-5' },
+      body: { verb: 'ask', question: 'What is there?', answer: { text: 'ask cam-5' }, error: null },
     });
   });
 

@@ -11,7 +11,13 @@ import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
 
 function event(number: number, text = `answer ${number}`): AnyDeviceEvent {
   const frame = { id: `cam-${number}`, capturedAtMs: number, width: 64, height: 48 };
-  const body = { question: 'What is there?', answer: fakeAnswer(text), model: { id: 'fake' } };
+  const body = {
+    verb: 'ask',
+    question: 'What is there?',
+    answer: fakeAnswer(text),
+    model: { id: 'fake' },
+    error: null,
+  };
   return { id: `run-${String(number).padStart(9, '0')}`, kind: 'answer', atMs: Date.now(), camera: 'cam', frame, body };
 }
 
@@ -67,10 +73,15 @@ describe('the journal', () => {
   it('is found by words, kinds and frames, with the event’s body as it was emitted', async () => {
     const { journal } = await open(undefined);
     await journal.record(event(1, 'A red cup'));
-    const { frame, body, ...rest } = event(2, 'A dog') as Extract<AnyDeviceEvent, { kind: 'answer' }>;
-    const scene = { ...body, frame: fakeFrame(2), trigger: 'change' as const };
-    await journal.record({ ...rest, frame, kind: 'scene', body: scene });
-    await journal.record({ ...rest, id: 'run-3', frame, kind: 'health', body: {} as never });
+    const { frame, body: _body, ...rest } = event(2);
+    const scene = {
+      answer: fakeAnswer('A dog'),
+      model: { id: 'fake' },
+      frame: fakeFrame(2),
+      trigger: 'change' as const,
+    };
+    await journal.record({ ...rest, frame, kind: 'scene', body: scene } as AnyDeviceEvent);
+    await journal.record({ ...rest, id: 'run-3', frame, kind: 'health', body: {} } as AnyDeviceEvent);
     const { events } = await journal.query({ text: 'dog' });
     expect(events).toHaveLength(1);
     expect(events[0]).toMatchObject({

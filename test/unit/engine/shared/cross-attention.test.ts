@@ -56,28 +56,28 @@ describe('spans', () => {
 describe('plan', () => {
   const constants = { tokensPerTile: 2, maxNumTiles: 3 };
   const plan = (request: Partial<PlanRequest>) =>
-    planCrossAttention({ ...constants, numerics: 'meta', images: [], firstRow: 0, rows: 1, ...request });
+    planCrossAttention({ ...constants, numerics: 'meta', images: [], firstToken: 0, tokens: 1, ...request });
   const rowsOf = ({ bias, keys }: { bias: Float32Array; keys: number }) =>
     Array.from({ length: bias.length / keys }, (_, r) =>
       Array.from(bias.subarray(r * keys, (r + 1) * keys), (value) => (value === LOWEST ? '-' : String(value))).join(''),
     );
 
   test('under meta, rows before the image are dropped from both halves and only used tiles are kept', () => {
-    const result = plan({ images: [{ tokenIndex: 1, numTiles: 2 }], rows: 3 });
+    const result = plan({ images: [{ tokenIndex: 1, numTiles: 2 }], tokens: 3 });
     expect(result.images).toEqual([0]);
     expect(rowsOf(result)).toEqual(['0000', '0000', '0000']);
-    expect([...result.attentionRows]).toEqual([0, 1, 1]);
-    expect([...result.mlpRows]).toEqual([0, 1, 1]);
+    expect([...result.attentionTokens]).toEqual([0, 1, 1]);
+    expect([...result.mlpTokens]).toEqual([0, 1, 1]);
     expect(keysPerImage({ ...constants, numerics: 'meta' }, 2)).toBe(4);
   });
 
   test.each(['hf-4.45', 'hf-5'] as const)(
     'under %s such rows attend to every slot, others only to used tiles',
     (numerics) => {
-      const result = plan({ numerics, images: [{ tokenIndex: 1, numTiles: 2 }], rows: 2 });
+      const result = plan({ numerics, images: [{ tokenIndex: 1, numTiles: 2 }], tokens: 2 });
       expect(rowsOf(result)).toEqual(['000000', '0000--']);
-      expect([...result.attentionRows]).toEqual([1, 1]);
-      expect([...result.mlpRows]).toEqual([0, 1]);
+      expect([...result.attentionTokens]).toEqual([1, 1]);
+      expect([...result.mlpTokens]).toEqual([0, 1]);
       expect(keysPerImage({ ...constants, numerics }, 2)).toBe(6);
     },
   );
@@ -87,7 +87,7 @@ describe('plan', () => {
       { tokenIndex: 0, numTiles: 1 },
       { tokenIndex: 2, numTiles: 2 },
     ];
-    expect(rowsOf(plan({ images, rows: 4 }))).toEqual(['00----', '00----', '--0000', '--0000']);
+    expect(rowsOf(plan({ images, tokens: 4 }))).toEqual(['00----', '00----', '--0000', '--0000']);
   });
 
   test('images that no row of the call sees are left out', () => {
@@ -96,7 +96,7 @@ describe('plan', () => {
       { tokenIndex: 2, numTiles: 2 },
       { tokenIndex: 90, numTiles: 3 },
     ];
-    const later = plan({ images, firstRow: 5, rows: 2 });
+    const later = plan({ images, firstToken: 5, tokens: 2 });
     expect(later.images).toEqual([1]);
     expect(rowsOf(later)).toEqual(['0000', '0000']);
     // A blind row of the other numerics looks at all of them, those to come too.
@@ -110,12 +110,12 @@ describe('plan', () => {
       { tokenIndex: 1, numTiles: 1 },
       { tokenIndex: 2, numTiles: 1 },
     ];
-    expect(rowsOf(plan({ images, firstRow: 1, rows: 3 }))).toEqual(['00--', '0000', '0000']);
+    expect(rowsOf(plan({ images, firstToken: 1, tokens: 3 }))).toEqual(['00--', '0000', '0000']);
   });
 
   test.each(['meta', 'hf-4.45', 'hf-5'] as const)('without images nothing is added (%s)', (numerics) => {
-    const result = plan({ numerics, rows: 2 });
+    const result = plan({ numerics, tokens: 2 });
     expect(result.keys).toBe(0);
-    expect([...result.attentionRows, ...result.mlpRows]).toEqual([0, 0, 0, 0]);
+    expect([...result.attentionTokens, ...result.mlpTokens]).toEqual([0, 0, 0, 0]);
   });
 });

@@ -14,7 +14,7 @@ test('graphs of the 11B model: no weight is read, and memory stays small', () =>
   expect(said.graphBytes).toBeLessThan(32 * 2 ** 20);
   expect(said.rewrittenBytes).toBeLessThan(said.graphBytes);
   expect(said.residentBytes).toBeLessThan(500e6);
-  // Spec §11: 8.66 billion text weights in 4 bits and a scale of 16 bits for every 128, as cross-attention's K and V too.
+  // Of the published sizes: 8.66 billion text weights in 4 bits and a scale of 16 bits for every 128, as cross-attention's K and V too.
   const linears = 6_979_321_856 + 1_677_721_600 + 8 * 2 * 1024 * 4096;
   expect(said.transposedBytes).toBeGreaterThanOrEqual(linears / 2);
   expect(said.transposedBytes).toBeLessThan((linears / 2) * 1.05);

@@ -123,10 +123,10 @@ describe('acceptance', () => {
 describe('the cost of verifying', () => {
   it('is what was measured last, busy moments left out', () => {
     const cost = new VerifyCost();
-    expect([cost.oneRowMs, cost.estimateMs(4)]).toEqual([undefined, undefined]);
+    expect([cost.oneTokenMs, cost.estimateMs(4)]).toEqual([undefined, undefined]);
     for (const ms of [10, 11, 500, 9, 10]) cost.observe(1, ms);
     for (const ms of [20, 21, 400]) cost.observe(4, ms);
-    expect([cost.oneRowMs, cost.estimateMs(3), cost.estimateMs(4)]).toEqual([10, 20, 20]);
+    expect([cost.oneTokenMs, cost.estimateMs(3), cost.estimateMs(4)]).toEqual([10, 20, 20]);
   });
 
   it('is assumed modestly until it was measured three times, so that one bad moment rules nothing out', () => {

@@ -13,11 +13,11 @@ using namespace scenebus::kernels;
 
 namespace {
 
-/** The tiny model of test/support/formula-checkpoint.ts, whose values come from names: FNV-1a seeds mulberry32. */
+/** The tiny model of test/support/synthetic-checkpoint.ts, whose values come from names: FNV-1a seeds mulberry32. */
 constexpr int kHidden = 64, kLayers = 10, kIntermediate = 96, kVocabulary = 300, kCapacity = 32;
 constexpr HeadShape kHeads{4, 2, 16};
 
-Floats formula(const std::string& name, std::size_t count) {
+Floats syntheticValues(const std::string& name, std::size_t count) {
   std::uint32_t state = 2166136261u;
   for (const char c : name)
     state = (state ^ static_cast<unsigned char>(c)) * 16777619u;
@@ -33,9 +33,9 @@ Floats formula(const std::string& name, std::size_t count) {
   return values;
 }
 
-class FormulaDecoder {
+class SyntheticDecoder {
  public:
-  FormulaDecoder() {
+  SyntheticDecoder() {
     for (int i = 0; i < kLayers; ++i) {
       const std::string name = "language_model.model.layers." + std::to_string(i) + ".";
       DecoderLayer layer;
@@ -73,7 +73,7 @@ class FormulaDecoder {
 
   /** Logits of the last of `ids`, at positions from `past` on. */
   Floats lastLogits(DecoderStep& step, const std::vector<int>& ids, int past) {
-    const Floats table = formula("language_model.model.embed_tokens.weight", 308 * kHidden);
+    const Floats table = syntheticValues("language_model.model.embed_tokens.weight", 308 * kHidden);
     Floats rows;
     for (const int id : ids)
       rows.insert(rows.end(), table.begin() + id * kHidden, table.begin() + (id + 1) * kHidden);
@@ -102,12 +102,12 @@ class FormulaDecoder {
     mBuffers.push_back(std::move(buffer));
     return mBuffers.back().get();
   }
-  cuda::DevicePointer vector(const std::string& name) { return keep(upload(toHalves(formula(name, kHidden)))); }
+  cuda::DevicePointer vector(const std::string& name) { return keep(upload(toHalves(syntheticValues(name, kHidden)))); }
   DecoderLinear linear(const std::string& name, int outputs, int inputs) {
     DecoderLinear result;
     result.shape.outputs = outputs;
     result.shape.inputs = inputs;
-    result.half = keep(upload(toHalves(formula(name, static_cast<std::size_t>(outputs) * static_cast<std::size_t>(inputs)))));
+    result.half = keep(upload(toHalves(syntheticValues(name, static_cast<std::size_t>(outputs) * static_cast<std::size_t>(inputs)))));
     return result;
   }
 
@@ -117,8 +117,8 @@ class FormulaDecoder {
 } // namespace
 
 TEST_CASE("decoder: the tiny model's published logits, in one pass and token by token") {
-  CHECK(std::fabs(formula("language_model.model.layers.3.cross_attn.q_norm.weight", 1)[0] - 0.9953177f) < 1e-6f);
-  FormulaDecoder decoder;
+  CHECK(std::fabs(syntheticValues("language_model.model.layers.3.cross_attn.q_norm.weight", 1)[0] - 0.9953177f) < 1e-6f);
+  SyntheticDecoder decoder;
   DecoderStep step(device(), stream(), decoder.model, 16);
   const std::vector<int> ids{0, 17, 42, 101, 7};
   // In float64 by the reference implementation (the golden case without an image).

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { bf16Bits, bf16Value, quantizeRows, quantizeRowsTo8Bits } from '#calibration/quantize/round-to-nearest.js';
+import {
+  bf16Bits,
+  bf16Value,
+  groupScales,
+  quantizeRows,
+  quantizeRowsTo8Bits,
+  searchedScales,
+} from '#calibration/quantize/round-to-nearest.js';
+import { createRandom } from '#sdk/core/random.js';
 
 /** Plain unpacking, written apart from the product's arithmetic. */
 function dequantize(packed: Int32Array, scales: Uint16Array, groupSize: number): number[] {
@@ -87,5 +95,45 @@ describe('quantizeRows', () => {
       weights[17] = bad;
       expect(quantizeRows(weights, 32)).toBeNull();
     }
+  });
+});
+
+describe('searchedScales', () => {
+  const errorOf = (weights: Float32Array, scales: Uint16Array | null) => {
+    const { squaredError, squaredSum } = quantizeRows(weights, weights.length, scales)!;
+    return Math.sqrt(squaredError / squaredSum);
+  };
+
+  it('finds the steps of the source where its levels lie around zero', () => {
+    const step = 2 ** -6;
+    const weights = Float32Array.from({ length: 32 }, (_, i) => ((i % 12) - 4) * step); // −4 … 7 steps
+    expect(errorOf(weights, searchedScales(weights, 32, Float32Array.of(step)))).toBe(0);
+    expect(errorOf(weights, groupScales(weights, 32))).toBeGreaterThan(0.01);
+  });
+
+  it('loses less than half of what fresh scales lose on asymmetric int4, and never more', () => {
+    const random = createRandom(11);
+    const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+    const sums = { plain: 0, searched: 0 };
+    for (let round = 0; round < 100; round++) {
+      const original = Array.from({ length: 128 }, normal);
+      const [low, high] = [Math.min(...original), Math.max(...original)];
+      const step = Math.fround((high - low) / 15);
+      const zero = Math.round(-low / step);
+      const weights = Float32Array.from(
+        original,
+        (w) => (Math.min(15, Math.max(0, Math.round(w / step) + zero)) - zero) * step,
+      );
+      const before = errorOf(weights, groupScales(weights, 128));
+      const after = errorOf(weights, searchedScales(weights, 128, Float32Array.of(step)));
+      expect(after).toBeLessThanOrEqual(before);
+      sums.plain += before;
+      sums.searched += after;
+    }
+    expect(sums.searched).toBeLessThan(sums.plain / 2);
+  });
+
+  it('is nothing for weights that are no numbers', () => {
+    expect(searchedScales(new Float32Array(32).fill(Number.NaN), 32, Float32Array.of(1))).toBeNull();
   });
 });

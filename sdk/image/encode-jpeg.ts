@@ -1,0 +1,28 @@
+import type { Matrix3x3 } from 'sharp';
+import type { PixelImage } from '../core/image.js';
+import { requirePixelImage } from './pixel-image.js';
+import { loadSharp } from './sharp.js';
+
+export interface EncodeJpegOptions {
+  /** 1–100. Default 85. */
+  readonly quality?: number | undefined;
+}
+
+/** Rows are the colours that come out, columns those that went in. */
+const SWAP_RED_AND_BLUE: Matrix3x3 = [
+  [0, 0, 1],
+  [0, 1, 0],
+  [1, 0, 0],
+];
+
+/**
+ * A JPEG file of a picture, for people and logs.
+ * @throws SdkError ERR_IMAGE_INVALID
+ */
+export async function encodeJpeg(image: PixelImage, { quality = 85 }: EncodeJpegOptions = {}): Promise<Uint8Array> {
+  requirePixelImage(image);
+  const { data, width, height, format } = image;
+  const sharp = await loadSharp();
+  const picture = sharp(data, { raw: { width, height, channels: 3 } });
+  return await (format === 'bgr8' ? picture.recomb(SWAP_RED_AND_BLUE) : picture).jpeg({ quality }).toBuffer();
+}
