@@ -145,7 +145,8 @@ export class DeviceService implements AsyncDisposable {
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
     this.#reportInfo();
-    const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
+    const clocks = { monotonicMs: () => performance.now(), now: () => new Date() };
+    const base = { config: this.#config, hub, problems: this.#problems, logger, ...clocks };
     const metrics = () => this.#metrics();
     const health = this.#resources.use(startHealth(base, { state: () => this.#healthState, metrics }));
     const feeds = await this.#openCameras();
@@ -262,7 +263,10 @@ function watchBroker(bus: Bus, problems: Problems): void {
   look();
 }
 
-function cameraOptions({ address: _address, describe: _describe, ...options }: CameraConfig): CameraOptions {
+/** Without what is the service's business. */
+function cameraOptions(config: CameraConfig): CameraOptions {
+  const { address, describe, prompt, minIntervalSeconds, maxSilenceSeconds, change, schedule, masks, ...options } =
+    config;
   // A camera that is not plugged in yet must not keep the others from working.
   return { ...options, requireFirstFrame: false };
 }

@@ -1,7 +1,9 @@
 /** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChangeGate, DisposalStack, type Frame, type SceneInput } from 'scenebus';
+import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import type { FeatureContext, Feed } from './context.js';
+import { isWithin } from './schedule.js';
 
 /** Looks for changes a second: a person walks a third of a picture in that time. */
 const LOOKS_PER_SECOND = 4;
@@ -19,19 +21,38 @@ export function startDescribe(context: FeatureContext): AsyncDisposable {
   return describers;
 }
 
+export type DescriptionSettings = Omit<DeviceConfig['describe'], 'expirySeconds'> & Pick<CameraConfig, 'schedule'>;
+
+/** What holds for one camera: its own settings before those for all. */
+export function descriptionSettings(
+  { describe }: Pick<DeviceConfig, 'describe'>,
+  own: CameraConfig,
+): DescriptionSettings {
+  return {
+    prompt: own.prompt ?? describe.prompt,
+    minIntervalSeconds: own.minIntervalSeconds ?? describe.minIntervalSeconds,
+    maxSilenceSeconds: own.maxSilenceSeconds ?? describe.maxSilenceSeconds,
+    change: { mean: own.change?.mean ?? describe.change.mean, block: own.change?.block ?? describe.change.block },
+    maxNewTokens: describe.maxNewTokens,
+    schedule: own.schedule,
+  };
+}
+
 /** One camera. What is described is the frame that gave the reason for it. */
 class SceneDescriber implements AsyncDisposable {
   readonly #context: FeatureContext;
   readonly #feed: Feed;
+  readonly #settings: DescriptionSettings;
   readonly #gate: ChangeGate;
   readonly #stop = new AbortController();
   #describedAtMs: number | undefined;
   #watching: Promise<void> | undefined;
 
   private constructor(context: FeatureContext, feed: Feed) {
-    const { change } = context.config.describe;
     this.#context = context;
     this.#feed = feed;
+    this.#settings = descriptionSettings(context.config, feed.config);
+    const { change } = this.#settings;
     this.#gate = new ChangeGate({ meanThreshold: change.mean, blockThreshold: change.block });
   }
 
@@ -71,8 +92,9 @@ class SceneDescriber implements AsyncDisposable {
   }
 
   #triggerFor(frame: Frame): Trigger | undefined {
-    const { config, monotonicMs } = this.#context;
-    const { minIntervalSeconds, maxSilenceSeconds } = config.describe;
+    const { monotonicMs, now } = this.#context;
+    const { minIntervalSeconds, maxSilenceSeconds, schedule } = this.#settings;
+    if (!isWithin(schedule, now())) return undefined;
     if (this.#describedAtMs === undefined) return 'first';
     const silenceSeconds = (monotonicMs() - this.#describedAtMs) / 1000;
     if (silenceSeconds < minIntervalSeconds) return undefined;
@@ -81,14 +103,15 @@ class SceneDescriber implements AsyncDisposable {
   }
 
   async #describe(frame: Frame, trigger: Trigger): Promise<void> {
-    const { config, model, hub, monotonicMs } = this.#context;
+    const { model, hub, monotonicMs } = this.#context;
     const camera = this.#feed.id;
     const { signal } = this.#stop;
-    const { maxNewTokens } = config.describe;
+    const { maxNewTokens, prompt } = this.#settings;
+    const options = { maxNewTokens, signal, priority: 'description', caller: camera } as const;
     const result = await model.use(async (loaded) => {
       void hub.emit('frame', { frame }, { camera, frame });
       return {
-        answer: await loaded.describe(frame, { maxNewTokens, signal, priority: 'description', caller: camera }),
+        answer: await (prompt === undefined ? loaded.describe(frame, options) : loaded.ask(frame, prompt, options)),
         model: { id: loaded.info.name, hash: loaded.info.contentHash },
       };
     }, signal);
