@@ -51,7 +51,12 @@ export interface GenerationReport extends GenerationOutput {
 }
 
 /** Said before the engine was asked for anything, or of an answer that it computed as it should. */
-const ENGINE_IS_FINE = new Set(['ERR_IMAGE_INVALID', 'ERR_IMAGE_TOO_LARGE', 'ERR_ANSWER_INCOMPLETE']);
+const ENGINE_IS_FINE = new Set([
+  'ERR_IMAGE_INVALID',
+  'ERR_IMAGE_TOO_LARGE',
+  'ERR_ANSWER_INCOMPLETE',
+  'ERR_LIMIT_EXCEEDED',
+]);
 
 /** Made for one request, used up with it. Holds pins and a sequence from its first piece of work on. */
 export class GenerationJob implements Job {
