@@ -15,7 +15,7 @@ import type { OutputFile, OutputTensor } from './plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits, searchedScales } from './round-to-nearest.js';
 import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
 import { f16Bits } from './sources/packed-linear.js';
-import { type FloatType, rowElements } from './sources/source-tensor.js';
+import { type FloatType, rowElements, type SourceTensor } from './sources/source-tensor.js';
 
 /** Weights held in memory at a time: 4 M values, 16 MB as float32. */
 const CHUNK_ELEMENTS = 4 << 20;
@@ -70,6 +70,7 @@ export async function writeWeights(
   report(); // a run that goes on may have nothing left to write
   let journalled = sums.done;
   for (const [index, file] of files.entries()) {
+    const kept = new KeptScales();
     if (index < journal.files) continue;
     const path = join(directory, file.name);
     const done = index === journal.files ? journal.tensors : 0;
@@ -78,7 +79,7 @@ export async function writeWeights(
       : SafetensorsWriter.create(path, file.tensors, { overwrite: true }));
     for (const [at, tensor] of file.tensors.entries()) {
       if (at < done) continue;
-      for (const piece of pieces(tensor, options)) {
+      for (const piece of pieces(tensor, options, kept)) {
         signal?.throwIfAborted();
         await writer.write(piece.bytes);
         sums.error += piece.squaredError;
@@ -139,7 +140,11 @@ interface Piece {
 }
 
 /** The bytes of one output tensor, a bounded piece at a time. */
-function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsOptions): Generator<Piece> {
+function* pieces(
+  tensor: OutputTensor,
+  { groupSize, adjustments }: WriteWeightsOptions,
+  kept: KeptScales,
+): Generator<Piece> {
   const plain = (bytes: ArrayBufferView): Piece => ({ bytes, squaredError: 0, squaredSum: 0 });
   const { source, part, bits } = tensor;
   if (part === 'shape') {
@@ -163,8 +168,9 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     return;
   }
   if (part === 'exactScale') {
-    const scales = source.int4!.scales();
-    if (!allFinite16(bytesOf(scales), source.int4!.scaleType)) notFinite(tensor);
+    const { scaleType, groupSize: stored } = source.int4!;
+    const scales = repeated(source.int4!.scales(), stored / groupSize);
+    if (!allFinite16(bytesOf(scales), scaleType)) notFinite(tensor);
     yield plain(scales);
     return;
   }
@@ -172,6 +178,11 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
   const rowsAtOnce = Math.max(1, Math.floor(CHUNK_ELEMENTS / rowElements(source)));
   for (let first = 0; first < rows; first += rowsAtOnce) {
     const count = Math.min(rowsAtOnce, rows - first);
+    const known = part === 'scale' ? kept.take(source, first) : undefined;
+    if (known !== undefined) {
+      yield plain(known);
+      continue;
+    }
     if (part === 'exactPacked') {
       const sum = source.rows(first, count).reduce((total, weight) => total + weight * weight, 0);
       yield { bytes: source.int4!.packed(first, count), squaredError: 0, squaredSum: sum };
@@ -188,17 +199,56 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       yield plain(written);
       continue;
     }
-    // Scales lie behind all packed words in the file: they are computed again rather than kept.
-    const hints = bits === 4 && source.packedGroup === groupSize ? source.packedScales?.(first, count) : undefined;
+    // Scales lie behind all packed words in the file: they are computed again, where that is cheap.
+    const hints = bits === 4 ? stepsOf(source, groupSize, first, count) : undefined;
     const scales =
       hints === undefined ? groupScales(values, groupSize, bits) : searchedScales(values, groupSize, hints);
     if (part === 'scale') yield plain(scales ?? notFinite(tensor));
     else {
       const made = bits === 8 ? quantizeRowsTo8Bits(values, groupSize) : quantizeRows(values, groupSize, scales);
       const { packed, squaredError, squaredSum } = made ?? notFinite(tensor);
+      if (hints !== undefined) kept.add(source, first, scales!);
       yield { bytes: packed, squaredError, squaredSum };
     }
   }
+}
+
+/** Scales that were searched for, until their place in the file comes; what is too much is searched for again. */
+class KeptScales {
+  static readonly #limitBytes = 128 << 20;
+  readonly #byRow = new Map<SourceTensor, Map<number, Uint16Array>>();
+  #sizeBytes = 0;
+
+  add(source: SourceTensor, firstRow: number, scales: Uint16Array): void {
+    if (this.#sizeBytes + scales.byteLength > KeptScales.#limitBytes) return;
+    this.#sizeBytes += scales.byteLength;
+    const rows = this.#byRow.get(source) ?? new Map<number, Uint16Array>();
+    this.#byRow.set(source, rows.set(firstRow, scales));
+  }
+
+  take(source: SourceTensor, firstRow: number): Uint16Array | undefined {
+    const rows = this.#byRow.get(source);
+    const scales = rows?.get(firstRow);
+    if (scales === undefined) return undefined;
+    rows!.delete(firstRow);
+    this.#sizeBytes -= scales.byteLength;
+    return scales;
+  }
+}
+
+/** The source's own steps for each group, where groups lie within those of the source. */
+function stepsOf(source: SourceTensor, groupSize: number, first: number, count: number): Float32Array | undefined {
+  const { packedGroup } = source;
+  if (packedGroup === undefined || packedGroup % groupSize !== 0) return undefined;
+  return source.packedScales && repeated(source.packedScales(first, count), packedGroup / groupSize);
+}
+
+/** Each value so many times in a row. */
+function repeated<T extends Float32Array | Uint16Array>(values: T, times: number): T {
+  if (times === 1) return values;
+  const result = new (values.constructor as new (length: number) => T)(values.length * times);
+  for (let i = 0; i < values.length; i += 1) result.fill(values[i]!, i * times, (i + 1) * times);
+  return result;
 }
 
 function inType(values: Float32Array, dtype: FloatType): Float32Array | Uint16Array {

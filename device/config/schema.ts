@@ -9,9 +9,9 @@ import { z } from 'zod';
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
 const topicLevel = z.string().regex(TOPIC_LEVEL, 'Expected 1 to 64 characters without / + # $ and spaces');
 
-/** The host's name with everything replaced that a topic cannot hold. */
+/** The host's name with everything replaced that not every broker carries in a topic. */
 export function defaultDeviceName(host: string = hostname()): string {
-  return host.replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'device';
+  return host.replace(/[^A-Za-z0-9_-]/g, '-').slice(0, 64) || 'device';
 }
 
 const filePath = z.string().min(1);
@@ -35,6 +35,11 @@ export const modelSchema = z
     acceptLlamaLicense: z.boolean().default(false).meta({
       title: 'Llama licence accepted',
       description: 'Needed to quantise a model under the Llama Community License: its owner has read and accepts it',
+    }),
+    isolation: z.enum(['process', 'none']).default('process').meta({
+      title: 'Isolation',
+      description:
+        'process: the model runs in a process of its own, which is killed and started anew when it crashes or hangs; none: within the service, which then dies with it',
     }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
@@ -133,6 +138,13 @@ export const askSchema = z
   .strictObject({
     timeoutMs: z.int().min(100).max(600_000).default(120_000).meta({ title: 'Deadline of a question that names none' }),
     queueLength: z.int().min(1).max(256).default(8).meta({ title: 'Questions that may wait' }),
+    perCaller: z
+      .strictObject({
+        requestsPerSecond: z.number().min(0.1).max(1_000).default(20).meta({ title: 'Requests a second' }),
+        burst: z.int().min(1).max(10_000).default(40).meta({ title: 'Requests at once' }),
+      })
+      .prefault({})
+      .meta({ title: 'Limits of one caller', description: 'More is answered with ERR_BUSY' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
     staleSeconds: z
       .number()

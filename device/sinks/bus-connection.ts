@@ -46,6 +46,7 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
         waitForBroker: requireBroker,
         sceneExpirySeconds: config.describe.expirySeconds,
         responseTopics: config.responseTopics,
+        clientLimits: config.ask.perCaller,
         requestTimeoutMs: config.ask.timeoutMs,
         keepAnswer,
         logger,

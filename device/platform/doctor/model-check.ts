@@ -15,10 +15,11 @@ export async function checkModel(directory: string | undefined): Promise<Finding
       meaning: 'it comes with the repository, not with the package: name a folder of your own with --model',
     };
   try {
-    const { name, model, manifest } = await openCheckpoint(folder);
+    const { name, model, manifest, warnings } = await openCheckpoint(folder);
     const weights = model.int4 === null ? 'float' : int4Text(model.int4.groupSize);
     const boxes = manifest.boxes ? 'writes boxes' : 'writes no boxes: objects stay empty';
-    return { ...base, status: 'ok', value: `${name}: ${model.tensors.size} tensors, ${weights}, ${boxes}` };
+    const meaning = warnings.length === 0 ? {} : { meaning: warnings.join('; ') };
+    return { ...base, status: 'ok', value: `${name}: ${model.tensors.size} tensors, ${weights}, ${boxes}`, ...meaning };
   } catch (error) {
     return { ...base, status: 'problem', value: error instanceof Error ? error.message : String(error) };
   }

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import type { CallOptions } from '../../core/types.js';
-import { decodeRequest, readPayload } from '../contract/decoding.js';
+import { decodeRequest } from '../contract/decoding.js';
 import {
   type Availability,
   busSchemas,
@@ -40,9 +40,10 @@ import type {
   SnapshotReply,
   WatchOptions,
 } from './client-types.js';
-import { NewestValues, type Stamped, type Stream } from './newest-values.js';
+import { NewestValues, type Stamped } from './newest-values.js';
 import { RequestSender } from './request-sender.js';
-import { type Subscription, Subscriptions } from './subscriptions.js';
+import { Streams } from './streams.js';
+import { Subscriptions } from './subscriptions.js';
 import { ValuesInOrder } from './values-in-order.js';
 
 const SESSION_EXPIRY_SECONDS = 60;
@@ -68,7 +69,7 @@ class MqttBusClient implements BusClient {
   readonly #answerTopic: string;
   readonly #subscriptions: Subscriptions;
   readonly #requests: RequestSender;
-  readonly #streams = new Set<{ end(): void }>();
+  readonly #streams: Streams;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   #closing: Promise<void> | undefined;
 
@@ -95,6 +96,12 @@ class MqttBusClient implements BusClient {
         onState: (state) => this.#tellState(state),
       },
     );
+    this.#streams = new Streams({
+      subscriptions: this.#subscriptions,
+      link: () => this.#connection.link,
+      checkOpen: () => this.#checkOpen(),
+      logger: this.#logger,
+    });
     this.#requests = new RequestSender({
       root: this.#root,
       answerTopic: this.#answerTopic,
@@ -190,7 +197,7 @@ class MqttBusClient implements BusClient {
 
   scenes(device: string, options: WatchOptions = {}): AsyncIterableIterator<Scene> {
     const filter = this.#filter(device, `camera/${level('camera', options.camera)}/scene`);
-    return this.#follow(filter, busSchemas.scene, options, new NewestValues<Scene>(), isFresh);
+    return this.#streams.follow(filter, busSchemas.scene, options, new NewestValues<Scene>(), isFresh);
   }
   events(device: string, options: EventOptions = {}): AsyncIterableIterator<WatchEvent> {
     const filter = this.#filter(device, `camera/${level('camera', options.camera)}/event`);
@@ -198,7 +205,7 @@ class MqttBusClient implements BusClient {
       if (dropped % 1000 === 1) this.#logger.log('warn', 'Events were dropped: nobody reads them', { filter, dropped });
     });
     const { watch } = options;
-    return this.#follow(
+    return this.#streams.follow(
       filter,
       busSchemas.event,
       options,
@@ -227,14 +234,14 @@ class MqttBusClient implements BusClient {
   }
 
   onScene(device: string, listener: (scene: Scene) => void, options: WatchOptions & ListenOptions = {}): () => void {
-    return this.#listen((signal) => this.scenes(device, { ...options, signal }), listener, options);
+    return this.#streams.listen((signal) => this.scenes(device, { ...options, signal }), listener, options);
   }
   onEvent(
     device: string,
     listener: (event: WatchEvent) => void,
     options: EventOptions & ListenOptions = {},
   ): () => void {
-    return this.#listen((signal) => this.events(device, { ...options, signal }), listener, options);
+    return this.#streams.listen((signal) => this.events(device, { ...options, signal }), listener, options);
   }
 
   onStateChange(listener: (state: BusState) => void): () => void {
@@ -253,7 +260,7 @@ class MqttBusClient implements BusClient {
 
   async #close(): Promise<void> {
     this.#requests.failAll(new SdkError('ERR_DISPOSED', 'The bus client is closed.'));
-    for (const stream of this.#streams) stream.end();
+    this.#streams.endAll();
     await this.#connection.close(async () => {});
   }
 
@@ -263,74 +270,7 @@ class MqttBusClient implements BusClient {
     schema: z.ZodType<T>,
     options: CallOptions,
   ): AsyncIterableIterator<T> {
-    return this.#follow(this.#filter(device, levels), schema, options, new NewestValues<T>());
-  }
-
-  async *#follow<T extends Stamped>(
-    filter: string,
-    schema: z.ZodType<T>,
-    options: CallOptions,
-    stream: Stream<T>,
-    accept: (value: T, isRetained: boolean) => boolean = () => true,
-  ): AsyncIterableIterator<T> {
-    this.#checkOpen();
-    options.signal?.throwIfAborted();
-    const subscription: Subscription = {
-      filter,
-      receive: (topic, value, isRetained) => {
-        const parsed = readPayload(schema, value);
-        if (parsed.success && accept(parsed.data, isRetained)) stream.push(topic, parsed.data);
-        else if (!parsed.success)
-          this.#logger.log('debug', 'Skipped a message that does not fit its schema', { topic });
-      },
-    };
-    this.#streams.add(stream);
-    try {
-      await this.#subscriptions.add(subscription, this.#connection.link);
-      for (;;) {
-        const value = await stream.next(options.signal);
-        if (value === undefined) return;
-        yield value;
-      }
-    } finally {
-      this.#streams.delete(stream);
-      await this.#subscriptions.remove(subscription, this.#connection.link);
-    }
-  }
-
-  /** Reads until told to stop; a listener that throws is logged and goes on hearing. */
-  #listen<T>(
-    open: (signal: AbortSignal) => AsyncIterable<T>,
-    listener: (value: T) => void,
-    { signal, onError }: CallOptions & ListenOptions,
-  ): () => void {
-    const end = new AbortController();
-    const stop = (): void => {
-      signal?.removeEventListener('abort', stop);
-      end.abort();
-    };
-    signal?.addEventListener('abort', stop, { once: true });
-    if (signal?.aborted) end.abort();
-    const read = async (): Promise<void> => {
-      try {
-        for await (const value of open(end.signal)) {
-          try {
-            listener(value);
-          } catch (error) {
-            this.#logger.log('error', 'A listener of the bus client failed', { error: String(error) });
-          }
-        }
-      } catch (error) {
-        if (end.signal.aborted) return;
-        if (onError === undefined)
-          this.#logger.log('error', 'The bus client stopped listening', { error: String(error) });
-        else onError(error);
-      } finally {
-        signal?.removeEventListener('abort', stop);
-      }
-    };
-    void read();
-    return stop;
+    return this.#streams.follow(this.#filter(device, levels), schema, options, new NewestValues<T>());
   }
 
   #receive(message: IncomingMessage): void {

@@ -2,21 +2,29 @@
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
-import { decodeRequest } from '../contract/decoding.js';
-import { toInstant } from '../contract/schemas/common.js';
-import { availabilitySchema, SCHEMA_IDS } from '../contract/schemas/index.js';
+import { SCHEMA_IDS } from '../contract/schemas/index.js';
 import type { CameraSetting } from '../contract/settings.js';
-import { type BusTopics, busTopics, checkRoot, DEFAULT_ROOT, parseTopic, topicMatches } from '../contract/topics.js';
+import {
+  type BusTopics,
+  busTopics,
+  checkRoot,
+  DEFAULT_ROOT,
+  isPortableSegment,
+  topicMatches,
+} from '../contract/topics.js';
 import type { VerbName } from '../contract/verbs.js';
 import { BusConnection } from '../transport/connection.js';
-import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
+import { type Link, LinkClosedError } from '../transport/link.js';
 import { Outbox, type OutboxMessage } from '../transport/outbox.js';
 import { sleep } from '../transport/sleep.js';
-import type { BusState, ProtocolVersion, PublishProperties, PublishResult } from '../transport/types.js';
+import type { BusState, ProtocolVersion, PublishResult } from '../transport/types.js';
 import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
 import { type KeptAnswer, keptAnswerOf, messageOf } from './kept-answer.js';
+import { NamesakeWatch } from './namesake.js';
 import { OptionalSubscriptions } from './optional-subscriptions.js';
-import { answerOf, eventFields, PayloadStamper, provenanceOf, watchStateFields } from './payloads.js';
+import { clientIdOf, jsonProperties, sendMessage } from './outgoing.js';
+import { PayloadStamper } from './payloads.js';
+import { Publisher } from './publisher.js';
 import { type Reply, RequestServer } from './request-server.js';
 import { responseMessage } from './responses.js';
 import { SettingCommands } from './setting-commands.js';
@@ -48,10 +56,6 @@ const MAX_STATE_TOPICS = 1024;
 const LAST_MESSAGES_TIMEOUT_MS = 1_500;
 const LOSS_LOG_EVERY_MS = 10_000;
 
-const RANK = { info: 0, health: 1, cameraStatus: 2, cameraSetting: 3, watchState: 4, scene: 5 } as const;
-const EVENT_RANK = 9;
-type StateName = keyof typeof RANK;
-
 /**
  * Connects a device to a broker: MQTT 5, or 3.1.1 where the broker speaks no 5. With Mosquitto set
  * `set_tcp_nodelay true` in its configuration: without it every answer waits 40 ms for a delayed acknowledgement.
@@ -79,12 +83,10 @@ class MqttBus implements Bus {
   readonly #connection: BusConnection;
   readonly #commands: SettingCommands;
   readonly #optional: OptionalSubscriptions;
-  readonly #settings = new Map<string, boolean>();
+  readonly #namesakes: NamesakeWatch;
+  readonly #publisher: Publisher;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
-  #nameConflicts = 0;
-  #lastInfo: InfoInput | undefined;
-  #lastHealth: HealthInput | undefined;
   #lastLossLogMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
@@ -112,14 +114,15 @@ class MqttBus implements Bus {
       now: Date.now,
       monotonicNow: () => performance.now(),
     });
-    this.#requests.handle('health', async () => this.#healthNow());
+    this.#requests.handle('health', async () => this.#publisher.healthNow());
     this.#commands = new SettingCommands({
       root: this.topics.root,
-      restate: (camera, setting) => this.#restate(camera, setting),
+      restate: (camera, setting) => this.#publisher.restate(camera, setting),
       logger: this.#logger,
       monotonicNow: () => performance.now(),
     });
     this.#optional = new OptionalSubscriptions(this.#logger);
+    this.#namesakes = new NamesakeWatch(options.device, this.#stamper.run, this.#logger);
     this.#connection = new BusConnection(
       options,
       {
@@ -139,8 +142,9 @@ class MqttBus implements Bus {
         onDown: () => this.#outbox.detach(),
         onMessage: (_link, message) => {
           try {
-            if (message.topic === this.topics.availability) this.#checkNamesake(message);
-            else if (topicMatches(this.topics.settingCommands, message.topic)) this.#commands.receive(message);
+            if (message.topic === this.topics.availability) {
+              this.#namesakes.receive(message, this.#connection.connects === 0);
+            } else if (topicMatches(this.topics.settingCommands, message.topic)) this.#commands.receive(message);
             else this.#requests.receive(message);
           } catch (error) {
             // Nothing that a stranger sends may take the service down.
@@ -150,6 +154,26 @@ class MqttBus implements Bus {
         onState: (state) => this.#tell(this.#stateListeners, state),
       },
     );
+    this.#publisher = new Publisher({
+      topics: this.topics,
+      stamper: this.#stamper,
+      outbox: this.#outbox,
+      sceneExpirySeconds: options.sceneExpirySeconds ?? DEFAULTS.sceneExpirySeconds,
+      eventExpirySeconds: options.eventExpirySeconds ?? DEFAULTS.eventExpirySeconds,
+      requestTimeoutMs: options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
+      requestsPerSecond: this.#requests.requestsPerSecond,
+      verbs: () => this.#requests.verbs,
+      broker: this.broker,
+      link: () => this.#connection.link,
+      isClosed: () => this.state === 'closed',
+      logger: this.#logger,
+    });
+    if (!isPortableSegment(options.device)) {
+      this.#logger.log('warn', 'Not every broker carries this device name: RabbitMQ and NATS change or refuse it', {
+        device: options.device,
+        advice: 'use letters, digits, _ and -',
+      });
+    }
   }
 
   get #willDelaySeconds(): number {
@@ -195,128 +219,50 @@ class MqttBus implements Bus {
       responseTopicsRefused: requests.responseTopicsRefused,
       requestsActive: this.#requests.active,
       commandsRefused: this.#commands.refused,
-      nameConflicts: this.#nameConflicts,
+      nameConflicts: this.#namesakes.conflicts,
     };
   }
 
   publishInfo(info: InfoInput): Promise<PublishResult> {
-    this.#lastInfo = info;
-    return this.#publishState('info', this.topics.info, {
-      ...info,
-      schemas: Object.values(SCHEMA_IDS),
-      verbs: [...this.#requests.verbs],
-      limits: {
-        requestBytes: LIMITS.busRequestBytes,
-        questionCharacters: LIMITS.questionCharacters,
-        requestTimeoutMs: this.#options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
-        sceneExpirySeconds: this.#sceneExpirySeconds,
-        ...info.limits,
-      },
-    });
+    return this.#publisher.publishInfo(info);
   }
-
   publishHealth(health: HealthInput): Promise<PublishResult> {
-    this.#lastHealth = health;
-    return this.#publishState('health', this.topics.health, health);
+    return this.#publisher.publishHealth(health);
   }
-
-  async publishCameraStatus(cameraId: string, status: CameraStatusInput): Promise<PublishResult> {
-    return this.#publishState('cameraStatus', this.topics.cameraStatus(cameraId), { ...status, camera: cameraId });
+  publishCameraStatus(cameraId: string, status: CameraStatusInput): Promise<PublishResult> {
+    return this.#publisher.publishCameraStatus(cameraId, status);
   }
-
-  async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
-    const lifeMs = this.#sceneExpirySeconds * 1000;
-    const fields = {
-      ...provenanceOf(scene, cameraId),
-      ...answerOf(scene),
-      ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
-      expiresTs: toInstant(Date.now() + lifeMs),
-    };
-    return this.#publishState('scene', this.topics.cameraScene(cameraId), fields, performance.now() + lifeMs);
+  publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
+    return this.#publisher.publishScene(cameraId, scene);
   }
-
-  async publishEvent(
-    cameraId: string,
-    event: EventInput,
-    { queue = true }: PublishEventOptions = {},
-  ): Promise<PublishResult> {
-    const topic = this.topics.cameraEvent(cameraId);
-    this.#checkOpen(topic);
-    const payload = this.#stamper.make('event', topic, eventFields(event, cameraId));
-    return this.#outbox.push({
-      topic,
-      kind: 'event',
-      rank: EVENT_RANK,
-      payload: JSON.stringify(payload),
-      value: payload,
-      // An event is worth something to whoever was away; only the broker lets it go.
-      expiresAtMs: undefined,
-      brokerSeconds: this.#options.eventExpirySeconds ?? DEFAULTS.eventExpirySeconds,
-      correlationData: undefined,
-      isUnkept: !queue,
-      isRepeated: event.repeated,
-    });
+  publishEvent(cameraId: string, event: EventInput, options?: PublishEventOptions): Promise<PublishResult> {
+    return this.#publisher.publishEvent(cameraId, event, options);
   }
-
   async sendAnswer(
     answer: KeptAnswer,
     { isRepeated = false }: { readonly isRepeated?: boolean | undefined } = {},
   ): Promise<PublishResult> {
-    this.#checkOpen(answer.topic);
-    return this.#outbox.push(messageOf(answer, isRepeated, EVENT_RANK));
+    if (this.state === 'closed')
+      throw new SdkError('ERR_DISPOSED', `The bus is closed; ${answer.topic} got no answer.`);
+    return this.#outbox.push(messageOf(answer, isRepeated));
   }
-
-  async publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult> {
-    const topic = this.topics.watchState(cameraId, watchId);
-    return this.#publishState('watchState', topic, watchStateFields(state, cameraId, watchId));
+  publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult> {
+    return this.#publisher.publishWatchState(cameraId, watchId, state);
   }
-
-  async publishCameraSetting(cameraId: string, setting: CameraSetting, value: boolean): Promise<PublishResult> {
-    const topic = this.topics.cameraSetting(cameraId, setting);
-    this.#settings.set(topic, value);
-    return this.#publishState('cameraSetting', topic, { camera: cameraId, setting, value });
+  publishCameraSetting(cameraId: string, setting: CameraSetting, value: boolean): Promise<PublishResult> {
+    return this.#publisher.publishCameraSetting(cameraId, setting, value);
   }
-
-  async removeCamera(cameraId: string): Promise<void> {
-    const base = this.topics.cameraStatus(cameraId).replace(/status$/, '');
-    const known = this.#outbox.stateTopics.filter((topic) => topic.startsWith(base));
-    const always = [this.topics.cameraStatus(cameraId), this.topics.cameraScene(cameraId)];
-    await this.#clear(new Set([...always, ...known]), cameraId);
+  removeCamera(cameraId: string): Promise<void> {
+    return this.#publisher.removeCamera(cameraId);
   }
-
-  async removeWatch(watchId: string): Promise<void> {
-    const topics = this.#outbox.stateTopics.filter((topic) => {
-      const parsed = parseTopic(this.topics.root, topic);
-      return parsed?.kind === 'watch-state' && parsed.watch === watchId;
-    });
-    await this.#clear(topics, watchId);
-  }
-
-  async #clear(topics: Iterable<string>, what: string): Promise<void> {
-    const { link } = this.#connection;
-    if (link === undefined) {
-      throw new SdkError(
-        'ERR_BUS_UNREACHABLE',
-        `The messages of ${what} stay on ${this.broker} while it cannot be reached; remove it again later.`,
-      );
-    }
-    for (const topic of topics) {
-      this.#outbox.forget(topic);
-      this.#settings.delete(topic);
-      // An empty retained payload deletes the retained message [MQTT-3.3.1-10].
-      await link.publish(topic, '', { retain: true });
-    }
+  removeWatch(watchId: string): Promise<void> {
+    return this.#publisher.removeWatch(watchId);
   }
 
   handle<Verb extends VerbName>(verb: Verb, handler: VerbHandler<Verb>): () => void {
     const before = this.#requests.verbs.length;
     const remove = this.#requests.handle(verb, handler);
-    const isNew = this.#requests.verbs.length > before;
-    if (isNew && this.#lastInfo !== undefined && this.state !== 'closed') {
-      this.publishInfo(this.#lastInfo).catch((error: unknown) => {
-        this.#logger.log('warn', 'info was not published', { error: String(error) });
-      });
-    }
+    if (this.#requests.verbs.length > before) this.#publisher.renewInfo();
     return remove;
   }
 
@@ -371,24 +317,7 @@ class MqttBus implements Bus {
     // The connection ended; the next one asks for less.
     if (!isUp) return;
     await this.#publishAvailability(link, 'online');
-    this.#outbox.attach((message) => this.#send(link, message), Math.min(SEND_WINDOW, link.receiveMaximum));
-  }
-
-  /**
-   * Two devices with one name overwrite each other, and with one client id throw each other out. Not every broker says
-   * so, but the other one's birth does. A birth that was retained before our first connect may be our own last run.
-   */
-  #checkNamesake(message: IncomingMessage): void {
-    if (message.retain && this.#connection.connects === 0) return;
-    const decoded = decodeRequest(message.payload);
-    const birth = availabilitySchema.safeParse(decoded.ok ? decoded.value : undefined);
-    if (!birth.success || birth.data.state !== 'online' || birth.data.run === this.#stamper.run) return;
-    this.#nameConflicts += 1;
-    this.#logger.log('error', `Another device has the same name ${this.topics.device}; give one of them another name`, {
-      run: this.#stamper.run,
-      otherRun: birth.data.run,
-      topic: message.topic,
-    });
+    this.#outbox.attach((message) => sendMessage(link, message), Math.min(SEND_WINDOW, link.receiveMaximum));
   }
 
   async #publishAvailability(link: Link, state: 'online' | 'stopped'): Promise<void> {
@@ -396,40 +325,9 @@ class MqttBus implements Bus {
     const payload = this.#stamper.make('availability', topic, { state });
     await link.publish(topic, JSON.stringify(payload), {
       retain: true,
-      properties: properties(SCHEMA_IDS.availability),
+      properties: jsonProperties(SCHEMA_IDS.availability),
     });
     this.#announce(topic, payload, true);
-  }
-
-  #send(link: Link, message: OutboxMessage): Promise<unknown> {
-    const { schema } = message.value as { readonly schema: string };
-    return link.publish(message.topic, message.payload, {
-      retain: message.kind === 'state',
-      properties: {
-        ...properties(schema, message.isRepeated),
-        ...(message.correlationData === undefined ? {} : { correlationData: message.correlationData }),
-        ...expiryOf(message),
-      },
-    });
-  }
-
-  async #publishState(name: StateName, topic: string, fields: object, expiresAtMs?: number): Promise<PublishResult> {
-    this.#checkOpen(topic);
-    const value = this.#stamper.make(name, topic, fields);
-    return this.#outbox.push({
-      topic,
-      kind: 'state',
-      rank: RANK[name],
-      payload: JSON.stringify(value),
-      value,
-      expiresAtMs,
-      correlationData: undefined,
-    });
-  }
-
-  #checkOpen(topic: string): void {
-    if (this.state !== 'closed') return;
-    throw new SdkError('ERR_DISPOSED', `The bus is closed; nothing was published on ${topic}.`);
   }
 
   /** @throws SdkError at once when the answer breaks the contract. */
@@ -437,23 +335,6 @@ class MqttBus implements Bus {
     const message = responseMessage(this.#stamper, reply, this.#logger);
     const isKept = reply.request !== undefined && this.#options.keepAnswer?.(keptAnswerOf(message), reply.request);
     return isKept ? Promise.resolve('queued') : this.#outbox.push(message);
-  }
-
-  async #healthNow(): Promise<HealthInput> {
-    if (this.#lastHealth !== undefined) return this.#lastHealth;
-    throw new SdkError('ERR_BUSY', 'The device has not looked at its health yet; try again later.');
-  }
-
-  #restate(camera: string, setting: CameraSetting): void {
-    const value = this.#settings.get(this.topics.cameraSetting(camera, setting));
-    if (value === undefined || this.state === 'closed') return;
-    this.publishCameraSetting(camera, setting, value).catch((error: unknown) => {
-      this.#logger.log('warn', 'A camera setting was not published', { camera, setting, error: String(error) });
-    });
-  }
-
-  get #sceneExpirySeconds(): number {
-    return this.#options.sceneExpirySeconds ?? DEFAULTS.sceneExpirySeconds;
   }
 
   #announce(topic: string, payload: unknown, retain: boolean): void {
@@ -472,10 +353,10 @@ class MqttBus implements Bus {
   }
 
   #logLoss(message: OutboxMessage, why: 'queue-full' | 'expired' | 'refused', error: unknown): void {
-    const now = performance.now();
+    const nowMs = performance.now();
     // Counters have every loss; the log has the first of a burst.
-    if (why !== 'refused' && now - this.#lastLossLogMs < LOSS_LOG_EVERY_MS) return;
-    this.#lastLossLogMs = now;
+    if (why !== 'refused' && nowMs - this.#lastLossLogMs < LOSS_LOG_EVERY_MS) return;
+    this.#lastLossLogMs = nowMs;
     this.#logger.log('warn', 'A message was lost', {
       topic: message.topic,
       why,
@@ -484,23 +365,4 @@ class MqttBus implements Bus {
       ...(error === undefined ? {} : { error: error instanceof Error ? error.message : String(error) }),
     });
   }
-}
-
-/** Different for different devices: of two roots `a` and `a/b` and devices `b-c` and `c` too. */
-function clientIdOf({ root, device }: BusTopics): string {
-  // `$` is in no name. The default root keeps the form that access rules of the field may name.
-  return root === DEFAULT_ROOT ? `${root}-${device}` : `${root.replaceAll('/', '$')}$${device}`;
-}
-
-function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishProperties {
-  if (expiresAtMs !== undefined) {
-    return { messageExpiryInterval: Math.max(1, Math.ceil((expiresAtMs - performance.now()) / 1000)) };
-  }
-  return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
-}
-
-function properties(schema: string, isRepeated = false): PublishProperties {
-  // MQTT's own mark of a duplicate ends at the broker [MQTT-3.3.1-3].
-  const userProperties = isRepeated ? { schema, repeated: 'true' } : { schema };
-  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties };
 }

@@ -22,7 +22,7 @@ interface Account {
 }
 
 export class ClientLimits {
-  readonly #requestsPerSecond: number;
+  readonly requestsPerSecond: number;
   readonly #burst: number;
   readonly #unanswered: number;
   readonly #totalUnanswered: number;
@@ -36,7 +36,7 @@ export class ClientLimits {
    * @param now milliseconds of a clock that only goes forward.
    */
   constructor(options: ClientLimitOptions, totalUnanswered: number, now: () => number) {
-    this.#requestsPerSecond = options.requestsPerSecond ?? DEFAULTS.requestsPerSecond;
+    this.requestsPerSecond = options.requestsPerSecond ?? DEFAULTS.requestsPerSecond;
     this.#burst = options.burst ?? DEFAULTS.burst;
     this.#unanswered = options.unanswered ?? DEFAULTS.unanswered;
     this.#totalUnanswered = totalUnanswered;
@@ -57,12 +57,12 @@ export class ClientLimits {
     const nowMs = this.#now();
     account.tokens = Math.min(
       this.#burst,
-      account.tokens + ((nowMs - account.updatedMs) / 1000) * this.#requestsPerSecond,
+      account.tokens + ((nowMs - account.updatedMs) / 1000) * this.requestsPerSecond,
     );
     account.updatedMs = nowMs;
     if (account.tokens < 1) {
-      const retryAfterMs = Math.ceil(((1 - account.tokens) / this.#requestsPerSecond) * 1000);
-      throw busy(`Expected at most ${this.#requestsPerSecond} requests a second of one caller`, retryAfterMs);
+      const retryAfterMs = Math.ceil(((1 - account.tokens) / this.requestsPerSecond) * 1000);
+      throw busy(`Expected at most ${this.requestsPerSecond} requests a second of one caller`, retryAfterMs);
     }
     account.tokens -= 1;
     if (account.unanswered >= this.#unanswered) {

@@ -26,18 +26,23 @@ export function keptAnswerOf(message: OutboxMessage): KeptAnswer {
     topic,
     payload: value as Response,
     correlationData: correlationData === undefined ? null : Buffer.from(correlationData).toString('base64'),
-    expiresAtMs: expiresAtMs ?? Number.MAX_SAFE_INTEGER,
+    // The outbox counts by a clock that starts with the process, which means nothing to another run.
+    expiresAtMs:
+      expiresAtMs === undefined ? Number.MAX_SAFE_INTEGER : Math.round(Date.now() + expiresAtMs - performance.now()),
   };
 }
 
-export function messageOf(answer: KeptAnswer, isRepeated: boolean, rank: number): OutboxMessage {
+/** After all states. */
+const RANK = 9;
+
+export function messageOf(answer: KeptAnswer, isRepeated: boolean): OutboxMessage {
   return {
     topic: answer.topic,
     kind: 'event',
-    rank,
+    rank: RANK,
     payload: JSON.stringify(answer.payload),
     value: answer.payload,
-    expiresAtMs: answer.expiresAtMs,
+    expiresAtMs: performance.now() + answer.expiresAtMs - Date.now(),
     correlationData: answer.correlationData === null ? undefined : Buffer.from(answer.correlationData, 'base64'),
     isUnkept: true,
     isRepeated,

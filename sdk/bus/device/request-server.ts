@@ -82,6 +82,11 @@ export class RequestServer {
     return this.#limits.unanswered;
   }
 
+  /** Of one caller, in the long run. */
+  get requestsPerSecond(): number {
+    return this.#limits.requestsPerSecond;
+  }
+
   /** Verbs that are answered, now or when the device is ready. */
   get verbs(): readonly VerbName[] {
     return VERB_NAMES.filter((verb) => this.#known.has(verb));

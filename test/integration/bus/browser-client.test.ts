@@ -1,5 +1,6 @@
 /** `scenebus/client` in a browser, over the WebSocket of the embedded broker. */
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { createContext, runInContext } from 'node:vm';
 import mqtt from 'mqtt';
@@ -105,15 +106,23 @@ describe('scenebus/client', () => {
     const { code } = await bundle();
     await using broker = await openEmbeddedBroker({ port: 0, webSocket: { port: 0 } });
     await using _bus = await startKiosk(broker);
+    // Served for real: Chromium lets only pages of this machine reach this machine without asking.
+    const server = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<p>kiosk');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const pageUrl = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}/`;
     const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
     try {
       const page = await browser.newPage();
-      await page.route('http://localhost/', (route) => route.fulfill({ contentType: 'text/html', body: '<p>kiosk' }));
-      await page.goto('http://localhost/');
+      await page.goto(pageUrl);
       await page.addScriptTag({ content: code });
       expect(await page.evaluate(`(${PROGRAM})(${JSON.stringify(broker.webSocketUrl)})`)).toMatchObject(EXPECTED);
     } finally {
       await browser.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
     }
   });
 });

@@ -1,19 +1,40 @@
 import { describe, expect, it } from 'vitest';
-import { busTopics, isTopicSegment, parseTopic, responseTopicProblem, topicMatches } from '#sdk/bus/contract/topics.js';
+import {
+  busTopics,
+  isPortableSegment,
+  isTopicFilter,
+  isTopicSegment,
+  parseTopic,
+  responseTopicProblem,
+  topicMatches,
+} from '#sdk/bus/contract/topics.js';
 
 describe('topic segments', () => {
   it.each(['cam0', 'front door', 'Küche', '摄像头', 'a.b-c_d', 'x'.repeat(64)])('accepts %j', (segment) => {
     expect(isTopicSegment(segment)).toBe(true);
   });
 
-  it.each(['', 'a/b', '+', 'a+', '#', 'x#', '$SYS', 'a$', 'a\0b', 'a\nb', '\u0085', '\ud800', 'x'.repeat(65)])(
-    'refuses %j',
-    (segment) => {
-      expect(isTopicSegment(segment)).toBe(false);
-      expect(() => busTopics('scenebus', segment)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }));
-      expect(() => busTopics('scenebus', 'dev').cameraScene(segment)).toThrow(/camera id/);
-    },
-  );
+  it.each([
+    '',
+    '.',
+    '..',
+    'a/b',
+    '+',
+    'a+',
+    '#',
+    'x#',
+    '$SYS',
+    'a$',
+    'a\0b',
+    'a\nb',
+    '\u0085',
+    '\ud800',
+    'x'.repeat(65),
+  ])('refuses %j', (segment) => {
+    expect(isTopicSegment(segment)).toBe(false);
+    expect(() => busTopics('scenebus', segment)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }));
+    expect(() => busTopics('scenebus', 'dev').cameraScene(segment)).toThrow(/camera id/);
+  });
 });
 
 describe('busTopics and parseTopic', () => {
@@ -57,6 +78,87 @@ describe('busTopics and parseTopic', () => {
     for (const root of ['', '/x', 'x/', 'a//b', 'a/+', '#', '$share']) {
       expect(() => busTopics(root, 'dev'), root).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }));
     }
+  });
+});
+
+describe('topics of cameras, watches and settings', () => {
+  const topics = busTopics('scenebus', 'dev');
+
+  it('are parsed as they are built, whatever the ids are called', () => {
+    for (const id of ['cam0', 'constructor', '__proto__', 'status', 'watch', 'state', 'set', 'a b', 'a.b', '...']) {
+      expect(parseTopic('scenebus', topics.cameraEvent(id))).toEqual({
+        device: 'dev',
+        kind: 'camera-event',
+        camera: id,
+      });
+      expect(parseTopic('scenebus', topics.watchState(id, id))).toEqual({
+        ...{ device: 'dev', kind: 'watch-state', camera: id, watch: id },
+      });
+      const setting = { device: 'dev', camera: id, setting: 'privacy' };
+      expect(parseTopic('scenebus', topics.cameraSetting(id, 'privacy'))).toEqual({
+        ...setting,
+        kind: 'camera-setting',
+      });
+      expect(parseTopic('scenebus', topics.settingCommand(id, 'privacy'))).toEqual({
+        ...setting,
+        kind: 'setting-command',
+      });
+      expect(topicMatches(topics.settingCommands, topics.settingCommand(id, 'privacy'))).toBe(true);
+    }
+    expect(parseTopic('scenebus', topics.request('watch/add'))).toMatchObject({ kind: 'request', verb: 'watch/add' });
+    expect(topicMatches(topics.watchRequests, topics.request('watch/add'))).toBe(true);
+    expect(topicMatches(topics.requests, topics.request('watch/add'))).toBe(false);
+  });
+
+  it.each([
+    'camera/c/constructor/state',
+    'camera/c/privacy/state/more',
+    'camera/c/watch/w',
+    'camera/c/watch/w/set',
+    'camera/c/watch/state',
+    'camera/../status',
+    'request/constructor/add',
+    'request/watch/add/more',
+  ])('do not claim %s', (rest) => {
+    expect(parseTopic('scenebus', `scenebus/dev/${rest}`)).toBeUndefined();
+  });
+
+  it('of different ids are different, and none is a topic of the device itself', () => {
+    const ids = ['a', 'b', 'watch', 'status', 'privacy', 'state', 'availability', 'request', 'camera'];
+    const all = ids.flatMap((id) => [
+      topics.cameraStatus(id),
+      topics.cameraScene(id),
+      topics.cameraEvent(id),
+      topics.cameraSetting(id, 'privacy'),
+      topics.settingCommand(id, 'privacy'),
+      ...ids.map((watch) => topics.watchState(id, watch)),
+    ]);
+    const own = [topics.availability, topics.info, topics.health, topics.request('ask'), topics.response('ask')];
+    expect(new Set([...all, ...own]).size).toBe(all.length + own.length);
+  });
+});
+
+describe('isTopicFilter', () => {
+  it.each([
+    ['robots/+/answers', true],
+    ['#', true],
+    ['a/#', true],
+    ['+', true],
+    ['a', true],
+    ['', false],
+    ['a/#/b', false],
+    ['a+/b', false],
+    ['a#', false],
+    ['a\0', false],
+  ])('%j: %s', (filter, expected) => {
+    expect(isTopicFilter(filter)).toBe(expected);
+  });
+});
+
+describe('isPortableSegment', () => {
+  it.each(['kiosk-3', 'Küche_2', '摄像头'])('takes %j', (name) => expect(isPortableSegment(name)).toBe(true));
+  it.each(['kiosk.local', 'front door', 'a*', 'a>', 'a/b', ''])('does not take %j', (name) => {
+    expect(isPortableSegment(name)).toBe(false);
   });
 });
 

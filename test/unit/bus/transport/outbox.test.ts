@@ -54,6 +54,38 @@ const event = (payload: string, expiresAtMs?: number): OutboxMessage => ({
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('Outbox', () => {
+  it('lets refusals go before answers when there is no room', () => {
+    const { outbox, attach, payloads, losses } = setUp({ queueLength: 3 });
+    void outbox.push(event('answer 1'));
+    for (const name of ['no 1', 'no 2', 'no 3']) outbox.push({ ...event(name), isExpendable: true }).catch(() => {});
+    void outbox.push(event('answer 2'));
+    expect(losses).toEqual(['no 1 queue-full', 'no 2 queue-full']);
+    attach(9);
+    expect(payloads()).toEqual(['answer 1', 'no 3', 'answer 2']);
+  });
+
+  it('keeps nothing of what its caller keeps: offline, in flight and waiting behind a slow broker', async () => {
+    const { outbox, attach, payloads, sent } = setUp();
+    const unkept = (payload: string) => outbox.push({ ...event(payload), isUnkept: true });
+    const lost = { code: 'ERR_BUS_UNREACHABLE' };
+    await expect(unkept('offline')).rejects.toMatchObject(lost);
+    attach(1);
+    const kept = outbox.push(event('kept'));
+    const waiting = unkept('waiting');
+    outbox.detach();
+    await expect(waiting).rejects.toMatchObject(lost);
+    expect(await kept).toBe('queued');
+    attach(1);
+    sent[1]?.acknowledge();
+    await settled();
+    const inFlight = unkept('in flight');
+    outbox.detach();
+    await expect(inFlight).rejects.toMatchObject(lost);
+    attach(9);
+    expect(payloads()).toEqual(['kept', 'kept', 'in flight']);
+    expect(outbox.length).toBe(0);
+  });
+
   it('resolves when the broker acknowledges, and keeps at most a window unacknowledged', async () => {
     const { outbox, sent, attach, payloads } = setUp();
     attach(2);

@@ -79,10 +79,15 @@ it.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'compressed-tensors'])(
     expect(result).toMatchObject({ groupSize: 64, keptLinears: 35, relativeError: 0 });
     const { model } = await openCheckpoint(output);
     for (const [name, expected] of values) expect(sameBits(unpack(model, name), expected), name).toBe(true);
-    // Other groups must be rounded again.
-    const other = await quantizeCheckpoint({ source: folder, output: `${output}-32`, from: 'auto', groupSize: 32 });
-    expect(other.keptLinears).toBe(0);
-    expect(other.relativeError).toBeGreaterThan(0);
+    // Smaller groups share the scale of the larger one; larger ones must be rounded again.
+    const smaller = await quantizeCheckpoint({ source: folder, output: `${output}-32`, from: 'auto', groupSize: 32 });
+    expect(smaller).toMatchObject({ groupSize: 32, keptLinears: 35, relativeError: 0 });
+    const { model: again } = await openCheckpoint(`${output}-32`);
+    for (const [name, expected] of values) expect(sameBits(unpack(again, name), expected), name).toBe(true);
+    const halves = makeForeignCheckpoint(TINY, temporaryFolder(), kind, { symmetric: true, groupSize: 32 }).folder;
+    const larger = await quantizeCheckpoint({ source: halves, output: `${output}-64`, from: 'auto', groupSize: 64 });
+    expect(larger.keptLinears).toBe(0);
+    expect(larger.relativeError).toBeGreaterThan(0);
   },
 );
 
@@ -112,6 +117,46 @@ it('packed layers of the vision tower come back to 16 bits', async () => {
   await quantizeCheckpoint({ source: folder, output, from: 'compressed-tensors' });
   const { model } = await openCheckpoint(output);
   expect(readTensorF32(model.tensors.get(`${name}.weight`)!).every((value) => value === 0.25)).toBe(true);
+});
+
+it.each([true, false])('one scale for each output (GPTQ, group_size −1), symmetric: %s', async (symmetric) => {
+  const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq', { symmetric, groupSize: -1 });
+  const output = join(temporaryFolder(), 'int4');
+  const result = await quantizeCheckpoint({ source: folder, output, from: 'gptq', groupSize: 64 });
+  expect(result.keptLinears).toBe(symmetric ? 35 : 0);
+  if (!symmetric) return expect(result.relativeError).toBeLessThan(0.07);
+  const { model } = await openCheckpoint(output);
+  for (const [name, expected] of values) expect(sameBits(unpack(model, name), expected), name).toBe(true);
+});
+
+it('a folder of MLX may have packed all that is a matrix', async () => {
+  const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), 'mlx', { everything: true });
+  const source = await openForeignSource(folder, 'mlx', {});
+  const names = ['language_model.model.embed_tokens', 'language_model.lm_head', 'multi_modal_projector'];
+  for (const name of [...names, 'vision_model.transformer.layers.0.mlp.fc1'].map((each) => `${each}.weight`)) {
+    const tensor = source.tensors.get(name)!;
+    expect(sameBits(tensor.rows(0, tensor.shape[0]!), values.get(name)!), name).toBe(true);
+  }
+  const output = join(temporaryFolder(), 'int4');
+  expect((await quantizeCheckpoint({ source: folder, output, from: 'auto' })).quantizedLinears).toBe(35);
+});
+
+it('goes on where it was stopped, with the same bytes', async () => {
+  const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'awq');
+  const [whole, resumed] = ['whole', 'resumed'].map((name) => join(temporaryFolder(), name));
+  await quantizeCheckpoint({ source: folder, output: whole!, from: 'awq' });
+  // Behind the packed words, before all of their scales.
+  const stop = new AbortController();
+  const onProgress = ({ done, total }: { done: number; total: number }) => {
+    if (done > total * 0.45) stop.abort(new Error('enough'));
+  };
+  const options = { source: folder, output: resumed!, from: 'awq', journalBytes: 1 } as const;
+  await expect(quantizeCheckpoint({ ...options, signal: stop.signal, onProgress })).rejects.toThrow('enough');
+  const seen: number[] = [];
+  await quantizeCheckpoint({ ...options, onProgress: ({ done, total }) => void seen.push(done / total) });
+  expect(seen[0]).toBeGreaterThan(0.3);
+  const [weights, others] = [whole!, resumed!].map((output) => readFileSync(join(output, 'model.safetensors')));
+  expect(weights!.equals(others!)).toBe(true);
 });
 
 describe('--from', () => {

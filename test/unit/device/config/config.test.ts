@@ -124,6 +124,7 @@ describe('secrets', () => {
 describe('the default device name', () => {
   it('is the host name made fit for a topic', () => {
     expect(defaultDeviceName('kiosk 3/hall+#')).toBe('kiosk-3-hall--');
+    expect(defaultDeviceName('kiosk.local')).toBe('kiosk-local');
     expect(defaultDeviceName('')).toBe('device');
   });
 });

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { checkCuda, checkTensorRt } from '#device/platform/doctor/accelerator-checks.js';
@@ -8,6 +10,7 @@ import { checkModel } from '#device/platform/doctor/model-check.js';
 import { checkBroker, checkOnnxRuntime } from '#device/platform/doctor/software-checks.js';
 import { checkMemory, checkNode, checkProcessor, checkSharedMemory } from '#device/platform/doctor/system-checks.js';
 import type { Machine } from '#device/platform/machine.js';
+import { copyCheckpoint } from '../../checkpoint/checkpoint-folder.js';
 
 /** A machine with nothing on it, plus what a test puts there. */
 function machine(parts: Partial<Machine> = {}): Machine {
@@ -167,5 +170,9 @@ describe('doctor', () => {
     const tiny = fileURLToPath(new URL('../../../fixtures/golden/tiny-a', import.meta.url));
     expect((await checkModel(tiny)).value).toMatch(/^tiny-a: \d+ tensors, float, writes no boxes/);
     expect(await checkModel('/nonexistent')).toMatchObject({ status: 'problem' });
+    expect((await checkModel('meta-llama/Llama-3.2-11B-Vision')).value).toContain('hf download');
+    const folder = copyCheckpoint();
+    writeFileSync(join(folder, 'adapter_config.json'), '{}');
+    expect((await checkModel(folder)).meaning).toContain('adapter_config.json beside the weights is not applied');
   });
 });

@@ -6,8 +6,8 @@ import { encodePictures, picturesBytes, readStates } from '#calibration/quantize
 import { Runtime } from '#calibration/quantize/runtime.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { openVisionTower } from '#sdk/engine/vision/vision-tower.js';
-import { maxDifference, syntheticImage } from '../../support/tiny-images.js';
-import { GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+import { maxDifference, syntheticImage } from '../../../support/tiny-images.js';
+import { GOLDEN, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 const checkpoint = await openCheckpoint(join(GOLDEN, 'tiny-a'));
 const { vision } = checkpoint.model.architecture;

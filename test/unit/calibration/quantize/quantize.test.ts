@@ -8,7 +8,7 @@ import type { TensorLocation } from '#sdk/architecture/architecture.js';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
-import { randomScenes } from '../../support/calibration-scenes.js';
+import { randomScenes } from '../../../support/calibration-scenes.js';
 import {
   copyCheckpoint,
   editJson,
@@ -18,7 +18,7 @@ import {
   readTensors,
   temporaryFolder,
   writeFile,
-} from '../checkpoint/checkpoint-folder.js';
+} from '../../checkpoint/checkpoint-folder.js';
 
 const TINY = join(GOLDEN, 'tiny-a');
 const LINEARS = 5 * 7; // q, k, v, o, gate, up, down of five layers, two of them cross layers

@@ -16,11 +16,11 @@ import { bf16Value, groupScales, quantizeRows } from '#calibration/quantize/roun
 import { RowSample } from '#calibration/quantize/row-sample.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { createRandom } from '#sdk/core/random.js';
-import { randomScenes } from '../../support/calibration-scenes.js';
-import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+import { randomScenes } from '../../../support/calibration-scenes.js';
+import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 const TINY = join(GOLDEN, 'tiny-a');
-const DEMO = fileURLToPath(new URL('../../../examples/demo-model', import.meta.url));
+const DEMO = fileURLToPath(new URL('../../../../examples/demo-model', import.meta.url));
 
 /** A model as real ones are: a few channels carry far larger activations than the rest. */
 function withOutliers(): string {

@@ -24,11 +24,11 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { licenceQuestion } from '#calibration/quantize/cli-options.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
-import { randomScenes } from '../../support/calibration-scenes.js';
-import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+import { randomScenes } from '../../../support/calibration-scenes.js';
+import { copyCheckpoint, editTensors, GOLDEN, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 const TINY = join(GOLDEN, 'tiny-a');
-const DEMO = fileURLToPath(new URL('../../../examples/demo-model', import.meta.url));
+const DEMO = fileURLToPath(new URL('../../../../examples/demo-model', import.meta.url));
 const OPTIONS = { source: TINY, groupSize: 32, journalBytes: 1, shardBytes: 300_000 } as const;
 
 function hashOf(folder: string): string {
@@ -45,7 +45,7 @@ async function undisturbed(): Promise<string> {
 
 /** A process that quantises up to `bytes` and then stands still. */
 async function standing(output: string, bytes: number) {
-  const module = fileURLToPath(new URL('../../../dist/calibration/quantize/quantize.js', import.meta.url));
+  const module = fileURLToPath(new URL('../../../../dist/calibration/quantize/quantize.js', import.meta.url));
   const code = `
     import { quantizeCheckpoint } from ${JSON.stringify(module)};
     const onProgress = ({ done }) => {

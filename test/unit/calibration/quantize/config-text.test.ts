@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parseKeepingNumbers, stringifyKeepingNumbers } from '#calibration/quantize/json-text.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
-import { copyCheckpoint, editTensors, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+import { copyCheckpoint, editTensors, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 describe('JSON whose numbers keep their text', () => {
   it('comes back as it was, whatever is in its strings', () => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { llamaLicenseEvidence } from '#calibration/quantize/llama-license.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { int4Folder } from '#device/app/int4-cache.js';
-import { copyCheckpoint, editJson, temporaryFolder } from '../checkpoint/checkpoint-folder.js';
+import { copyCheckpoint, editJson, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 const evidenceOf = (files: Record<string, string>): Promise<string | null> => {
   const folder = temporaryFolder();
