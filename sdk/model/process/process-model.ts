@@ -8,6 +8,9 @@ import { answerSchema, type SchemaInput } from '../../grammar/index.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
+  Decidable,
+  DecideOptions,
+  Decision,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
@@ -135,6 +138,10 @@ class ProcessModel implements VisionLanguageModel {
     return await this.#call('describe', { image }, options);
   }
 
+  async decide(image: ModelImage, question: string, among: Decidable, options: DecideOptions = {}): Promise<Decision> {
+    return await this.#call('decide', { image, question, among }, options);
+  }
+
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
     return await this.#call('complete', { image, text }, options);
   }
@@ -157,12 +164,12 @@ class ProcessModel implements VisionLanguageModel {
     this.#rejectAll(disposed());
   }
 
-  async #call(
+  async #call<Result = Answer>(
     method: ModelMethod,
     given: Readonly<Record<string, unknown>>,
     options: GenerateOptions,
     onText?: (text: string) => void,
-  ): Promise<Answer> {
+  ): Promise<Result> {
     if (this.#closed) throw disposed();
     if (this.#lost) throw this.#lost;
     const { signal, schema: wanted, ...others } = options;
@@ -188,8 +195,8 @@ class ProcessModel implements VisionLanguageModel {
         values: [...transfer.values],
         shared: transfer.shared.map(({ path, ...range }) => ({ path: [...path], ...range })),
       };
-      const answer = (await this.#exchange(id, message, onText, signal)) as Answer;
-      return schema === undefined ? answer : { ...answer, value: schema.parse(answer.text) };
+      const result = (await this.#exchange(id, message, onText, signal)) as Result;
+      return schema === undefined ? result : { ...result, value: schema.parse((result as Answer).text) };
     } finally {
       for (const range of ranges) this.#frames.release(range);
     }
