@@ -144,6 +144,34 @@ export interface Answer {
   readonly timings: Timings;
 }
 
+/** What an answer can be, where there are only a few. */
+export type Decidable =
+  | { readonly type: 'yes-no' }
+  /** Whole numbers; default 0 to 100. */
+  | { readonly type: 'number'; readonly min?: number | undefined; readonly max?: number | undefined }
+  /** Answers as the model would write them, at most 64; case does not matter. */
+  | { readonly type: 'choice'; readonly choices: readonly string[] };
+
+/** Who waits for a decision. */
+export type DecideOptions = Pick<GenerateOptions, 'signal' | 'priority' | 'caller' | 'deadlineMs'>;
+
+export interface DecidedOption {
+  /** yes-no: true or false; number: a number; choice: one of them, as it was given. */
+  readonly value: boolean | number | string;
+  /** 0–1, among all options. */
+  readonly probability: number;
+}
+
+/** What a model would answer, if it had to choose. */
+export interface Decision extends DecidedOption {
+  /** All of them, the most probable first; the probabilities add up to 1. */
+  readonly options: readonly DecidedOption[];
+  /** 0–1: how probable it is that the model, free to write what it likes, begins with one of the options. */
+  readonly coverage: number;
+  readonly usage: Usage;
+  readonly timings: Timings;
+}
+
 /**
  * Text as it arrives. Nothing runs until it is iterated or collected; then it runs to its end by itself, so a slow
  * reader never holds up others. Leaving a `for await` loop stops the generation. Iterate once; `collect()` may follow
@@ -161,6 +189,8 @@ export interface ModelInfo {
   readonly engine: EngineInfo;
   /** The model writes boxes in a convention that its manifest declares. */
   readonly writesBoxes: boolean;
+  /** What the model's manifest asks it for a description, a list of objects, and one of them (`{label}`). */
+  readonly prompts: { readonly describe: string; readonly list: string; readonly locate: string };
 }
 
 /** The process of a model loaded with `isolation: 'process'`. */
@@ -213,6 +243,15 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * described the same way again, and descriptions that follow each other draft each other.
    */
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
+  /**
+   * One question whose answer is one of a few: read from the probabilities behind the prompt, so nothing is written.
+   * One call of the engine, and another only for beginnings that several options share.
+   * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID for what leaves nothing to decide
+   *
+   * @example
+   * const { value, probability } = await model.decide(frame, 'Is there a person?', { type: 'yes-no' });
+   */
+  decide(image: ModelImage, question: string, among: Decidable, options?: DecideOptions): Promise<Decision>;
   /**
    * Goes on with a text about a picture, or without one (`undefined`), in the layout of base models:
    * `<|image|><|begin_of_text|>text`.

@@ -14,6 +14,7 @@ import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
+import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
 import {
   type InternalGenerateOptions,
   type ResolvedOptions,
@@ -24,6 +25,9 @@ import { layoutOf, splitMessages } from './messages.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
+  Decidable,
+  DecideOptions,
+  Decision,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
@@ -42,7 +46,6 @@ export interface ModelParts {
   readonly processor: PictureProcessor;
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
-  readonly describePrompt: string;
   readonly grounder: Grounder;
   readonly imageCache: InferenceOptions['imageCache'];
   readonly keyValueCache?: InferenceOptions['keyValueCache'];
@@ -87,17 +90,66 @@ class ComposedModel implements VisionLanguageModel {
   }
 
   async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
-    if (typeof question !== 'string' || question.trim() === '') {
-      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
-    }
-    const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
     const { temperature = 0 } = options;
-    return await this.generate({ messages: [{ role: 'user', content }] }, { ...options, temperature }).collect();
+    return await this.generate(questionAbout(image, question), { ...options, temperature }).collect();
+  }
+
+  async decide(
+    image: ModelImage,
+    question: string,
+    among: Decidable,
+    { signal, ...options }: DecideOptions = {},
+  ): Promise<Decision> {
+    const decided = optionsOf(among);
+    const candidates = candidatesOf(decided, this.#parts.tokenizer);
+    const maxNewTokens = Math.max(...candidates.map(({ tokens }) => tokens.length));
+    const request = questionAbout(image, question);
+    const startedMs = performance.now();
+    const { output, prepared } = await this.#tracked(request, { ...options, maxNewTokens }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.score({ ...place, candidates, optionCount: decided.length });
+      return { output, prepared: call.prepared };
+    });
+    const { probabilities, reusedTokens, reusedImages, preemptions, queueMs, imageMs, prefillMs, branchMs } = output;
+    const ranked = decidedOptions(decided, probabilities);
+    const decision: Decision = {
+      ...ranked[0]!,
+      options: ranked,
+      coverage: Math.min(
+        1,
+        probabilities.reduce((sum, probability) => sum + probability, 0),
+      ),
+      usage: {
+        promptTokens: prepared.prompt.ids.length,
+        reusedTokens,
+        generatedTokens: 0,
+        draftedTokens: 0,
+        acceptedTokens: 0,
+        images: prepared.images.length,
+        reusedImages,
+        preemptions,
+      },
+      timings: {
+        queueMs,
+        imageMs,
+        prefillMs,
+        timeToFirstTokenMs: imageMs + prefillMs,
+        decodeMs: branchMs,
+        engineCalls: output.engineCalls,
+        tokensPerSecond: 0,
+        totalMs: performance.now() - startedMs,
+      },
+    };
+    this.#parts.logger.log('debug', 'decided', { ...decision.usage, ...decision.timings });
+    return decision;
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
     const { temperature = 0, priority = 'description' } = options;
-    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature, priority });
+    return await this.ask(image, this.info.prompts.describe, { ...options, temperature, priority });
   }
 
   stats(): ModelStats {
@@ -137,24 +189,36 @@ class ComposedModel implements VisionLanguageModel {
     onText: (text: string) => void,
     readerSignal: AbortSignal,
   ): Promise<Answer> {
-    if (this.#closed) throw disposed();
-    readerSignal.throwIfAborted();
     const startedMs = performance.now();
+    return await this.#tracked(request, options, readerSignal, ({ prepared, signal }) =>
+      this.#answer(prepared, onText, signal, startedMs),
+    );
+  }
+
+  /** Runs `work` until it ends, its reader leaves, its deadline comes or the model is disposed. */
+  async #tracked<T>(
+    request: GenerateRequest,
+    options: InternalGenerateOptions,
+    readerSignal: AbortSignal | undefined,
+    work: (call: { readonly prepared: PreparedRequest; readonly signal: AbortSignal }) => Promise<T>,
+  ): Promise<T> {
+    if (this.#closed) throw disposed();
+    readerSignal?.throwIfAborted();
     const prepared = this.#prepare(request, options);
     // Not AbortSignal.any: on Node 20 a signal that lives long keeps a reference for every call.
     const abort = new AbortController();
-    const onLeave = () => abort.abort(readerSignal.reason);
-    readerSignal.addEventListener('abort', onLeave, { once: true });
+    const onLeave = () => abort.abort(readerSignal?.reason);
+    readerSignal?.addEventListener('abort', onLeave, { once: true });
     this.#running.add(abort);
     const timer = expireAfter(prepared.options.deadlineMs, abort);
     try {
-      return await this.#answer(prepared, onText, abort.signal, startedMs);
+      return await work({ prepared, signal: abort.signal });
     } catch (error) {
       throw abort.signal.aborted ? error : toSdkError(error);
     } finally {
       clearTimeout(timer);
       this.#running.delete(abort);
-      readerSignal.removeEventListener('abort', onLeave);
+      readerSignal?.removeEventListener('abort', onLeave);
     }
   }
 
@@ -233,6 +297,15 @@ class ComposedModel implements VisionLanguageModel {
   async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
     return image === undefined ? [] : await this.#parts.grounder.ground({ text, image, tokens }, { signal });
   }
+}
+
+/** @throws SdkError ERR_PROMPT_INVALID */
+function questionAbout(image: ModelImage, question: string): GenerateRequest {
+  if (typeof question !== 'string' || question.trim() === '') {
+    throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
+  }
+  const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
+  return { messages: [{ role: 'user', content }] };
 }
 
 function maskOf(options: ResolvedOptions, prompt: Int32Array): TokenMask | undefined {

@@ -7,6 +7,9 @@ import type { Progress } from '../../core/logger.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
+  Decidable,
+  DecideOptions,
+  Decision,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
@@ -127,6 +130,10 @@ class ProcessModel implements VisionLanguageModel {
     return await this.#call('describe', { image }, options);
   }
 
+  async decide(image: ModelImage, question: string, among: Decidable, options: DecideOptions = {}): Promise<Decision> {
+    return await this.#call('decide', { image, question, among }, options);
+  }
+
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
     return await this.#call('complete', { image, text }, options);
   }
@@ -149,12 +156,12 @@ class ProcessModel implements VisionLanguageModel {
     this.#rejectAll(disposed());
   }
 
-  async #call(
+  async #call<Result = Answer>(
     method: ModelMethod,
     given: Readonly<Record<string, unknown>>,
     options: GenerateOptions,
     onText?: (text: string) => void,
-  ): Promise<Answer> {
+  ): Promise<Result> {
     if (this.#closed) throw disposed();
     if (this.#lost) throw this.#lost;
     const { signal, ...plain } = options;
@@ -176,7 +183,7 @@ class ProcessModel implements VisionLanguageModel {
         values: [...transfer.values],
         shared: transfer.shared.map(({ path, ...range }) => ({ path: [...path], ...range })),
       };
-      return (await this.#exchange(id, message, onText, signal)) as Answer;
+      return (await this.#exchange(id, message, onText, signal)) as Result;
     } finally {
       for (const range of ranges) this.#frames.release(range);
     }
