@@ -59,7 +59,9 @@ export function planTensors(
     }
     const [outputs, inputs] = source.shape as [number, number];
     if (inputs % groupSize !== 0) misfits.add(inputs);
-    const exact = source.int4?.bits === bits && source.int4.groupSize === groupSize ? source.int4 : undefined;
+    // Smaller groups within those of the source share its scale.
+    const isKept = source.int4?.bits === bits && source.int4.groupSize % groupSize === 0;
+    const exact = isKept ? source.int4 : undefined;
     if (exact !== undefined) {
       const scaleShape = [outputs, inputs / groupSize];
       planned.push(

@@ -143,14 +143,14 @@ async function makePlan(
   };
 }
 
-/** The groups that most linears of the source have, so that their integers can be kept. */
+/** The groups that most linears of the source have, or the largest within them, so that their integers can be kept. */
 function groupSizeOf({ tensors }: Source): QuantizeGroupSize {
   const counts = new Map<number, number>();
   for (const { packedGroup } of tensors.values()) {
     if (packedGroup !== undefined) counts.set(packedGroup, (counts.get(packedGroup) ?? 0) + 1);
   }
   const [most] = [...counts].sort((a, b) => b[1] - a[1])[0] ?? [128];
-  return QUANTIZE_GROUP_SIZES.find((size) => size === most) ?? 128;
+  return QUANTIZE_GROUP_SIZES.toReversed().find((size) => most! % size === 0) ?? 128;
 }
 
 /** What calibration writes at most before the weights: what the pictures became, and the linears it decided. */

@@ -15,7 +15,7 @@ import type { OutputFile, OutputTensor } from './plan.js';
 import { bf16Bits, groupScales, quantizeRows, quantizeRowsTo8Bits, searchedScales } from './round-to-nearest.js';
 import { SafetensorsWriter, sizeBehind, tensorBytes } from './safetensors-writer.js';
 import { f16Bits } from './sources/packed-linear.js';
-import { type FloatType, rowElements } from './sources/source-tensor.js';
+import { type FloatType, rowElements, type SourceTensor } from './sources/source-tensor.js';
 
 /** Weights held in memory at a time: 4 M values, 16 MB as float32. */
 const CHUNK_ELEMENTS = 4 << 20;
@@ -163,8 +163,9 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     return;
   }
   if (part === 'exactScale') {
-    const scales = source.int4!.scales();
-    if (!allFinite16(bytesOf(scales), source.int4!.scaleType)) notFinite(tensor);
+    const { scaleType, groupSize: stored } = source.int4!;
+    const scales = repeated(source.int4!.scales(), stored / groupSize);
+    if (!allFinite16(bytesOf(scales), scaleType)) notFinite(tensor);
     yield plain(scales);
     return;
   }
@@ -189,7 +190,7 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       continue;
     }
     // Scales lie behind all packed words in the file: they are computed again rather than kept.
-    const hints = bits === 4 && source.packedGroup === groupSize ? source.packedScales?.(first, count) : undefined;
+    const hints = bits === 4 ? stepsOf(source, groupSize, first, count) : undefined;
     const scales =
       hints === undefined ? groupScales(values, groupSize, bits) : searchedScales(values, groupSize, hints);
     if (part === 'scale') yield plain(scales ?? notFinite(tensor));
@@ -199,6 +200,21 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       yield { bytes: packed, squaredError, squaredSum };
     }
   }
+}
+
+/** The source's own steps for each group, where groups lie within those of the source. */
+function stepsOf(source: SourceTensor, groupSize: number, first: number, count: number): Float32Array | undefined {
+  const { packedGroup } = source;
+  if (packedGroup === undefined || packedGroup % groupSize !== 0) return undefined;
+  return source.packedScales && repeated(source.packedScales(first, count), packedGroup / groupSize);
+}
+
+/** Each value so many times in a row. */
+function repeated<T extends Float32Array | Uint16Array>(values: T, times: number): T {
+  if (times === 1) return values;
+  const result = new (values.constructor as new (length: number) => T)(values.length * times);
+  for (let i = 0; i < values.length; i += 1) result.fill(values[i]!, i * times, (i + 1) * times);
+  return result;
 }
 
 function inType(values: Float32Array, dtype: FloatType): Float32Array | Uint16Array {

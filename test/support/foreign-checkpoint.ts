@@ -15,9 +15,12 @@ import {
 export type ForeignKind = 'gptq' | 'gptq_v2' | 'awq' | 'mlx' | 'mlx-bf16' | 'compressed-tensors';
 
 export interface ForeignOptions {
+  /** −1: one scale for each output. */
   readonly groupSize?: number;
   /** Every zero in the middle. */
   readonly symmetric?: boolean;
+  /** Not only the linears of the text decoder. */
+  readonly everything?: boolean;
 }
 
 export interface ForeignFolder {
@@ -28,13 +31,15 @@ export interface ForeignFolder {
 
 const LINEAR = /^language_model\.model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.\w+_proj\.weight$/;
 
+const EVERYTHING = /(embed_tokens|lm_head|multi_modal_projector|fc[12])\.weight$/;
+
 export function makeForeignCheckpoint(
   source: string,
   target: string,
   kind: ForeignKind,
   options: ForeignOptions = {},
 ): ForeignFolder {
-  const { groupSize = 32, symmetric = false } = options;
+  const { symmetric = false, everything = false } = options;
   const folder = path.join(target, kind);
   cpSync(source, folder, { recursive: true });
   for (const file of readdirSync(folder)) if (file.endsWith('.safetensors')) rmSync(path.join(folder, file));
@@ -46,14 +51,19 @@ export function makeForeignCheckpoint(
   const tensors = new Map<string, RawTensor>();
   const values = new Map<string, Float32Array>();
   for (const [name, tensor] of readTensors(path.join(source, 'model.safetensors'))) {
-    const base = name.slice(0, -'.weight'.length);
-    if (!LINEAR.test(name) || kind === 'mlx-bf16') {
+    const base = (kind.startsWith('mlx') ? name.replace(/^vision_model/, 'vision_tower') : name).slice(
+      0,
+      -'.weight'.length,
+    );
+    const isPacked = LINEAR.test(name) || (everything && EVERYTHING.test(name));
+    if (!isPacked || kind === 'mlx-bf16') {
       const renamed = kind.startsWith('mlx') ? name.replace(/^vision_model/, 'vision_tower') : name;
       const isKernel = kind.startsWith('mlx') && name.endsWith('patch_embedding.weight');
       tensors.set(renamed, isKernel ? channelsLast(tensor) : tensor);
       continue;
     }
     const [outputs, inputs] = tensor.shape as [number, number];
+    const groupSize = options.groupSize === -1 ? inputs : (options.groupSize ?? 32);
     const groups = inputs / groupSize;
     const q = Uint8Array.from({ length: outputs * inputs }, () => draw(16));
     const zero = Uint8Array.from({ length: outputs * groups }, () => (symmetric ? 8 : 1 + draw(14)));
@@ -134,7 +144,7 @@ export function makeForeignCheckpoint(
   }
   writeTensors(path.join(folder, 'model.safetensors'), tensors);
   editJson(path.join(folder, 'config.json'), (config: FreeJson) =>
-    Object.assign(config, configOf(kind, groupSize, symmetric)),
+    Object.assign(config, configOf(kind, options.groupSize ?? 32, symmetric)),
   );
   return { folder, values };
 }

@@ -79,10 +79,15 @@ it.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'compressed-tensors'])(
     expect(result).toMatchObject({ groupSize: 64, keptLinears: 35, relativeError: 0 });
     const { model } = await openCheckpoint(output);
     for (const [name, expected] of values) expect(sameBits(unpack(model, name), expected), name).toBe(true);
-    // Other groups must be rounded again.
-    const other = await quantizeCheckpoint({ source: folder, output: `${output}-32`, from: 'auto', groupSize: 32 });
-    expect(other.keptLinears).toBe(0);
-    expect(other.relativeError).toBeGreaterThan(0);
+    // Smaller groups share the scale of the larger one; larger ones must be rounded again.
+    const smaller = await quantizeCheckpoint({ source: folder, output: `${output}-32`, from: 'auto', groupSize: 32 });
+    expect(smaller).toMatchObject({ groupSize: 32, keptLinears: 35, relativeError: 0 });
+    const { model: again } = await openCheckpoint(`${output}-32`);
+    for (const [name, expected] of values) expect(sameBits(unpack(again, name), expected), name).toBe(true);
+    const halves = makeForeignCheckpoint(TINY, temporaryFolder(), kind, { symmetric: true, groupSize: 32 }).folder;
+    const larger = await quantizeCheckpoint({ source: halves, output: `${output}-64`, from: 'auto', groupSize: 64 });
+    expect(larger.keptLinears).toBe(0);
+    expect(larger.relativeError).toBeGreaterThan(0);
   },
 );
 
@@ -112,6 +117,28 @@ it('packed layers of the vision tower come back to 16 bits', async () => {
   await quantizeCheckpoint({ source: folder, output, from: 'compressed-tensors' });
   const { model } = await openCheckpoint(output);
   expect(readTensorF32(model.tensors.get(`${name}.weight`)!).every((value) => value === 0.25)).toBe(true);
+});
+
+it.each([true, false])('one scale for each output (GPTQ, group_size −1), symmetric: %s', async (symmetric) => {
+  const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq', { symmetric, groupSize: -1 });
+  const output = join(temporaryFolder(), 'int4');
+  const result = await quantizeCheckpoint({ source: folder, output, from: 'gptq', groupSize: 64 });
+  expect(result.keptLinears).toBe(symmetric ? 35 : 0);
+  if (!symmetric) return expect(result.relativeError).toBeLessThan(0.07);
+  const { model } = await openCheckpoint(output);
+  for (const [name, expected] of values) expect(sameBits(unpack(model, name), expected), name).toBe(true);
+});
+
+it('a folder of MLX may have packed all that is a matrix', async () => {
+  const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), 'mlx', { everything: true });
+  const source = await openForeignSource(folder, 'mlx', {});
+  const names = ['language_model.model.embed_tokens', 'language_model.lm_head', 'multi_modal_projector'];
+  for (const name of [...names, 'vision_model.transformer.layers.0.mlp.fc1'].map((each) => `${each}.weight`)) {
+    const tensor = source.tensors.get(name)!;
+    expect(sameBits(tensor.rows(0, tensor.shape[0]!), values.get(name)!), name).toBe(true);
+  }
+  const output = join(temporaryFolder(), 'int4');
+  expect((await quantizeCheckpoint({ source: folder, output, from: 'auto' })).quantizedLinears).toBe(35);
 });
 
 describe('--from', () => {
