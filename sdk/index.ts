@@ -34,6 +34,7 @@ export {
 
 // Models: pictures and questions in, grounded answers out
 
+export type { ProcessMemory } from './child/index.js';
 export type { FinishReason } from './inference/generation.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
@@ -45,6 +46,7 @@ export type {
   GenerateRequest,
   ModelImage,
   ModelInfo,
+  ModelProcess,
   ModelStats,
   Priority,
   Timings,

@@ -23,7 +23,7 @@ import { openBus } from '../sinks/bus-connection.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeed } from './camera-feed.js';
 import { journalOptions, outletLimits } from './journal-options.js';
-import { ModelSupervisor } from './model-supervisor.js';
+import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
@@ -36,6 +36,8 @@ export interface DeviceParts {
       /** Requests of one priority that may wait; see `LoadModelOptions`. */
       readonly maxWaiting: number;
       readonly signal: AbortSignal;
+      /** Default `full`. */
+      readonly memory?: ModelMemory | undefined;
     },
   ) => Promise<VisionLanguageModel>;
 }
@@ -172,9 +174,10 @@ export class DeviceService implements AsyncDisposable {
     this.#model = await ModelSupervisor.start(
       {
         logger,
-        load: (loadSignal) => {
+        load: (loadSignal, memory) => {
           const maxWaiting = this.#config.ask.queueLength;
-          return this.#parts.loadModel(this.#config.model, { logger, onProgress, maxWaiting, signal: loadSignal });
+          const options = { logger, onProgress, maxWaiting, signal: loadSignal, memory };
+          return this.#parts.loadModel(this.#config.model, options);
         },
         onHealth: (error) => {
           if (error) this.#problems.report('model', error);
@@ -203,9 +206,12 @@ export class DeviceService implements AsyncDisposable {
   }
 
   #metrics(): Readonly<Record<string, number>> {
+    const modelMemory = this.#model?.memory;
     return {
       modelRestarts: this.#model?.restarts ?? 0,
       questionsWaiting: this.#model?.stats?.waiting.question ?? 0,
+      serviceMemoryBytes: process.memoryUsage.rss(),
+      ...(modelMemory && { modelMemoryBytes: modelMemory.rssBytes }),
       ...this.#usage.metrics,
       ...this.bus.stats,
       ...this.journal.metrics,

@@ -1,9 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isSdkError, type Logger, type ModelInfo, type ModelStats, SdkError, type VisionLanguageModel } from 'scenebus';
+import {
+  type Logger,
+  type ModelInfo,
+  type ModelStats,
+  type ProcessMemory,
+  SdkError,
+  type VisionLanguageModel,
+} from 'scenebus';
 import type { ModelAccess } from '../features/context.js';
+import { ModelFailures } from './model-failures.js';
+
+/** `small`: with caches as small as they can be, because the model ran out of memory again and again. */
+export type ModelMemory = 'full' | 'small';
 
 export interface ModelSupervisorOptions {
-  readonly load: (signal: AbortSignal) => Promise<VisionLanguageModel>;
+  readonly load: (signal: AbortSignal, memory: ModelMemory) => Promise<VisionLanguageModel>;
   readonly logger: Logger;
   /** Called when the model is lost (with why) and when it is back (without). */
   readonly onHealth: (error: SdkError | undefined) => void;
@@ -15,19 +26,20 @@ export interface ModelSupervisorOptions {
 
 const DEFAULT_BACKOFF = { initialMs: 1_000, maximumMs: 60_000 };
 const DEFAULT_HANG_MS = 30_000;
-/** Failures in a row after which the engine is not trusted any more. */
-const MAX_FAILURES = 3;
 
 /**
  * Keeps one model loaded: an engine that died, hangs or fails again and again is thrown away and loaded anew, with
- * growing pauses. Meanwhile `use` fails at once with an error that callers can pass on.
+ * pauses that grow until it answers. Meanwhile `use` fails at once with an error that callers can pass on. A model in a
+ * process of its own is missed as soon as that ends, also when nobody asks.
  */
 export class ModelSupervisor implements ModelAccess, AsyncDisposable {
   readonly #options: ModelSupervisorOptions;
   readonly #closing = new AbortController();
   #model: VisionLanguageModel | undefined;
   #lost: SdkError | undefined;
-  #failures = 0;
+  readonly #failures = new ModelFailures();
+  /** A call found memory exhausted; health says so until one succeeds. */
+  #isExhausted = false;
   #restarts = 0;
   #restarting: Promise<void> | undefined;
 
@@ -38,7 +50,7 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
   /** Loads the model. A first load that fails is the caller's to report: a wrong folder does not get right by waiting. */
   static async start(options: ModelSupervisorOptions, signal: AbortSignal): Promise<ModelSupervisor> {
     const supervisor = new ModelSupervisor(options);
-    supervisor.#model = await options.load(signal);
+    supervisor.#begin(await options.load(signal, 'full'));
     return supervisor;
   }
 
@@ -56,6 +68,11 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     return this.#restarts;
   }
 
+  /** Of the model's process; undefined where it has none, or is being loaded again. */
+  get memory(): ProcessMemory | undefined {
+    return this.#model?.process?.memory();
+  }
+
   /** @throws SdkError ERR_ENGINE_DIED while the model is being loaded again; what the work throws. */
   async use<T>(work: (model: VisionLanguageModel) => Promise<T>, signal: AbortSignal): Promise<T> {
     signal.throwIfAborted();
@@ -63,10 +80,10 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     if (model === undefined) throw this.#lost ?? new SdkError('ERR_DISPOSED', 'The service is stopping.');
     try {
       const result = await this.#withinReason(work(model), signal);
-      this.#failures = 0;
+      this.#succeeded();
       return result;
     } catch (error) {
-      if (model === this.#model && this.#isFatal(error)) this.#replace(model, error);
+      this.#failed(model, error);
       throw error;
     }
   }
@@ -108,15 +125,32 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     }
   }
 
-  #isFatal(error: unknown): boolean {
-    if (!isSdkError(error)) return false;
-    if (error.code === 'ERR_ENGINE_DIED') return true;
-    if (error.code !== 'ERR_ENGINE_FAILED' && error.code !== 'ERR_ENGINE_OUT_OF_MEMORY') return false;
-    return ++this.#failures >= MAX_FAILURES;
+  #begin(model: VisionLanguageModel): void {
+    this.#model = model;
+    void model.process?.ended.then((error) => {
+      if (error !== undefined && !this.#closing.signal.aborted) this.#failed(model, error);
+    });
+  }
+
+  #succeeded(): void {
+    this.#failures.succeeded();
+    if (this.#isExhausted) this.#options.onHealth(undefined);
+    this.#isExhausted = false;
+  }
+
+  /** Told once for every model that is lost, whoever notices first: a call or the end of the process. */
+  #failed(model: VisionLanguageModel, error: unknown): void {
+    if (model !== this.#model) return;
+    const verdict = this.#failures.judge(error);
+    if (verdict === 'replace' || verdict === 'shrink') this.#replace(model, error);
+    if (verdict !== 'exhausted') return;
+    this.#isExhausted = true;
+    this.#options.onHealth(exhausted(error));
   }
 
   #replace(model: VisionLanguageModel, reason: unknown): void {
     this.#model = undefined;
+    this.#isExhausted = false; // what follows says how it is
     this.#restarting = this.#restart(model, reason).catch((error: unknown) => {
       if (!this.#closing.signal.aborted)
         this.#options.logger.log('error', 'the model could not be restarted', { error });
@@ -136,20 +170,21 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     // A big model does not fit twice: nothing is loaded before the old one has left. A model in a process of its own is
     // killed for that; where one hangs within this process, only a restart of the service helps, and this says why.
     await untilAborted(this.#release(old), signal);
-    for (let pauseMs = backoff.initialMs; ; pauseMs = Math.min(2 * pauseMs, backoff.maximumMs)) {
+    const grown = backoff.initialMs * 2 ** (this.#failures.losses - 1);
+    for (let pauseMs = Math.min(grown, backoff.maximumMs); ; pauseMs = Math.min(2 * pauseMs, backoff.maximumMs)) {
       this.#lost = lostError(cause, pauseMs);
       onHealth(this.#lost);
       logger.log('error', this.#lost.message);
       await sleep(pauseMs, undefined, { signal });
       try {
-        this.#model = await load(signal);
+        this.#begin(await load(signal, this.#failures.isShrunk ? 'small' : 'full'));
         break;
       } catch (error) {
         signal.throwIfAborted();
+        this.#failures.judge(error);
         cause = error;
       }
     }
-    this.#failures = 0;
     this.#restarts++;
     this.#lost = undefined;
     logger.log('info', 'the model is loaded again');
@@ -174,6 +209,15 @@ async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promis
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+function exhausted(cause: unknown): SdkError {
+  const remedy = 'Choose a shorter model.contextLength, a smaller or quantised model, or free memory on this machine.';
+  return new SdkError(
+    'ERR_ENGINE_OUT_OF_MEMORY',
+    `The model runs out of memory again and again (${messageOf(cause)}), with its smallest caches too. ${remedy}`,
+    { cause },
+  );
 }
 
 function lostError(cause: unknown, pauseMs: number): SdkError {

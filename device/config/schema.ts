@@ -36,6 +36,11 @@ export const modelSchema = z
       title: 'Llama licence accepted',
       description: 'Needed to quantise a model under the Llama Community License: its owner has read and accepts it',
     }),
+    isolation: z.enum(['process', 'none']).default('process').meta({
+      title: 'Isolation',
+      description:
+        'process: the model runs in a process of its own, which is killed and started anew when it crashes or hangs; none: within the service, which then dies with it',
+    }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
     cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),

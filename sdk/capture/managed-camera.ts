@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Clock, systemClock } from '../core/clock.js';
 import { isSdkError, SdkError } from '../core/errors.js';
+import { linkedAbort } from '../core/linked-abort.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions, Frame } from '../core/types.js';
 import { type CaptureAddress, redactAddress } from './address.js';
@@ -125,7 +126,7 @@ export class ManagedCamera implements Camera {
     if (maxFps !== undefined && !(maxFps > 0)) {
       throw new SdkError('ERR_ARGUMENT_INVALID', `Expected maxFps above 0, but received ${maxFps}.`);
     }
-    const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    using either = linkedAbort([signal, this.#closing.signal]);
     let position = 0;
     for (;;) {
       let frame: Frame;
@@ -140,7 +141,7 @@ export class ManagedCamera implements Camera {
       yield frame;
       const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (this.#clock.monotonicMs() - startedAtMs);
       if (pauseMs > 0) {
-        await sleep(pauseMs, undefined, { signal: either }).catch(() => {});
+        await sleep(pauseMs, undefined, { signal: either.signal }).catch(() => {});
       }
     }
   }

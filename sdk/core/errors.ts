@@ -94,8 +94,12 @@ export function isSdkError(value: unknown, code?: ErrorCode): value is SdkError 
 /** The error itself when it is one of ours; else ERR_INTERNAL, with what was thrown as the cause. */
 export function toSdkError(error: unknown): SdkError {
   if (error instanceof SdkError) return error;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   return new SdkError('ERR_INTERNAL', `Something went wrong that nobody foresaw: ${reason}`, { cause: error });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Form in which an error crosses a process, worker or bus border. */
@@ -103,14 +107,20 @@ export interface SerializedError {
   readonly code: ErrorCode;
   readonly message: string;
   readonly details?: Readonly<Record<string, unknown>>;
+  /** Message of what caused it; stacks and objects stay where they are. */
+  readonly cause?: string | undefined;
 }
 
 /** Unknown errors become `fallback`, so that a receiver always has a code from the table. */
 export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_INTERNAL'): SerializedError {
-  if (error instanceof SdkError) return { code: error.code, message: error.message, details: error.details };
-  return { code: fallback, message: redact(error instanceof Error ? error.message : String(error)) };
+  if (!(error instanceof SdkError)) {
+    return { code: fallback, message: redact(messageOf(error)) };
+  }
+  const { code, message, details, cause } = error;
+  if (cause === undefined) return { code, message, details };
+  return { code, message, details, cause: redact(messageOf(cause)) };
 }
 
-export function deserializeError(error: SerializedError): SdkError {
-  return new SdkError(error.code, error.message, { details: error.details });
+export function deserializeError({ code, message, details, cause }: SerializedError): SdkError {
+  return new SdkError(code, message, { details, cause: cause === undefined ? undefined : new Error(cause) });
 }

@@ -28,6 +28,10 @@ export const LIMITS = {
   callerCharacters: 256,
   /** Requests of one priority that may wait for a model, unless it was loaded with another `maxWaiting`. */
   requestQueueLength: 32,
+  /** Pixels that wait for a model process or are read by it: five pictures of the largest size, 40 of 3840 × 2160. */
+  processFrameBytes: 2 ** 30,
+  /** Calls of a model process under way, those that the model itself will refuse included. */
+  processCalls: 256,
   /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
   busUnansweredRequests: 256,
   /** Messages kept while the broker is away. */

@@ -18,6 +18,7 @@ import { loadChatTemplate, withoutTemplate } from '../text/chat-template.js';
 import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Backends, openEngine } from './backends.js';
+import { loadModelInProcess } from './process/process-model.js';
 import type { VisionLanguageModel } from './types.js';
 import { createModel } from './vision-language-model.js';
 
@@ -35,6 +36,12 @@ export interface LoadModelOptions extends OpenEngineOptions {
    * picture of the 11B model takes up to 210 MB.
    */
   readonly imageCache?: { readonly maxImages?: number | undefined; readonly maxBytes?: number | undefined } | undefined;
+  /**
+   * `process`: the model runs in a process of its own, which may crash, hang or run out of memory without taking this one
+   * along, and gives all its memory back when it is disposed or lost. Calls under way fail with ERR_ENGINE_DIED then;
+   * load it again. Pictures cross by shared memory. `none` (default): in this process.
+   */
+  readonly isolation?: 'none' | 'process' | undefined;
   /**
    * Memory for the keys and values of all requests together, those that run and those kept for what prompts share.
    * Default: 1 GiB, or as much as one whole context takes. With less a request that does not fit even alone is refused
@@ -54,6 +61,7 @@ const OPTIONS = {
   backend: true,
   keyValueType: true,
   imageCache: true,
+  isolation: true,
   keyValueCache: true,
   maxWaiting: true,
   grounder: true,
@@ -83,7 +91,15 @@ const BACKENDS: Backends = { tensorrt: openTensorRtEngine, cpu: openCpuEngine, o
  * console.log(answer.text, answer.objects);
  */
 export async function loadModel(directory: string, options: LoadModelOptions = {}): Promise<VisionLanguageModel> {
-  return loadModelOn(BACKENDS, directory, options);
+  refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
+  const { isolation = 'none', ...others } = options;
+  if (isolation === 'process') return loadModelInProcess(directory, others);
+  if (isolation === 'none') return loadModelOn(BACKENDS, directory, others);
+  throw new SdkError(
+    'ERR_ARGUMENT_INVALID',
+    `Expected "none" or "process" for isolation but received ${JSON.stringify(isolation)}.`,
+    { details: { option: 'isolation' } },
+  );
 }
 
 /** @internal The same on other backends. */

@@ -1,4 +1,6 @@
 /** What callers of a model see: messages in, token streams and answers out. Plain data, no engine types. */
+import type { ProcessMemory } from '../child/index.js';
+import type { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { EngineInfo } from '../engine/engine.js';
 import type { FinishReason } from '../inference/generation.js';
@@ -161,6 +163,18 @@ export interface ModelInfo {
   readonly writesBoxes: boolean;
 }
 
+/** The process of a model loaded with `isolation: 'process'`. */
+export interface ModelProcess {
+  readonly pid: number;
+  /** As the system counts it now; undefined when the process is gone. */
+  memory(): ProcessMemory | undefined;
+  /**
+   * Resolves when the process is gone and its memory is back: with undefined after `dispose`, with ERR_ENGINE_DIED (what
+   * it wrote last in `details.output`) when it crashed, hung, or its engine could not be trusted any more.
+   */
+  readonly ended: Promise<SdkError | undefined>;
+}
+
 /** Plain numbers of this moment, for health reports. */
 export interface ModelStats {
   /** Requests that have not begun. */
@@ -183,6 +197,9 @@ export interface ModelStats {
  */
 export interface VisionLanguageModel extends AsyncDisposable {
   readonly info: ModelInfo;
+  /** Only with `isolation: 'process'`. */
+  readonly process?: ModelProcess | undefined;
+  /** Of a model in a process of its own: as it was half a second ago at most. */
   stats(): ModelStats;
   /**
    * One question about one picture. Greedy unless the options set a temperature. Asking again about the same pixels

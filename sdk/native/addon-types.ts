@@ -66,6 +66,15 @@ export interface EngineAddon {
     gridHeight: number,
     blockSize: number,
   ): NativeDifference;
+
+  // `native/addon/engine/processBindings.cpp`
+
+  /** File descriptor of an empty memory file without a name; inherited only by children that are given it. */
+  createSharedMemory(): number;
+  /** Gives a range of pages back to the system; they read as zeros then. */
+  releaseSharedMemory(descriptor: number, offsetBytes: number, sizeBytes: number): void;
+  /** This process is killed when the thread that started it ends. */
+  dieWithParent(): void;
 }
 
 /** `scenebus_capture.node`. The capture part adds its members by declaration merging (sdk/capture). */

@@ -38,8 +38,11 @@ afterAll(async () => {
 });
 
 /** Runs a module in the folder that the package was installed into. */
-async function evaluate(source: string, flags: string[] = []): Promise<string> {
-  const { stdout } = await run(process.execPath, [...flags, '--input-type=module', '--eval', source], { cwd: folder });
+async function evaluate(source: string, flags: string[] = [], environment: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { stdout } = await run(process.execPath, [...flags, '--input-type=module', '--eval', source], {
+    cwd: folder,
+    env: { ...process.env, ...environment },
+  });
   return stdout.trim();
 }
 
@@ -65,6 +68,18 @@ describe('the installed package', () => {
   it('has the command', async () => {
     const { stdout } = await run(join(folder, 'node_modules', '.bin', 'scenebus'), ['--help'], { cwd: folder });
     expect(stdout).toContain('Usage: scenebus');
+  });
+
+  it('runs a model in a process of its own', async () => {
+    const checkpoint = join(repository, 'examples', 'demo-model', 'checkpoint');
+    const source = `import { loadModel } from 'scenebus';
+      const model = await loadModel(${JSON.stringify(checkpoint)}, { isolation: 'process', backend: 'cpu' });
+      const image = { width: 8, height: 8, format: 'rgb8', data: new Uint8Array(192) };
+      const { finishReason } = await model.ask(image, 'What is there?');
+      await model[Symbol.asyncDispose]();
+      console.log(finishReason, model.process.pid !== process.pid, await model.process.ended);`;
+    const environment = { SCENEBUS_NATIVE_DIR: join(repository, 'native', 'build', 'native') };
+    expect(await evaluate(source, [], environment)).toBe('stop true undefined');
   });
 
   it('has types for both entries, which a strict TypeScript program can use', async () => {

@@ -1,6 +1,6 @@
 import { SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { describe, expect, it } from 'vitest';
-import { ModelSupervisor } from '#device/app/model-supervisor.js';
+import { ModelSupervisor, type ModelSupervisorOptions } from '#device/app/model-supervisor.js';
 
 const never = new AbortController().signal;
 
@@ -19,7 +19,7 @@ function fakeModels() {
   return { load, disposed, loads: () => loads };
 }
 
-async function startSupervisor(load: () => Promise<VisionLanguageModel>, hangMs?: number) {
+async function startSupervisor(load: ModelSupervisorOptions['load'], hangMs?: number) {
   const health: (string | undefined)[] = [];
   let back: () => void = () => {};
   const recovered = new Promise<void>((resolve) => {
@@ -169,5 +169,104 @@ describe('the model supervisor', () => {
     await supervisor.use(fail('ERR_ENGINE_DIED'), never).catch(() => {});
     await supervisor[Symbol.asyncDispose]();
     expect(models.loads()).toBe(1);
+  });
+});
+
+describe('a model in a process of its own', () => {
+  /** A model whose process can be ended by the test. */
+  function isolatedModels() {
+    const models = fakeModels();
+    const ends: ((error: SdkError | undefined) => void)[] = [];
+    const memories: string[] = [];
+    const load = async (_: AbortSignal, memory: string): Promise<VisionLanguageModel> => {
+      memories.push(memory);
+      const ended = new Promise<SdkError | undefined>((resolve) => ends.push(resolve));
+      const process = { pid: 1, memory: () => ({ rssBytes: 7, peakRssBytes: 8, sharedBytes: 0 }), ended };
+      return { ...(await models.load()), process } as VisionLanguageModel;
+    };
+    const end = (how: string) => ends.at(-1)!(new SdkError('ERR_ENGINE_DIED', 'ended', { details: { how } }));
+    return { load, end, memories, models, ends };
+  }
+  const turns = async () => {
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  it('is loaded again when its process ends, although nobody asks', async () => {
+    const { load, end } = isolatedModels();
+    const { supervisor, health, recovered } = await startSupervisor(load);
+    expect(supervisor.memory?.rssBytes).toBe(7);
+    end('SIGSEGV');
+    await recovered;
+    expect(supervisor.info?.name).toBe('model 2');
+    expect(health.at(0)).toBe('ERR_ENGINE_DIED');
+  });
+
+  it('is replaced once when a call and the end of its process both tell', async () => {
+    const { load, end, models } = isolatedModels();
+    const { supervisor, recovered } = await startSupervisor(load);
+    const call = supervisor.use(fail('ERR_ENGINE_DIED'), never);
+    end('SIGSEGV');
+    await expect(call).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
+    await recovered;
+    await turns();
+    expect([models.loads(), supervisor.restarts]).toEqual([2, 1]);
+  });
+
+  it('is not loaded again when it was told to end', async () => {
+    const { load, ends, models } = isolatedModels();
+    const { supervisor } = await startSupervisor(load);
+    await supervisor[Symbol.asyncDispose]();
+    ends[0]!(undefined);
+    await turns();
+    expect(models.loads()).toBe(1);
+  });
+
+  it('is given smaller caches after it was killed three times in a row', async () => {
+    const { load, end, memories } = isolatedModels();
+    const { supervisor } = await startSupervisor(load);
+    for (let restarts = 1; restarts <= 4; restarts++) {
+      end('SIGKILL');
+      await expect.poll(() => supervisor.restarts).toBe(restarts);
+    }
+    expect(memories).toEqual(['full', 'full', 'full', 'small', 'small']);
+  });
+});
+
+describe('a model that runs out of memory', () => {
+  const outOfMemory = async () => {
+    throw new SdkError('ERR_ENGINE_OUT_OF_MEMORY', 'no room for 210 MB');
+  };
+  const threeTimes = async (supervisor: ModelSupervisor) => {
+    for (let i = 0; i < 3; i++) await supervisor.use(outOfMemory, never).catch(() => {});
+  };
+
+  it('is kept after two failures, and after failures with answers in between', async () => {
+    const models = fakeModels();
+    const { supervisor } = await startSupervisor(models.load);
+    for (let i = 0; i < 5; i++) {
+      await supervisor.use(outOfMemory, never).catch(() => {});
+      await supervisor.use(outOfMemory, never).catch(() => {});
+      await supervisor.use(async () => 'well', never);
+    }
+    expect(models.loads()).toBe(1);
+  });
+
+  it('is loaded once more, with smaller caches; then the reason is told and nothing is loaded over and over', async () => {
+    const models = fakeModels();
+    const memories: string[] = [];
+    const load = (_: AbortSignal, memory: string) => {
+      memories.push(memory);
+      return models.load();
+    };
+    const { supervisor, health, recovered } = await startSupervisor(load);
+    await threeTimes(supervisor);
+    await recovered;
+    expect(memories).toEqual(['full', 'small']);
+    for (let i = 0; i < 5; i++) await threeTimes(supervisor);
+    expect(memories).toEqual(['full', 'small']);
+    expect(health.at(-1)).toBe('ERR_ENGINE_OUT_OF_MEMORY');
+    expect(supervisor.info?.name).toBe('model 2'); // smaller pictures may still fit
+    await supervisor.use(async () => 'well', never);
+    expect(health.at(-1)).toBeUndefined();
   });
 });

@@ -1,0 +1,4 @@
+export { connectParent, type ParentLink } from './connect-parent.js';
+export { type ProcessMemory, processMemory } from './process-memory.js';
+export { FIRST_DESCRIPTOR } from './protocol.js';
+export { type ChildOptions, SupervisedChild } from './supervised-child.js';
