@@ -69,6 +69,7 @@ void CaptureSession::run() {
     last.code = "ERR_CAPTURE_LOST";
     last.message = error.what();
   }
+  last.frames = mPublisher.frames();
   mOnEvent(last);
 }
 

@@ -43,6 +43,7 @@ FramePublisher::FramePublisher(const CaptureConfig& config, OnCaptureEvent onEve
 
 void FramePublisher::publish(const SourceFrame& frame, const SourceFacts& facts) {
   mSequence += frame.advance;
+  ++mFrames;
   const cv::Size size = mTransform.outputSize(frame.pixels);
   const uint64_t bytes = frameBytes(static_cast<uint64_t>(size.width), static_cast<uint64_t>(size.height));
   const bool larger = !mRing || bytes > mRing->slotBytes();

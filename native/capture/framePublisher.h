@@ -31,6 +31,7 @@ struct CaptureEvent {
   std::string pictureHash;
   std::string code;
   std::string message;
+  uint64_t frames = 0; // last event: how many there were
 };
 
 using OnCaptureEvent = std::function<void(const CaptureEvent&)>;
@@ -48,6 +49,7 @@ public:
   };
   /** Throws CaptureError for a picture beyond the limits, std::system_error when shared memory is full. */
   void publish(const SourceFrame& frame, const SourceFacts& facts);
+  uint64_t frames() const { return mFrames; }
   /** Of the first picture; empty before it. */
   const std::string& firstHash() const { return mFirstHash; }
   /** Sign of life while no frame is due. */
@@ -69,6 +71,7 @@ private:
   std::unique_ptr<RingWriter> mRing;
 
   std::string mFirstHash;
+  uint64_t mFrames = 0;
   bool mIsFrozen = false;
   int mSameFrames = 0;
   int64_t mSameSinceUs = 0;

@@ -10,6 +10,8 @@ export interface RtspServerOptions {
   readonly codec: 'h264' | 'jpeg';
   /** `user:password` for Basic authentication. */
   readonly credentials?: string;
+  /** As a source that is started by the first who asks for it. */
+  readonly describeDelayMs?: number;
 }
 
 const ENCODERS = {
@@ -22,6 +24,8 @@ const SDP_MEDIA = {
 } as const;
 
 export class RtspServer implements AsyncDisposable {
+  /** Of every DESCRIBE, in order. */
+  readonly userAgents: string[] = [];
   readonly #options: RtspServerOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -99,16 +103,19 @@ export class RtspServer implements AsyncDisposable {
     }
     switch (method) {
       case 'DESCRIBE': {
+        this.userAgents.push(/^User-Agent: *(.*)$/im.exec(request)?.[1] ?? '');
         if (!new URL(url).pathname.startsWith('/main')) {
           respond('404 Not Found');
           return false;
         }
         const sdp = `v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n${SDP_MEDIA[codec]}a=control:track0\r\n`;
-        respond(
-          '200 OK',
-          [`Content-Base: ${url}/`, 'Content-Type: application/sdp', `Content-Length: ${sdp.length}`],
-          sdp,
-        );
+        const answer = () =>
+          respond(
+            '200 OK',
+            [`Content-Base: ${url}/`, 'Content-Type: application/sdp', `Content-Length: ${sdp.length}`],
+            sdp,
+          );
+        setTimeout(answer, this.#options.describeDelayMs ?? 0);
         return false;
       }
       case 'SETUP':

@@ -28,7 +28,10 @@ export function addAskCommand(program: Command, context: CommandContext): void {
     .action(async (source: string, question: string, options: AskOptions) => {
       const { signal } = context;
       await using model = await loadForCommand(options, context);
-      for await (const { name, image } of readSource(source, { signal })) {
+      for await (const { name, image } of readSource(source, {
+        signal,
+        onWarning: (message) => context.terminal.note(message),
+      })) {
         const answer = await model.ask(image, question, { maxNewTokens: options.maxTokens, signal });
         const output = { source: name, question, image, answer, model: model.info, asJson: options.json === true };
         printAnswer(output, context.terminal);

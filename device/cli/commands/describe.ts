@@ -22,7 +22,11 @@ export function addDescribeCommand(program: Command, context: CommandContext): v
     .action(async (source: string, options: DescribeOptions) => {
       const { signal } = context;
       await using model = await loadForCommand(options, context);
-      for await (const { name, image } of readSource(source, { count: options.frames, signal })) {
+      for await (const { name, image } of readSource(source, {
+        count: options.frames,
+        signal,
+        onWarning: (message) => context.terminal.note(message),
+      })) {
         const answer: Answer = await model.describe(image, { signal });
         printAnswer(
           { source: name, image, answer, model: model.info, asJson: options.json === true },

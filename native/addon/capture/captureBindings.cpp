@@ -127,6 +127,7 @@ Napi::Object toObject(Napi::Env env, const CaptureEvent& event) {
   object.Set("pictureHash", event.pictureHash);
   object.Set("code", event.code);
   object.Set("message", event.message);
+  object.Set("frames", static_cast<double>(event.frames));
   return object;
 }
 

@@ -61,6 +61,8 @@ export interface NativeCaptureEvent {
   readonly pictureHash: string;
   readonly code: string;
   readonly message: string;
+  /** Last event: how many there were. */
+  readonly frames: number;
 }
 
 /** rgb8 `[height, width, 3]`. */

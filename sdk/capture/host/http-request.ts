@@ -1,11 +1,9 @@
 /** GET as cameras want it: Basic or Digest authentication (RFC 7616), their own certificates, untidy headers. */
 import { createHash, randomBytes } from 'node:crypto';
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
-import type { TLSSocket } from 'node:tls';
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { SdkError } from '../../core/errors.js';
 import { redactAddress } from '../address.js';
-import { checkFingerprint, type TlsSettings, tlsOptions } from './tls-relay.js';
+import { connectJudged, type TlsSettings } from './tls-relay.js';
 
 export interface HttpRequestOptions {
   readonly tls: TlsSettings | undefined;
@@ -18,7 +16,7 @@ const MAX_REDIRECTS = 5;
 
 /**
  * Resolves with the headers; the body is the caller's to read or destroy.
- * @throws what sockets and TLS throw; SdkError ERR_CAPTURE_REFUSED for a wrong fingerprint
+ * @throws what sockets and TLS throw; SdkError ERR_CAPTURE_REFUSED for its certificate
  */
 export async function httpGet(address: string, options: HttpRequestOptions): Promise<IncomingMessage> {
   let url = new URL(address);
@@ -51,17 +49,20 @@ async function getOnce(
   { tls, timeoutMs, signal, headers }: HttpRequestOptions,
 ): Promise<IncomingMessage> {
   const isTls = url.protocol === 'https:';
-  const secure = isTls ? await tlsOptions(url, tls) : {};
-  const shown = redactAddress(url.href);
+  // Nothing is sent before the certificate has been judged.
+  const secure = isTls ? await connectJudged(url, tls, redactAddress(url.href), timeoutMs) : undefined;
   return new Promise((resolve, reject) => {
-    const send = isTls ? httpsRequest : httpRequest;
-    const outgoing: ClientRequest = send({
-      ...secure,
+    const outgoing: ClientRequest = request({
       host: url.hostname.replace(/^\[|\]$/g, ''),
       port: url.port || (isTls ? 443 : 80),
       path: `${url.pathname}${url.search}`,
-      headers: { 'user-agent': 'SceneBus', ...(authorization === undefined ? {} : { authorization }), ...headers },
-      agent: false,
+      headers: {
+        host: url.host,
+        'user-agent': 'SceneBus',
+        ...(authorization === undefined ? {} : { authorization }),
+        ...headers,
+      },
+      ...(secure === undefined ? { agent: false } : { createConnection: () => secure }),
       insecureHTTPParser: true,
       signal,
       timeout: timeoutMs,
@@ -69,12 +70,6 @@ async function getOnce(
     outgoing.on('timeout', () =>
       outgoing.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })),
     );
-    outgoing.on('socket', (socket) => {
-      socket.once('secureConnect', () => {
-        const wrong = checkFingerprint(socket as TLSSocket, tls, shown);
-        if (wrong !== undefined) outgoing.destroy(wrong);
-      });
-    });
     outgoing.on('error', reject);
     outgoing.on('response', resolve);
     outgoing.end();

@@ -4,7 +4,6 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { systemClock } from '../../core/clock.js';
 import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
 import { captureAddon } from '../../native/index.js';
 import type { NativeCaptureConfig, NativeCaptureEvent } from './capture-addon.js';
@@ -29,7 +28,6 @@ const RELEASE_MS = 1000;
 const BEFORE_LOOK_MS = 500;
 const LOOK_TIMEOUT_MS = 5000;
 const SNAPSHOT_INTERVAL_MS = 1000;
-const BRIEF_MS = 3000;
 
 /** GStreamer's decoders: Jetson, VA-API, V4L2 codecs, FFmpeg, OpenH264, NVIDIA, Intel. */
 const H264_DECODERS = [
@@ -48,7 +46,6 @@ let session: { stop(): void } | undefined;
 /** The capture thread is done; `session` still holds the ring for a reader to take. */
 let finished = false;
 let stopping = false;
-let ringAtMs: number | undefined;
 
 function send(message: FromHost): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
@@ -198,7 +195,6 @@ async function feed(job: Job): Promise<void> {
 function onEvent(event: NativeCaptureEvent, job: Job): void {
   switch (event.type) {
     case 'ring': {
-      ringAtMs ??= systemClock.monotonicMs();
       const { width, height, framesPerSecond, isPaced, backend } = event;
       send({ type: 'ring', name: event.ringName, width, height, framesPerSecond, isPaced, backend });
       return;
@@ -233,7 +229,8 @@ async function explain(event: NativeCaptureEvent, job: Job): Promise<void> {
   const isOpening = plan.source.kind === 'video' && event.code === 'ERR_CAPTURE_UNSUPPORTED';
   const failures = isOpening ? [...message.earlierFailures, event.message].join('; ') : event.message;
   const error = explainFailure({ ...event, message: failures }, address, plan);
-  const seen = await lookInto(job);
+  // A stream that ran says nothing about its address by breaking off; a single picture does so at once.
+  const seen: Look = event.frames > 1 ? {} : await lookInto(job);
   if (stopping) return;
   if (seen.isSnapshot === true) {
     send({ type: 'warning', message: 'the address gives single pictures: it is asked for one again and again' });
@@ -247,8 +244,6 @@ async function explain(event: NativeCaptureEvent, job: Job): Promise<void> {
 }
 
 async function lookInto({ message, address, relay }: Job): Promise<Look> {
-  // A stream that ran says nothing about its address by breaking off; a single picture does so at once.
-  if (ringAtMs !== undefined && systemClock.monotonicMs() - ringAtMs > BRIEF_MS) return {};
   if (!message.mayLook || (address.kind !== 'rtsp' && address.kind !== 'http')) return {};
   if (relay?.failure !== undefined) return {};
   await sleep(BEFORE_LOOK_MS);

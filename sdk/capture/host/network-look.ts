@@ -4,11 +4,11 @@
  * and OpenCV reads all the same.
  */
 import { connect, type Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { isSdkError, SdkError } from '../../core/errors.js';
 import { redactAddress } from '../address.js';
+import { connectionError, statusError } from './connection-error.js';
 import { httpGet } from './http-request.js';
-import { certificateError, checkFingerprint, type TlsSettings, tlsOptions } from './tls-relay.js';
+import { connectJudged, type TlsSettings } from './tls-relay.js';
 
 export interface Look {
   /** What is wrong, when that was understood. */
@@ -22,80 +22,6 @@ export interface Look {
 export interface LookOptions {
   readonly timeoutMs: number;
   readonly tls: TlsSettings | undefined;
-}
-
-export function connectionError(shown: string, cause: unknown): SdkError {
-  const error = cause as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
-  const code = error.code ?? error.cause?.code ?? error.cause?.name ?? error.message;
-  switch (code) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-      return new SdkError(
-        'ERR_CAPTURE_REFUSED',
-        `Expected a camera server at ${shown}, but the connection was refused. Check the port, and that the camera's server is on.`,
-        { details: { reason: code } },
-      );
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return new SdkError(
-        'ERR_CAPTURE_NOT_FOUND',
-        `Expected to find the host of ${shown}, but its name is unknown. Check it.`,
-        {
-          details: { reason: code },
-        },
-      );
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-    case 'EHOSTDOWN':
-      return new SdkError(
-        'ERR_CAPTURE_NOT_FOUND',
-        `Expected to reach the host of ${shown}, but there is no way to it. Check the network and the camera's power.`,
-        { details: { reason: code } },
-      );
-    case 'ETIMEDOUT':
-    case 'TimeoutError':
-    case 'UND_ERR_CONNECT_TIMEOUT':
-      return new SdkError(
-        'ERR_CAPTURE_TIMEOUT',
-        `Expected an answer from ${shown}, but none came in time. Check the network and the camera's power.`,
-        { details: { reason: code } },
-      );
-    default:
-      return new SdkError(
-        'ERR_CAPTURE_LOST',
-        `Expected to talk to ${shown}, but the connection failed (${code ?? 'unknown'}).`,
-        {
-          details: { reason: code },
-        },
-      );
-  }
-}
-
-export function statusError(shown: string, status: number, hasCredentials: boolean): SdkError | undefined {
-  if (status === 401 || status === 403) {
-    return new SdkError(
-      'ERR_CAPTURE_REFUSED',
-      `Expected to be let in at ${shown}, but the server answered ${status}. ${
-        hasCredentials
-          ? 'Check the user name and password in the address.'
-          : 'Write user name and password into the address: rtsp://user:password@host/…'
-      }`,
-      { details: { status } },
-    );
-  }
-  if (status === 404 || status === 410) {
-    return new SdkError(
-      'ERR_CAPTURE_NOT_FOUND',
-      `Expected a video at ${shown}, but the server answered ${status}: it knows no such path. Look it up in the camera's manual.`,
-      { details: { status } },
-    );
-  }
-  if (status >= 400) {
-    return new SdkError('ERR_CAPTURE_REFUSED', `Expected a video at ${shown}, but the server answered ${status}.`, {
-      details: { status },
-    });
-  }
-  return undefined;
 }
 
 /** @returns nothing when the answer was not understood, or does not explain anything */
@@ -130,12 +56,13 @@ async function lookRtsp(url: URL, shown: string, options: LookOptions): Promise<
 }
 
 async function describeStatus(url: URL, shown: string, { timeoutMs, tls }: LookOptions): Promise<number | undefined> {
-  const secure = url.protocol === 'rtsps:';
   const host = url.hostname.replace(/^\[|\]$/g, '');
-  const secureOptions = secure ? await tlsOptions(url, tls) : {};
+  const socket: Socket =
+    url.protocol === 'rtsps:'
+      ? await connectJudged(url, tls, shown, timeoutMs)
+      : connect({ host, port: Number(url.port || 554) });
   const plain = `${url.protocol}//${url.host}${url.pathname}${url.search}`;
   return new Promise((resolve, reject) => {
-    const socket: Socket = secure ? connectTls(secureOptions) : connect({ host, port: Number(url.port || 554) });
     let answer = '';
     const finish = (settle: () => void) => {
       socket.destroy();
@@ -144,15 +71,7 @@ async function describeStatus(url: URL, shown: string, { timeoutMs, tls }: LookO
     socket.setTimeout(timeoutMs, () =>
       finish(() => reject(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }))),
     );
-    socket.on('error', (error) => {
-      const certificate = secure ? certificateError(error, socket as TLSSocket, shown) : undefined;
-      finish(() => reject(certificate ?? error));
-    });
-    socket.on(secure ? 'secureConnect' : 'connect', () => {
-      const wrong = secure ? checkFingerprint(socket as TLSSocket, tls, shown) : undefined;
-      if (wrong !== undefined) return finish(() => reject(wrong));
-      socket.write(`DESCRIBE ${plain} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: SceneBus\r\n\r\n`);
-    });
+    socket.on('error', (error) => finish(() => reject(error)));
     socket.on('data', (chunk: Buffer) => {
       answer += chunk.toString('latin1');
       if (!answer.includes('\n') && answer.length < 256) return;
@@ -160,6 +79,8 @@ async function describeStatus(url: URL, shown: string, { timeoutMs, tls }: LookO
       finish(() => resolve(status === undefined ? undefined : Number(status)));
     });
     socket.on('close', () => resolve(undefined));
+    // Queued until a plain connection is there.
+    socket.write(`DESCRIBE ${plain} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: SceneBus\r\n\r\n`);
   });
 }
 

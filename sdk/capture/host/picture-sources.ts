@@ -9,8 +9,8 @@ import { naturalOrder } from '../../core/natural-order.js';
 import { decodeImage, IMAGE_FILE } from '../../image/decode.js';
 import { redactAddress } from '../address.js';
 import type { FedPicture } from './capture-addon.js';
+import { connectionError, statusError } from './connection-error.js';
 import { httpGet, readBody } from './http-request.js';
-import { connectionError, statusError } from './network-look.js';
 import type { TlsSettings } from './tls-relay.js';
 
 export interface PictureSink {

@@ -10,6 +10,8 @@ import type { ResolvedAddress } from './plan.js';
 
 export interface ResolveTools {
   readonly probeVideoDevice: (path: string) => NativeVideoDevice;
+  /** Where links lead; `fs.realpath` when left out. */
+  readonly realpath?: ((path: string) => Promise<string>) | undefined;
 }
 
 /** @throws SdkError ERR_CAPTURE_NOT_FOUND, ERR_CAPTURE_REFUSED or ERR_CAPTURE_UNSUPPORTED. */
@@ -23,7 +25,7 @@ export async function resolveAddress(
       return resolvePath(address.path, loop ?? address.loop ?? false);
     case 'v4l2':
       checkDevice(address.device, tools.probeVideoDevice(address.device));
-      return resolveDevice(address.device);
+      return resolveDevice(address.device, tools.realpath ?? realpath);
     default:
       return address;
   }
@@ -33,8 +35,8 @@ export async function resolveAddress(
  * Links (`/dev/v4l/by-id/…`, those of udev rules) lead to another number after every start: followed now. OpenCV opens
  * V4L2 devices by their numbers only.
  */
-async function resolveDevice(device: string): Promise<ResolvedAddress> {
-  const target = await realpath(device).catch(() => device);
+async function resolveDevice(device: string, follow: (path: string) => Promise<string>): Promise<ResolvedAddress> {
+  const target = await follow(device).catch(() => device);
   if (/^\/dev\/video\d{1,3}$/.test(target)) return { kind: 'v4l2', device: target };
   throw new SdkError(
     'ERR_CAPTURE_UNSUPPORTED',

@@ -10,6 +10,7 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import { SdkError } from '../../core/errors.js';
 import { redactAddress } from '../address.js';
 import type { CameraSettings } from '../options.js';
+import { connectionError } from './connection-error.js';
 
 export type TlsSettings = NonNullable<CameraSettings['tls']>;
 
@@ -20,21 +21,24 @@ export interface TlsRelay {
   readonly failure: SdkError | undefined;
 }
 
+/** Within the time of OpenCV's own attempt. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
 export function isTlsUrl(url: string): boolean {
   return /^(?:https|rtsps):/i.test(url);
 }
 
 /** @throws SdkError ERR_CAPTURE_NOT_FOUND for a caFile that cannot be read */
-export async function tlsOptions(url: URL, tls: TlsSettings | undefined): Promise<ConnectionOptions> {
+async function connectionOptions(url: URL, tls: TlsSettings | undefined): Promise<ConnectionOptions> {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 322));
   const isName = !/^[\d.]+$|:/.test(host);
-  const judged = (tls?.verify ?? true) && tls?.fingerprint === undefined;
   return {
     host,
     port,
     ...(isName ? { servername: host } : {}),
-    rejectUnauthorized: judged,
+    // Judged by `judge`, which can still read the certificate: a refused socket has none any more.
+    rejectUnauthorized: false,
     ...(tls?.caFile === undefined ? {} : { ca: await readAuthority(tls.caFile) }),
   };
 }
@@ -48,58 +52,79 @@ async function readAuthority(caFile: string): Promise<Buffer> {
   }
 }
 
-/** @returns what is wrong with the certificate that came, if anything is that TLS itself does not judge */
-export function checkFingerprint(socket: TLSSocket, tls: TlsSettings | undefined, shown: string): SdkError | undefined {
-  if (tls?.fingerprint === undefined) return undefined;
-  const plain = (text: string) => text.replaceAll(':', '').toLowerCase();
-  const came = socket.getPeerCertificate().fingerprint256 ?? 'none';
-  if (plain(came) === plain(tls.fingerprint)) return undefined;
-  return new SdkError(
-    'ERR_CAPTURE_REFUSED',
-    `Expected the certificate of ${shown} to have the fingerprint in tls.fingerprint, but it has ${came}. If the camera got a new certificate, write that one; if not, something else answers in its place.`,
-    { details: { fingerprint: came, isCertificate: true } },
+/** @returns what is wrong with the certificate that came */
+function judge(socket: TLSSocket, tls: TlsSettings | undefined, shown: string): SdkError | undefined {
+  const fingerprint = socket.getPeerCertificate().fingerprint256 ?? 'none';
+  const refuse = (message: string) =>
+    new SdkError('ERR_CAPTURE_REFUSED', message, { details: { fingerprint, isCertificate: true } });
+  if (tls?.fingerprint !== undefined) {
+    const plain = (text: string) => text.replaceAll(':', '').toLowerCase();
+    if (plain(fingerprint) === plain(tls.fingerprint)) return undefined;
+    return refuse(
+      `Expected the certificate of ${shown} to have the fingerprint in tls.fingerprint, but it has ${fingerprint}. If the camera got a new certificate, write that one; if not, something else answers in its place.`,
+    );
+  }
+  if (tls?.verify === false || socket.authorized) return undefined;
+  // Typed as an Error, and a code in truth.
+  const why = String(socket.authorizationError).toLowerCase().replaceAll('_', ' ');
+  return refuse(
+    `Expected a certificate for ${shown} that a known authority has signed, but it is not valid (${why}). ` +
+      `Cameras mostly sign their own: if this one is yours, allow it with tls: { fingerprint: "${fingerprint}" }, or ` +
+      'name its authority with tls: { caFile: … }; tls: { verify: false } takes any.',
   );
 }
 
-/** A certificate that TLS refused, with its fingerprint, so that it can be allowed; undefined for other failures. */
-export function certificateError(error: unknown, socket: TLSSocket, shown: string): SdkError | undefined {
-  const { code = '', message } = error as NodeJS.ErrnoException;
-  const isCertificate = /CERT|SIGNED|ISSUER|VERIFY|CHAIN|ALTNAME|CRL/.test(code);
-  if (!isCertificate) return undefined;
-  const came = socket.getPeerCertificate().fingerprint256;
-  return new SdkError(
-    'ERR_CAPTURE_REFUSED',
-    `Expected a certificate for ${shown} that a known authority has signed, but: ${message}. ` +
-      'Cameras mostly sign their own: if this one is yours, allow it with ' +
-      `tls: { fingerprint: ${came === undefined ? '…' : `"${came}"`} }, or name its authority with tls: { caFile: … }; tls: { verify: false } takes any.`,
-    { details: { reason: code, isCertificate: true, ...(came === undefined ? {} : { fingerprint: came }) } },
-  );
+/**
+ * A connection whose certificate has been judged; nothing has been sent on it yet.
+ * @throws SdkError ERR_CAPTURE_REFUSED for the certificate; what sockets throw
+ */
+export async function connectJudged(
+  url: URL,
+  tls: TlsSettings | undefined,
+  shown: string,
+  timeoutMs: number,
+): Promise<TLSSocket> {
+  const options = await connectionOptions(url, tls);
+  return new Promise((resolve, reject) => {
+    const socket = connectTls(options);
+    const fail = (error: Error) => {
+      socket.destroy();
+      reject(error);
+    };
+    socket.setTimeout(timeoutMs, () => fail(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })));
+    socket.once('error', fail);
+    socket.once('secureConnect', () => {
+      const wrong = judge(socket, tls, shown);
+      if (wrong !== undefined) return fail(wrong);
+      socket.setTimeout(0);
+      socket.off('error', fail);
+      resolve(socket);
+    });
+  });
 }
 
 /** Listens on loopback until the process ends. */
 export async function openTlsRelay(address: string, tls: TlsSettings | undefined): Promise<TlsRelay> {
   const url = new URL(address);
   const shown = redactAddress(address);
-  const options = await tlsOptions(url, tls);
+  await connectionOptions(url, tls); // a file that cannot be read is told now
   let failure: SdkError | undefined;
   const server = createServer((client) => {
-    const upstream = connectTls(options);
-    const drop = (error: SdkError) => {
-      failure = error;
-      client.destroy();
-      upstream.destroy();
-    };
-    upstream.once('secureConnect', () => {
-      const wrong = checkFingerprint(upstream, tls, shown);
-      if (wrong !== undefined) return drop(wrong);
-      failure = undefined;
-      const outward = url.protocol === 'https:' ? client.pipe(new HostHeader(url.host)) : client;
-      outward.pipe(upstream);
-      upstream.pipe(client);
-    });
-    upstream.on('error', (error) => drop(certificateError(error, upstream, shown) ?? lost(error, shown)));
-    client.on('error', () => upstream.destroy());
-    closeTogether(client, upstream);
+    client.on('error', () => client.destroy());
+    connectJudged(url, tls, shown, CONNECT_TIMEOUT_MS).then(
+      (upstream) => {
+        failure = undefined;
+        upstream.on('error', () => upstream.destroy());
+        const outward = url.protocol === 'https:' ? client.pipe(new HostHeader(url.host)) : client;
+        outward.pipe(upstream);
+        upstream.pipe(client);
+        closeTogether(client, upstream);
+      },
+      (error: Error) => {
+        failure = error instanceof SdkError ? error : connectionError(shown, error);
+        client.destroy();
+      },
+    );
   });
   await listen(server);
   server.unref();
@@ -115,11 +140,8 @@ export async function openTlsRelay(address: string, tls: TlsSettings | undefined
   };
 }
 
-function lost(error: Error, shown: string): SdkError {
-  return new SdkError('ERR_CAPTURE_LOST', `Expected to talk to ${shown}, but the connection failed: ${error.message}.`);
-}
-
 function closeTogether(client: Socket, upstream: TLSSocket): void {
+  if (client.destroyed) upstream.destroy();
   client.on('close', () => upstream.destroy());
   upstream.on('close', () => client.end());
 }

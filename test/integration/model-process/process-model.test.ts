@@ -61,6 +61,21 @@ describe('a model in a process of its own', () => {
     );
   });
 
+  it('decides the same', async () => {
+    const image = noisy(3);
+    for (const among of [
+      { type: 'yes-no' },
+      { type: 'number', max: 9 },
+      { type: 'choice', choices: ['red', 'blue'] },
+    ] as const) {
+      const [a, b] = [await here.decide(image, QUESTION, among), await there.decide(image, QUESTION, among)];
+      expect({ ...b, timings: undefined }).toEqual({ ...a, timings: undefined });
+    }
+    await expect(there.decide(image, QUESTION, { type: 'choice', choices: [] })).rejects.toEqual(
+      code('ERR_ARGUMENT_INVALID'),
+    );
+  });
+
   it('gives the same answers, descriptions and texts', async () => {
     for (const image of [noisy(1), noisy(2, 100, 30)]) {
       const [a, b] = [await here.ask(image, QUESTION), await there.ask(image, QUESTION)];

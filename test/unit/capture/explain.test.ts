@@ -43,6 +43,7 @@ describe('a failure that OpenCV reports', () => {
         isPaced: false,
         backend: '',
         pictureHash: '',
+        frames: 0,
       },
       address,
       planCapture(address, cameraOptionsSchema.parse({}), all),
