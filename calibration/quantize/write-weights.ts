@@ -70,6 +70,7 @@ export async function writeWeights(
   report(); // a run that goes on may have nothing left to write
   let journalled = sums.done;
   for (const [index, file] of files.entries()) {
+    const kept = new KeptScales();
     if (index < journal.files) continue;
     const path = join(directory, file.name);
     const done = index === journal.files ? journal.tensors : 0;
@@ -78,7 +79,7 @@ export async function writeWeights(
       : SafetensorsWriter.create(path, file.tensors, { overwrite: true }));
     for (const [at, tensor] of file.tensors.entries()) {
       if (at < done) continue;
-      for (const piece of pieces(tensor, options)) {
+      for (const piece of pieces(tensor, options, kept)) {
         signal?.throwIfAborted();
         await writer.write(piece.bytes);
         sums.error += piece.squaredError;
@@ -139,7 +140,11 @@ interface Piece {
 }
 
 /** The bytes of one output tensor, a bounded piece at a time. */
-function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsOptions): Generator<Piece> {
+function* pieces(
+  tensor: OutputTensor,
+  { groupSize, adjustments }: WriteWeightsOptions,
+  kept: KeptScales,
+): Generator<Piece> {
   const plain = (bytes: ArrayBufferView): Piece => ({ bytes, squaredError: 0, squaredSum: 0 });
   const { source, part, bits } = tensor;
   if (part === 'shape') {
@@ -173,6 +178,11 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
   const rowsAtOnce = Math.max(1, Math.floor(CHUNK_ELEMENTS / rowElements(source)));
   for (let first = 0; first < rows; first += rowsAtOnce) {
     const count = Math.min(rowsAtOnce, rows - first);
+    const known = part === 'scale' ? kept.take(source, first) : undefined;
+    if (known !== undefined) {
+      yield plain(known);
+      continue;
+    }
     if (part === 'exactPacked') {
       const sum = source.rows(first, count).reduce((total, weight) => total + weight * weight, 0);
       yield { bytes: source.int4!.packed(first, count), squaredError: 0, squaredSum: sum };
@@ -189,7 +199,7 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
       yield plain(written);
       continue;
     }
-    // Scales lie behind all packed words in the file: they are computed again rather than kept.
+    // Scales lie behind all packed words in the file: they are computed again, where that is cheap.
     const hints = bits === 4 ? stepsOf(source, groupSize, first, count) : undefined;
     const scales =
       hints === undefined ? groupScales(values, groupSize, bits) : searchedScales(values, groupSize, hints);
@@ -197,8 +207,32 @@ function* pieces(tensor: OutputTensor, { groupSize, adjustments }: WriteWeightsO
     else {
       const made = bits === 8 ? quantizeRowsTo8Bits(values, groupSize) : quantizeRows(values, groupSize, scales);
       const { packed, squaredError, squaredSum } = made ?? notFinite(tensor);
+      if (hints !== undefined) kept.add(source, first, scales!);
       yield { bytes: packed, squaredError, squaredSum };
     }
+  }
+}
+
+/** Scales that were searched for, until their place in the file comes; what is too much is searched for again. */
+class KeptScales {
+  static readonly #limitBytes = 128 << 20;
+  readonly #byRow = new Map<SourceTensor, Map<number, Uint16Array>>();
+  #sizeBytes = 0;
+
+  add(source: SourceTensor, firstRow: number, scales: Uint16Array): void {
+    if (this.#sizeBytes + scales.byteLength > KeptScales.#limitBytes) return;
+    this.#sizeBytes += scales.byteLength;
+    const rows = this.#byRow.get(source) ?? new Map<number, Uint16Array>();
+    this.#byRow.set(source, rows.set(firstRow, scales));
+  }
+
+  take(source: SourceTensor, firstRow: number): Uint16Array | undefined {
+    const rows = this.#byRow.get(source);
+    const scales = rows?.get(firstRow);
+    if (scales === undefined) return undefined;
+    rows!.delete(firstRow);
+    this.#sizeBytes -= scales.byteLength;
+    return scales;
   }
 }
 

@@ -42,7 +42,11 @@ export const ERROR_CODES = {
   ERR_PREPARE_LOCKED: { retryable: true },
   ERR_LICENSE_NOT_ACCEPTED: { retryable: false },
 
+  ERR_SCHEMA_INVALID: { retryable: false },
+  ERR_SCHEMA_UNSUPPORTED: { retryable: false },
+  ERR_SCHEMA_UNSATISFIABLE: { retryable: false },
   ERR_ANSWER_INCOMPLETE: { retryable: true },
+  ERR_ANSWER_INVALID: { retryable: true },
 
   ERR_BUS_UNREACHABLE: { retryable: true },
   ERR_BUS_REJECTED: { retryable: false },

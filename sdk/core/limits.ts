@@ -22,6 +22,12 @@ export const LIMITS = {
   promptCharacters: 2 ** 20,
   promptMessages: 1_024,
   promptImages: 16,
+  /** A JSON Schema for an answer, as JSON. */
+  schemaCharacters: 2 ** 20,
+  schemaDepth: 256,
+  /** Compiling a stranger's schema, in a thread of its own. */
+  schemaCompileMs: 5_000,
+  schemaCompileMebibytes: 256,
   stopStrings: 16,
   stopStringCharacters: 256,
   /** Name of who asks a model; only compared. */

@@ -141,6 +141,24 @@ it('a folder of MLX may have packed all that is a matrix', async () => {
   expect((await quantizeCheckpoint({ source: folder, output, from: 'auto' })).quantizedLinears).toBe(35);
 });
 
+it('goes on where it was stopped, with the same bytes', async () => {
+  const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'awq');
+  const [whole, resumed] = ['whole', 'resumed'].map((name) => join(temporaryFolder(), name));
+  await quantizeCheckpoint({ source: folder, output: whole!, from: 'awq' });
+  // Behind the packed words, before all of their scales.
+  const stop = new AbortController();
+  const onProgress = ({ done, total }: { done: number; total: number }) => {
+    if (done > total * 0.45) stop.abort(new Error('enough'));
+  };
+  const options = { source: folder, output: resumed!, from: 'awq', journalBytes: 1 } as const;
+  await expect(quantizeCheckpoint({ ...options, signal: stop.signal, onProgress })).rejects.toThrow('enough');
+  const seen: number[] = [];
+  await quantizeCheckpoint({ ...options, onProgress: ({ done, total }) => void seen.push(done / total) });
+  expect(seen[0]).toBeGreaterThan(0.3);
+  const [weights, others] = [whole!, resumed!].map((output) => readFileSync(join(output, 'model.safetensors')));
+  expect(weights!.equals(others!)).toBe(true);
+});
+
 describe('--from', () => {
   it('is refused for another format, for plain weights and for what cannot be converted', async () => {
     const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'awq');

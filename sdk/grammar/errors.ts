@@ -1,0 +1,28 @@
+/** What is refused, and how it is said. */
+import { SdkError } from '../core/errors.js';
+
+/** A JSON Pointer into the schema, `#/properties/age`. */
+export type SchemaPath = string;
+
+export function unsupported(path: SchemaPath, what: string, remedy: string): SdkError {
+  return new SdkError(
+    'ERR_SCHEMA_UNSUPPORTED',
+    `The schema cannot be enforced exactly at ${path}: ${what}. ${remedy}`,
+    {
+      details: { path, reason: what },
+    },
+  );
+}
+
+export function invalidSchema(path: SchemaPath, expected: string, received: unknown): SdkError {
+  const shown = JSON.stringify(received)?.slice(0, 80) ?? String(received);
+  return new SdkError('ERR_SCHEMA_INVALID', `Expected ${expected} at ${path} of the schema but received ${shown}.`, {
+    details: { path },
+  });
+}
+
+export function tooComplex(what: string): SdkError {
+  return new SdkError('ERR_LIMIT_EXCEEDED', `The schema needs ${what}. Use shorter bounds, patterns or enumerations.`, {
+    details: { what },
+  });
+}
