@@ -21,7 +21,7 @@ export interface CameraFeedOptions {
   readonly config: CameraConfig;
   readonly camera: Camera;
   /** Age from which frames are old. */
-  readonly staleSeconds: number;
+  readonly staleSeconds: () => number;
   readonly problems: Problems;
   readonly logger: Logger;
   readonly hub: EventHub;
@@ -41,6 +41,8 @@ const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
 
 /** One camera of the device: its frames for whoever works on the model, and its status. */
 export class CameraFeed implements Feed, AsyncDisposable {
+  /** How it is looked at may change; how it was opened does not. */
+  config: CameraConfig;
   readonly #options: Omit<CameraFeedOptions, 'camera'>;
   /** The only way to its pixels: what its masks cover is not in any of them. */
   readonly #camera: Camera;
@@ -52,6 +54,7 @@ export class CameraFeed implements Feed, AsyncDisposable {
 
   private constructor({ camera, ...options }: CameraFeedOptions) {
     this.#options = options;
+    this.config = options.config;
     this.#camera = maskCamera(camera, options.config.masks);
     this.#clock = options.clock ?? systemClock;
   }
@@ -64,10 +67,6 @@ export class CameraFeed implements Feed, AsyncDisposable {
 
   get id(): string {
     return this.#options.config.id;
-  }
-
-  get config(): CameraConfig {
-    return this.#options.config;
   }
 
   /** Given up for good: no frame will come any more. */
@@ -96,7 +95,11 @@ export class CameraFeed implements Feed, AsyncDisposable {
   }
 
   noticesFor(frame: Frame): string[] {
-    return frameNotices(frame, this.#camera, 1000 * this.#options.staleSeconds, this.#clock);
+    return frameNotices(frame, this.#camera, 1000 * this.#options.staleSeconds(), this.#clock);
+  }
+
+  get #part(): string {
+    return `camera/${this.id}`;
   }
 
   get #isRunning(): boolean {
@@ -142,12 +145,13 @@ export class CameraFeed implements Feed, AsyncDisposable {
     this.#stop.abort();
     await this.#camera[Symbol.asyncDispose]();
     await this.#following;
+    this.#options.problems.clear(this.#part);
     await this.reportStatus();
   }
 
   async #followStatus(): Promise<void> {
     const { problems, logger } = this.#options;
-    const part = `camera/${this.id}`;
+    const part = this.#part;
     try {
       for await (const { state, error } of this.#camera.statusChanges({ signal: this.#stop.signal })) {
         logger.log(
