@@ -73,7 +73,13 @@ export function fakeModel(before: (call: ModelCall) => Promise<void> = async () 
     return fakeAnswer(`${call.kind} ${call.frameId}`);
   };
   const model = {
-    info: { name: 'fake', contentHash: 'hash' },
+    info: {
+      name: 'fake',
+      contentHash: 'hash',
+      writesBoxes: false,
+      engine: { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 1_024 },
+    },
+    stats: () => ({ waiting: { question: 0, watch: 0, description: 0 }, running: 0, preemptions: 0 }),
     ask: (image: Frame, question: string, options: GenerateOptions = {}) =>
       run({ kind: 'ask', frameId: image.id, question, options }),
     describe: (image: Frame, options: GenerateOptions = {}) =>

@@ -67,3 +67,28 @@ describe('sources of pictures', () => {
     await expect(openSources(['-'], empty)).rejects.toMatchObject({ code: 'ERR_IMAGE_INVALID' });
   });
 });
+
+describe('the pictures of a folder', () => {
+  const shots = ['shot-10.jpg', 'shot-9.jpg', 'shot-1.jpg'];
+  beforeAll(() => {
+    mkdirSync(at('shots'));
+    for (const name of shots) copyFileSync(photo, at(`shots/${name}`));
+    writeFileSync(at('shots/shot-2.jpg'), 'no picture');
+    writeFileSync(at('shots/shot-3.bmp'), 'BM no picture');
+  });
+
+  test('come in natural order, as from a camera; a broken one is told and left out', async () => {
+    const warnings: string[] = [];
+    const names = await namesOf([at('shots')], { onWarning: (message) => warnings.push(message) });
+    expect(names).toEqual(['shot-1.jpg', 'shot-9.jpg', 'shot-10.jpg'].map((name) => at(`shots/${name}`)));
+    expect(warnings).toEqual([
+      expect.stringMatching(/shot-2\.jpg is left out/),
+      expect.stringMatching(/shot-3\.bmp.*BMP/),
+    ]);
+  });
+
+  test('are as many as were asked for, broken ones not counted', async () => {
+    const names = await namesOf([at('shots')], { count: 2 });
+    expect(names).toEqual(['shot-1.jpg', 'shot-9.jpg'].map((name) => at(`shots/${name}`)));
+  });
+});
