@@ -25,7 +25,7 @@ function addSelection(command: Command): Command {
   return command
     .addOption(new Option('--config <file>', 'configuration of the device whose journal it is').conflicts('journal'))
     .option('--journal <file>', 'the journal itself (journal.db)')
-    .addOption(new Option('--kind <kinds...>', 'only these').choices(STORED_KINDS))
+    .option('--kind <kind>', `only this; may be repeated: ${STORED_KINDS.join(', ')}`, collectKinds)
     .option('--camera <id>', 'only this camera')
     .option('--from <time>', 'not before: 2026-11-30T08:00, or 90m, 12h, 7d ago', parseTime)
     .option('--to <time>', 'before', parseTime);
@@ -117,6 +117,13 @@ async function openJournal({ config, journal }: LogOptions, { environment }: Com
 
 function selection({ kind, camera, from, to }: LogOptions): Pick<JournalQuery, 'kinds' | 'camera' | 'from' | 'to'> {
   return { kinds: kind, camera, from, to };
+}
+
+/** One at a time: an option of many values would take the words behind it too. */
+function collectKinds(value: string, before: readonly StoredKind[] = []): StoredKind[] {
+  const kind = STORED_KINDS.find((known) => known === value);
+  if (kind === undefined) throw new InvalidArgumentError(`Expected one of ${STORED_KINDS.join(', ')}.`);
+  return [...before, kind];
 }
 
 /** Unix milliseconds of a date, or of so long ago. */
