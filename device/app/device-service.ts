@@ -20,6 +20,7 @@ import { type ServiceState, startHealth } from '../features/health.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { Journal } from '../journal/journal.js';
 import { openBus } from '../sinks/bus-connection.js';
+import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeed } from './camera-feed.js';
 import { journalOptions, outletLimits } from './journal-options.js';
@@ -108,6 +109,7 @@ export class DeviceService implements AsyncDisposable {
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
       resources.defer(() => answers.stop());
+      if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);
       return service;
     } catch (error) {
