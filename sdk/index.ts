@@ -35,6 +35,7 @@ export {
 // Models: pictures and questions in, grounded answers out
 
 export type { ProcessMemory } from './child/index.js';
+export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
@@ -42,6 +43,10 @@ export type {
   ChatMessage,
   ChatPart,
   ChatRole,
+  Decidable,
+  DecidedOption,
+  DecideOptions,
+  Decision,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
@@ -49,6 +54,7 @@ export type {
   ModelProcess,
   ModelStats,
   Priority,
+  StructuredAnswer,
   Timings,
   TokenStream,
   Usage,
@@ -110,3 +116,7 @@ export { naturalOrder } from './core/natural-order.js';
 export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';
+
+// Running as a service
+
+export { notifyServiceManager } from './child/index.js';

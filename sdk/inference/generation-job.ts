@@ -3,12 +3,11 @@ import { isSdkError } from '../core/errors.js';
 import type { PixelImage } from '../core/image.js';
 import type { CallOptions } from '../core/types.js';
 import type { Engine, ImageState, PlacedImage } from '../engine/engine.js';
-import { Generation, type GenerationInput, type GenerationOutput, type StepDrafts } from './generation.js';
 import { type ImageCache, imageKey } from './image-cache.js';
 import type { Priority } from './priority.js';
 import type { Job, Work } from './scheduler.js';
 import type { SequenceLease, SequencePool } from './sequence-pool.js';
-import type { TokenMask } from './token-mask.js';
+import type { SequenceTask, TaskPlace } from './sequence-task.js';
 
 /** Pixels to what an engine encodes. */
 export interface PictureProcessor {
@@ -24,10 +23,7 @@ export interface GenerationResources {
 }
 
 /** What one caller wants, checked already. */
-export type GenerationRequest = Pick<
-  GenerationInput,
-  'sample' | 'stopIds' | 'stopStrings' | 'maxNewTokens' | 'onText' | 'tokenizer'
-> & {
+export interface GenerationRequest {
   readonly priority: Priority;
   readonly caller: string;
   readonly deadlineMs?: number | undefined;
@@ -35,42 +31,53 @@ export type GenerationRequest = Pick<
   readonly images: readonly PixelImage[];
   /** Index of each image's token in `promptIds`. */
   readonly imagePositions: readonly number[];
-  /** Called when the text begins, not before. */
-  readonly createMask?: (() => TokenMask | undefined) | undefined;
-  readonly beginDrafts?: (() => StepDrafts | undefined) | undefined;
+  /** The most that comes behind the prompt. */
+  readonly maxNewTokens: number;
   readonly signal: AbortSignal;
-};
+}
 
-/** The text, and what it took. */
-export interface GenerationReport extends GenerationOutput {
+/** What the task came to, and what it took. */
+export type GenerationReport<Output> = Output & {
   /** Prompt tokens that were in the sequence. */
   readonly reusedTokens: number;
   readonly reusedImages: number;
   /** From the first piece of work until all pictures were encoded. */
   readonly imageMs: number;
-}
+};
 
 /** Said before the engine was asked for anything, or of an answer that it computed as it should. */
-const ENGINE_IS_FINE = new Set(['ERR_IMAGE_INVALID', 'ERR_IMAGE_TOO_LARGE', 'ERR_ANSWER_INCOMPLETE']);
+const ENGINE_IS_FINE = new Set([
+  'ERR_IMAGE_INVALID',
+  'ERR_IMAGE_TOO_LARGE',
+  'ERR_ANSWER_INCOMPLETE',
+  'ERR_LIMIT_EXCEEDED',
+]);
 
 /** Made for one request, used up with it. Holds pins and a sequence from its first piece of work on. */
-export class GenerationJob implements Job {
+export class GenerationJob<Output extends object> implements Job {
   readonly #request: GenerationRequest;
+  readonly #begin: (place: TaskPlace) => SequenceTask<Output>;
   readonly #resources: GenerationResources;
   #startedMs: number | undefined;
   /** Identity of the pixels, one for each image of the prompt; undefined: not pinned. */
   #keys: readonly string[] | undefined;
   #states: ImageState[] = [];
   #lease: SequenceLease | undefined;
-  #generation: Generation | undefined;
+  #generation: SequenceTask<Output> | undefined;
   /** All tokens so far, while the sequence is given away. */
   #suspendedTokens: Int32Array | undefined;
   #reusedTokens = 0;
   #reusedImages = 0;
   #imageMs = 0;
 
-  constructor(request: GenerationRequest, resources: GenerationResources) {
+  /** @param begin called when the prompt's turn has come, not before */
+  constructor(
+    request: GenerationRequest,
+    resources: GenerationResources,
+    begin: (place: TaskPlace) => SequenceTask<Output>,
+  ) {
     this.#request = request;
+    this.#begin = begin;
     this.#resources = resources;
   }
 
@@ -95,7 +102,7 @@ export class GenerationJob implements Job {
   }
 
   /** Once it is done. */
-  get report(): GenerationReport {
+  get report(): GenerationReport<Output> {
     const { output } = this.#generation!;
     const counts = { reusedTokens: this.#reusedTokens, reusedImages: this.#reusedImages, imageMs: this.#imageMs };
     return { ...output!, ...counts };
@@ -175,9 +182,9 @@ export class GenerationJob implements Job {
     this.#states.push(state);
   }
 
-  #generationInSequence(): Generation | undefined {
+  #generationInSequence(): SequenceTask<Output> | undefined {
     if (this.#lease !== undefined) return this.#generation;
-    const { promptIds, imagePositions, maxNewTokens, createMask, beginDrafts, ...request } = this.#request;
+    const { promptIds, imagePositions, maxNewTokens } = this.#request;
     const tokens = this.#suspendedTokens ?? promptIds;
     const promptImages = this.#keys!.map((key, i) => ({ key, tokenIndex: imagePositions[i]! }));
     const lease = this.#resources.sequences.acquire(tokens, promptImages, promptIds.length + maxNewTokens);
@@ -192,14 +199,10 @@ export class GenerationJob implements Job {
     }
     this.#imageMs = performance.now() - this.#startedMs!;
     this.#reusedTokens = lease.reusedTokens;
-    this.#generation = new Generation({
-      ...request,
+    this.#generation = this.#begin({
       sequence,
       tokens: rest,
       images,
-      maxNewTokens,
-      mask: createMask?.(),
-      drafts: beginDrafts?.(),
       sliceTokens: this.#resources.engine.info.capabilities.sliceTokens,
       onForward: (entered) => this.#lease?.append(entered),
     });

@@ -8,6 +8,8 @@ import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
 import { isCloseCall } from './drafting/close-call.js';
 import type { DraftSource } from './drafting/index.js';
+import { logSumExp } from './log-sum-exp.js';
+import type { SequenceTask, TaskPlace, WantedTokens } from './sequence-task.js';
 import { isDeadEnd, type TokenMask } from './token-mask.js';
 import { WrittenText } from './written-text.js';
 
@@ -24,14 +26,7 @@ export interface StepDrafts {
 }
 
 /** What a text is made from and with. */
-export interface GenerationInput {
-  readonly sequence: Sequence;
-  /** Prompt tokens that are not in the sequence yet; at least one. */
-  readonly tokens: Int32Array;
-  /** All images of the whole sequence. */
-  readonly images: readonly PlacedImage[];
-  /** The prompt is computed in pieces of at most so many tokens. Default: at once. */
-  readonly sliceTokens?: number | undefined;
+export interface GenerationInput extends TaskPlace {
   readonly tokenizer: Tokenizer;
   readonly sample: Sampler;
   readonly mask?: TokenMask | undefined;
@@ -40,8 +35,6 @@ export interface GenerationInput {
   readonly maxNewTokens: number;
   /** Called with text as it becomes certain. */
   readonly onText: (text: string) => void;
-  /** Called with every token that has entered the sequence for good, the prompt's included. */
-  readonly onForward: (tokens: Int32Array) => void;
   /** Guesses to verify several at once. Only for samplers that choose the likeliest token. */
   readonly drafts?: StepDrafts | undefined;
 }
@@ -62,12 +55,6 @@ export interface GenerationOutput {
   readonly acceptedTokens: number;
 }
 
-/** What has to be computed next, behind what is in the sequence. */
-export interface WantedTokens {
-  readonly tokens: Int32Array;
-  readonly logits: 'none' | 'last' | 'all';
-}
-
 /** A call of [last token, draft…]: row `taken` follows the first `taken` tokens of the draft. */
 interface Verification {
   readonly draft: readonly number[];
@@ -81,7 +68,7 @@ interface Verification {
  * Every token is chosen from one logits row after the other, exactly as without drafts: a drafted token only counts if
  * the same was chosen. Masks, stops, limits and log probabilities therefore know nothing of drafts.
  */
-export class Generation {
+export class Generation implements SequenceTask<GenerationOutput> {
   readonly #input: GenerationInput;
   readonly #startedMs: number;
   readonly #text: WrittenText;
@@ -240,7 +227,9 @@ export class Generation {
     // No more are drafted than can be used.
     const room = this.#input.maxNewTokens - this.#generatedTokens;
     this.#pending = token;
-    this.#draft = this.#input.drafts?.source.propose(room - 1) ?? [];
+    const draft = this.#input.drafts?.source.propose(room - 1) ?? [];
+    const { mask } = this.#input;
+    this.#draft = draft.slice(0, mask?.countAllowed?.(draft) ?? draft.length);
   }
 
   #finish(finishReason: FinishReason): void {
@@ -269,19 +258,5 @@ function deadEnd(text: string): SdkError {
     'ERR_ANSWER_INCOMPLETE',
     `Expected the grammar to allow a token after ${text.length} characters, but it allows none. What was written is in details.text.`,
     { details: { text } },
-  );
-}
-
-/** Natural logarithm of the sum of exponentials. */
-function logSumExp(logits: Float32Array): number {
-  let max = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < logits.length; i++) if (logits[i]! > max) max = logits[i]!;
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
-  const result = max + Math.log(sum);
-  if (Number.isFinite(result)) return result;
-  throw new SdkError(
-    'ERR_ENGINE_FAILED',
-    'Expected finite logits from the engine but received NaN or infinity. The weights may be damaged; try numerics or another backend, or copy the checkpoint again.',
   );
 }

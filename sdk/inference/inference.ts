@@ -1,7 +1,9 @@
 /** One engine shared by all callers of a model: what they ask, when they get it, and what is kept between requests. */
 import type { Engine } from '../engine/engine.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import type { Candidate } from './candidate-tree.js';
 import { Drafting, type DraftSession } from './drafting/index.js';
+import { Generation, type GenerationInput, type GenerationOutput, type StepDrafts } from './generation.js';
 import {
   GenerationJob,
   type GenerationReport,
@@ -11,7 +13,10 @@ import {
 } from './generation-job.js';
 import { ImageCache } from './image-cache.js';
 import { type JobReport, Scheduler, type SchedulerStats } from './scheduler.js';
+import { checkCandidates, Scoring, type ScoringOutput } from './scoring.js';
 import { SequencePool } from './sequence-pool.js';
+import type { SequenceTask, TaskPlace } from './sequence-task.js';
+import type { TokenMask } from './token-mask.js';
 
 /** What a model hands over when it is loaded. */
 export interface InferenceOptions {
@@ -37,9 +42,18 @@ export interface InferenceStats extends SchedulerStats {
 }
 
 /** A generation as the model asks for it. */
-export type InferenceRequest = Omit<GenerationRequest, 'stopIds' | 'tokenizer' | 'beginDrafts'> & {
-  /** undefined: no drafts. `stretch`: how much further apart logits come to lie before a token is chosen. */
-  readonly drafting: { readonly stretch: number } | undefined;
+export type InferenceRequest = GenerationRequest &
+  Pick<GenerationInput, 'sample' | 'stopStrings' | 'onText'> & {
+    /** Called when the text begins, not before. */
+    readonly createMask?: (() => TokenMask | undefined) | undefined;
+    /** undefined: no drafts. `stretch`: how much further apart logits come to lie before a token is chosen. */
+    readonly drafting: { readonly stretch: number } | undefined;
+  };
+
+/** Answers to choose from. */
+export type ScoringRequest = Omit<GenerationRequest, 'maxNewTokens'> & {
+  readonly candidates: readonly Candidate[];
+  readonly optionCount: number;
 };
 
 /** The scheduler, the caches and the drafts of one model, joined. */
@@ -74,20 +88,43 @@ export class Inference {
   }
 
   /** @throws SdkError ERR_LIMIT_EXCEEDED for what cannot run even alone, ERR_BUSY; see `Scheduler.run` */
-  async generate(request: InferenceRequest): Promise<GenerationReport & JobReport> {
-    const { drafting, ...rest } = request;
+  async generate(request: InferenceRequest): Promise<GenerationReport<GenerationOutput> & JobReport> {
+    const { drafting, createMask, sample, stopStrings, onText, maxNewTokens } = request;
     const { engine, tokenizer, stopIds } = this.#options;
-    this.#resources.sequences.check(request.promptIds.length + request.maxNewTokens);
     const margin = engine.info.capabilities.closeCallMargin;
+    const text = { tokenizer, stopIds, sample, stopStrings, onText, maxNewTokens };
     let session: DraftSession | undefined;
-    const beginDrafts = () => {
+    const beginDrafts = (): StepDrafts | undefined => {
       if (drafting === undefined || margin === null) return undefined;
       session = this.#drafting.begin(request.promptIds);
       return { source: session, closeCallMargin: margin * drafting.stretch };
     };
-    const job = new GenerationJob({ ...rest, tokenizer, stopIds, beginDrafts }, this.#resources);
-    const ran = await this.#scheduler.run(job);
+    const report = await this.#run(
+      request,
+      (place) => new Generation({ ...place, ...text, mask: createMask?.(), drafts: beginDrafts() }),
+    );
     session?.remember();
+    return report;
+  }
+
+  /**
+   * How probable each option is as the answer, without writing it.
+   * @throws SdkError as `generate`; ERR_ARGUMENT_INVALID for an option without a text
+   */
+  async score(request: ScoringRequest): Promise<GenerationReport<ScoringOutput> & JobReport> {
+    const { candidates, optionCount } = request;
+    checkCandidates(candidates, optionCount);
+    const maxNewTokens = Math.max(...candidates.map(({ tokens }) => tokens.length));
+    return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, candidates, optionCount));
+  }
+
+  async #run<Output extends object>(
+    request: GenerationRequest,
+    begin: (place: TaskPlace) => SequenceTask<Output>,
+  ): Promise<GenerationReport<Output> & JobReport> {
+    this.#resources.sequences.check(request.promptIds.length + request.maxNewTokens);
+    const job = new GenerationJob(request, this.#resources, begin);
+    const ran = await this.#scheduler.run(job);
     return { ...job.report, ...ran };
   }
 

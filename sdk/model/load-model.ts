@@ -135,7 +135,13 @@ export async function loadModelOn(
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
     const model = createModel({
-      info: { name, contentHash, engine: engine.info, writesBoxes: manifest.boxes !== undefined },
+      info: {
+        name,
+        contentHash,
+        engine: engine.info,
+        writesBoxes: manifest.boxes !== undefined,
+        prompts: manifest.prompts,
+      },
       engine,
       tokenizer,
       template,
@@ -145,7 +151,6 @@ export async function loadModelOn(
         const random = createRandom(sampling.seed);
         return (logits) => sampleToken(logits, sampling, random);
       },
-      describePrompt: manifest.prompts.describe,
       grounder: chosenGrounder,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
       keyValueCache,

@@ -3,6 +3,7 @@ import type { ProcessMemory } from '../child/index.js';
 import type { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { EngineInfo } from '../engine/engine.js';
+import type { SchemaInput, ValueOf } from '../grammar/index.js';
 import type { FinishReason } from '../inference/generation.js';
 import type { Priority } from '../inference/priority.js';
 
@@ -92,6 +93,14 @@ export interface GenerateOptions extends CallOptions {
    * rejects with ERR_REQUEST_EXPIRED, waiting or running. Of one caller's requests the most urgent goes first. Default: none.
    */
   readonly deadlineMs?: number | undefined;
+  /**
+   * What the answer is: a zod 4 schema, or a JSON Schema (draft 2020-12). The model can write nothing else, and
+   * `answer.value` is the parsed value. Compact JSON, properties in the schema's order. What cannot be enforced exactly
+   * is refused (ERR_SCHEMA_UNSUPPORTED with `details.path`), never passed over.
+   */
+  readonly schema?: SchemaInput | undefined;
+  /** `stranger`: the schema is compiled in a thread of its own, within bounds of time and memory. Default `caller`. */
+  readonly schemaFrom?: 'caller' | 'stranger' | undefined;
 }
 
 /** What an answer took. Counts. */
@@ -139,7 +148,40 @@ export interface Answer {
   readonly text: string;
   /** Boxes in the last image before the answer; empty when the model wrote none or has no box convention. */
   readonly objects: readonly GroundedObject[];
+  /** With a schema: what the text says, checked against it. */
+  readonly value?: unknown;
   readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  readonly timings: Timings;
+}
+
+/** An answer that a schema was given for. */
+export type StructuredAnswer<Schema extends SchemaInput> = Answer & { readonly value: ValueOf<Schema> };
+
+/** What an answer can be, where there are only a few. */
+export type Decidable =
+  | { readonly type: 'yes-no' }
+  /** Whole numbers; default 0 to 100. */
+  | { readonly type: 'number'; readonly min?: number | undefined; readonly max?: number | undefined }
+  /** Answers as the model would write them, at most 64; case does not matter. */
+  | { readonly type: 'choice'; readonly choices: readonly string[] };
+
+/** Who waits for a decision. */
+export type DecideOptions = Pick<GenerateOptions, 'signal' | 'priority' | 'caller' | 'deadlineMs'>;
+
+export interface DecidedOption {
+  /** yes-no: true or false; number: a number; choice: one of them, as it was given. */
+  readonly value: boolean | number | string;
+  /** 0–1, among all options. */
+  readonly probability: number;
+}
+
+/** What a model would answer, if it had to choose. */
+export interface Decision extends DecidedOption {
+  /** All of them, the most probable first; the probabilities add up to 1. */
+  readonly options: readonly DecidedOption[];
+  /** 0–1: how probable it is that the model, free to write what it likes, begins with one of the options. */
+  readonly coverage: number;
   readonly usage: Usage;
   readonly timings: Timings;
 }
@@ -161,6 +203,8 @@ export interface ModelInfo {
   readonly engine: EngineInfo;
   /** The model writes boxes in a convention that its manifest declares. */
   readonly writesBoxes: boolean;
+  /** What the model's manifest asks it for a description, a list of objects, and one of them (`{label}`). */
+  readonly prompts: { readonly describe: string; readonly list: string; readonly locate: string };
 }
 
 /** The process of a model loaded with `isolation: 'process'`. */
@@ -205,14 +249,32 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * One question about one picture. Greedy unless the options set a temperature. Asking again about the same pixels
    * reuses the vision features.
    * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_REQUEST_EXPIRED, ERR_DISPOSED,
-   * ERR_ENGINE_*
+   * ERR_ENGINE_*; with a schema also ERR_SCHEMA_*, ERR_ANSWER_INCOMPLETE (`maxNewTokens` came first) and
+   * ERR_ANSWER_INVALID, both with `details.text`
+   *
+   * @example
+   * const { value } = await model.ask(frame, 'How many cups?', { schema: z.object({ cups: z.int().min(0).max(20) }) });
    */
+  ask<Schema extends SchemaInput>(
+    image: ModelImage,
+    question: string,
+    options: GenerateOptions & { readonly schema: Schema },
+  ): Promise<StructuredAnswer<Schema>>;
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   /**
    * The describe prompt of the model's manifest. Greedy unless the options set a temperature: the same scene is
    * described the same way again, and descriptions that follow each other draft each other.
    */
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
+  /**
+   * One question whose answer is one of a few: read from the probabilities behind the prompt, so nothing is written.
+   * One call of the engine, and another only for beginnings that several options share.
+   * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID for what leaves nothing to decide
+   *
+   * @example
+   * const { value, probability } = await model.decide(frame, 'Is there a person?', { type: 'yes-no' });
+   */
+  decide(image: ModelImage, question: string, among: Decidable, options?: DecideOptions): Promise<Decision>;
   /**
    * Goes on with a text about a picture, or without one (`undefined`), in the layout of base models:
    * `<|image|><|begin_of_text|>text`.

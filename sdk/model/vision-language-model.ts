@@ -3,6 +3,7 @@ import { SdkError, toSdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
+import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { Grounder } from '../grounding/grounder.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
@@ -14,6 +15,7 @@ import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
+import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
 import {
   type InternalGenerateOptions,
   type ResolvedOptions,
@@ -24,11 +26,15 @@ import { layoutOf, splitMessages } from './messages.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
+  Decidable,
+  DecideOptions,
+  Decision,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
   ModelInfo,
   ModelStats,
+  StructuredAnswer,
   TokenStream,
   VisionLanguageModel,
 } from './types.js';
@@ -42,7 +48,6 @@ export interface ModelParts {
   readonly processor: PictureProcessor;
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
-  readonly describePrompt: string;
   readonly grounder: Grounder;
   readonly imageCache: InferenceOptions['imageCache'];
   readonly keyValueCache?: InferenceOptions['keyValueCache'];
@@ -66,6 +71,7 @@ class ComposedModel implements VisionLanguageModel {
   readonly info: ModelInfo;
   readonly #parts: ModelParts;
   readonly #inference: Inference;
+  readonly #grammars: AnswerGrammars;
   /** Calls that run or wait. */
   readonly #running = new Set<AbortController>();
   #closed: Promise<void> | undefined;
@@ -75,6 +81,7 @@ class ComposedModel implements VisionLanguageModel {
     const stopIds = new Set(parts.sampling.eosTokenIds);
     this.info = parts.info;
     this.#parts = parts;
+    this.#grammars = new AnswerGrammars(tokenizer, stopIds);
     this.#inference = new Inference({
       engine,
       tokenizer,
@@ -86,18 +93,73 @@ class ComposedModel implements VisionLanguageModel {
     });
   }
 
+  ask<Schema extends SchemaInput>(
+    image: ModelImage,
+    question: string,
+    options: GenerateOptions & { readonly schema: Schema },
+  ): Promise<StructuredAnswer<Schema>>;
+  ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
-    if (typeof question !== 'string' || question.trim() === '') {
-      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
-    }
-    const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
     const { temperature = 0 } = options;
-    return await this.generate({ messages: [{ role: 'user', content }] }, { ...options, temperature }).collect();
+    return await this.generate(questionAbout(image, question), { ...options, temperature }).collect();
+  }
+
+  async decide(
+    image: ModelImage,
+    question: string,
+    among: Decidable,
+    { signal, ...options }: DecideOptions = {},
+  ): Promise<Decision> {
+    const decided = optionsOf(among);
+    const candidates = candidatesOf(decided, this.#parts.tokenizer);
+    const maxNewTokens = Math.max(...candidates.map(({ tokens }) => tokens.length));
+    const request = questionAbout(image, question);
+    const startedMs = performance.now();
+    const { output, prepared } = await this.#tracked(request, { ...options, maxNewTokens }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.score({ ...place, candidates, optionCount: decided.length });
+      return { output, prepared: call.prepared };
+    });
+    const { probabilities, reusedTokens, reusedImages, preemptions, queueMs, imageMs, prefillMs, branchMs } = output;
+    const ranked = decidedOptions(decided, probabilities);
+    const decision: Decision = {
+      ...ranked[0]!,
+      options: ranked,
+      coverage: Math.min(
+        1,
+        probabilities.reduce((sum, probability) => sum + probability, 0),
+      ),
+      usage: {
+        promptTokens: prepared.prompt.ids.length,
+        reusedTokens,
+        generatedTokens: 0,
+        draftedTokens: 0,
+        acceptedTokens: 0,
+        images: prepared.images.length,
+        reusedImages,
+        preemptions,
+      },
+      timings: {
+        queueMs,
+        imageMs,
+        prefillMs,
+        timeToFirstTokenMs: imageMs + prefillMs,
+        decodeMs: branchMs,
+        engineCalls: output.engineCalls,
+        tokensPerSecond: 0,
+        totalMs: performance.now() - startedMs,
+      },
+    };
+    this.#parts.logger.log('debug', 'decided', { ...decision.usage, ...decision.timings });
+    return decision;
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
     const { temperature = 0, priority = 'description' } = options;
-    return await this.ask(image, this.#parts.describePrompt, { ...options, temperature, priority });
+    return await this.ask(image, this.info.prompts.describe, { ...options, temperature, priority });
   }
 
   stats(): ModelStats {
@@ -137,24 +199,36 @@ class ComposedModel implements VisionLanguageModel {
     onText: (text: string) => void,
     readerSignal: AbortSignal,
   ): Promise<Answer> {
-    if (this.#closed) throw disposed();
-    readerSignal.throwIfAborted();
     const startedMs = performance.now();
+    return await this.#tracked(request, options, readerSignal, ({ prepared, signal }) =>
+      this.#answer(prepared, onText, signal, startedMs),
+    );
+  }
+
+  /** Runs `work` until it ends, its reader leaves, its deadline comes or the model is disposed. */
+  async #tracked<T>(
+    request: GenerateRequest,
+    options: InternalGenerateOptions,
+    readerSignal: AbortSignal | undefined,
+    work: (call: { readonly prepared: PreparedRequest; readonly signal: AbortSignal }) => Promise<T>,
+  ): Promise<T> {
+    if (this.#closed) throw disposed();
+    readerSignal?.throwIfAborted();
     const prepared = this.#prepare(request, options);
     // Not AbortSignal.any: on Node 20 a signal that lives long keeps a reference for every call.
     const abort = new AbortController();
-    const onLeave = () => abort.abort(readerSignal.reason);
-    readerSignal.addEventListener('abort', onLeave, { once: true });
+    const onLeave = () => abort.abort(readerSignal?.reason);
+    readerSignal?.addEventListener('abort', onLeave, { once: true });
     this.#running.add(abort);
     const timer = expireAfter(prepared.options.deadlineMs, abort);
     try {
-      return await this.#answer(prepared, onText, abort.signal, startedMs);
+      return await work({ prepared, signal: abort.signal });
     } catch (error) {
       throw abort.signal.aborted ? error : toSdkError(error);
     } finally {
       clearTimeout(timer);
       this.#running.delete(abort);
-      readerSignal.removeEventListener('abort', onLeave);
+      readerSignal?.removeEventListener('abort', onLeave);
     }
   }
 
@@ -184,6 +258,12 @@ class ComposedModel implements VisionLanguageModel {
     signal: AbortSignal,
     startedMs: number,
   ): Promise<Answer> {
+    const schema = options.schema && (await this.#grammars.prepare(options.schema, options.schemaFrom, { signal }));
+    let grammar: SchemaMask | undefined;
+    const createMask = () => {
+      grammar = schema?.begin();
+      return maskOf(options, prompt.ids, grammar);
+    };
     const output = await this.#inference.generate({
       priority: options.priority,
       caller: options.caller,
@@ -192,7 +272,7 @@ class ComposedModel implements VisionLanguageModel {
       imagePositions: prompt.imagePositions,
       images,
       sample: this.#parts.createSampler(options),
-      createMask: () => maskOf(options, prompt.ids),
+      createMask,
       stopStrings: options.stop,
       maxNewTokens: options.maxNewTokens,
       drafting: options.drafting ? { stretch: penaltyStretch(options) } : undefined,
@@ -201,9 +281,12 @@ class ComposedModel implements VisionLanguageModel {
     });
     const endMs = performance.now();
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
+    if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
+    const value = schema?.parse(text);
     const answer: Answer = {
       text,
       objects: await this.#ground(text, images.at(-1), output.tokens, signal),
+      ...(schema === undefined ? {} : { value }),
       finishReason,
       usage: {
         promptTokens: prompt.ids.length,
@@ -235,8 +318,17 @@ class ComposedModel implements VisionLanguageModel {
   }
 }
 
-function maskOf(options: ResolvedOptions, prompt: Int32Array): TokenMask | undefined {
-  const mask = options.createMask?.();
+/** @throws SdkError ERR_PROMPT_INVALID */
+function questionAbout(image: ModelImage, question: string): GenerateRequest {
+  if (typeof question !== 'string' || question.trim() === '') {
+    throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
+  }
+  const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
+  return { messages: [{ role: 'user', content }] };
+}
+
+function maskOf(options: ResolvedOptions, prompt: Int32Array, grammar?: TokenMask): TokenMask | undefined {
+  const mask = grammar ?? options.createMask?.();
   return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
 }
 
@@ -246,6 +338,14 @@ function expireAfter(deadlineMs: number | undefined, abort: AbortController): No
     const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
     abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
   }, deadlineMs);
+}
+
+function incomplete(text: string, maxNewTokens: number): SdkError {
+  return new SdkError(
+    'ERR_ANSWER_INCOMPLETE',
+    `Expected a whole answer within ${maxNewTokens} tokens but it goes on. Raise maxNewTokens or bound the schema (maxItems, maxLength). What was written is in details.text.`,
+    { details: { text, maxNewTokens } },
+  );
 }
 
 function disposed(): SdkError {

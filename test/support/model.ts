@@ -62,7 +62,13 @@ export async function createFakeModel(options: FakeModelOptions): Promise<FakeMo
       : options.writes(tokenizer);
   const engine = new FakeEngine(next, options.engineInfo);
   const model = createModel({
-    info: { name: 'fake', contentHash: '00', engine: engine.info, writesBoxes: true },
+    info: {
+      name: 'fake',
+      contentHash: '00',
+      engine: engine.info,
+      writesBoxes: true,
+      prompts: { describe: 'Describe.', list: 'List.', locate: 'Where is the {label}?' },
+    },
     engine,
     tokenizer,
     template: await loadChatTemplate(directory, tokenizer),
@@ -74,7 +80,6 @@ export async function createFakeModel(options: FakeModelOptions): Promise<FakeMo
       eosTokenIds: [eot, tokenizer.specialTokenId('<|end_of_text|>')!],
     },
     createSampler: () => greedy,
-    describePrompt: 'Describe.',
     grounder: createTextGrounder({
       format: 'json',
       labelKey: 'label',

@@ -1,6 +1,6 @@
 /** Requests from strangers: decoded, checked, given to a handler with a deadline, answered. Never throws. */
 import { createHash } from 'node:crypto';
-import { SdkError } from '../../core/errors.js';
+import { isSdkError, SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import type { Logger } from '../../core/logger.js';
 import { decodeRequest, describeIssues } from '../contract/decoding.js';
@@ -64,6 +64,7 @@ export class RequestServer {
     responseTopicsRefused: 0,
   };
   readonly #options: RequestServerOptions;
+  #defaultTimeoutMs: number;
   readonly #handlers: Handlers = {};
   readonly #known = new Set<VerbName>(PROMISED);
   readonly #limits: ClientLimits;
@@ -74,6 +75,7 @@ export class RequestServer {
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
+    this.#defaultTimeoutMs = options.defaultTimeoutMs;
     this.#limits = new ClientLimits(options.clientLimits, options.maxUnanswered, options.monotonicNow);
     this.#recent = new RecentRequests(options.monotonicNow);
   }
@@ -85,6 +87,12 @@ export class RequestServer {
   /** Of one caller, in the long run. */
   get requestsPerSecond(): number {
     return this.#limits.requestsPerSecond;
+  }
+
+  /** For requests from now on. */
+  setLimits(limits: { readonly defaultTimeoutMs: number; readonly clientLimits: ClientLimitOptions }): void {
+    this.#defaultTimeoutMs = limits.defaultTimeoutMs;
+    this.#limits.change(limits.clientLimits);
   }
 
   /** Verbs that are answered, now or when the device is ready. */
@@ -270,7 +278,7 @@ export class RequestServer {
       expirySeconds === undefined ? undefined : Math.max(1, expirySeconds * 1000),
       request.deadlineMs === undefined ? undefined : request.deadlineMs - this.#options.now(),
     ].filter((value) => value !== undefined);
-    const wanted = bounds.length === 0 ? this.#options.defaultTimeoutMs : Math.min(...bounds);
+    const wanted = bounds.length === 0 ? this.#defaultTimeoutMs : Math.min(...bounds);
     return Math.min(wanted, REQUEST_TIMEOUT_MS.max);
   }
 
@@ -312,6 +320,11 @@ export class RequestServer {
         topic: reply.route.topic,
         error: error instanceof Error ? error.message : String(error),
       });
+      // A refusal is small, and tells the caller why it waits in vain.
+      if ('fields' in reply && isSdkError(error, 'ERR_BUS_REJECTED')) {
+        const why = `The answer could not be sent: ${error.message}`;
+        this.#fail(reply.verb, reply.route, new SdkError('ERR_LIMIT_EXCEEDED', why));
+      }
     });
   }
 }

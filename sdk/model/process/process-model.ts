@@ -4,15 +4,20 @@ import { deserializeError, SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { linkedAbort } from '../../core/linked-abort.js';
 import type { Progress } from '../../core/logger.js';
+import { answerSchema, type SchemaInput } from '../../grammar/index.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
+  Decidable,
+  DecideOptions,
+  Decision,
   GenerateOptions,
   GenerateRequest,
   ModelImage,
   ModelInfo,
   ModelProcess,
   ModelStats,
+  StructuredAnswer,
   TokenStream,
   VisionLanguageModel,
 } from '../types.js';
@@ -119,12 +124,22 @@ class ProcessModel implements VisionLanguageModel {
     return this;
   }
 
+  ask<Schema extends SchemaInput>(
+    image: ModelImage,
+    question: string,
+    options: GenerateOptions & { readonly schema: Schema },
+  ): Promise<StructuredAnswer<Schema>>;
+  ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
     return await this.#call('ask', { image, question }, options);
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
     return await this.#call('describe', { image }, options);
+  }
+
+  async decide(image: ModelImage, question: string, among: Decidable, options: DecideOptions = {}): Promise<Decision> {
+    return await this.#call('decide', { image, question, among }, options);
   }
 
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
@@ -149,16 +164,20 @@ class ProcessModel implements VisionLanguageModel {
     this.#rejectAll(disposed());
   }
 
-  async #call(
+  async #call<Result = Answer>(
     method: ModelMethod,
     given: Readonly<Record<string, unknown>>,
     options: GenerateOptions,
     onText?: (text: string) => void,
-  ): Promise<Answer> {
+  ): Promise<Result> {
     if (this.#closed) throw disposed();
     if (this.#lost) throw this.#lost;
-    const { signal, ...plain } = options;
+    const { signal, schema: wanted, ...others } = options;
     signal?.throwIfAborted();
+    // Functions do not cross: zod stays here, its JSON Schema goes there, and each side checks the answer.
+    const schema = wanted === undefined ? undefined : answerSchema(wanted);
+    const plain =
+      schema === undefined ? others : { ...others, schema: schema.jsonSchema, schemaLengths: schema.lengthUnit };
     if (this.#calls.size >= LIMITS.processCalls) throw tooManyCalls();
     const ranges: ByteRange[] = [];
     try {
@@ -176,7 +195,8 @@ class ProcessModel implements VisionLanguageModel {
         values: [...transfer.values],
         shared: transfer.shared.map(({ path, ...range }) => ({ path: [...path], ...range })),
       };
-      return (await this.#exchange(id, message, onText, signal)) as Answer;
+      const result = (await this.#exchange(id, message, onText, signal)) as Result;
+      return schema === undefined ? result : { ...result, value: schema.parse((result as Answer).text) };
     } finally {
       for (const range of ranges) this.#frames.release(range);
     }

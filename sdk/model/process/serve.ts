@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connectParent, type ParentLink } from '../../child/index.js';
 import { isSdkError, SdkError, type SerializedError, serializeError } from '../../core/errors.js';
 import { type Logger, type OnProgress, type Progress, silentLogger } from '../../core/logger.js';
-import type { GenerateOptions, GenerateRequest, ModelImage, VisionLanguageModel } from '../types.js';
+import type { Decidable, GenerateOptions, GenerateRequest, ModelImage, VisionLanguageModel } from '../types.js';
 import { FrameViews } from './frame-views.js';
 import { type FromModel, LOAD_ID, type LoadOptions, type ToModel, toModelSchema } from './protocol.js';
 import { putTogether } from './transfer.js';
@@ -103,6 +103,9 @@ class ModelServer {
   async #answer(model: VisionLanguageModel, call: CallMessage, values: unknown[], signal: AbortSignal) {
     const options: GenerateOptions = { ...(values.pop() as GenerateOptions), signal };
     if (call.method === 'ask') return await model.ask(values[0] as ModelImage, values[1] as string, options);
+    if (call.method === 'decide') {
+      return await model.decide(values[0] as ModelImage, values[1] as string, values[2] as Decidable, options);
+    }
     if (call.method === 'complete') {
       return await model.complete(values[0] as ModelImage | undefined, values[1] as string, options);
     }

@@ -27,6 +27,7 @@ export function borrow(model: VisionLanguageModel): VisionLanguageModel {
     info: model.info,
     stats: model.stats.bind(model),
     ask: model.ask.bind(model),
+    decide: model.decide.bind(model),
     describe: model.describe.bind(model),
     complete: model.complete.bind(model),
     generate: model.generate.bind(model),

@@ -61,6 +61,21 @@ describe('a model in a process of its own', () => {
     );
   });
 
+  it('decides the same', async () => {
+    const image = noisy(3);
+    for (const among of [
+      { type: 'yes-no' },
+      { type: 'number', max: 9 },
+      { type: 'choice', choices: ['red', 'blue'] },
+    ] as const) {
+      const [a, b] = [await here.decide(image, QUESTION, among), await there.decide(image, QUESTION, among)];
+      expect({ ...b, timings: undefined }).toEqual({ ...a, timings: undefined });
+    }
+    await expect(there.decide(image, QUESTION, { type: 'choice', choices: [] })).rejects.toEqual(
+      code('ERR_ARGUMENT_INVALID'),
+    );
+  });
+
   it('gives the same answers, descriptions and texts', async () => {
     for (const image of [noisy(1), noisy(2, 100, 30)]) {
       const [a, b] = [await here.ask(image, QUESTION), await there.ask(image, QUESTION)];
@@ -68,6 +83,30 @@ describe('a model in a process of its own', () => {
       expect(Object.keys(b.timings)).toEqual(Object.keys(a.timings));
       expect((await there.describe(image)).text).toBe((await here.describe(image)).text);
     }
+  });
+
+  it('goes on with texts and decides as a model in this process does', async () => {
+    const image = noisy(12);
+    expect((await there.complete(undefined, 'The red')).text).toBe((await here.complete(undefined, 'The red')).text);
+    expect((await there.complete(image, 'The')).text).toBe((await here.complete(image, 'The')).text);
+    const among = { type: 'choice', choices: ['red', 'blue'] } as const;
+    const [a, b] = [
+      await here.decide(image, 'Which colour?', among),
+      await there.decide(image, 'Which colour?', among),
+    ];
+    expect([b.value, b.probability]).toEqual([a.value, a.probability]);
+  });
+
+  it('keeps deadlines, and tells who waits', async () => {
+    const late = there.ask(noisy(13), QUESTION, { ...LONG, deadlineMs: 1 });
+    await expect(late).rejects.toEqual(code('ERR_REQUEST_EXPIRED'));
+    expect(Object.keys(there.stats())).toEqual(Object.keys(here.stats()));
+    const held = await new Staged('prefill', 'hold', { graceMs: 0 }).model;
+    const running = held.ask(picture(1), QUESTION);
+    running.catch(() => {});
+    await expect.poll(() => held.stats().running, { timeout: 20_000 }).toBe(1);
+    await held[Symbol.asyncDispose]();
+    await expect(running).rejects.toEqual(code('ERR_DISPOSED'));
   });
 
   it('streams text as it is written', async () => {

@@ -1,0 +1,142 @@
+import { describe, expect, it } from 'vitest';
+import type { Decidable } from '#sdk/model/types.js';
+import type { Tokenizer } from '#sdk/text/tokenizer.js';
+import { createFakeModel, HEADER, plainImage } from '../../support/model.js';
+
+/** What a model finds probable behind each beginning of its answer; the rest of 1 goes to a token that is no answer. */
+type Table = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+async function model(table: Table, engineInfo = {}) {
+  return await createFakeModel({
+    writes: (tokenizer) => (tokens) => rowOf(tokenizer, table, tokens),
+    engineInfo,
+  });
+}
+
+function rowOf(tokenizer: Tokenizer, table: Table, tokens: readonly number[]): Float32Array {
+  const header = tokenizer.encodeTemplate(HEADER);
+  const start = tokens.lastIndexOf(header[0]!) + header.length;
+  const next = table[tokenizer.decode(tokens.slice(start))] ?? {};
+  const row = new Float32Array(1024).fill(Number.NEGATIVE_INFINITY);
+  const said = Object.entries(next).map(
+    ([text, probability]) => [tokenizer.encodeText(text)[0]!, probability] as const,
+  );
+  const rest = 1 - said.reduce((sum, [, probability]) => sum + probability, 0);
+  row[tokenizer.specialTokenId('<|eot_id|>')!] = Math.log(Math.max(rest, 1e-9));
+  for (const [id, probability] of said) row[id] = Math.log(probability);
+  return row;
+}
+
+const yesNo: Decidable = { type: 'yes-no' };
+const decideIn = async (table: Table, among: Decidable, engineInfo = {}) => {
+  const fake = await model(table, engineInfo);
+  await using _ = fake.model;
+  const decision = await fake.model.decide(plainImage(1), 'What?', among);
+  const chances = new Map(decision.options.map(({ value, probability }) => [value, probability]));
+  return { decision, chances, engine: fake.engine };
+};
+
+describe('decide', () => {
+  it('reads yes or no from the first row behind the prompt, in every spelling, and writes nothing', async () => {
+    const { decision, chances, engine } = await decideIn({ '': { Y: 0.5, y: 0.1, N: 0.2 } }, yesNo);
+    expect(decision.value).toBe(true);
+    expect(decision.probability).toBeCloseTo(0.75, 5);
+    expect(chances.get(false)).toBeCloseTo(0.25, 5);
+    expect(decision.coverage).toBeCloseTo(0.8, 5);
+    expect(engine.forwards).toHaveLength(1);
+    expect(decision.usage).toMatchObject({
+      generatedTokens: 0,
+      images: 1,
+      promptTokens: engine.forwards[0]!.tokens.length,
+    });
+    expect(decision.timings.engineCalls).toBe(1);
+  });
+
+  it('tells options apart where they part, however long they begin alike', async () => {
+    const table = { '': { a: 0.9 }, a: { b: 0.8 }, ab: { x: 0.25, y: 0.5 } };
+    const { decision, chances, engine } = await decideIn(table, { type: 'choice', choices: ['abx', 'aby'] });
+    expect(decision.value).toBe('aby');
+    expect(chances.get('abx')).toBeCloseTo(1 / 3, 5);
+    expect(decision.coverage).toBeCloseTo(0.9 * 0.8 * 0.75, 5);
+    expect(engine.forwards.map(({ tokens }) => tokens.length).slice(1)).toEqual([2]); // `ab`, in one call
+  });
+
+  it('takes a beginning of another option for itself when something else follows', async () => {
+    const table = { '': { a: 0.8, c: 0.1 }, a: { b: 0.25 } };
+    const { decision, chances } = await decideIn(table, { type: 'choice', choices: ['a', 'ab', 'c'] });
+    expect(decision.value).toBe('a');
+    expect(chances.get('ab')).toBeCloseTo((0.8 * 0.25) / 0.9, 5);
+    expect(chances.get('a')).toBeCloseTo((0.8 * 0.75) / 0.9, 5);
+    expect(chances.get('c')).toBeCloseTo(0.1 / 0.9, 5);
+    expect(decision.options.reduce((sum, { probability }) => sum + probability, 0)).toBeCloseTo(1, 9);
+  });
+
+  it('does not look into what hardly anybody would say', async () => {
+    const table = { '': { '3': 0.98, a: 0.01 }, a: { b: 1 } };
+    const { decision, engine } = await decideIn(table, { type: 'choice', choices: ['3', 'ab', 'ac'] });
+    expect(decision.value).toBe('3');
+    expect(engine.forwards).toHaveLength(1);
+  });
+
+  it('goes on from what questions share, and leaves only the prompt behind', async () => {
+    const { model: shared, engine } = await model({ '': { a: 0.5 }, a: { b: 0.6, c: 0.3 } });
+    await using _ = shared;
+    const among: Decidable = { type: 'choice', choices: ['ab', 'ac'] };
+    const first = await shared.decide(plainImage(1), 'Which one?', among);
+    const second = await shared.decide(plainImage(1), 'Which of all?', among);
+    expect(second.usage).toMatchObject({ reusedImages: 1 });
+    expect(second.usage.reusedTokens).toBeGreaterThan(0);
+    expect(engine.encoded).toHaveLength(1);
+    expect(engine.forwards[2]!.pastLength).toBe(second.usage.reusedTokens);
+    const again = await shared.decide(plainImage(1), 'Which of all?', among);
+    expect(again.options).toEqual(second.options);
+    expect(again.usage.reusedTokens).toBe(again.usage.promptTokens - 1);
+    expect(first.value).toBe('ab');
+  });
+
+  it('reads small numbers, in digits and words', async () => {
+    const { decision, chances, engine } = await decideIn(
+      { '': { '3': 0.5, T: 0.2, '2': 0.1 } },
+      { type: 'number', max: 9 },
+    );
+    expect(decision.value).toBe(3);
+    expect(chances.get(2)).toBeGreaterThan(0.1); // T of Two, Three and Ten parts later
+    expect(decision.options).toHaveLength(10);
+    expect(engine.forwards.length).toBeLessThanOrEqual(2);
+  });
+
+  it('computes long prompts in slices', async () => {
+    const { decision, engine } = await decideIn({ '': { Y: 0.9 } }, yesNo, { capabilities: { sliceTokens: 8 } });
+    expect(decision.value).toBe(true);
+    expect(engine.forwards.length).toBeGreaterThan(1);
+    expect(decision.timings.engineCalls).toBe(engine.forwards.length);
+  });
+
+  it.each([
+    [{ type: 'maybe' }, 'yes-no'],
+    [{ type: 'choice', choices: ['one'] }, '2 to 64 different choices'],
+    [{ type: 'choice', choices: ['a', 'a'] }, '2 to 64 different choices'],
+    [{ type: 'choice', choices: ['a', ' '] }, '2 to 64 different choices'],
+    [{ type: 'number', min: 3, max: 3 }, 'min < max'],
+    [{ type: 'number', max: 1e9 }, 'min < max'],
+  ])('refuses %j', async (among, message) => {
+    const { model: fake } = await model({});
+    await using _ = fake;
+    await expect(fake.decide(plainImage(1), 'What?', among as Decidable)).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it('ends with its signal and its deadline like every request, and refuses an empty question', async () => {
+    const fake = await model({ '': { Y: 1 } });
+    await using _ = fake.model;
+    const aborted = AbortSignal.abort(new Error('enough'));
+    await expect(fake.model.decide(plainImage(1), 'What?', yesNo, { signal: aborted })).rejects.toThrow('enough');
+    fake.engine.onForward = () => new Promise((resolve) => setTimeout(resolve, 50));
+    await expect(fake.model.decide(plainImage(1), 'What?', yesNo, { deadlineMs: 1 })).rejects.toMatchObject({
+      code: 'ERR_REQUEST_EXPIRED',
+    });
+    await expect(fake.model.decide(plainImage(1), ' ', yesNo)).rejects.toMatchObject({ code: 'ERR_PROMPT_INVALID' });
+  });
+});
