@@ -117,3 +117,7 @@ export { nearestName } from './core/option-names.js';
 export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';
+
+// Running as a service
+
+export { notifyServiceManager } from './child/index.js';
