@@ -13,16 +13,18 @@ import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
+import { startCameraSettings } from '../features/camera-settings.js';
 import type { FeatureContext } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
 import { UsageTotals } from '../features/usage-totals.js';
+import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
 import { openBus } from '../sinks/bus-connection.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeed } from './camera-feed.js';
-import { journalOptions, outletLimits } from './journal-options.js';
+import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
@@ -145,13 +147,20 @@ export class DeviceService implements AsyncDisposable {
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
     this.#reportInfo();
-    const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
+    const base = {
+      config: this.#config,
+      hub,
+      problems: this.#problems,
+      logger,
+      monotonicMs: () => performance.now(),
+      wallMs: Date.now,
+    };
     const metrics = () => this.#metrics();
     const health = this.#resources.use(startHealth(base, { state: () => this.#healthState, metrics }));
     const feeds = await this.#openCameras();
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
-    this.#startFeatures({ ...base, feeds, model });
+    await this.#startFeatures({ ...base, feeds, model });
     this.#phase = 'running';
     health.reportSoon();
   }
@@ -191,9 +200,14 @@ export class DeviceService implements AsyncDisposable {
   }
 
   /** Released before the model: whatever runs on it must have ended. */
-  #startFeatures(context: FeatureContext): void {
-    this.#resources.use(startAsk(context, this.bus));
+  async #startFeatures(context: FeatureContext): Promise<void> {
+    const { bus } = this;
+    const settings = await startCameraSettings(context, bus, stateFile(this.#config, 'settings.json'));
+    this.#resources.use(settings);
+    this.#resources.use(startAsk(context, bus));
     this.#resources.use(startDescribe(context));
+    const file = stateFile(this.#config, 'watches.json');
+    this.#resources.use(await startWatches({ context, settings, verbs: bus, file }));
   }
 
   #reportInfo(): void {

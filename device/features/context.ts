@@ -39,4 +39,6 @@ export interface FeatureContext {
   readonly logger: Logger;
   /** Milliseconds that never go back, for intervals. */
   readonly monotonicMs: () => number;
+  /** Unix time, milliseconds. */
+  readonly wallMs: () => number;
 }
