@@ -35,6 +35,7 @@ export {
 // Models: pictures and questions in, grounded answers out
 
 export type { ProcessMemory } from './child/index.js';
+export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
@@ -53,6 +54,7 @@ export type {
   ModelProcess,
   ModelStats,
   Priority,
+  StructuredAnswer,
   Timings,
   TokenStream,
   Usage,

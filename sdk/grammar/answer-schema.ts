@@ -28,9 +28,10 @@ export interface AnswerSchema {
 }
 
 /**
+ * @param lengthUnit of a JSON Schema; zod's own counts UTF-16 units
  * @throws SdkError ERR_SCHEMA_INVALID, ERR_SCHEMA_UNSUPPORTED (a zod type that no JSON Schema describes), ERR_LIMIT_EXCEEDED
  */
-export function answerSchema(input: SchemaInput): AnswerSchema {
+export function answerSchema(input: SchemaInput, lengthUnit: LengthUnit = 'codePoints'): AnswerSchema {
   if (!isZod(input)) {
     const { schema, text } = readSchema(input);
     const check = (value: JsonValue) => {
@@ -40,7 +41,7 @@ export function answerSchema(input: SchemaInput): AnswerSchema {
         problem: `${mismatch.valuePath === '' ? 'it' : mismatch.valuePath} does not meet ${mismatch.schemaPath}`,
       };
     };
-    return make(schema, text, 'codePoints', check);
+    return make(schema, text, lengthUnit, check);
   }
   // What the model writes goes into the schema: the input side of defaults and transforms.
   const { schema, text } = readSchema(jsonSchemaOf(input));

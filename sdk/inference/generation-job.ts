@@ -46,7 +46,12 @@ export type GenerationReport<Output> = Output & {
 };
 
 /** Said before the engine was asked for anything, or of an answer that it computed as it should. */
-const ENGINE_IS_FINE = new Set(['ERR_IMAGE_INVALID', 'ERR_IMAGE_TOO_LARGE', 'ERR_ANSWER_INCOMPLETE']);
+const ENGINE_IS_FINE = new Set([
+  'ERR_IMAGE_INVALID',
+  'ERR_IMAGE_TOO_LARGE',
+  'ERR_ANSWER_INCOMPLETE',
+  'ERR_LIMIT_EXCEEDED',
+]);
 
 /** Made for one request, used up with it. Holds pins and a sequence from its first piece of work on. */
 export class GenerationJob<Output extends object> implements Job {

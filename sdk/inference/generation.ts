@@ -227,7 +227,9 @@ export class Generation implements SequenceTask<GenerationOutput> {
     // No more are drafted than can be used.
     const room = this.#input.maxNewTokens - this.#generatedTokens;
     this.#pending = token;
-    this.#draft = this.#input.drafts?.source.propose(room - 1) ?? [];
+    const draft = this.#input.drafts?.source.propose(room - 1) ?? [];
+    const { mask } = this.#input;
+    this.#draft = draft.slice(0, mask?.countAllowed?.(draft) ?? draft.length);
   }
 
   #finish(finishReason: FinishReason): void {

@@ -68,6 +68,10 @@ export class Penalties implements TokenMask {
     this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1);
   }
 
+  countAllowed(ids: readonly number[]): number {
+    return this.#mask?.countAllowed?.(ids) ?? ids.length;
+  }
+
   /** Forbids what followed earlier on the tokens that stand last now. */
   #forbidRepetition(logits: Float32Array): void {
     const size = this.#options.noRepeatNgramSize;

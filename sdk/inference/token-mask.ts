@@ -4,6 +4,8 @@ export interface TokenMask {
   apply(logits: Float32Array): void;
   /** The token that was chosen, the one that ends the text included. */
   accept(id: number): void;
+  /** How many of these tokens may come one after the other; left out: all. Guesses beyond are not verified. */
+  countAllowed?(ids: readonly number[]): number;
 }
 
 /** Whether a mask left nothing to choose from. */

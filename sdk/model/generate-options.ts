@@ -1,6 +1,7 @@
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { refuseUnknownOptions } from '../core/option-names.js';
+import { type AnswerSchema, answerSchema, type LengthUnit } from '../grammar/index.js';
 import type { PenaltyOptions } from '../inference/penalties.js';
 import { PRIORITIES, type Priority } from '../inference/priority.js';
 import type { SamplingOptions } from '../inference/sampling.js';
@@ -11,6 +12,8 @@ import type { GenerateOptions } from './types.js';
 export interface InternalGenerateOptions extends GenerateOptions {
   /** Made when the generation begins: restricts every token that is written. */
   readonly createMask?: (() => TokenMask) | undefined;
+  /** What lengths of strings count in a JSON Schema that zod wrote, when zod itself is in another process. */
+  readonly schemaLengths?: LengthUnit | undefined;
 }
 
 export const DEFAULT_MAX_NEW_TOKENS = 512;
@@ -33,6 +36,9 @@ const OPTIONS = {
   caller: true,
   deadlineMs: true,
   createMask: true,
+  schema: true,
+  schemaFrom: true,
+  schemaLengths: true,
 } satisfies Record<keyof InternalGenerateOptions, true>;
 
 /** The longest that a timer of Node takes, nearly 25 days. */
@@ -60,9 +66,11 @@ export interface ResolvedOptions extends SamplingOptions, PenaltyOptions {
   readonly caller: string;
   readonly deadlineMs: number | undefined;
   readonly createMask: (() => TokenMask) | undefined;
+  readonly schema: AnswerSchema | undefined;
+  readonly schemaFrom: 'caller' | 'stranger';
 }
 
-/** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings */
+/** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings; as `answerSchema` */
 export function resolveOptions(options: InternalGenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
   refuseUnknownOptions(options, Object.keys(OPTIONS), 'a generation');
   const maxNewTokens = options.maxNewTokens ?? defaults.maxNewTokens ?? DEFAULT_MAX_NEW_TOKENS;
@@ -106,7 +114,14 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
   check('caller', caller, `a string of at most ${LIMITS.callerCharacters} characters`, isName);
   const isTime = deadlineMs === undefined || (isNumber(deadlineMs) && deadlineMs > 0 && deadlineMs <= MAX_DEADLINE_MS);
   check('deadlineMs', deadlineMs, `a number above 0, at most ${MAX_DEADLINE_MS}`, isTime);
+  const { schema, schemaFrom = 'caller', schemaLengths } = options;
+  check('schemaFrom', schemaFrom, '"caller" or "stranger"', schemaFrom === 'caller' || schemaFrom === 'stranger');
+  const stop = stopStrings(options.stop);
+  if (schema !== undefined)
+    check('stop', stop, 'no stop strings beside a schema, which they would cut', stop.length === 0);
   return {
+    schema: schema === undefined ? undefined : answerSchema(schema, schemaLengths),
+    schemaFrom,
     priority,
     caller,
     deadlineMs,
@@ -121,7 +136,7 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
     frequencyPenalty,
     noRepeatNgramSize,
     seed,
-    stop: stopStrings(options.stop),
+    stop,
     drafting: drafting === 'auto' && temperature === 0,
   };
 }

@@ -3,6 +3,7 @@ import type { ProcessMemory } from '../child/index.js';
 import type { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { EngineInfo } from '../engine/engine.js';
+import type { SchemaInput, ValueOf } from '../grammar/index.js';
 import type { FinishReason } from '../inference/generation.js';
 import type { Priority } from '../inference/priority.js';
 
@@ -92,6 +93,14 @@ export interface GenerateOptions extends CallOptions {
    * rejects with ERR_REQUEST_EXPIRED, waiting or running. Of one caller's requests the most urgent goes first. Default: none.
    */
   readonly deadlineMs?: number | undefined;
+  /**
+   * What the answer is: a zod 4 schema, or a JSON Schema (draft 2020-12). The model can write nothing else, and
+   * `answer.value` is the parsed value. Compact JSON, properties in the schema's order. What cannot be enforced exactly
+   * is refused (ERR_SCHEMA_UNSUPPORTED with `details.path`), never passed over.
+   */
+  readonly schema?: SchemaInput | undefined;
+  /** `stranger`: the schema is compiled in a thread of its own, within bounds of time and memory. Default `caller`. */
+  readonly schemaFrom?: 'caller' | 'stranger' | undefined;
 }
 
 /** What an answer took. Counts. */
@@ -139,10 +148,15 @@ export interface Answer {
   readonly text: string;
   /** Boxes in the last image before the answer; empty when the model wrote none or has no box convention. */
   readonly objects: readonly GroundedObject[];
+  /** With a schema: what the text says, checked against it. */
+  readonly value?: unknown;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
 }
+
+/** An answer that a schema was given for. */
+export type StructuredAnswer<Schema extends SchemaInput> = Answer & { readonly value: ValueOf<Schema> };
 
 /** What an answer can be, where there are only a few. */
 export type Decidable =
@@ -235,8 +249,17 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * One question about one picture. Greedy unless the options set a temperature. Asking again about the same pixels
    * reuses the vision features.
    * @throws SdkError ERR_PROMPT_INVALID, ERR_CONTEXT_OVERFLOW, ERR_IMAGE_INVALID, ERR_BUSY, ERR_REQUEST_EXPIRED, ERR_DISPOSED,
-   * ERR_ENGINE_*
+   * ERR_ENGINE_*; with a schema also ERR_SCHEMA_*, ERR_ANSWER_INCOMPLETE (`maxNewTokens` came first) and
+   * ERR_ANSWER_INVALID, both with `details.text`
+   *
+   * @example
+   * const { value } = await model.ask(frame, 'How many cups?', { schema: z.object({ cups: z.int().min(0).max(20) }) });
    */
+  ask<Schema extends SchemaInput>(
+    image: ModelImage,
+    question: string,
+    options: GenerateOptions & { readonly schema: Schema },
+  ): Promise<StructuredAnswer<Schema>>;
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   /**
    * The describe prompt of the model's manifest. Greedy unless the options set a temperature: the same scene is

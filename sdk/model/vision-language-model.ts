@@ -3,6 +3,7 @@ import { SdkError, toSdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
+import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { Grounder } from '../grounding/grounder.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
@@ -33,6 +34,7 @@ import type {
   ModelImage,
   ModelInfo,
   ModelStats,
+  StructuredAnswer,
   TokenStream,
   VisionLanguageModel,
 } from './types.js';
@@ -69,6 +71,7 @@ class ComposedModel implements VisionLanguageModel {
   readonly info: ModelInfo;
   readonly #parts: ModelParts;
   readonly #inference: Inference;
+  readonly #grammars: AnswerGrammars;
   /** Calls that run or wait. */
   readonly #running = new Set<AbortController>();
   #closed: Promise<void> | undefined;
@@ -78,6 +81,7 @@ class ComposedModel implements VisionLanguageModel {
     const stopIds = new Set(parts.sampling.eosTokenIds);
     this.info = parts.info;
     this.#parts = parts;
+    this.#grammars = new AnswerGrammars(tokenizer, stopIds);
     this.#inference = new Inference({
       engine,
       tokenizer,
@@ -89,6 +93,12 @@ class ComposedModel implements VisionLanguageModel {
     });
   }
 
+  ask<Schema extends SchemaInput>(
+    image: ModelImage,
+    question: string,
+    options: GenerateOptions & { readonly schema: Schema },
+  ): Promise<StructuredAnswer<Schema>>;
+  ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
     const { temperature = 0 } = options;
     return await this.generate(questionAbout(image, question), { ...options, temperature }).collect();
@@ -248,6 +258,12 @@ class ComposedModel implements VisionLanguageModel {
     signal: AbortSignal,
     startedMs: number,
   ): Promise<Answer> {
+    const schema = options.schema && (await this.#grammars.prepare(options.schema, options.schemaFrom, { signal }));
+    let grammar: SchemaMask | undefined;
+    const createMask = () => {
+      grammar = schema?.begin();
+      return maskOf(options, prompt.ids, grammar);
+    };
     const output = await this.#inference.generate({
       priority: options.priority,
       caller: options.caller,
@@ -256,7 +272,7 @@ class ComposedModel implements VisionLanguageModel {
       imagePositions: prompt.imagePositions,
       images,
       sample: this.#parts.createSampler(options),
-      createMask: () => maskOf(options, prompt.ids),
+      createMask,
       stopStrings: options.stop,
       maxNewTokens: options.maxNewTokens,
       drafting: options.drafting ? { stretch: penaltyStretch(options) } : undefined,
@@ -265,9 +281,12 @@ class ComposedModel implements VisionLanguageModel {
     });
     const endMs = performance.now();
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
+    if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
+    const value = schema?.parse(text);
     const answer: Answer = {
       text,
       objects: await this.#ground(text, images.at(-1), output.tokens, signal),
+      ...(schema === undefined ? {} : { value }),
       finishReason,
       usage: {
         promptTokens: prompt.ids.length,
@@ -308,8 +327,8 @@ function questionAbout(image: ModelImage, question: string): GenerateRequest {
   return { messages: [{ role: 'user', content }] };
 }
 
-function maskOf(options: ResolvedOptions, prompt: Int32Array): TokenMask | undefined {
-  const mask = options.createMask?.();
+function maskOf(options: ResolvedOptions, prompt: Int32Array, grammar?: TokenMask): TokenMask | undefined {
+  const mask = grammar ?? options.createMask?.();
   return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
 }
 
@@ -319,6 +338,14 @@ function expireAfter(deadlineMs: number | undefined, abort: AbortController): No
     const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
     abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
   }, deadlineMs);
+}
+
+function incomplete(text: string, maxNewTokens: number): SdkError {
+  return new SdkError(
+    'ERR_ANSWER_INCOMPLETE',
+    `Expected a whole answer within ${maxNewTokens} tokens but it goes on. Raise maxNewTokens or bound the schema (maxItems, maxLength). What was written is in details.text.`,
+    { details: { text, maxNewTokens } },
+  );
 }
 
 function disposed(): SdkError {

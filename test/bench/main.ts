@@ -10,6 +10,7 @@ import { engineAddon, packageRoot } from '#sdk/native/index.js';
 import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
 import { benchCapture, benchGate } from './capture.js';
+import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
 import { benchSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
@@ -27,6 +28,8 @@ npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] 
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
 npm run bench -- capture [--address A] [--seconds N]
     what a camera costs, and the frame gate
+npm run bench -- process [--rounds N]
+    what a process of its own costs a model
 npm run bench -- kernels [--emulate]
     the CUDA kernels, tested and measured on this machine's GPU
 
@@ -85,6 +88,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   quantize,
   'scene-stream': sceneStream,
   capture,
+  process: modelProcess,
 };
 const ofText = [...Object.keys(BENCHMARKS), 'load'];
 const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
@@ -123,6 +127,10 @@ async function sceneStream(): Promise<void> {
     const options = { backend, rounds, prompt, verify, seconds: numberOf('seconds', 60), probe };
     write('scene-stream', { backend, prompt, ...(await benchSceneStream(options)) });
   });
+}
+
+async function modelProcess(): Promise<void> {
+  write('process', { results: await benchProcess(numberOf('rounds', 50)) });
 }
 
 async function capture(): Promise<void> {

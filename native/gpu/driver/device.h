@@ -41,7 +41,10 @@ struct DeviceInfo {
   int sharedBytesPerBlock = 0;
 };
 
-/** `code` is one of sdk/core/errors.ts: ERR_ENGINE_OUT_OF_MEMORY, ERR_ENGINE_FAILED or ERR_NATIVE_UNAVAILABLE. */
+/**
+ * `code` is one of sdk/core/errors.ts: ERR_ENGINE_OUT_OF_MEMORY, ERR_ENGINE_FAILED, ERR_NATIVE_UNAVAILABLE, or
+ * ERR_ENGINE_DIED where only a new process can use the device again.
+ */
 class CudaError : public CodedError {
  public:
   using CodedError::CodedError;

@@ -25,6 +25,35 @@ constexpr Result kErrorNoBinaryForGpu = 209;
 constexpr Result kErrorUnsupportedPtx = 222;
 constexpr Result kErrorNotFound = 500;
 
+/**
+ * The failure has poisoned the context for the rest of the process: "to continue using CUDA, the process must be
+ * terminated and relaunched" (CUDA driver API, CUresult).
+ */
+constexpr bool isSticky(Result result) {
+  switch (result) {
+    case 214: // ECC_UNCORRECTABLE
+    case 700: // ILLEGAL_ADDRESS
+    case 702: // LAUNCH_TIMEOUT
+    case 710: // ASSERT
+    case 714: // HARDWARE_STACK_ERROR
+    case 715: // ILLEGAL_INSTRUCTION
+    case 716: // MISALIGNED_ADDRESS
+    case 717: // INVALID_ADDRESS_SPACE
+    case 718: // INVALID_PC
+    case 719: // LAUNCH_FAILED
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Of sdk/core/errors.ts. */
+constexpr const char* codeOf(Result failure) {
+  if (failure == kErrorOutOfMemory)
+    return "ERR_ENGINE_OUT_OF_MEMORY";
+  return isSticky(failure) ? "ERR_ENGINE_DIED" : "ERR_ENGINE_FAILED";
+}
+
 // CUdevice_attribute
 constexpr int kAttributeMultiprocessorCount = 16;
 constexpr int kAttributeIntegrated = 18;

@@ -31,7 +31,7 @@ void DriverDevice::check(Result result, const std::string& what) const {
   const char* text = nullptr;
   mApi.getErrorName(result, &name);
   mApi.getErrorString(result, &text);
-  throw CudaError(result == kErrorOutOfMemory ? "ERR_ENGINE_OUT_OF_MEMORY" : "ERR_ENGINE_FAILED",
+  throw CudaError(driver::codeOf(result),
                   what + " failed: " + (name != nullptr ? name : "CUDA error " + std::to_string(result)) +
                       (text != nullptr ? std::string(" (") + text + ")" : ""));
 }

@@ -13,6 +13,9 @@ namespace {
 constexpr const char* kPastLength = "past_length";
 constexpr const char* kEmbeddings = "inputs_embeds";
 
+/** The model computes nothing any more; with ERR_ENGINE_DIED no other one in this process does either. */
+bool isPoison(const std::string& code) { return code == "ERR_ENGINE_FAILED" || code == "ERR_ENGINE_DIED"; }
+
 bool varies(const Shape& shape) {
   return std::any_of(shape.begin(), shape.end(), [](std::int64_t side) { return side < 0; });
 }
@@ -36,12 +39,12 @@ void Model::guarded(const std::function<void()>& work) {
     work();
     mDevice.synchronize(mStream->get());
   } catch (const cuda::CudaError& error) {
-    if (error.code() == "ERR_ENGINE_FAILED")
+    if (isPoison(error.code()))
       mPoison = error.what();
     settle();
     throw CodedError(error.code(), error.what());
   } catch (const CodedError& error) {
-    if (error.code() == "ERR_ENGINE_FAILED")
+    if (isPoison(error.code()))
       mPoison = error.what();
     settle();
     throw;

@@ -3,7 +3,9 @@ import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { invalidSchema, type SchemaPath, unsupported } from '../errors.js';
 
+/** A JSON Schema, draft 2020-12. Plain data. */
 export type JsonSchema = boolean | { readonly [keyword: string]: unknown };
+/** What JSON can say. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
 /** A schema and where it stands. The same object is the same node. */

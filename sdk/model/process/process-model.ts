@@ -4,6 +4,7 @@ import { deserializeError, SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { linkedAbort } from '../../core/linked-abort.js';
 import type { Progress } from '../../core/logger.js';
+import { answerSchema, type SchemaInput } from '../../grammar/index.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
@@ -16,6 +17,7 @@ import type {
   ModelInfo,
   ModelProcess,
   ModelStats,
+  StructuredAnswer,
   TokenStream,
   VisionLanguageModel,
 } from '../types.js';
@@ -122,6 +124,12 @@ class ProcessModel implements VisionLanguageModel {
     return this;
   }
 
+  ask<Schema extends SchemaInput>(
+    image: ModelImage,
+    question: string,
+    options: GenerateOptions & { readonly schema: Schema },
+  ): Promise<StructuredAnswer<Schema>>;
+  ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
   async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
     return await this.#call('ask', { image, question }, options);
   }
@@ -164,8 +172,12 @@ class ProcessModel implements VisionLanguageModel {
   ): Promise<Result> {
     if (this.#closed) throw disposed();
     if (this.#lost) throw this.#lost;
-    const { signal, ...plain } = options;
+    const { signal, schema: wanted, ...others } = options;
     signal?.throwIfAborted();
+    // Functions do not cross: zod stays here, its JSON Schema goes there, and each side checks the answer.
+    const schema = wanted === undefined ? undefined : answerSchema(wanted);
+    const plain =
+      schema === undefined ? others : { ...others, schema: schema.jsonSchema, schemaLengths: schema.lengthUnit };
     if (this.#calls.size >= LIMITS.processCalls) throw tooManyCalls();
     const ranges: ByteRange[] = [];
     try {
@@ -183,7 +195,8 @@ class ProcessModel implements VisionLanguageModel {
         values: [...transfer.values],
         shared: transfer.shared.map(({ path, ...range }) => ({ path: [...path], ...range })),
       };
-      return (await this.#exchange(id, message, onText, signal)) as Result;
+      const result = (await this.#exchange(id, message, onText, signal)) as Result;
+      return schema === undefined ? result : { ...result, value: schema.parse((result as Answer).text) };
     } finally {
       for (const range of ranges) this.#frames.release(range);
     }

@@ -38,3 +38,11 @@ TEST_CASE("openDevice gives a device or says why there is none") {
     CHECK_MESSAGE(std::strstr(error.what(), "libcuda.so.1") != nullptr, "%s", error.what());
   }
 }
+
+TEST_CASE("an error that poisons the context is told apart from one that a new call may survive") {
+  for (const int poisoned : {214, 700, 702, 710, 714, 715, 716, 717, 718, 719})
+    CHECK_MESSAGE(std::strcmp(driver::codeOf(poisoned), "ERR_ENGINE_DIED") == 0, "%d", poisoned);
+  for (const int passing : {1, 209, 500, 701, 999})
+    CHECK_MESSAGE(std::strcmp(driver::codeOf(passing), "ERR_ENGINE_FAILED") == 0, "%d", passing);
+  CHECK(std::strcmp(driver::codeOf(driver::kErrorOutOfMemory), "ERR_ENGINE_OUT_OF_MEMORY") == 0);
+}

@@ -48,7 +48,8 @@ export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions):
     return { mode, layers, checks, reason: failure === undefined ? null : describeCheck(failure) };
   } catch (error) {
     signal?.throwIfAborted();
-    if (!isRefusal(error) && !isSdkError(error, 'ERR_ENGINE_FAILED')) throw error;
+    const isOfDevice = isSdkError(error, 'ERR_ENGINE_FAILED') || isSdkError(error, 'ERR_ENGINE_DIED');
+    if (!isRefusal(error) && !isOfDevice) throw error;
     return { mode, layers, checks: [], reason: error.message };
   }
 }
