@@ -1,7 +1,7 @@
 /** What can be switched for each camera while the device runs, over the bus; kept over a restart. */
 import { CAMERA_SETTINGS, type CameraSetting, SdkError, type SettingHandler } from 'scenebus';
 import { z } from 'zod';
-import type { FeatureContext } from './context.js';
+import type { FeatureContext, ReconfigurableFeature } from './context.js';
 import { KeptFile } from './kept-file.js';
 
 /** Where commands come from. */
@@ -30,12 +30,12 @@ export async function startCameraSettings(
   context: SettingsContext,
   source: SettingSource,
   file: string | undefined,
-): Promise<CameraSettings & Disposable> {
+): Promise<CameraSettings & ReconfigurableFeature> {
   const kept = new KeptFile({ file, schema: keptSchema, logger: context.logger });
   return new SwitchedSettings(context, source, kept, (await kept.read()) ?? []);
 }
 
-class SwitchedSettings implements CameraSettings, Disposable {
+class SwitchedSettings implements CameraSettings, ReconfigurableFeature {
   readonly #context: SettingsContext;
   readonly #file: KeptFile<Kept>;
   /** By camera: what was switched. */
@@ -47,7 +47,7 @@ class SwitchedSettings implements CameraSettings, Disposable {
     this.#context = context;
     this.#file = file;
     for (const { camera, setting, value } of kept) this.#set(camera, setting, value);
-    for (const { id } of context.feeds) for (const setting of CAMERA_SETTINGS) this.#tell(id, setting);
+    this.#tellAll();
     this.#stop = source.onSetting((camera, setting, value) => this.#command(camera, setting, value));
   }
 
@@ -62,8 +62,17 @@ class SwitchedSettings implements CameraSettings, Disposable {
     return () => this.#listeners.delete(listener);
   }
 
-  [Symbol.dispose](): void {
+  /** A camera may be new, or its own setting another. */
+  async reconfigure(): Promise<void> {
+    this.#tellAll();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#stop();
+  }
+
+  #tellAll(): void {
+    for (const { id } of this.#context.feeds) for (const setting of CAMERA_SETTINGS) this.#tell(id, setting);
   }
 
   /** @throws SdkError ERR_REQUEST_INVALID for a camera that is not there */

@@ -176,9 +176,6 @@ export interface FakeContext extends FeatureContext {
   next<Kind extends EventKind>(kind: Kind, count?: number): Promise<Extract<AnyDeviceEvent, { kind: Kind }>>;
 }
 
-/** Noon of a Wednesday, in the time of wherever the tests run. */
-export const WALL_MS = new Date(2026, 6, 15, 12).getTime();
-
 const KINDS: readonly EventKind[] = [
   'frame',
   'scene',
@@ -207,6 +204,8 @@ export async function fakeContext(
     });
   }
   let nowMs = 0;
+  // A Wednesday, local time.
+  const day = new Date(2026, 10, 25, 12, 0).getTime();
   return {
     config,
     hub,
@@ -215,7 +214,7 @@ export async function fakeContext(
     problems: new Problems(hub),
     logger: silentLogger,
     monotonicMs: () => nowMs,
-    wallMs: () => WALL_MS + nowMs,
+    now: () => new Date(day + nowMs),
     advance: (ms) => {
       nowMs += ms;
     },

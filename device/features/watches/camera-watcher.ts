@@ -10,9 +10,10 @@ import {
 } from 'scenebus';
 import type { CameraSettings } from '../camera-settings.js';
 import type { FeatureContext, Feed } from '../context.js';
+import { descriptionSettings } from '../describe.js';
+import { isWithin } from '../schedule.js';
 import { type Change, Finding } from './finding.js';
 import { evidenceOf, look } from './look.js';
-import { isWithin } from './schedule.js';
 import type { KeptFinding, WatchList } from './watch-list.js';
 
 /** For changes a second. */
@@ -56,7 +57,7 @@ export class CameraWatcher implements AsyncDisposable {
   #running: Promise<void> | undefined;
 
   constructor(options: CameraWatcherOptions) {
-    const { change } = options.context.config.describe;
+    const { change } = descriptionSettings(options.context.config, options.feed.config);
     this.#options = options;
     this.#gate = new ChangeGate({ meanThreshold: change.mean, blockThreshold: change.block });
     this.refresh();
@@ -67,10 +68,21 @@ export class CameraWatcher implements AsyncDisposable {
     this.#running ??= this.#follow();
   }
 
+  get feed(): Feed {
+    return this.#options.feed;
+  }
+
+  /** Its camera is gone: what lasts ends. */
+  end(): void {
+    for (const entry of this.#entries.values()) this.#close(entry);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     this.#wake();
     await this.#running;
+    for (const entry of this.#entries.values()) this.#options.context.problems.clear(this.#partOf(entry));
+    this.#options.context.problems.clear(this.#part);
   }
 
   /** How its watches stand, for reports and for a restart. */
@@ -128,7 +140,7 @@ export class CameraWatcher implements AsyncDisposable {
   async #follow(): Promise<void> {
     const { context, feed } = this.#options;
     const { signal } = this.#stop;
-    const part = `watches/${feed.id}`;
+    const part = this.#part;
     while (!signal.aborted && !feed.hasFailed) {
       this.refresh();
       if (!this.#hasActive) {
@@ -189,10 +201,15 @@ export class CameraWatcher implements AsyncDisposable {
   #enter(watch: WatchDefinition): Entry {
     const { list, feed, context } = this.#options;
     const kept = list.takeRestored(watch, feed.id);
-    const { monotonicMs, wallMs } = context;
+    const wallMs = () => context.now().getTime();
     return {
       watch,
-      finding: new Finding(watch, { monotonicMs, wallMs, createEventId: randomUUID, state: kept?.state }),
+      finding: new Finding(watch, {
+        monotonicMs: context.monotonicMs,
+        wallMs,
+        createEventId: randomUUID,
+        state: kept?.state,
+      }),
       isActive: kept?.state.event != null,
       isStale: true,
       askedAtMs: undefined,
@@ -245,7 +262,7 @@ export class CameraWatcher implements AsyncDisposable {
   #isActive({ enabled = true, schedule }: WatchDefinition): boolean {
     const { context, settings, feed } = this.#options;
     const isOn = settings.isOn(feed.id, 'watches') && !settings.isOn(feed.id, 'privacy');
-    return enabled && isOn && isWithin(schedule, new Date(context.wallMs()));
+    return enabled && isOn && isWithin(schedule, context.now());
   }
 
   #isDue({ watch, finding, isStale, askedAtMs, notBeforeMs }: Entry): boolean {
@@ -253,6 +270,10 @@ export class CameraWatcher implements AsyncDisposable {
     if (nowMs < notBeforeMs) return false;
     if (watch.intervalSeconds === undefined) return isStale || finding.isUnsettled;
     return askedAtMs === undefined || nowMs - askedAtMs >= watch.intervalSeconds * 1000;
+  }
+
+  get #part(): string {
+    return `watches/${this.#options.feed.id}`;
   }
 
   #partOf({ watch }: Entry): string {

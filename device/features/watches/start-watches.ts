@@ -1,7 +1,7 @@
 /** Watches: standing questions. Asked while the device runs, told of when their answer changes. */
-import type { Bus, ResultOf, WatchReport } from 'scenebus';
+import type { Bus, WatchReport } from 'scenebus';
 import type { CameraSettings } from '../camera-settings.js';
-import type { FeatureContext } from '../context.js';
+import type { FeatureContext, ReconfigurableFeature } from '../context.js';
 import { CameraWatcher } from './camera-watcher.js';
 import { type ListedWatch, WatchList } from './watch-list.js';
 
@@ -14,52 +14,92 @@ export interface WatchesOptions {
   readonly file: string | undefined;
 }
 
-export async function startWatches({ context, settings, verbs, file }: WatchesOptions): Promise<AsyncDisposable> {
-  const { feeds, hub, config, logger } = context;
-  const cameras = feeds.map(({ id }) => id);
-  const list = await WatchList.open({ configured: config.watches, cameras, file, logger });
-  const watchers = feeds.map((feed) => new CameraWatcher({ context, feed, list, settings }));
-  const refresh = () => {
-    for (const watcher of watchers) watcher.refresh();
-  };
-  list.findings = () =>
-    watchers.flatMap(({ findings }) =>
-      findings.flatMap(({ seen, ...finding }) => (seen === undefined ? [] : [{ ...finding, ...seen }])),
-    );
-  const report = ({ watch, origin }: ListedWatch): WatchReport => ({
-    watch,
-    origin,
-    cameras: watchers
-      .flatMap(({ findings }) => findings)
+export async function startWatches(options: WatchesOptions): Promise<ReconfigurableFeature> {
+  const { context, file } = options;
+  const cameras = () => context.feeds.map(({ id }) => id);
+  const list = await WatchList.open({ configured: context.config.watches, cameras, file, logger: context.logger });
+  const watches = new Watches(options, list);
+  watches.begin();
+  return watches;
+}
+
+class Watches implements ReconfigurableFeature {
+  readonly #options: WatchesOptions;
+  readonly #list: WatchList;
+  readonly #stops: readonly (() => void)[];
+  #watchers: CameraWatcher[] = [];
+
+  constructor(options: WatchesOptions, list: WatchList) {
+    const { settings, verbs } = options;
+    this.#options = options;
+    this.#list = list;
+    list.findings = () =>
+      this.#findings.flatMap(({ seen, ...finding }) => (seen === undefined ? [] : [{ ...finding, ...seen }]));
+    const report = (listed: ListedWatch) => this.#reportOf(listed);
+    this.#stops = [
+      list.onChange(() => this.#refresh()),
+      settings.onChange(() => this.#refresh()),
+      verbs.handle('watch/add', async ({ watch }) => ({ watch: report(await list.add(watch)) })),
+      verbs.handle('watch/change', async ({ id, changes }) => ({ watch: report(await list.change(id, changes)) })),
+      verbs.handle('watch/remove', async ({ id }) => {
+        await list.remove(id);
+        await this.#tellRemoved(id);
+        return { id };
+      }),
+      verbs.handle('watch/list', async () => ({ watches: list.all.map(report) })),
+    ];
+  }
+
+  /** What is to go on as it was is left alone: it knows what it has found. */
+  async reconfigure(): Promise<void> {
+    const { config, feeds } = this.#options.context;
+    const gone = this.#list.configure(config.watches);
+    const leaving = this.#watchers.filter(({ feed }) => !feeds.includes(feed));
+    this.#watchers = this.#watchers.filter(({ feed }) => feeds.includes(feed));
+    for (const watcher of leaving) {
+      watcher.end();
+      await watcher[Symbol.asyncDispose]();
+    }
+    this.begin();
+    this.#refresh();
+    for (const id of gone) await this.#tellRemoved(id);
+    await this.#list.keep();
+  }
+
+  begin(): void {
+    const { context, settings } = this.#options;
+    for (const feed of context.feeds) {
+      if (this.#watchers.some((watcher) => watcher.feed === feed)) continue;
+      const watcher = new CameraWatcher({ context, feed, list: this.#list, settings });
+      this.#watchers.push(watcher);
+      watcher.start();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const stop of this.#stops) stop();
+    for (const watcher of this.#watchers) await watcher[Symbol.asyncDispose]();
+    await this.#list.keep();
+  }
+
+  get #findings() {
+    return this.#watchers.flatMap(({ findings }) => findings);
+  }
+
+  #refresh(): void {
+    for (const watcher of this.#watchers) watcher.refresh();
+  }
+
+  async #tellRemoved(watch: string): Promise<void> {
+    await this.#options.context.hub.emit('watchState', { watch, state: null }, { isKept: false });
+  }
+
+  #reportOf({ watch, origin }: ListedWatch): WatchReport {
+    const cameras = this.#findings
       .filter((finding) => finding.watch === watch.id)
-      .map(({ camera, state: { value, probability, event } }) => ({
-        camera,
-        value,
-        probability,
-        eventId: event?.id ?? null,
-      })),
-  });
-  const stops = [
-    list.onChange(refresh),
-    settings.onChange(refresh),
-    verbs.handle(
-      'watch/add',
-      async ({ watch }): Promise<ResultOf<'watch/add'>> => ({ watch: report(await list.add(watch)) }),
-    ),
-    verbs.handle('watch/change', async ({ id, changes }) => ({ watch: report(await list.change(id, changes)) })),
-    verbs.handle('watch/remove', async ({ id }) => {
-      await list.remove(id);
-      await hub.emit('watchState', { watch: id, state: null }, { isKept: false });
-      return { id };
-    }),
-    verbs.handle('watch/list', async () => ({ watches: list.all.map(report) })),
-  ];
-  for (const watcher of watchers) watcher.start();
-  return {
-    async [Symbol.asyncDispose]() {
-      for (const stop of stops) stop();
-      for (const watcher of watchers) await watcher[Symbol.asyncDispose]();
-      await list.keep();
-    },
-  };
+      .map(({ camera, state: { value, probability, event } }) => {
+        return { camera, value, probability, eventId: event?.id ?? null };
+      });
+    return { watch, origin, cameras };
+  }
 }

@@ -1,4 +1,5 @@
 /** The standing questions of a device: those of its configuration, and those that callers added. */
+import { isDeepStrictEqual } from 'node:util';
 import {
   type FrameReference,
   type Logger,
@@ -56,7 +57,7 @@ const keptSchema = z.object({
 
 export interface WatchListOptions {
   readonly configured: readonly WatchDefinition[];
-  readonly cameras: readonly string[];
+  readonly cameras: () => readonly string[];
   /** Where added watches, and how all of them stand, are kept; undefined: nowhere. */
   readonly file: string | undefined;
   readonly logger: Logger;
@@ -79,7 +80,7 @@ export class WatchList {
   static async open(options: WatchListOptions): Promise<WatchList> {
     const list = new WatchList(options);
     const kept = await list.#file.read();
-    for (const watch of options.configured) list.#byId.set(watch.id, { watch, origin: 'config' });
+    list.configure(options.configured);
     for (const watch of kept?.watches ?? []) {
       if (list.#byId.has(watch.id)) {
         options.logger.log('warn', `the watch ${watch.id} of the configuration replaces the one added over the bus`);
@@ -87,6 +88,17 @@ export class WatchList {
     }
     list.#restored = kept?.findings ?? [];
     return list;
+  }
+
+  /** Takes over those of a configuration. @returns ids of watches that are gone with the one before */
+  configure(watches: readonly WatchDefinition[]): string[] {
+    const before = this.all.filter(({ origin }) => origin === 'config').map(({ watch }) => watch);
+    for (const watch of before) this.#byId.delete(watch.id);
+    for (const watch of watches) {
+      const same = before.find((known) => isDeepStrictEqual(known, watch));
+      this.#byId.set(watch.id, { watch: same ?? watch, origin: 'config' });
+    }
+    return before.filter(({ id }) => !this.#byId.has(id)).map(({ id }) => id);
   }
 
   get all(): readonly ListedWatch[] {
@@ -114,7 +126,7 @@ export class WatchList {
   async add(watch: WatchDefinition): Promise<ListedWatch> {
     const known = this.#byId.get(watch.id);
     if (known !== undefined) {
-      if (sameJson(known.watch, watch)) return known;
+      if (isDeepStrictEqual(known.watch, watch)) return known;
       throw invalid(`Expected an id that is not taken, but there is another watch ${watch.id}: use watch/change`);
     }
     if (this.#byId.size >= MAX_WATCHES) {
@@ -174,22 +186,12 @@ export class WatchList {
   }
 
   #checkCameras({ cameras = [] }: WatchDefinition): void {
-    const unknown = cameras.find((camera) => !this.#options.cameras.includes(camera));
+    const unknown = cameras.find((camera) => !this.#options.cameras().includes(camera));
     if (unknown === undefined) return;
-    throw invalid(`Expected cameras of ${this.#options.cameras.join(', ')}, but received ${JSON.stringify(unknown)}`);
+    throw invalid(`Expected cameras of ${this.#options.cameras().join(', ')}, but received ${JSON.stringify(unknown)}`);
   }
 }
 
 function invalid(message: string): SdkError {
   return new SdkError('ERR_REQUEST_INVALID', `${message}.`);
-}
-
-/** Whatever the order of the fields. */
-function sameJson(a: unknown, b: unknown): boolean {
-  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
-}
-
-function sorted(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
 }

@@ -73,7 +73,7 @@ describe('settings of cameras', () => {
       const { bus, settings } = await start(file);
       await bus.handler!('back', 'describe', true);
       await bus.handler!('front', 'privacy', true);
-      settings[Symbol.dispose]();
+      await settings[Symbol.asyncDispose]();
       expect(bus.handler).toBeUndefined();
     }
     expect(JSON.parse(await readFile(file, 'utf8'))).toHaveLength(2);
