@@ -23,6 +23,7 @@ import { UsageTotals } from '../features/usage-totals.js';
 import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
+import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
@@ -115,6 +116,7 @@ export class DeviceService implements AsyncDisposable {
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
       resources.defer(() => answers.stop());
+      if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);
       return service;
     } catch (error) {

@@ -237,6 +237,13 @@ export const journalSchema = z
   })
   .meta({ title: 'Journal of events' });
 
+export const metricsSchema = z
+  .strictObject({
+    host: z.string().min(1).default('127.0.0.1').meta({ title: 'Interface' }),
+    port: z.int().min(1).max(65_535).default(9_464).meta({ title: 'Port' }),
+  })
+  .meta({ title: 'Metrics', description: 'For Prometheus, and /healthz. Left out: none' });
+
 export const deviceConfigSchema = z
   .strictObject({
     version: z.literal(1).meta({ title: 'Version of this format' }),
@@ -283,6 +290,7 @@ export const deviceConfigSchema = z
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
     journal: journalSchema.prefault({}),
+    metrics: metricsSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
   })
