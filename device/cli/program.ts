@@ -8,6 +8,7 @@ import { addConfigCommand } from './commands/config.js';
 import { addDemoCommand } from './commands/demo.js';
 import { addDescribeCommand } from './commands/describe.js';
 import { addDoctorCommand } from './commands/doctor.js';
+import { addLogCommand } from './commands/log.js';
 import { addMergeLoraCommand } from './commands/merge-lora.js';
 import { addQuantizeCommand } from './commands/quantize.js';
 import { addRunCommand } from './commands/run.js';
@@ -61,6 +62,7 @@ export function createProgram(context: CommandContext): Command {
   addDescribeCommand(program, context);
   addAskCommand(program, context);
   addBusCommand(program, context);
+  addLogCommand(program, context);
   addQuantizeCommand(program, context);
   addMergeLoraCommand(program, context);
   addBuildEngineCommand(program, context);

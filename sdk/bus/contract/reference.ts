@@ -86,7 +86,7 @@ const RULES = [
   'A state topic is retained and sent again after each reconnect; the same `run` and `seq` is the same message again.',
   'MQTT 5: the response topic is a property, correlation data come back byte for byte, and the message expiry is the deadline. MQTT 3.1.1: `responseTopic`, `transaction` and `timeoutMs` in the payload do the same. All of it works on both.',
   'Response topics must match the device’s allow-list (`<root>/#` unless configured) and never a topic that devices own.',
-  'A retained request or command is refused: it would run again after every reconnect.',
+  'A retained request or command is refused: it would run again after every reconnect. (MQTT 3.1.1 does not show the flag of one that comes while the device listens; it is refused from the next connect on.)',
   'The same transaction (or correlation data) with the same payload is answered once: while it is being answered, and for ten seconds afterwards.',
   'A request past its deadline is refused with ERR_REQUEST_EXPIRED, and one that is still being answered then fails with it.',
   'When too many requests wait, or a caller asks faster than allowed, the answer is ERR_BUSY with `retryAfterMs`. A caller is known by its response topic; all that use `response/<verb>` count as one.',

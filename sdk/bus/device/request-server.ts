@@ -1,6 +1,6 @@
 /** Requests from strangers: decoded, checked, given to a handler with a deadline, answered. Never throws. */
 import { createHash } from 'node:crypto';
-import { SdkError } from '../../core/errors.js';
+import { isSdkError, SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import type { Logger } from '../../core/logger.js';
 import { decodeRequest, describeIssues } from '../contract/decoding.js';
@@ -312,6 +312,11 @@ export class RequestServer {
         topic: reply.route.topic,
         error: error instanceof Error ? error.message : String(error),
       });
+      // A refusal is small, and tells the caller why it waits in vain.
+      if ('fields' in reply && isSdkError(error, 'ERR_BUS_REJECTED')) {
+        const why = `The answer could not be sent: ${error.message}`;
+        this.#fail(reply.verb, reply.route, new SdkError('ERR_LIMIT_EXCEEDED', why));
+      }
     });
   }
 }

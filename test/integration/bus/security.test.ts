@@ -9,6 +9,7 @@ import { Aedes } from 'aedes';
 import { connectClient } from 'scenebus/client';
 import { describe, expect, it } from 'vitest';
 import { type BusOptions, connectBus, readTlsFiles } from '#sdk/bus/index.js';
+import { publishPacketBytes } from '#sdk/bus/transport/packet-size.js';
 import type { Logger } from '#sdk/core/logger.js';
 import { startMosquitto, startProxy, until } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
@@ -118,6 +119,44 @@ describe('limits of the broker', () => {
     });
     expect(await bus.publishScene('cam0', observation())).toBe('delivered');
     expect(bus.stats.disconnects).toBe(0);
+  });
+
+  it('are used to the last byte', async () => {
+    await using broker = await startMosquitto(
+      'listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 4096\n',
+    );
+    await using bus = await connectBus({ url: broker.url, device: 'dev', protocolVersion: 5 });
+    let sizeBytes = 0;
+    bus.onPublished(({ topic, payload }) => {
+      const properties = {
+        payloadFormatIndicator: true,
+        contentType: 'application/json',
+        messageExpiryInterval: 300,
+        userProperties: { schema: 'scenebus.scene/1' },
+      };
+      sizeBytes = publishPacketBytes({ topic, payload: JSON.stringify(payload), qos: 1, version: 5, properties });
+    });
+    await bus.publishScene('cam0', observation('x'.repeat(1000)));
+    const room = 4096 - sizeBytes + 1000;
+    expect(await bus.publishScene('cam0', observation('x'.repeat(room)))).toBe('delivered');
+    expect(sizeBytes).toBe(4096);
+    await expect(bus.publishScene('cam0', observation('x'.repeat(room + 1)))).rejects.toMatchObject({
+      message: expect.stringMatching(/needs 4097/),
+    });
+    expect(bus.stats.disconnects).toBe(0);
+  });
+
+  it('are told to a caller whose answer is too long', async () => {
+    await using broker = await startMosquitto(
+      'listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 4096\n',
+    );
+    await using bus = await connectBus({ url: broker.url, device: 'dev' });
+    bus.onAsk(async () => observation('x'.repeat(5000)));
+    await using client = await connectClient(broker.url);
+    await expect(client.ask('dev', 'Tell me everything.', { timeoutMs: 20_000 })).rejects.toMatchObject({
+      code: 'ERR_LIMIT_EXCEEDED',
+      message: expect.stringMatching(/4096 bytes/),
+    });
   });
 
   it('that keeps no retained messages are told at once, with what to do', async () => {

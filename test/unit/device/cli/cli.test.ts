@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { version } from 'scenebus';
 import { describe, expect, it } from 'vitest';
 import { createProgram, runCli } from '#device/cli/program.js';
@@ -86,5 +89,25 @@ describe('exit codes', () => {
     expect(code).toBe(2);
     expect(out).toBe('');
     expect(err).toMatch(/^error ERR_CONFIG_INVALID: Cannot read \/nonexistent\/config\.yaml/);
+  });
+});
+
+describe('bus schema', () => {
+  it('prints JSON Schemas by name, an AsyncAPI document or a page, and writes all of them', async () => {
+    const schemas = await scenebus('bus', 'schema');
+    expect(schemas.code).toBe(0);
+    expect(JSON.parse(schemas.out)).toMatchObject({ ask: { $id: 'urn:scenebus:ask:1' }, event: { type: 'object' } });
+    const document = JSON.parse((await scenebus('bus', 'schema', '--asyncapi', '--root', 'site/bus')).out);
+    expect(document).toMatchObject({ asyncapi: '3.0.0' });
+    expect(document.channels.scene.address).toBe('site/bus/{device}/camera/{camera}/scene');
+    expect((await scenebus('bus', 'schema', '--markdown')).out).toMatch(/^# The bus contract/);
+    const folder = await mkdtemp(join(tmpdir(), 'scenebus-schema-'));
+    try {
+      expect((await scenebus('bus', 'schema', '--out', join(folder, 'a', 'b'))).err).toMatch(/wrote \d+ files/);
+      const files = await readdir(join(folder, 'a', 'b'), { recursive: true });
+      expect(files).toEqual(expect.arrayContaining(['README.md', 'asyncapi.json', 'schemas/ask.json']));
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });

@@ -1,0 +1,126 @@
+/** The service over its journal: what was accepted outlives the broker, the disk and the service. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openCamera, silentLogger } from 'scenebus';
+import { connectClient } from 'scenebus/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type DeviceParts, DeviceService } from '#device/app/device-service.js';
+import { runCli } from '#device/cli/program.js';
+import { Listener, startMosquitto, startProxy, type TestBroker, until } from '../../support/brokers.js';
+import { captureTerminal } from '../../support/captured-terminal.js';
+import { FakeCamera, fakeConfig, fakeFrame, fakeModel } from '../../support/device-fakes.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
+
+let broker: TestBroker;
+beforeAll(async () => {
+  broker = await startMosquitto();
+});
+afterAll(async () => {
+  await broker[Symbol.asyncDispose]();
+});
+
+const cameras = [{ id: 'cam', address: 'fake', describe: false }];
+
+function parts(before?: Parameters<typeof fakeModel>[0]): DeviceParts {
+  return {
+    openCamera: async () => {
+      const camera = new FakeCamera();
+      camera.newest = fakeFrame(1);
+      camera.set('streaming');
+      return camera;
+    },
+    loadModel: async () => fakeModel(before).model,
+  };
+}
+
+describe('the journal of a service', () => {
+  it('holds an answer that the broker could not take, and the next run gives it to its asker', async () => {
+    await using proxy = await startProxy(broker.port);
+    const directory = await makeTemporaryFolder('scenebus-service-journal-');
+    const config = await fakeConfig({ device: 'keeper', cameras, broker: { url: proxy.url }, journal: { directory } });
+    let release = () => {};
+    let asked = () => {};
+    const isAsked = new Promise<void>((resolve) => (asked = resolve));
+    const slow = parts(async () => {
+      asked();
+      await new Promise<void>((resolve) => (release = resolve));
+    });
+    await using asker = await Listener.open(broker, 5, 'scenebus/keeper/response/ask');
+    const first = await DeviceService.start(config, { parts: slow, logger: silentLogger, requireBroker: true });
+    const question = JSON.stringify({ question: 'Who is there?', transaction: 't1' });
+    await asker.client.publishAsync('scenebus/keeper/request/ask', question, { qos: 1 });
+    await isAsked;
+    // After this round trip the broker has the acknowledgement of the question: it does not come again.
+    await first.bus.publishHealth({ state: 'running', uptimeSeconds: 1, problems: [] });
+    proxy.close();
+    await until(() => first.bus.state !== 'online');
+    release();
+    await until(() => first.journal.metrics.eventsPending === 1);
+    await first.stop();
+    expect(asker.messages).toHaveLength(0);
+
+    proxy.open();
+    await using second = await DeviceService.start(config, { parts: parts(), logger: silentLogger });
+    const { json, packet } = await asker.next(() => true);
+    expect(json).toMatchObject({ status: 'ok', transaction: 't1', frameId: 'cam-1', data: { text: 'ask cam-1' } });
+    expect(json.run).toBe(first.bus.run);
+    expect(json.run).not.toBe(second.bus.run);
+    expect(packet.properties?.userProperties).toHaveProperty('repeated', 'true');
+    await until(() => second.journal.metrics.eventsPending === 0);
+    const { events } = await second.journal.query({ kinds: ['answer'] });
+    expect(events).toHaveLength(1);
+    expect(events[0]?.body).toMatchObject({ verb: 'ask', question: 'Who is there?', answer: { text: 'ask cam-1' } });
+    expect(events[0]?.body).not.toHaveProperty('reply');
+  });
+
+  it('that cannot be written degrades the device and stops nothing, until the disk is back', async () => {
+    const folder = await makeTemporaryFolder('scenebus-service-journal-');
+    const directory = join(folder, 'place');
+    writeFileSync(directory, 'a file where the folder should be');
+    const config = await fakeConfig({
+      device: 'diskless',
+      cameras,
+      broker: { url: broker.url },
+      journal: { directory },
+    });
+    await using listener = await Listener.open(broker, 5, 'scenebus/diskless/#');
+    await using service = await DeviceService.start(config, {
+      parts: parts(),
+      logger: silentLogger,
+      requireBroker: true,
+    });
+    expect(service.state).toBe('degraded');
+    const degraded = await listener.next(({ topic, json }) => topic.endsWith('/health') && json.state === 'degraded');
+    expect(degraded.json.problems[0]).toMatchObject({ code: 'ERR_JOURNAL_UNAVAILABLE', retryable: true });
+    await using client = await connectClient(broker.url);
+    expect((await client.ask('diskless', 'Who is there?')).text).toBe('ask cam-1');
+    rmSync(directory);
+    await listener.next(({ topic, json }) => topic.endsWith('/health') && json.state === 'running');
+    const { events } = await service.journal.query({ kinds: ['answer'] });
+    expect(events).toHaveLength(1);
+  });
+
+  it('keeps pictures where that is wanted, and gives them away with their questions', async () => {
+    const folder = await makeTemporaryFolder('scenebus-service-journal-');
+    const journal = { directory: join(folder, 'state'), frames: true };
+    const address = 'test:moving';
+    const seeing = [{ id: 'cam', address, describe: false }];
+    const config = await fakeConfig({ device: 'seer', cameras: seeing, broker: { url: broker.url }, journal });
+    {
+      const real = { ...parts(), openCamera };
+      await using _service = await DeviceService.start(config, {
+        parts: real,
+        logger: silentLogger,
+        requireBroker: true,
+      });
+      await using client = await connectClient(broker.url);
+      await client.ask('seer', 'Who is there?');
+    }
+    const terminal = captureTerminal();
+    const file = join(folder, 'state', 'seer', 'journal.db');
+    const target = join(folder, 'set');
+    const args = ['log', 'export', '--journal', file, '--data-set', target];
+    expect(await runCli(args, { terminal, environment: {} })).toBe(0);
+    expect(terminal.output()).toContain('set: 1 samples');
+  });
+});
