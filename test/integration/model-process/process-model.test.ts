@@ -85,6 +85,30 @@ describe('a model in a process of its own', () => {
     }
   });
 
+  it('goes on with texts and decides as a model in this process does', async () => {
+    const image = noisy(12);
+    expect((await there.complete(undefined, 'The red')).text).toBe((await here.complete(undefined, 'The red')).text);
+    expect((await there.complete(image, 'The')).text).toBe((await here.complete(image, 'The')).text);
+    const among = { type: 'choice', choices: ['red', 'blue'] } as const;
+    const [a, b] = [
+      await here.decide(image, 'Which colour?', among),
+      await there.decide(image, 'Which colour?', among),
+    ];
+    expect([b.value, b.probability]).toEqual([a.value, a.probability]);
+  });
+
+  it('keeps deadlines, and tells who waits', async () => {
+    const late = there.ask(noisy(13), QUESTION, { ...LONG, deadlineMs: 1 });
+    await expect(late).rejects.toEqual(code('ERR_REQUEST_EXPIRED'));
+    expect(Object.keys(there.stats())).toEqual(Object.keys(here.stats()));
+    const stop = new AbortController();
+    const long = there.ask(noisy(14), QUESTION, { ...LONG, caller: 'a', signal: stop.signal });
+    long.catch(() => {});
+    await expect.poll(() => there.stats().running, { timeout: 20_000 }).toBe(1);
+    stop.abort();
+    await expect(long).rejects.toBe(stop.signal.reason);
+  });
+
   it('streams text as it is written', async () => {
     const pieces: string[] = [];
     const stream = there.generate(request());
