@@ -116,3 +116,7 @@ export { naturalOrder } from './core/natural-order.js';
 export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';
+
+// Running as a service
+
+export { notifyServiceManager } from './child/index.js';

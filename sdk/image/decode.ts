@@ -75,16 +75,13 @@ export async function decodeImage(input: Uint8Array | string, options: CallOptio
     return { width, height, format: 'rgb8', data: toRgb(data, channels), warnings } satisfies DecodedImage;
   };
   try {
+    // With the marker a picture that was whole decodes without a word; one that was cut short makes the decoder warn.
+    if (metadata.format === 'jpeg' && !hasJpegEnd(bytes))
+      return await decode(Buffer.concat([bytes, JPEG_END]), 'warning', [MISSING_END]);
     // 'error' lets through what decoders only grumble about, but neither damage nor truncation.
     return await decode(bytes, 'error', []);
   } catch (cause) {
     signal?.throwIfAborted();
-    if (metadata.format === 'jpeg' && !endsAsJpeg(bytes)) {
-      // With the marker a picture that was whole decodes without a word; one that was cut short makes the decoder warn.
-      const mended = await decode(Buffer.concat([bytes, JPEG_END]), 'warning', [MISSING_END]).catch(() => undefined);
-      signal?.throwIfAborted();
-      if (mended !== undefined) return mended;
-    }
     throw new SdkError(
       'ERR_IMAGE_INVALID',
       `The ${metadata.format} picture in ${what} is damaged or cut short: ${messageOf(cause)}.`,
@@ -95,9 +92,14 @@ export async function decodeImage(input: Uint8Array | string, options: CallOptio
 
 /** End of image: ITU-T T.81, B.2.1. */
 const JPEG_END = Buffer.from([0xff, 0xd9]);
+const SCAN_START = Buffer.from([0xff, 0xda]);
 const MISSING_END = 'the file lacks its end marker; whatever wrote it did not finish';
 
-const endsAsJpeg = (bytes: Uint8Array) => bytes.at(-2) === JPEG_END[0] && bytes.at(-1) === JPEG_END[1];
+/** Behind the last scan: the pictures within the metadata come before it, and what phones append after the marker. */
+function hasJpegEnd(bytes: Uint8Array): boolean {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return file.lastIndexOf(JPEG_END) > file.lastIndexOf(SCAN_START);
+}
 
 /** Formats that people have pictures in and that are not read: with what to do, which no decoder's message says. */
 function refuseByContent(bytes: Uint8Array, what: string): void {

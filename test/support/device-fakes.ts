@@ -183,6 +183,8 @@ export async function fakeContext(
     });
   }
   let nowMs = 0;
+  // A Wednesday, local time.
+  const day = new Date(2026, 10, 25, 12, 0).getTime();
   return {
     config,
     hub,
@@ -191,6 +193,7 @@ export async function fakeContext(
     problems: new Problems(hub),
     logger: silentLogger,
     monotonicMs: () => nowMs,
+    now: () => new Date(day + nowMs),
     advance: (ms) => {
       nowMs += ms;
     },

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
 import { type CommandContext, examples } from '../command-context.js';
 
 export function addConfigCommand(program: Command, context: CommandContext): void {
@@ -10,7 +9,10 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
     .argument('<file>', 'YAML or JSON file')
     .addHelpText('after', examples('scenebus config check /etc/scenebus/config.yaml'))
     .action(async (file: string) => {
-      const { describeConfig } = await import('../../config/describe.js');
+      const [{ loadConfig }, { describeConfig }] = await Promise.all([
+        import('../../config/load.js'),
+        import('../../config/describe.js'),
+      ]);
       const loaded = await loadConfig(file, context.environment);
       context.terminal.out(describeConfig(loaded));
       context.terminal.note(`${file}: correct`);

@@ -1,10 +1,6 @@
 import { once } from 'node:events';
 import type { Command } from 'commander';
-import { deviceParts } from '../../app/device-parts.js';
-import { DeviceService } from '../../app/device-service.js';
-import { loadConfig } from '../../config/load.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';
 
 export function addRunCommand(program: Command, context: CommandContext): void {
@@ -15,6 +11,12 @@ export function addRunCommand(program: Command, context: CommandContext): void {
     .addHelpText('after', examples('scenebus run --config /etc/scenebus/config.yaml'))
     .action(async (options: { config: string }) => {
       const { terminal, signal, environment } = context;
+      const [{ loadConfig }, { createLogger }, { deviceParts }, { DeviceService }] = await Promise.all([
+        import('../../config/load.js'),
+        import('../logger.js'),
+        import('../../app/device-parts.js'),
+        import('../../app/device-service.js'),
+      ]);
       const config = await loadConfig(options.config, environment);
       const logger = createLogger(terminal, config.log);
       const progress = createProgressReporter(terminal.stderr);

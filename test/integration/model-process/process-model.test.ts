@@ -101,12 +101,12 @@ describe('a model in a process of its own', () => {
     const late = there.ask(noisy(13), QUESTION, { ...LONG, deadlineMs: 1 });
     await expect(late).rejects.toEqual(code('ERR_REQUEST_EXPIRED'));
     expect(Object.keys(there.stats())).toEqual(Object.keys(here.stats()));
-    const stop = new AbortController();
-    const long = there.ask(noisy(14), QUESTION, { ...LONG, caller: 'a', signal: stop.signal });
-    long.catch(() => {});
-    await expect.poll(() => there.stats().running, { timeout: 20_000 }).toBe(1);
-    stop.abort();
-    await expect(long).rejects.toBe(stop.signal.reason);
+    const held = await new Staged('prefill', 'hold', { graceMs: 0 }).model;
+    const running = held.ask(picture(1), QUESTION);
+    running.catch(() => {});
+    await expect.poll(() => held.stats().running, { timeout: 20_000 }).toBe(1);
+    await held[Symbol.asyncDispose]();
+    await expect(running).rejects.toEqual(code('ERR_DISPOSED'));
   });
 
   it('streams text as it is written', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { NativeVideoDevice } from '#sdk/capture/host/capture-addon.js';
 import { explainFailure } from '#sdk/capture/host/explain.js';
 import { planCapture, type ResolvedAddress } from '#sdk/capture/host/plan.js';
-import { checkDevice } from '#sdk/capture/host/resolve.js';
+import { checkDevice, resolveAddress } from '#sdk/capture/host/resolve.js';
 import { cameraOptionsSchema } from '#sdk/capture/index.js';
 
 const all = { openCvVersion: '4.8.0', gstreamer: true, ffmpeg: true, v4l2: true, gstreamerH264: true, jetson: true };
@@ -26,6 +26,28 @@ describe('a V4L2 device', () => {
 
   it('that is ready passes', () => {
     expect(checkDevice('/dev/video0', { state: 'ready', card: 'UVC Cam', message: '' })).toBeUndefined();
+  });
+});
+
+describe('a link to a device', () => {
+  const tools = (target: string) => ({
+    probeVideoDevice: () => ({ state: 'ready', card: 'UVC Cam', message: '' }) as const,
+    realpath: async () => target,
+  });
+  const link = { kind: 'v4l2', device: '/dev/camera_front' } as const;
+
+  it('is followed to the number that it has now', async () => {
+    expect(await resolveAddress(link, undefined, tools('/dev/video7'))).toEqual({
+      kind: 'v4l2',
+      device: '/dev/video7',
+    });
+  });
+
+  it('must lead to a video device', async () => {
+    await expect(resolveAddress(link, undefined, tools('/dev/sda'))).rejects.toMatchObject({
+      code: 'ERR_CAPTURE_UNSUPPORTED',
+      message: expect.stringContaining('leads to /dev/sda'),
+    });
   });
 });
 

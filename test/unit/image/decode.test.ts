@@ -147,6 +147,37 @@ describe('decodeImage and bad input', () => {
     await expectCode(png(16_000, 16_000, 8, 2, Buffer.alloc(0)), 'ERR_IMAGE_TOO_LARGE', /received 16000×16000/);
   });
 
+  it('reads a JPEG that lacks only its end marker, with a warning; one that is cut short it refuses', async () => {
+    const noise = Buffer.from(Array.from({ length: 96 * 64 * 3 }, (_, index) => (index * 31) % 251));
+    const whole = await sharp(noise, { raw: { width: 96, height: 64, channels: 3 } })
+      .jpeg()
+      .toBuffer();
+    expect((await decodeImage(whole)).warnings).toEqual([]);
+    const mended = await decodeImage(whole.subarray(0, -2));
+    expect(mended.warnings).toEqual([expect.stringContaining('end marker')]);
+    expect(mended.data).toEqual((await decodeImage(whole)).data);
+    for (const lacking of [5, 50, 500]) {
+      await expectCode(whole.subarray(0, -lacking), 'ERR_IMAGE_INVALID', /cut short/);
+    }
+  });
+
+  it('says what to do with BMP and HEIC', async () => {
+    await expectCode(Buffer.from('BM6...'), 'ERR_IMAGE_INVALID', /is BMP.*ffmpeg -i/);
+    const heic = Buffer.concat([Buffer.from([0, 0, 0, 24]), Buffer.from('ftypmif1....mif1heic')]);
+    await expectCode(heic, 'ERR_IMAGE_INVALID', /is HEIC.*heif-convert/);
+  });
+
+  it('leaves no other decoder of libvips within reach of strangers', async () => {
+    await decodeImage(
+      await sharp({ create: { width: 4, height: 4, channels: 3, background: 'red' } })
+        .png()
+        .toBuffer(),
+    );
+    const ppm = Buffer.from('P6 1 1 255 abc');
+    await expect(sharp(ppm).metadata()).rejects.toThrow(/unsupported image format/);
+    await expectCode(ppm, 'ERR_IMAGE_INVALID', /is none/);
+  });
+
   it('refuses 0×0', async () => {
     await expectCode(png(0, 0, 8, 2, Buffer.alloc(0)), 'ERR_IMAGE_INVALID', /is none/);
   });

@@ -48,6 +48,29 @@ describe('a configuration file', () => {
     expect(await problemsOf(both)).toMatch(/not both/);
   });
 
+  it('may say for each camera what is asked, when, and what nobody may see', async () => {
+    const more = `${minimal}    prompt: Who waits?\n    change: { mean: 2 }\n    schedule: [{ from: "22:00", to: "06:00" }]\n    masks: [[[0, 0], [0.5, 0], [0, 1]]]\n`;
+    expect(
+      (await loadConfig(write(more.replace(/- \{ id: front, address: "0" \}/, '- id: front\n    address: "0"')), {}))
+        .cameras[0],
+    ).toMatchObject({
+      prompt: 'Who waits?',
+      change: { mean: 2 },
+      schedule: [{ from: '22:00', to: '06:00' }],
+      masks: [
+        [
+          [0, 0],
+          [0.5, 0],
+          [0, 1],
+        ],
+      ],
+    });
+    expect((await loadConfig(write(minimal), {})).cameras[0]).toMatchObject({ masks: [] });
+    const wrong = minimal.replace('address: "0"', 'address: "0", masks: [[[0, 0], [2, 0], [0, 1]]], prompt: " "');
+    expect(await problemsOf(wrong)).toMatch(/cameras\[0\]\.masks\[0\]\[1\]\[0\]/);
+    expect(await problemsOf(wrong)).toMatch(/cameras\[0\]\.prompt/);
+  });
+
   it('may be JSON', async () => {
     const json = JSON.stringify({
       version: 1,
