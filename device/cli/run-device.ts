@@ -10,16 +10,16 @@ const STOP_LIMIT_MS = 5_000;
 
 export async function runDevice(file: string, context: CommandContext): Promise<void> {
   const { terminal, signal, environment } = context;
-  const [{ loadConfig }, { createLogger }, { deviceParts }, { DeviceService }, { ServiceNotifier }] = await Promise.all(
-    [
+  const [{ isSdkError }, { loadConfig }, { createLogger }, { deviceParts }, { DeviceService }, { ServiceNotifier }] =
+    await Promise.all([
+      import('scenebus'),
       import('../config/load.js'),
       import('./logger.js'),
       import('../app/device-parts.js'),
       import('../app/device-service.js'),
       import('../platform/service-notifier.js'),
-    ],
-  );
-  const config = await loadConfig(file, environment);
+    ]);
+  const config = await loadConfig(file, environment, { check: 'model' });
   let level = config.log;
   const logger = createLogger(terminal, () => level);
   using notifier = new ServiceNotifier({ environment });
@@ -35,7 +35,12 @@ export async function runDevice(file: string, context: CommandContext): Promise<
   signal.addEventListener('abort', stopInTime, { once: true });
   const progress = createProgressReporter(terminal.stderr);
   const { onProgress } = progress;
-  const service = await DeviceService.start(config, { parts: deviceParts, logger, onProgress, signal });
+  const service = await DeviceService.start(config, { parts: deviceParts, logger, onProgress, signal }).catch(
+    (error: unknown) => {
+      if (isSdkError(error) && !error.retryable && error.code !== 'ERR_INTERNAL') context.setExitCode(EXIT_CODES.usage);
+      throw error;
+    },
+  );
   progress[Symbol.dispose]();
   service.hub.on('health', ({ body }) =>
     notifier.status([body.state, ...body.problems.map(({ message }) => message)].join(': ')),

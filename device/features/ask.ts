@@ -1,5 +1,14 @@
 /** Questions about what a camera sees now. */
-import { type AskContext, type AskHandler, type AskRequest, type AskResult, SdkError } from 'scenebus';
+import {
+  type AskContext,
+  type AskHandler,
+  type AskRequest,
+  type AskResult,
+  type Frame,
+  type GenerateOptions,
+  SdkError,
+  type VisionLanguageModel,
+} from 'scenebus';
 import type { FeatureContext, Feed } from './context.js';
 
 /** Where questions come from. */
@@ -39,7 +48,6 @@ export function startAsk(context: FeatureContext, questions: QuestionSource): An
 async function answer(context: FeatureContext, request: AskRequest, call: QuestionCall): Promise<AskResult> {
   const { config, feeds, model, hub } = context;
   const { signal } = call;
-  const { question } = request;
   refuseUnsupported(request);
   const feed = chooseCamera(request.camera, feeds);
   // A camera that does not deliver must not hold up questions about the others: nobody has the model yet.
@@ -50,6 +58,9 @@ async function answer(context: FeatureContext, request: AskRequest, call: Questi
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
     temperature: request.temperature,
     seed: request.seed,
+    schema: request.answerSchema,
+    // Whoever is on the bus may send one.
+    schemaFrom: 'stranger',
     priority: 'question',
     caller: call.client,
     signal,
@@ -57,7 +68,7 @@ async function answer(context: FeatureContext, request: AskRequest, call: Questi
   const result = await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
     const notices = feed.noticesFor(frame);
-    const answer = await loaded.ask(frame, question, options);
+    const answer = await answerFrom(loaded, frame, request, options);
     return {
       answer: notices.length > 0 ? { ...answer, notices } : answer,
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
@@ -73,14 +84,33 @@ function requireCurrent(notices: readonly string[]): void {
   throw new SdkError('ERR_CAPTURE_TIMEOUT', message);
 }
 
+/** An answer of the type that was asked for: decided from probabilities where there are only a few. */
+async function answerFrom(
+  model: VisionLanguageModel,
+  frame: Frame,
+  request: AskRequest,
+  options: GenerateOptions,
+): Promise<AskResult['answer']> {
+  const { question, answerType } = request;
+  if (answerType === undefined || answerType === 'text') return await model.ask(frame, question, options);
+  const { priority, caller, deadlineMs, signal } = options;
+  const among = answerType === 'choice' ? { type: answerType, choices: request.choices ?? [] } : { type: answerType };
+  const decision = await model.decide(frame, question, among, { priority, caller, deadlineMs, signal });
+  const { value, probability, usage, timings } = decision;
+  const text = typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
+  return { text, objects: [], finishReason: 'stop', usage, timings, value, probability };
+}
+
 /** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */
 function refuseUnsupported(request: AskRequest): void {
-  for (const field of ['frameId', 'answerSchema', 'choices'] as const) {
-    if (request[field] === undefined) continue;
-    throw new SdkError('ERR_REQUEST_UNSUPPORTED', `This device does not honour "${field}" yet; leave it out.`);
+  if (request.frameId !== undefined) {
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'This device does not honour "frameId" yet; leave it out.');
   }
-  if (request.answerType !== undefined && request.answerType !== 'text') {
-    throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'This device answers with text only; leave "answerType" out.');
+  const isDecided = request.answerType !== undefined && request.answerType !== 'text';
+  for (const field of ['temperature', 'seed', 'maxNewTokens'] as const) {
+    if (!isDecided || request[field] === undefined) continue;
+    const message = `Expected no "${field}" beside the answer type "${request.answerType}", which is decided without writing; leave it out.`;
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
   }
 }
 

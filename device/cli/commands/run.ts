@@ -12,6 +12,7 @@ export function addRunCommand(program: Command, context: CommandContext): void {
       `
 SIGTERM and Ctrl-C end it within 5 seconds, a second one at once. SIGHUP reads the configuration again: cameras,
 descriptions, limits and pauses change while it runs; what needs a restart is named in the log.
+Ends with 2 for what starting again cannot mend: a wrong configuration, a model that cannot be run here.
 ${examples('scenebus run --config /etc/scenebus/config.yaml')}`,
     )
     .action((options: { config: string }) => runDevice(options.config, context));
