@@ -14,18 +14,20 @@ import type { DeviceConfig } from '../config/schema.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
+import { startCameraSettings } from '../features/camera-settings.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
 import { UsageTotals } from '../features/usage-totals.js';
+import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
 import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
-import { journalOptions, outletLimits } from './journal-options.js';
+import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
@@ -212,7 +214,7 @@ export class DeviceService implements AsyncDisposable {
     this.#feeds = feeds;
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
-    this.#startFeatures({
+    await this.#startFeatures({
       ...common,
       model,
       get config() {
@@ -259,9 +261,14 @@ export class DeviceService implements AsyncDisposable {
   }
 
   /** Released before the model: whatever runs on it must have ended. */
-  #startFeatures(context: FeatureContext): void {
-    this.#resources.use(startAsk(context, this.bus));
+  async #startFeatures(context: FeatureContext): Promise<void> {
+    const { bus } = this;
+    const settings = await startCameraSettings(context, bus, stateFile(this.#config, 'settings.json'));
+    this.#features.push(this.#resources.use(settings));
+    this.#resources.use(startAsk(context, bus));
     this.#features.push(this.#resources.use(startDescribe(context)));
+    const file = stateFile(this.#config, 'watches.json');
+    this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
   }
 
   #reportInfo(): void {

@@ -65,10 +65,17 @@ export const cameraSchema = cameraOptionsSchema
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'Expected letters, digits, _ and -, at most 64 characters')
       .meta({ title: 'Camera id', description: 'Its name in topics' }),
-    address: z.string().min(1).max(2_048).meta({
-      title: 'Address',
-      description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images',
-    }),
+    address: z
+      .string({
+        error: ({ input }) =>
+          typeof input === 'number' ? `Expected text, but received the number ${input}: write "${input}"` : undefined,
+      })
+      .min(1)
+      .max(2_048)
+      .meta({
+        title: 'Address',
+        description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images (relative to this file)',
+      }),
     describe: z
       .boolean()
       .default(true)
@@ -279,6 +286,14 @@ export const deviceConfigSchema = z
         title: 'Response topics',
         description: 'Filters of the topics that callers may have their answers on. Left out: all below the topic root',
       }),
+    watches: z
+      .array(watchDefinitionSchema)
+      .max(64)
+      .refine((watches) => new Set(watches.map(({ id }) => id)).size === watches.length, {
+        error: 'Expected every watch to have an id of its own',
+      })
+      .default([])
+      .meta({ title: 'Watches', description: 'Standing questions; more can be added over the bus' }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
     journal: journalSchema.prefault({}),
@@ -289,6 +304,16 @@ export const deviceConfigSchema = z
   .refine(({ broker, embeddedBroker }) => broker === undefined || embeddedBroker === undefined, {
     error: 'Expected settings of the embedded broker or the address of another one, not both',
     path: ['embeddedBroker'],
+  })
+  .superRefine(({ watches, cameras }, context) => {
+    const known = new Set(cameras.map(({ id }) => id));
+    for (const [i, watch] of watches.entries()) {
+      for (const [j, camera] of (watch.cameras ?? []).entries()) {
+        if (known.has(camera)) continue;
+        const message = `Expected a camera of this file (${[...known].join(', ')}), but received ${JSON.stringify(camera)}`;
+        context.addIssue({ code: 'custom', path: ['watches', i, 'cameras', j], message });
+      }
+    }
   })
   .meta({ title: 'SceneBus device' });
 
