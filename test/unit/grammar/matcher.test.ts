@@ -63,7 +63,7 @@ describe('masks', () => {
     (_, schema, seed) => {
       const grammar = new TokenGrammar(compileGrammar(schema), trie);
       const random = createRandom(seed);
-      for (let answer = 0; answer < 5; answer++) {
+      for (let answer = 0; answer < 3; answer++) {
         let state: MatchState | null = grammar.start;
         for (let step = 0; step < 20 && state !== null; step++) {
           const allowed = tokensOf(grammar.maskOf(state));
