@@ -45,7 +45,9 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
     await createProgram(context).parseAsync([...args], { from: 'user' });
     return exitCode;
   } catch (error) {
-    return await reportError(error, terminal);
+    const code = await reportError(error, terminal);
+    // A command may have said more exactly what its failure means.
+    return exitCode === EXIT_CODES.ok ? code : exitCode;
   }
 }
 

@@ -65,10 +65,17 @@ export const cameraSchema = cameraOptionsSchema
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'Expected letters, digits, _ and -, at most 64 characters')
       .meta({ title: 'Camera id', description: 'Its name in topics' }),
-    address: z.string().min(1).max(2_048).meta({
-      title: 'Address',
-      description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images',
-    }),
+    address: z
+      .string({
+        error: ({ input }) =>
+          typeof input === 'number' ? `Expected text, but received the number ${input}: write "${input}"` : undefined,
+      })
+      .min(1)
+      .max(2_048)
+      .meta({
+        title: 'Address',
+        description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images (relative to this file)',
+      }),
     describe: z
       .boolean()
       .default(true)

@@ -1,7 +1,7 @@
 /** The command as a process: what it loads, how it ends when its reader or its terminal goes away. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -99,4 +99,31 @@ describe('a device whose terminal goes away (SIGHUP)', () => {
     expect(states.at(-1)).toBe('stopped');
     expect(await closed).toEqual([0, null]);
   }, 60_000);
+});
+
+describe('a device that cannot be run', () => {
+  const unit = () => readFile(inRepository('device/systemd/scenebus.service'), 'utf8');
+
+  test.each([
+    ['has a wrong configuration', { version: 2 }],
+    ['has no model', { model: { directory: '/nonexistent' } }],
+    ['has a model of another kind', { model: { directory: 'other' } }],
+  ])(
+    'since it %s ends with 2, which its unit does not start again',
+    async (_, wrong) => {
+      await mkdir(join(folder, 'other'), { recursive: true });
+      await writeFile(join(folder, 'other/config.json'), '{ "model_type": "llama" }');
+      const config = join(folder, 'wrong.json');
+      const device = { version: 1, model: { directory: 'm' }, cameras: [{ id: 'a', address: 'test:checker' }] };
+      await writeFile(config, JSON.stringify({ ...device, journal: { enabled: false }, ...wrong }));
+      const failure = run(process.execPath, [command, 'run', '--config', config]);
+      await expect(failure).rejects.toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/error ERR_(CONFIG|MODEL)_/),
+      });
+      expect(await unit()).toMatch(/^RestartPreventExitStatus=2$/m);
+      expect(await unit()).not.toMatch(/^ExecStartPre=/m);
+    },
+    60_000,
+  );
 });
