@@ -298,6 +298,10 @@ export const deviceConfigSchema = z
       .meta({ title: 'Watches', description: 'Standing questions; more can be added over the bus' }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
+    snapshots: z.boolean().default(false).meta({
+      title: 'Snapshots',
+      description: 'true: whoever may ask over the bus also gets pictures, as JPEG',
+    }),
     journal: journalSchema.prefault({}),
     metrics: metricsSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
