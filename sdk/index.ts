@@ -37,6 +37,7 @@ export {
 export type { ProcessMemory } from './child/index.js';
 export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
+export { choice, count, type DecidedAnswer, DecidedSchema, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,

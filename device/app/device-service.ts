@@ -8,6 +8,7 @@ import {
   requireCameraAddress,
   SdkError,
   silentLogger,
+  VERB_NAMES,
   type VisionLanguageModel,
 } from 'scenebus';
 import type { DeviceConfig } from '../config/schema.js';
@@ -19,6 +20,8 @@ import type { FeatureContext, ReconfigurableFeature } from '../features/context.
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
+import { startPictureVerbs } from '../features/picture-verbs.js';
+import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
@@ -198,6 +201,8 @@ export class DeviceService implements AsyncDisposable {
     const { bus, hub } = this;
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
+    // Verbs that come with the model: until then callers are told to come back.
+    for (const verb of VERB_NAMES) if (verb !== 'health') bus.handle(verb, notReady)();
     this.#reportInfo();
     const currentConfig = () => this.#config;
     const clocks = { monotonicMs: () => performance.now(), now: () => new Date() };
@@ -265,8 +270,10 @@ export class DeviceService implements AsyncDisposable {
     const { bus } = this;
     const settings = await startCameraSettings(context, bus, stateFile(this.#config, 'settings.json'));
     this.#features.push(this.#resources.use(settings));
-    this.#resources.use(startAsk(context, bus));
-    this.#features.push(this.#resources.use(startDescribe(context)));
+    const pictures = this.#resources.use(new Pictures(context, settings));
+    this.#resources.use(startAsk(context, bus, pictures));
+    this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
+    this.#features.push(this.#resources.use(startDescribe(context, settings)));
     const file = stateFile(this.#config, 'watches.json');
     this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
   }
@@ -321,6 +328,10 @@ async function openEvents(config: DeviceConfig, logger: Logger, resources: Dispo
   report = (error) => (error ? problems.report('journal', error) : problems.clear('journal'));
   report(early);
   return { hub, journal, problems };
+}
+
+function notReady(): never {
+  throw new SdkError('ERR_BUSY', 'The device is starting; ask again in a few seconds.');
 }
 
 function watchBroker(bus: Bus, problems: Problems): void {

@@ -30,6 +30,14 @@ describe('examples', () => {
     expect(code).toBe(0);
   });
 
+  it('ask-structured prints values that fit their schemas', async () => {
+    const { code, output } = await start('ask-structured').ended;
+    expect(output).toMatch(
+      /^\d+ × (red cup|blue book|green apple|nothing), (left|right)\na red cup: (yes|no) \([01]\.\d\d\)\n$/,
+    );
+    expect(code).toBe(0);
+  });
+
   it('publish-scenes publishes what the camera sees until it is interrupted', async () => {
     await using broker = await openEmbeddedBroker({ port: 0 });
     await using client = await connectClient(broker.url);

@@ -71,7 +71,6 @@ describe('questions', () => {
   });
 
   it.each([
-    { frameId: 'cam-1' },
     { answerType: 'yes-no', temperature: 0.5 },
     { answerType: 'choice', choices: ['a', 'b'], maxNewTokens: 5 },
   ] as const)('with %j are refused as long as nothing honours it', async (fields) => {
@@ -84,6 +83,36 @@ describe('questions', () => {
       code: 'ERR_REQUEST_UNSUPPORTED',
     });
     expect(calls).toEqual([]);
+  });
+
+  it('may be about a frame that was looked at a moment ago, and say what to do when it is gone', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    for (let number = 1; number <= 10; number++) {
+      context.feeds[0]!.latest = fakeFrame(number);
+      await bus.ask({ question: '?' });
+    }
+    expect((await bus.ask({ question: '?', frameId: 'cam-4' })).frame.id).toBe('cam-4');
+    expect(calls.at(-1)!.frameId).toBe('cam-4');
+    for (const frameId of ['cam-1', 'constructor']) {
+      await expect(bus.ask({ question: '?', frameId })).rejects.toMatchObject({
+        code: 'ERR_REQUEST_INVALID',
+        message: expect.stringMatching(/"(cam-1|constructor)" is gone.*leave "frameId" out/),
+      });
+    }
+  });
+
+  it('give way when their priority is low', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    await bus.ask({ question: '?', priority: 'low' });
+    await bus.ask({ question: '?', priority: 'high' });
+    expect(calls.map(({ options }) => options.priority)).toEqual(['description', 'question']);
   });
 
   it('with an answer schema give it to the model as a stranger’s', async () => {
