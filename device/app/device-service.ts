@@ -273,7 +273,7 @@ export class DeviceService implements AsyncDisposable {
     const pictures = this.#resources.use(new Pictures(context, settings));
     this.#resources.use(startAsk(context, bus, pictures));
     this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
-    this.#features.push(this.#resources.use(startDescribe(context)));
+    this.#features.push(this.#resources.use(startDescribe(context, settings)));
     const file = stateFile(this.#config, 'watches.json');
     this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
   }
