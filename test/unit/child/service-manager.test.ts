@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { notifyServiceManager } from 'scenebus';
+import { notifyServiceManager } from 'scenebus/service';
 import { describe, expect, it } from 'vitest';
 import { startServiceManager } from '../../support/service-manager.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
