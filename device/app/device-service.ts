@@ -22,6 +22,7 @@ import { Journal } from '../journal/journal.js';
 import { openBus } from '../sinks/bus-connection.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeed } from './camera-feed.js';
+import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
@@ -74,6 +75,8 @@ export class DeviceService implements AsyncDisposable {
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
   readonly #usage: UsageTotals;
+  readonly #console: DeviceConsole | undefined;
+  #feeds: readonly CameraFeed[] = [];
   #model: ModelSupervisor | undefined;
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
@@ -88,6 +91,7 @@ export class DeviceService implements AsyncDisposable {
     this.#resources = parts.resources;
     this.#problems = parts.problems;
     this.#usage = new UsageTotals(this.hub);
+    this.#console = parts.console;
   }
 
   /**
@@ -95,15 +99,19 @@ export class DeviceService implements AsyncDisposable {
    *   the credentials. A missing camera or an unreachable broker is no such thing (see `requireBroker`).
    */
   static async start(config: DeviceConfig, options: StartOptions): Promise<DeviceService> {
-    const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
+    const { requireBroker = false, signal = new AbortController().signal } = options;
     const resources = new DisposalStack();
+    const { logger, tail } = logTail(options.logger ?? silentLogger);
     try {
       const { hub, journal, problems } = await openEvents(config, logger, resources);
+      // Listens from the first event on.
+      const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
       const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
       options.onBus?.(bus);
-      const service = new DeviceService(config, options, { bus, hub, journal, problems, resources });
+      const events = { hub, journal, problems };
+      const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
@@ -114,6 +122,16 @@ export class DeviceService implements AsyncDisposable {
       await resources[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The address of the console; undefined: there is none. */
+  get consoleAddress(): string | undefined {
+    return this.#console?.address;
+  }
+
+  /** An address that lets one browser in, once; undefined where there is no console, or one with a password. */
+  makeConsoleLink(): string | undefined {
+    return this.#console?.makeLink();
   }
 
   get state(): ServiceState | 'stopped' {
@@ -148,7 +166,16 @@ export class DeviceService implements AsyncDisposable {
     const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
     const metrics = () => this.#metrics();
     const health = this.#resources.use(startHealth(base, { state: () => this.#healthState, metrics }));
+    await this.#console?.open({
+      config: this.#config,
+      journal: this.journal,
+      problems: this.#problems,
+      feeds: () => this.#feeds,
+      model: () => this.#model,
+      broker: () => ({ address: bus.broker, state: bus.state }),
+    });
     const feeds = await this.#openCameras();
+    this.#feeds = feeds;
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
     this.#startFeatures({ ...base, feeds, model });
@@ -224,6 +251,7 @@ interface ServiceParts {
   readonly hub: EventHub;
   readonly journal: Journal;
   readonly problems: Problems;
+  readonly console: DeviceConsole | undefined;
   readonly resources: DisposalStack;
 }
 

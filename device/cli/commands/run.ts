@@ -22,6 +22,9 @@ export function addRunCommand(program: Command, context: CommandContext): void {
       await using service = await DeviceService.start(config, { parts: deviceParts, logger, onProgress, signal });
       progress[Symbol.dispose]();
       logger.log('info', `device ${config.device} is ${service.state} on ${service.bus.broker}`);
+      // With its one-time token it is no line for a log that others read: to the terminal only.
+      if (service.consoleAddress !== undefined)
+        terminal.note(`Console: ${service.makeConsoleLink() ?? service.consoleAddress}`);
       if (!signal.aborted) await once(signal, 'abort');
       logger.log('info', 'stopping');
     });
