@@ -37,6 +37,7 @@ export {
 export type { ProcessMemory } from './child/index.js';
 export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
+export { choice, count, type DecidedAnswer, DecidedSchema, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
@@ -113,6 +114,11 @@ export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
 export { naturalOrder } from './core/natural-order.js';
+export { nearestName } from './core/option-names.js';
 export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';
+
+// Running as a service
+
+export { notifyServiceManager } from './child/index.js';

@@ -12,6 +12,7 @@ import { checkTokenizerFits } from '#sdk/model/load-model.js';
 import { loadChatTemplate } from '#sdk/text/chat-template.js';
 import { renderPrompt } from '#sdk/text/prompt.js';
 import { loadTokenizer } from '#sdk/text/tokenizer.js';
+import { MAX_QUESTIONS, MAX_SCENES } from './option-values.js';
 
 /** One prompt about one picture, with its answer. */
 export interface CalibrationSample {
@@ -33,10 +34,6 @@ interface SceneText {
   readonly image: string;
   readonly questions: readonly { readonly prompt: string; readonly answer?: string | undefined }[];
 }
-
-/** More than this costs time and tells no more; also the bound of what lies in memory. */
-export const MAX_SCENES = 64;
-export const MAX_QUESTIONS = 8;
 
 const lineSchema = z.union([
   z

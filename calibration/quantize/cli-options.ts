@@ -1,13 +1,11 @@
 /** `scenebus quantize SOURCE OUTPUT …` without the terminal: words to options, a result to words. */
-import { CONVERTIBLE_FORMATS } from '#sdk/checkpoint/foreign-format.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { MergeLoraResult } from './lora/merge.js';
+import { SOURCE_FORMATS } from './option-values.js';
 import { LM_HEAD_PRECISIONS } from './plan.js';
 import { QUANTIZE_GROUP_SIZES, type QuantizeOptions, type QuantizeResult } from './quantize.js';
 
 /** As a command line parser delivers them. */
-export const SOURCE_FORMATS = ['auto', ...CONVERTIBLE_FORMATS] as const;
-
 export interface QuantizeFlags {
   readonly group?: string | number | undefined;
   readonly from?: string | undefined;

@@ -1,15 +1,14 @@
 /** What other folders use of quantising; the files beside this one are its own business. */
-export { MAX_QUESTIONS, MAX_SCENES } from './calibration-samples.js';
 export {
   formatMergeResult,
   formatQuantizeResult,
   licenceQuestion,
   type QuantizeFlags,
   quantizeOptionsFrom,
-  SOURCE_FORMATS,
 } from './cli-options.js';
 export { llamaLicenseEvidence } from './llama-license.js';
-export { MERGE_TYPES, type MergeLoraOptions, type MergeLoraResult, type MergeType, mergeLora } from './lora/merge.js';
+export { type MergeLoraOptions, type MergeLoraResult, mergeLora } from './lora/merge.js';
+export { MAX_QUESTIONS, MAX_SCENES, MERGE_TYPES, type MergeType, SOURCE_FORMATS } from './option-values.js';
 export { LM_HEAD_PRECISIONS, type LmHeadPrecision, type QuantizeMethod } from './plan.js';
 export {
   QUANTIZE_GROUP_SIZES,

@@ -15,12 +15,13 @@ import type { CameraConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
 import type { Feed } from '../features/context.js';
+import { maskCamera } from './privacy-masks.js';
 
 export interface CameraFeedOptions {
   readonly config: CameraConfig;
   readonly camera: Camera;
   /** Age from which frames are old. */
-  readonly staleSeconds: number;
+  readonly staleSeconds: () => number;
   readonly problems: Problems;
   readonly logger: Logger;
   readonly hub: EventHub;
@@ -40,15 +41,21 @@ const BUS_STATES: Readonly<Record<CameraState, CameraStatusInput['state']>> = {
 
 /** One camera of the device: its frames for whoever works on the model, and its status. */
 export class CameraFeed implements Feed, AsyncDisposable {
-  readonly #options: CameraFeedOptions;
+  /** How it is looked at may change; how it was opened does not. */
+  config: CameraConfig;
+  readonly #options: Omit<CameraFeedOptions, 'camera'>;
+  /** The only way to its pixels: what its masks cover is not in any of them. */
+  readonly #camera: Camera;
   readonly #clock: Clock;
   readonly #stop = new AbortController();
   #newest: Frame | undefined;
   #reportedState: CameraStatusInput['state'] | undefined;
   #following: Promise<void> | undefined;
 
-  private constructor(options: CameraFeedOptions) {
+  private constructor({ camera, ...options }: CameraFeedOptions) {
     this.#options = options;
+    this.config = options.config;
+    this.#camera = maskCamera(camera, options.config.masks);
     this.#clock = options.clock ?? systemClock;
   }
 
@@ -62,24 +69,20 @@ export class CameraFeed implements Feed, AsyncDisposable {
     return this.#options.config.id;
   }
 
-  get config(): CameraConfig {
-    return this.#options.config;
-  }
-
   /** Given up for good: no frame will come any more. */
   get hasFailed(): boolean {
-    return this.#options.camera.status.state === 'failed';
+    return this.#camera.status.state === 'failed';
   }
 
   async *frames(options: FramesOptions): AsyncGenerator<Frame> {
-    for await (const frame of this.#options.camera.frames(options)) {
+    for await (const frame of this.#camera.frames(options)) {
       this.#newest = frame;
       yield frame;
     }
   }
 
   async latestFrame({ signal }: CallOptions = {}): Promise<Frame> {
-    const { camera } = this.#options;
+    const camera = this.#camera;
     if (this.#isRunning && this.#newest !== undefined && !this.#hasNewerThan(this.#newest)) return this.#newest;
     try {
       // A camera that is known to be down rejects with its reason; nobody waits for it to come back.
@@ -92,24 +95,29 @@ export class CameraFeed implements Feed, AsyncDisposable {
   }
 
   noticesFor(frame: Frame): string[] {
-    return frameNotices(frame, this.#options.camera, 1000 * this.#options.staleSeconds, this.#clock);
+    return frameNotices(frame, this.#camera, 1000 * this.#options.staleSeconds(), this.#clock);
+  }
+
+  get #part(): string {
+    return `camera/${this.id}`;
   }
 
   get #isRunning(): boolean {
-    const { state } = this.#options.camera.status;
+    const { state } = this.#camera.status;
     return state === 'streaming' || state === 'stalled';
   }
 
   /** By the monotonic stamps: the wall clock may have been set back between the two. */
   #hasNewerThan({ capturedAtMs, capturedAtMonotonicMs }: Frame): boolean {
-    const { newestFrameAtMs, newestFrameAtMonotonicMs } = this.#options.camera;
+    const { newestFrameAtMs, newestFrameAtMonotonicMs } = this.#camera;
     if (capturedAtMonotonicMs === undefined) return newestFrameAtMs !== capturedAtMs;
     return newestFrameAtMonotonicMs !== undefined && newestFrameAtMonotonicMs > capturedAtMonotonicMs;
   }
 
   /** Says how the camera is now. */
   async reportStatus(): Promise<void> {
-    const { camera, hub } = this.#options;
+    const { hub } = this.#options;
+    const camera = this.#camera;
     const { state, error } = camera.status;
     const { size, framesPerSecond } = camera.info;
     const frameAtMs = camera.newestFrameAtMs;
@@ -135,16 +143,17 @@ export class CameraFeed implements Feed, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    await this.#options.camera[Symbol.asyncDispose]();
+    await this.#camera[Symbol.asyncDispose]();
     await this.#following;
+    this.#options.problems.clear(this.#part);
     await this.reportStatus();
   }
 
   async #followStatus(): Promise<void> {
-    const { camera, problems, logger } = this.#options;
-    const part = `camera/${this.id}`;
+    const { problems, logger } = this.#options;
+    const part = this.#part;
     try {
-      for await (const { state, error } of camera.statusChanges({ signal: this.#stop.signal })) {
+      for await (const { state, error } of this.#camera.statusChanges({ signal: this.#stop.signal })) {
         logger.log(
           state === 'failed' ? 'error' : 'info',
           `camera ${this.id}: ${state}`,

@@ -38,7 +38,7 @@ export class DeviceConsole implements AsyncDisposable {
     const credentialsFile = stateFile(device.config, 'console.json');
     try {
       this.#console = await Console.start({
-        device: { ...device, hub, logger },
+        device: Object.create(device, { hub: { value: hub }, logger: { value: logger } }) as ConsoleDevice,
         state: this.#state,
         log: tail,
         credentialsFile,

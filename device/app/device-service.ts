@@ -5,25 +5,33 @@ import {
   DisposalStack,
   type Logger,
   type OnProgress,
+  requireCameraAddress,
   SdkError,
   silentLogger,
+  VERB_NAMES,
   type VisionLanguageModel,
 } from 'scenebus';
-import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import type { DeviceConfig } from '../config/schema.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
-import type { FeatureContext } from '../features/context.js';
+import { startCameraSettings } from '../features/camera-settings.js';
+import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
+import { startPictureVerbs } from '../features/picture-verbs.js';
+import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
+import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
-import { openBus } from '../sinks/bus-connection.js';
+import { busLimits, openBus } from '../sinks/bus-connection.js';
+import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
-import { CameraFeed } from './camera-feed.js';
+import { CameraFeeds } from './camera-feeds.js';
+import { type ConfigChanges, configChanges } from './config-changes.js';
 import { DeviceConsole, logTail } from './device-console.js';
-import { journalOptions, outletLimits } from './journal-options.js';
+import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
@@ -69,15 +77,17 @@ export class DeviceService implements AsyncDisposable {
   readonly hub: EventHub;
   /** All that happened. */
   readonly journal: Journal;
-  readonly #config: DeviceConfig;
+  #config: DeviceConfig;
   readonly #parts: DeviceParts;
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
   readonly #usage: UsageTotals;
   readonly #console: DeviceConsole | undefined;
-  #feeds: readonly CameraFeed[] = [];
   #model: ModelSupervisor | undefined;
+  #feeds: CameraFeeds | undefined;
+  readonly #features: ReconfigurableFeature[] = [];
+  #reloading: Promise<unknown> = Promise.resolve();
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
 
@@ -116,6 +126,7 @@ export class DeviceService implements AsyncDisposable {
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
       resources.defer(() => answers.stop());
+      if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);
       return service;
     } catch (error) {
@@ -149,8 +160,53 @@ export class DeviceService implements AsyncDisposable {
     return this.stop();
   }
 
+  /**
+   * Goes on with another configuration: cameras, descriptions, limits of questions, pauses. The model stays loaded, and
+   * cameras that are opened as before stay open. What needs a restart stays as it is, and is named.
+   *
+   * @throws SdkError ERR_ARGUMENT_INVALID for a camera address that can never work; then nothing has changed.
+   *   ERR_BUSY while the service starts; ERR_DISPOSED when it stops.
+   */
+  reload(next: DeviceConfig): Promise<Omit<ConfigChanges, 'config'>> {
+    const reloading = this.#reloading.then(() => this.#reload(next));
+    this.#reloading = reloading.catch(() => {});
+    return reloading;
+  }
+
+  async #reload(next: DeviceConfig): Promise<Omit<ConfigChanges, 'config'>> {
+    if (this.#phase === 'starting' || this.#feeds === undefined)
+      throw new SdkError('ERR_BUSY', 'The service starts; reload the configuration when it runs.');
+    if (this.#phase !== 'running') throw new SdkError('ERR_DISPOSED', 'The service is stopping.');
+    const { config, applied, needsRestart } = configChanges(this.#config, next);
+    if (applied.length > 0) {
+      for (const { address } of config.cameras) requireCameraAddress(address);
+      this.#config = config;
+      this.bus.setLimits(busLimits(config));
+      const gone = await this.#feeds.apply(config.cameras);
+      for (const feature of this.#features) await feature.reconfigure();
+      await this.hub.idle();
+      for (const id of gone) await this.#forgetCamera(id);
+      this.#reportInfo();
+    }
+    const details = { applied, needsRestart };
+    this.#logger.log('info', applied.length > 0 ? 'the configuration is reloaded' : 'nothing to reload', details);
+    if (needsRestart.length > 0)
+      this.#logger.log('warn', `honoured only after a restart of the service: ${needsRestart.join(', ')}`);
+    return { applied, needsRestart };
+  }
+
+  /** Its retained messages would tell of it for ever. */
+  async #forgetCamera(id: string): Promise<void> {
+    try {
+      await this.bus.removeCamera(id);
+    } catch (error) {
+      this.#logger.log('warn', `the retained messages of camera ${id} could not be removed`, { error: String(error) });
+    }
+  }
+
   async #stop(): Promise<void> {
     this.#phase = 'stopping';
+    await this.#reloading;
     try {
       await this.#resources[Symbol.asyncDispose]();
     } finally {
@@ -162,37 +218,57 @@ export class DeviceService implements AsyncDisposable {
     const { bus, hub } = this;
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
+    // Verbs that come with the model: until then callers are told to come back.
+    for (const verb of VERB_NAMES) if (verb !== 'health') bus.handle(verb, notReady)();
     this.#reportInfo();
-    const base = { config: this.#config, hub, problems: this.#problems, logger, monotonicMs: () => performance.now() };
+    const currentConfig = () => this.#config;
+    const clocks = { monotonicMs: () => performance.now(), now: () => new Date() };
+    const common = { hub, problems: this.#problems, logger, ...clocks };
     const metrics = () => this.#metrics();
-    const health = this.#resources.use(startHealth(base, { state: () => this.#healthState, metrics }));
+    const healthContext = {
+      ...common,
+      get config() {
+        return currentConfig();
+      },
+    };
+    const health = this.#resources.use(startHealth(healthContext, { state: () => this.#healthState, metrics }));
+    const journal = this.journal;
     await this.#console?.open({
-      config: this.#config,
-      journal: this.journal,
+      journal,
       problems: this.#problems,
-      feeds: () => this.#feeds,
+      feeds: () => this.#feeds?.list ?? [],
       model: () => this.#model,
       broker: () => ({ address: bus.broker, state: bus.state }),
+      get config() {
+        return currentConfig();
+      },
     });
     const feeds = await this.#openCameras();
-    this.#feeds = feeds;
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
-    this.#startFeatures({ ...base, feeds, model });
+    await this.#startFeatures({
+      ...common,
+      model,
+      get config() {
+        return currentConfig();
+      },
+      get feeds() {
+        return feeds.list;
+      },
+    });
     this.#phase = 'running';
     health.reportSoon();
   }
 
-  async #openCameras(): Promise<CameraFeed[]> {
-    const feeds: CameraFeed[] = [];
-    const { staleSeconds } = this.#config.ask;
-    const parts = { staleSeconds, problems: this.#problems, logger: this.#logger, hub: this.hub };
-    for (const config of this.#config.cameras) {
-      const camera = await this.#parts.openCamera(config.address, cameraOptions(config));
-      feeds.push(this.#resources.use(CameraFeed.start({ config, camera, ...parts })));
-    }
+  async #openCameras(): Promise<CameraFeeds> {
+    const { openCamera } = this.#parts;
+    const staleSeconds = () => this.#config.ask.staleSeconds;
+    const parts = { openCamera, staleSeconds, problems: this.#problems, logger: this.#logger, hub: this.hub };
+    const feeds = this.#resources.use(new CameraFeeds(parts));
+    this.#feeds = feeds;
+    await feeds.apply(this.#config.cameras);
     // The age of a camera's newest frame is told as often as the device's health.
-    this.#resources.defer(this.hub.on('health', () => feeds.forEach((feed) => void feed.reportStatus())));
+    this.#resources.defer(this.hub.on('health', () => void feeds.reportStatus()));
     return feeds;
   }
 
@@ -218,9 +294,16 @@ export class DeviceService implements AsyncDisposable {
   }
 
   /** Released before the model: whatever runs on it must have ended. */
-  #startFeatures(context: FeatureContext): void {
-    this.#resources.use(startAsk(context, this.bus));
-    this.#resources.use(startDescribe(context));
+  async #startFeatures(context: FeatureContext): Promise<void> {
+    const { bus } = this;
+    const settings = await startCameraSettings(context, bus, stateFile(this.#config, 'settings.json'));
+    this.#features.push(this.#resources.use(settings));
+    const pictures = this.#resources.use(new Pictures(context, settings));
+    this.#resources.use(startAsk(context, bus, pictures));
+    this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
+    this.#features.push(this.#resources.use(startDescribe(context)));
+    const file = stateFile(this.#config, 'watches.json');
+    this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
   }
 
   #reportInfo(): void {
@@ -276,6 +359,10 @@ async function openEvents(config: DeviceConfig, logger: Logger, resources: Dispo
   return { hub, journal, problems };
 }
 
+function notReady(): never {
+  throw new SdkError('ERR_BUSY', 'The device is starting; ask again in a few seconds.');
+}
+
 function watchBroker(bus: Bus, problems: Problems): void {
   const look = (): void => {
     // The first attempt is under way at every start: that is no problem yet.
@@ -288,9 +375,4 @@ function watchBroker(bus: Bus, problems: Problems): void {
   };
   bus.onStateChange(look);
   look();
-}
-
-function cameraOptions({ address: _address, describe: _describe, ...options }: CameraConfig): CameraOptions {
-  // A camera that is not plugged in yet must not keep the others from working.
-  return { ...options, requireFirstFrame: false };
 }

@@ -5,6 +5,8 @@ export interface CommandContext {
   readonly terminal: Terminal;
   /** Aborted by SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
+  /** undefined: a terminal, where nobody pipes a picture in. */
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** A command whose work is done but whose verdict is bad (`verify`, `doctor`) sets this. */
   setExitCode(code: number): void;

@@ -1,27 +1,34 @@
 #!/usr/bin/env node
 /** The command `scenebus`: signals in, exit code out. */
+import { EXIT_CODES, OutputClosedError, reportError } from './exit-codes.js';
+import { createTerminal } from './terminal.js';
+
 const interruption = new AbortController();
 let signals = 0;
-for (const name of ['SIGINT', 'SIGTERM'] as const) {
+// SIGHUP is the end of the terminal that a service was started from: it says goodbye like after the others.
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
     // The first asks for a clean end; who asks again does not want to wait for it.
-    if (++signals > 1) process.exit(130);
+    if (++signals > 1) process.exit(EXIT_CODES.interrupted);
     interruption.abort();
   });
 }
+
+let isOutputClosed = false;
+process.stdout.on('error', () => {
+  isOutputClosed = true;
+  interruption.abort(new OutputClosedError('Nobody reads the output any more.'));
+});
+// Nobody reads what is said on the way; the work itself goes on.
+process.stderr.on('error', () => {});
 
 try {
   const { runCli } = await import('./program.js');
   process.exitCode = await runCli(process.argv.slice(2), { signal: interruption.signal });
 } catch (error) {
-  // Only loading can fail here: a package is missing, or its binary is not for this machine.
-  process.stderr.write(`error ERR_NATIVE_UNAVAILABLE: SceneBus is not installed completely: ${messageOf(error)}\n`);
-  process.stderr.write('Run `npm run setup` in the SceneBus folder, or install the package again.\n');
-  process.exitCode = 1;
+  process.exitCode = await reportError(error, createTerminal());
 }
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-export {};
+// Written lines fail later than they are written.
+process.on('exit', () => {
+  if (isOutputClosed) process.exitCode = EXIT_CODES.outputClosed;
+});

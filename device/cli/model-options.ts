@@ -1,10 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type LoadModelOptions, loadModel, type VisionLanguageModel } from 'scenebus';
-import { int4Folder } from '../app/int4-cache.js';
+import type { LoadModelOptions } from 'scenebus';
 import { demoModelDirectory } from '../platform/repository-files.js';
-import type { CommandContext } from './command-context.js';
-import { createLogger } from './logger.js';
-import { createProgressReporter } from './progress.js';
 
 /** Options of every command that runs a model. */
 export interface ModelCommandOptions {
@@ -36,25 +32,6 @@ export function addModelOptions(command: Command): Command {
     .option('--threads <count>', 'default: the physical cores', parseCount)
     .option('--cache <directory>', 'where prepared files are kept; default ~/.cache/scenebus')
     .option('--verbose', 'say what is done on the way');
-}
-
-/** Loads the model with progress on stderr. */
-export async function loadForCommand(
-  options: ModelCommandOptions,
-  { terminal, signal }: CommandContext,
-): Promise<VisionLanguageModel> {
-  using progress = createProgressReporter(terminal.stderr);
-  const shared = {
-    cacheDirectory: options.cache,
-    logger: createLogger(terminal, options.verbose ? 'debug' : 'warn'),
-    onProgress: progress.onProgress,
-    signal,
-  };
-  const directory = options.int4
-    ? await int4Folder(options.model, { ...shared, acceptLlamaLicense: options.acceptLlamaLicense })
-    : options.model;
-  const { backend, numerics, threads } = options;
-  return await loadModel(directory, { backend, numerics, threads, ...shared });
 }
 
 /** For commander: a whole number of at least 1. */

@@ -1,5 +1,5 @@
+import { createRequire } from 'node:module';
 import { Command } from 'commander';
-import { version } from 'scenebus';
 import { type CommandContext, examples } from './command-context.js';
 import { addAskCommand } from './commands/ask.js';
 import { addBuildEngineCommand } from './commands/build-engine.js';
@@ -20,6 +20,8 @@ import { createTerminal, type Terminal } from './terminal.js';
 export interface CliOptions {
   readonly terminal?: Terminal | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Default: the process's, unless it is a terminal. */
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
@@ -30,6 +32,10 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
   const context: CommandContext = {
     terminal,
     signal: options.signal ?? new AbortController().signal,
+    // A getter: touching process.stdin opens it.
+    get stdin() {
+      return options.stdin ?? (process.stdin.isTTY ? undefined : process.stdin);
+    },
     environment: options.environment ?? process.env,
     setExitCode: (code) => {
       exitCode = code;
@@ -39,12 +45,19 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
     await createProgram(context).parseAsync([...args], { from: 'user' });
     return exitCode;
   } catch (error) {
-    return reportError(error, terminal);
+    const code = await reportError(error, terminal);
+    // A command may have said more exactly what its failure means.
+    return exitCode === EXIT_CODES.ok ? code : exitCode;
   }
 }
 
+/**
+ * Arguments and help of every command. What a command runs on (the SDK, OpenCV's host, MQTT, the model) is loaded by its
+ * action, so that `--help` and a wrong argument cost no more than the parser.
+ */
 export function createProgram(context: CommandContext): Command {
   const { terminal } = context;
+  const { version } = createRequire(import.meta.url)('scenebus/package.json') as { version: string };
   const program = new Command('scenebus')
     .description('Camera frames to scene descriptions and grounded answers on an MQTT bus.')
     .version(version)

@@ -1,14 +1,20 @@
-import { readdir, stat } from 'node:fs/promises';
+/** Pictures of what a user names: checked before the model is loaded, read after it. */
+import { access, constants, readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import {
   type CallOptions,
+  type Camera,
+  type DecodedImage,
   decodeImage,
   isSdkError,
+  LIMITS,
   type ModelImage,
   naturalOrder,
   openCamera,
+  requireCameraAddress,
   SdkError,
 } from 'scenebus';
+import { expandPattern } from './file-pattern.js';
 
 export interface SourcePicture {
   /** The file, or the frame's id. */
@@ -20,68 +26,166 @@ export interface SourcePicture {
 const IMAGE_ENDINGS = new Set('.jpg .jpeg .png .webp .gif .tif .tiff .avif .bmp .heic .heif .jp2 .jxl'.split(' '));
 
 export interface SourceOptions extends CallOptions {
-  /** At most so many pictures; a camera gives one when it is left out. */
+  /** At most so many pictures of each source; a camera gives one when it is left out. */
   readonly count?: number | undefined;
-  /** Told of pictures of a folder that are left out because they cannot be decoded, and of those with a flaw. */
+  /** Told of pictures that are left out because they cannot be decoded, and of those with a flaw. */
   readonly onWarning?: ((message: string) => void) | undefined;
+  /** What `-` stands for. */
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
 }
 
+export interface Sources extends AsyncDisposable {
+  /** In the order in which they were named. Once. */
+  pictures(): AsyncIterable<SourcePicture>;
+}
+
+type Source =
+  | { readonly kind: 'files'; readonly files: readonly string[] }
+  | { readonly kind: 'stdin'; readonly image: DecodedImage }
+  | { readonly kind: 'camera'; readonly address: string };
+
 /**
- * Pictures of what a user names: an image file, all images of a folder in natural order of their names, or frames of a
- * clip or camera. A folder goes on after a picture that cannot be decoded.
- * @throws SdkError ERR_IMAGE_* for a single picture, or when no picture of a folder can be decoded; ERR_CAPTURE_*
+ * Looks at everything that was named: image files, folders (all their images, in natural order), patterns such as
+ * `pictures/*.jpg`, `-` for an image on standard input, clips and cameras. What cannot work is said now, before minutes
+ * are spent on a model: files that are not there, a single picture that is none, a first camera that does not open.
+ *
+ * @throws SdkError ERR_IMAGE_*, ERR_CAPTURE_*, ERR_ARGUMENT_INVALID
  */
-export async function* readSource(
-  source: string,
-  { count, signal, onWarning = () => {} }: SourceOptions,
-): AsyncGenerator<SourcePicture> {
-  const files = await imageFiles(source);
-  if (files !== undefined) return yield* readFiles(files, { count, signal, onWarning });
-  await using camera = await openCamera(source, { signal });
-  for (let i = 0; i < (count ?? 1); i++) {
-    const frame = await camera.read({ signal });
-    yield { name: frame.id, image: frame };
+export async function openSources(names: readonly string[], options: SourceOptions): Promise<Sources> {
+  const sources: Source[] = [];
+  for (const name of names) sources.push(...(await findSource(name, options)));
+  const [only, ...others] = sources.flatMap((source) => (source.kind === 'files' ? source.files : []));
+  let pictures = 0;
+  for (const source of sources) pictures += source.kind === 'files' ? source.files.length : 1;
+  // Of several pictures a broken one is left out, with a warning; of one nothing is left.
+  if (only !== undefined && others.length === 0 && pictures === 1) await decodeImage(only, { signal: options.signal });
+
+  const cameras = new Map<Source, Camera>();
+  const first = sources.find(({ kind }) => kind === 'camera');
+  if (first?.kind === 'camera') cameras.set(first, await openCamera(first.address, { signal: options.signal }));
+  const close = async () => {
+    for (const camera of cameras.values()) await camera[Symbol.asyncDispose]();
+  };
+  return {
+    pictures: () => readSources(sources, pictures === 1, cameras, options),
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function findSource(name: string, { signal, stdin }: SourceOptions): Promise<readonly Source[]> {
+  signal?.throwIfAborted();
+  if (name === '-') {
+    const bytes = await readAll(stdin, signal);
+    return [{ kind: 'stdin', image: await decodeImage(bytes, { signal }) }];
+  }
+  const matches = await expandPattern(name);
+  if (matches === undefined) return [await findOne(name)];
+  if (matches.length === 0)
+    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected files that match ${name}, but there is none.`);
+  return await Promise.all(matches.sort(naturalOrder).map(findOne));
+}
+
+async function findOne(name: string): Promise<Source> {
+  if (IMAGE_ENDINGS.has(extname(name).toLowerCase()) && !/^[a-z]+:\/\//i.test(name)) {
+    await requireFile(name, 'ERR_IMAGE_INVALID');
+    return { kind: 'files', files: [name] };
+  }
+  const isFolder = await stat(name).then(
+    (entry) => entry.isDirectory(),
+    () => false,
+  );
+  if (isFolder) return { kind: 'files', files: await imagesOf(name) };
+  requireCameraAddress(name);
+  if (!/^(?:\d{1,3}$|[A-Za-z][A-Za-z0-9+.-]*:)/.test(name)) await requireFile(name, 'ERR_CAPTURE_NOT_FOUND');
+  return { kind: 'camera', address: name };
+}
+
+async function requireFile(name: string, code: 'ERR_IMAGE_INVALID' | 'ERR_CAPTURE_NOT_FOUND'): Promise<void> {
+  try {
+    await access(name, constants.R_OK);
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code === 'EACCES' ? 'this user may not read it' : 'it is not there';
+    throw new SdkError(code, `Expected the file ${name}, but ${reason}.`, { cause });
   }
 }
 
-async function* readFiles(
-  files: readonly string[],
-  { count = files.length, signal, onWarning }: SourceOptions & Required<Pick<SourceOptions, 'onWarning'>>,
+async function imagesOf(folder: string): Promise<readonly string[]> {
+  const names = (await readdir(folder))
+    .filter((name) => IMAGE_ENDINGS.has(extname(name).toLowerCase()))
+    .sort(naturalOrder);
+  if (names.length === 0)
+    throw new SdkError('ERR_IMAGE_INVALID', `Expected images in the folder ${folder}, but there is none.`);
+  return names.map((name) => join(folder, name));
+}
+
+async function readAll(stdin: AsyncIterable<Uint8Array> | undefined, signal?: AbortSignal): Promise<Uint8Array> {
+  if (stdin === undefined)
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      'Expected a picture on standard input (`… < photo.jpg`), but it is a terminal.',
+    );
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stdin) {
+    signal?.throwIfAborted();
+    size += chunk.length;
+    if (size > LIMITS.imageFileBytes)
+      throw new SdkError(
+        'ERR_IMAGE_TOO_LARGE',
+        `Expected a picture of at most ${LIMITS.imageFileBytes} bytes on standard input, but more came.`,
+      );
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function* readSources(
+  sources: readonly Source[],
+  isOnly: boolean,
+  cameras: ReadonlyMap<Source, Camera>,
+  { count, signal, onWarning = () => {} }: SourceOptions,
 ): AsyncGenerator<SourcePicture> {
   let given = 0;
   let failure: unknown;
-  for (const file of files) {
-    if (given >= count) return;
-    signal?.throwIfAborted();
-    let decoded: Awaited<ReturnType<typeof decodeImage>>;
-    try {
-      decoded = await decodeImage(file, { signal });
-    } catch (error) {
-      if (files.length === 1 || !isSdkError(error) || error.code === 'ERR_NATIVE_UNAVAILABLE') throw error;
-      failure = error;
-      onWarning?.(`${file} is left out: ${error.message}`);
-      continue;
+  for (const source of sources) {
+    if (source.kind === 'camera') {
+      const opened = cameras.get(source);
+      await using camera = opened ?? (await openCamera(source.address, { signal }));
+      for (let i = 0; i < (count ?? 1); i++, given++) {
+        const frame = await camera.read({ signal });
+        yield { name: frame.id, image: frame };
+      }
+    } else if (source.kind === 'stdin') {
+      given++;
+      yield withWarnings('-', source.image, onWarning);
+    } else {
+      let left = count ?? source.files.length;
+      for (const file of source.files) {
+        if (left <= 0) break;
+        signal?.throwIfAborted();
+        let decoded: DecodedImage;
+        try {
+          decoded = await decodeImage(file, { signal });
+        } catch (error) {
+          if (isOnly || !isSdkError(error) || error.code === 'ERR_NATIVE_UNAVAILABLE') throw error;
+          failure = error;
+          onWarning(`${file} is left out: ${error.message}`);
+          continue;
+        }
+        left--;
+        given++;
+        yield withWarnings(file, decoded, onWarning);
+      }
     }
-    const { warnings, ...picture } = decoded;
-    for (const warning of warnings) onWarning?.(`${file}: ${warning}`);
-    given++;
-    yield { name: file, image: { id: file, ...picture } };
   }
   if (given === 0) throw failure;
 }
 
-/** undefined: the source is a clip or a camera. */
-async function imageFiles(source: string): Promise<readonly string[] | undefined> {
-  if (IMAGE_ENDINGS.has(extname(source).toLowerCase())) return [source];
-  const isFolder = await stat(source).then(
-    (entry) => entry.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) return undefined;
-  const names = (await readdir(source))
-    .filter((name) => IMAGE_ENDINGS.has(extname(name).toLowerCase()))
-    .sort(naturalOrder);
-  if (names.length === 0)
-    throw new SdkError('ERR_IMAGE_INVALID', `Expected images in the folder ${source}, but there is none.`);
-  return names.map((name) => join(source, name));
+function withWarnings(
+  name: string,
+  { warnings, ...picture }: DecodedImage,
+  onWarning: (message: string) => void,
+): SourcePicture {
+  for (const warning of warnings) onWarning(`${name}: ${warning}`);
+  return { name, image: { id: name, ...picture } };
 }

@@ -3,7 +3,7 @@
  * Secrets have no place in the file: see `environment.ts`.
  */
 import { hostname } from 'node:os';
-import { cameraOptionsSchema, isTopicFilter, LIMITS } from 'scenebus';
+import { cameraOptionsSchema, isTopicFilter, LIMITS, watchDefinitionSchema } from 'scenebus';
 import { z } from 'zod';
 
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
@@ -47,6 +47,17 @@ export const modelSchema = z
   })
   .meta({ title: 'Model' });
 
+const unit = z.number().min(0).max(1);
+const prompt = z.string().trim().min(1).max(LIMITS.questionCharacters);
+
+/** What can be said for all cameras and for one. */
+const descriptionSettings = {
+  minIntervalSeconds: z.number().min(0).max(86_400),
+  maxSilenceSeconds: z.number().min(1).max(86_400),
+  /** Grey levels. */
+  level: z.number().min(0).max(255),
+};
+
 export const cameraSchema = cameraOptionsSchema
   .omit({ requireFirstFrame: true })
   .extend({
@@ -54,14 +65,54 @@ export const cameraSchema = cameraOptionsSchema
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'Expected letters, digits, _ and -, at most 64 characters')
       .meta({ title: 'Camera id', description: 'Its name in topics' }),
-    address: z.string().min(1).max(2_048).meta({
-      title: 'Address',
-      description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images',
-    }),
+    address: z
+      .string({
+        error: ({ input }) =>
+          typeof input === 'number' ? `Expected text, but received the number ${input}: write "${input}"` : undefined,
+      })
+      .min(1)
+      .max(2_048)
+      .meta({
+        title: 'Address',
+        description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images (relative to this file)',
+      }),
     describe: z
       .boolean()
       .default(true)
       .meta({ title: 'Describe', description: 'false: this camera only answers questions' }),
+    prompt: prompt
+      .optional()
+      .meta({ title: 'What a description is asked for', description: 'Left out: as in `describe`' }),
+    minIntervalSeconds: descriptionSettings.minIntervalSeconds.optional().meta({
+      title: 'Shortest pause between descriptions',
+      description: 'Left out: as in `describe`',
+    }),
+    maxSilenceSeconds: descriptionSettings.maxSilenceSeconds
+      .optional()
+      .meta({ title: 'Longest silence', description: 'Left out: as in `describe`' }),
+    change: z
+      .strictObject({ mean: descriptionSettings.level.optional(), block: descriptionSettings.level.optional() })
+      .optional()
+      .meta({ title: 'Change that counts', description: 'What is left out: as in `describe`' }),
+    schedule: watchDefinitionSchema.shape.schedule.meta({
+      title: 'Hours',
+      description:
+        'In the local time of the device; outside of them this camera is not described. `to` before `from` reaches into the next day. Left out: always',
+    }),
+    masks: z
+      .array(
+        z
+          .array(z.tuple([unit, unit]))
+          .min(3)
+          .max(64),
+      )
+      .max(32)
+      .default([])
+      .meta({
+        title: 'Privacy masks',
+        description:
+          'Polygons of corners [x, y] from 0 to 1 (left, top to right, bottom of the picture after size and rotation): filled with grey before anything else sees a picture',
+      }),
   })
   .meta({ title: 'Camera' });
 
@@ -115,24 +166,26 @@ export const embeddedBrokerSchema = z
 
 export const describeSchema = z
   .strictObject({
-    minIntervalSeconds: z.number().min(0).max(86_400).default(2).meta({ title: 'Shortest pause between descriptions' }),
-    maxSilenceSeconds: z
-      .number()
-      .min(1)
-      .max(86_400)
+    prompt: prompt
+      .optional()
+      .meta({ title: 'What a description is asked for', description: "Left out: the model folder's own prompt" }),
+    minIntervalSeconds: descriptionSettings.minIntervalSeconds
+      .default(2)
+      .meta({ title: 'Shortest pause between descriptions' }),
+    maxSilenceSeconds: descriptionSettings.maxSilenceSeconds
       .default(60)
       .meta({ title: 'Longest silence', description: 'An unchanged scene is described again after it' }),
     change: z
       .strictObject({
-        mean: z.number().min(0).max(255).default(4).meta({ title: 'Change of the whole picture' }),
-        block: z.number().min(0).max(255).default(16).meta({ title: 'Change of some part of it' }),
+        mean: descriptionSettings.level.default(4).meta({ title: 'Change of the whole picture' }),
+        block: descriptionSettings.level.default(16).meta({ title: 'Change of some part of it' }),
       })
       .prefault({})
       .meta({ title: 'Change that counts', description: 'Mean difference in grey levels, 0–255' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest description, tokens' }),
     expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
   })
-  .meta({ title: 'Descriptions' });
+  .meta({ title: 'Descriptions', description: 'For all cameras; each may have some of its own' });
 
 export const askSchema = z
   .strictObject({
@@ -220,6 +273,13 @@ export const consoleSchema = z
   })
   .meta({ title: 'Console' });
 
+export const metricsSchema = z
+  .strictObject({
+    host: z.string().min(1).default('127.0.0.1').meta({ title: 'Interface' }),
+    port: z.int().min(1).max(65_535).default(9_464).meta({ title: 'Port' }),
+  })
+  .meta({ title: 'Metrics', description: 'For Prometheus, and /healthz. Left out: none' });
+
 export const deviceConfigSchema = z
   .strictObject({
     version: z.literal(1).meta({ title: 'Version of this format' }),
@@ -255,16 +315,39 @@ export const deviceConfigSchema = z
         title: 'Response topics',
         description: 'Filters of the topics that callers may have their answers on. Left out: all below the topic root',
       }),
+    watches: z
+      .array(watchDefinitionSchema)
+      .max(64)
+      .refine((watches) => new Set(watches.map(({ id }) => id)).size === watches.length, {
+        error: 'Expected every watch to have an id of its own',
+      })
+      .default([])
+      .meta({ title: 'Watches', description: 'Standing questions; more can be added over the bus' }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
+    snapshots: z.boolean().default(false).meta({
+      title: 'Snapshots',
+      description: 'true: whoever may ask over the bus also gets pictures, as JPEG',
+    }),
     journal: journalSchema.prefault({}),
     console: consoleSchema.prefault({}),
+    metrics: metricsSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
   })
   .refine(({ broker, embeddedBroker }) => broker === undefined || embeddedBroker === undefined, {
     error: 'Expected settings of the embedded broker or the address of another one, not both',
     path: ['embeddedBroker'],
+  })
+  .superRefine(({ watches, cameras }, context) => {
+    const known = new Set(cameras.map(({ id }) => id));
+    for (const [i, watch] of watches.entries()) {
+      for (const [j, camera] of (watch.cameras ?? []).entries()) {
+        if (known.has(camera)) continue;
+        const message = `Expected a camera of this file (${[...known].join(', ')}), but received ${JSON.stringify(camera)}`;
+        context.addIssue({ code: 'custom', path: ['watches', i, 'cameras', j], message });
+      }
+    }
   })
   .meta({ title: 'SceneBus device' });
 

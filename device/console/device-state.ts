@@ -12,10 +12,17 @@ const GOOD = (reason: string): Lamp => ({ state: 'good', reason, remedy: null })
 const WAITING = (reason: string, remedy: string | null = null): Lamp => ({ state: 'waiting', reason, remedy });
 const BAD = (reason: string, remedy: string): Lamp => ({ state: 'bad', reason, remedy });
 
+const PRIVATE = (id: string): Lamp =>
+  WAITING(
+    `Camera ${id} is switched off: its privacy is on.`,
+    'Switch its privacy off over the bus, if that is yours to do.',
+  );
+
 export class DeviceStateFollower implements Disposable {
   readonly #stops: readonly (() => void)[];
   readonly #problems = new Map<string, Problem>();
   readonly #cameras = new Map<string, CameraStatusInput>();
+  readonly #privacy = new Map<string, boolean>();
   #info: InfoInput | undefined;
   #health: HealthInput | undefined;
   #samples: HealthInfo['samples'] = [];
@@ -28,6 +35,9 @@ export class DeviceStateFollower implements Disposable {
       }),
       hub.on('status', ({ camera, body }) => {
         if (camera !== undefined) this.#cameras.set(camera, body);
+      }),
+      hub.on('setting', ({ camera, body: { setting, value } }) => {
+        if (camera !== undefined && setting === 'privacy') this.#privacy.set(camera, value);
       }),
       hub.on('info', ({ body }) => {
         this.#info = body;
@@ -42,6 +52,11 @@ export class DeviceStateFollower implements Disposable {
 
   [Symbol.dispose](): void {
     for (const stop of this.#stops) stop();
+  }
+
+  /** Nobody sees its pictures: its privacy is on, or it is not known yet whether it is. */
+  isPrivate(camera: string): boolean {
+    return this.#privacy.get(camera) ?? true;
   }
 
   get info(): InfoInput | undefined {
@@ -82,7 +97,8 @@ export class DeviceStateFollower implements Disposable {
       image: status?.image ? { width: status.image.width, height: status.image.height } : null,
       framesPerSecond: status?.framesPerSecond ?? null,
       lastFrameAgeMs: status?.lastFrameAgeMs ?? null,
-      lamp: cameraLamp(id, status),
+      isPrivate: this.#privacy.get(id) === true,
+      lamp: this.#privacy.get(id) === true ? PRIVATE(id) : cameraLamp(id, status),
     };
   }
 

@@ -1,5 +1,6 @@
 /** What can happen on a device. Everything that anybody is told of is one of these first. */
 import type {
+  CameraSetting,
   CameraStatusInput,
   EventInput,
   Frame,
@@ -9,6 +10,7 @@ import type {
   KeptAnswer,
   Observation,
   SceneInput,
+  WatchStateInput,
 } from 'scenebus';
 
 export type { FrameReference } from 'scenebus';
@@ -37,6 +39,19 @@ export interface AnswerBody {
 /** What a standing question found. */
 export type WatchBody = EventInput;
 
+/** How a watch stands at a camera. */
+export interface WatchStateBody {
+  readonly watch: string;
+  /** null: the watch is gone, from every camera. */
+  readonly state: WatchStateInput | null;
+}
+
+/** How a setting of a camera stands. */
+export interface SettingBody {
+  readonly setting: CameraSetting;
+  readonly value: boolean;
+}
+
 export type StatusBody = CameraStatusInput;
 
 export interface Problem {
@@ -58,6 +73,8 @@ export interface EventBodies {
   readonly scene: SceneBody;
   readonly answer: AnswerBody;
   readonly watch: WatchBody;
+  readonly watchState: WatchStateBody;
+  readonly setting: SettingBody;
   /** Of a camera. */
   readonly status: StatusBody;
   readonly problem: ProblemBody;

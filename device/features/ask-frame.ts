@@ -1,6 +1,7 @@
 /** A question about one frame that somebody has in front of them, with the text as it is written. */
 import { type Answer, type CallOptions, type Frame, SdkError } from 'scenebus';
 import type { FeatureContext } from './context.js';
+import { write } from './writing.js';
 
 export interface FrameQuestion extends CallOptions {
   readonly question: string;
@@ -25,23 +26,8 @@ export async function askFrame(
   try {
     const result = await model.use(async (loaded) => {
       void hub.emit('frame', { frame }, about);
-      const stream = loaded.generate(
-        {
-          messages: [
-            {
-              role: 'user',
-              content: [
-                { type: 'image', image: frame },
-                { type: 'text', text: question },
-              ],
-            },
-          ],
-        },
-        // Greedy as `ask`: the same question about the same picture gets the same answer.
-        { maxNewTokens, deadlineMs: timeoutMs, temperature: 0, priority: 'question', caller, signal },
-      );
-      for await (const text of stream) onText(text);
-      const answer = await stream.collect();
+      const options = { maxNewTokens, deadlineMs: timeoutMs, priority: 'question', caller, signal } as const;
+      const answer = await write(loaded, frame, question, options, onText);
       return { answer, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
     }, signal ?? new AbortController().signal);
     await hub.emit('answer', { verb: 'ask', question, ...result, error: null }, about);

@@ -30,6 +30,13 @@ export interface ModelAccess {
   use<T>(work: (model: VisionLanguageModel) => Promise<T>, signal: AbortSignal): Promise<T>;
 }
 
+/** A feature that goes on when the configuration has changed. */
+export interface ReconfigurableFeature extends AsyncDisposable {
+  /** Looks at the context again. Resolves when nothing of the old one is in use any more. */
+  reconfigure(): Promise<void>;
+}
+
+/** `config` and `feeds` change while the device runs: look them up when they are needed. */
 export interface FeatureContext {
   readonly config: DeviceConfig;
   readonly feeds: readonly Feed[];
@@ -39,4 +46,6 @@ export interface FeatureContext {
   readonly logger: Logger;
   /** Milliseconds that never go back, for intervals. */
   readonly monotonicMs: () => number;
+  /** The time of day, for schedules. */
+  readonly now: () => Date;
 }

@@ -1,7 +1,10 @@
 /** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChangeGate, DisposalStack, type Frame, type SceneInput } from 'scenebus';
-import type { FeatureContext, Feed } from './context.js';
+import { isDeepStrictEqual } from 'node:util';
+import { ChangeGate, type Frame, type SceneInput } from 'scenebus';
+import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import type { FeatureContext, Feed, ReconfigurableFeature } from './context.js';
+import { isWithin } from './schedule.js';
 
 /** Looks for changes a second: a person walks a third of a picture in that time. */
 const LOOKS_PER_SECOND = 4;
@@ -11,27 +14,77 @@ const PAUSE_AFTER_FAILURE_MS = 2_000;
 type Trigger = NonNullable<SceneInput['trigger']>;
 
 /** Describes every camera whose configuration wants it, until it is disposed. */
-export function startDescribe(context: FeatureContext): AsyncDisposable {
-  const describers = new DisposalStack();
-  for (const feed of context.feeds.filter(({ config }) => config.describe)) {
-    describers.use(SceneDescriber.start(context, feed));
+export function startDescribe(context: FeatureContext): ReconfigurableFeature {
+  const describing = new Describing(context);
+  describing.begin();
+  return describing;
+}
+
+class Describing implements ReconfigurableFeature {
+  readonly #context: FeatureContext;
+  #describers: SceneDescriber[] = [];
+
+  constructor(context: FeatureContext) {
+    this.#context = context;
   }
-  return describers;
+
+  /** What is to go on as it was is left alone: it knows what it has described already. */
+  async reconfigure(): Promise<void> {
+    const { config, feeds } = this.#context;
+    const isAsBefore = ({ feed, settings }: SceneDescriber) =>
+      feeds.includes(feed) &&
+      feed.config.describe &&
+      isDeepStrictEqual(settings, descriptionSettings(config, feed.config));
+    const leaving = this.#describers.filter((describer) => !isAsBefore(describer));
+    this.#describers = this.#describers.filter(isAsBefore);
+    await Promise.all(leaving.map((describer) => describer[Symbol.asyncDispose]()));
+    this.begin();
+  }
+
+  begin(): void {
+    const isDescribed = new Set(this.#describers.map(({ feed }) => feed));
+    for (const feed of this.#context.feeds)
+      if (feed.config.describe && !isDescribed.has(feed))
+        this.#describers.push(SceneDescriber.start(this.#context, feed));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#describers.map((describer) => describer[Symbol.asyncDispose]()));
+  }
+}
+
+export type DescriptionSettings = Omit<DeviceConfig['describe'], 'expirySeconds'> & Pick<CameraConfig, 'schedule'>;
+
+/** What holds for one camera: its own settings before those for all. */
+export function descriptionSettings(
+  { describe }: Pick<DeviceConfig, 'describe'>,
+  own: CameraConfig,
+): DescriptionSettings {
+  return {
+    prompt: own.prompt ?? describe.prompt,
+    minIntervalSeconds: own.minIntervalSeconds ?? describe.minIntervalSeconds,
+    maxSilenceSeconds: own.maxSilenceSeconds ?? describe.maxSilenceSeconds,
+    change: { mean: own.change?.mean ?? describe.change.mean, block: own.change?.block ?? describe.change.block },
+    maxNewTokens: describe.maxNewTokens,
+    schedule: own.schedule,
+  };
 }
 
 /** One camera. What is described is the frame that gave the reason for it. */
 class SceneDescriber implements AsyncDisposable {
+  readonly feed: Feed;
+  readonly settings: DescriptionSettings;
   readonly #context: FeatureContext;
-  readonly #feed: Feed;
   readonly #gate: ChangeGate;
   readonly #stop = new AbortController();
   #describedAtMs: number | undefined;
   #watching: Promise<void> | undefined;
 
   private constructor(context: FeatureContext, feed: Feed) {
-    const { change } = context.config.describe;
     this.#context = context;
-    this.#feed = feed;
+    this.feed = feed;
+    this.settings = descriptionSettings(context.config, feed.config);
+    const { change } = this.settings;
     this.#gate = new ChangeGate({ meanThreshold: change.mean, blockThreshold: change.block });
   }
 
@@ -44,13 +97,18 @@ class SceneDescriber implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#watching;
+    this.#context.problems.clear(this.#part);
+  }
+
+  get #part(): string {
+    return `descriptions/${this.feed.id}`;
   }
 
   async #watch(): Promise<void> {
     const { problems, logger } = this.#context;
     const { signal } = this.#stop;
-    const feed = this.#feed;
-    const part = `descriptions/${feed.id}`;
+    const feed = this.feed;
+    const part = this.#part;
     while (!signal.aborted && !feed.hasFailed) {
       try {
         // While a description runs the loop does not ask: what it is given next is the newest frame again.
@@ -71,8 +129,9 @@ class SceneDescriber implements AsyncDisposable {
   }
 
   #triggerFor(frame: Frame): Trigger | undefined {
-    const { config, monotonicMs } = this.#context;
-    const { minIntervalSeconds, maxSilenceSeconds } = config.describe;
+    const { monotonicMs, now } = this.#context;
+    const { minIntervalSeconds, maxSilenceSeconds, schedule } = this.settings;
+    if (!isWithin(schedule, now())) return undefined;
     if (this.#describedAtMs === undefined) return 'first';
     const silenceSeconds = (monotonicMs() - this.#describedAtMs) / 1000;
     if (silenceSeconds < minIntervalSeconds) return undefined;
@@ -81,14 +140,15 @@ class SceneDescriber implements AsyncDisposable {
   }
 
   async #describe(frame: Frame, trigger: Trigger): Promise<void> {
-    const { config, model, hub, monotonicMs } = this.#context;
-    const camera = this.#feed.id;
+    const { model, hub, monotonicMs } = this.#context;
+    const camera = this.feed.id;
     const { signal } = this.#stop;
-    const { maxNewTokens } = config.describe;
+    const { maxNewTokens, prompt } = this.settings;
+    const options = { maxNewTokens, signal, priority: 'description', caller: camera } as const;
     const result = await model.use(async (loaded) => {
       void hub.emit('frame', { frame }, { camera, frame });
       return {
-        answer: await loaded.describe(frame, { maxNewTokens, signal, priority: 'description', caller: camera }),
+        answer: await (prompt === undefined ? loaded.describe(frame, options) : loaded.ask(frame, prompt, options)),
         model: { id: loaded.info.name, hash: loaded.info.contentHash },
       };
     }, signal);

@@ -21,7 +21,7 @@ export class HealthReporter implements AsyncDisposable {
   readonly #context: HealthContext;
   readonly #sources: HealthSources;
   readonly #startedAtMs: number;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   readonly #stopListening: () => void;
   #isQueued = false;
   #isClosed = false;
@@ -32,8 +32,8 @@ export class HealthReporter implements AsyncDisposable {
     this.#sources = sources;
     this.#startedAtMs = context.monotonicMs();
     this.#stopListening = context.hub.on('problem', () => this.reportSoon());
-    this.#timer = setInterval(() => this.reportSoon(), context.config.healthIntervalSeconds * 1000);
     this.reportSoon();
+    this.#reportLater();
   }
 
   /** Several changes at once become one event. */
@@ -44,11 +44,19 @@ export class HealthReporter implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#stopListening();
     this.reportSoon();
     this.#isClosed = true;
     await this.#reporting;
+  }
+
+  /** The pause is looked up each time: the configuration may have changed. */
+  #reportLater(): void {
+    this.#timer = setTimeout(() => {
+      this.reportSoon();
+      this.#reportLater();
+    }, this.#context.config.healthIntervalSeconds * 1000);
   }
 
   async #report(): Promise<void> {

@@ -1,6 +1,7 @@
 import {
   type AnswerKeeper,
   type Bus,
+  type BusLimits,
   connectBus,
   DisposalStack,
   type EmbeddedBroker,
@@ -44,10 +45,8 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
         keepaliveSeconds: config.broker?.keepaliveSeconds,
         tls: tls && { ...(await readTlsFiles(tls)), servername: tls.servername },
         waitForBroker: requireBroker,
-        sceneExpirySeconds: config.describe.expirySeconds,
         responseTopics: config.responseTopics,
-        clientLimits: config.ask.perCaller,
-        requestTimeoutMs: config.ask.timeoutMs,
+        ...busLimits(config),
         keepAnswer,
         logger,
         signal,
@@ -58,6 +57,15 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
     await resources[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** What may change while the bus is open. */
+export function busLimits({ describe, ask }: Pick<DeviceConfig, 'describe' | 'ask'>): BusLimits {
+  return {
+    sceneExpirySeconds: describe.expirySeconds,
+    clientLimits: ask.perCaller,
+    requestTimeoutMs: ask.timeoutMs,
+  };
 }
 
 function openEmbedded({ embeddedBroker, secrets }: DeviceConfig, logger: Logger): Promise<EmbeddedBroker> {

@@ -38,8 +38,8 @@ struct CaptureConfig {
   double requestFps = 0; // 0 = as it comes
   /** mirror and rotation hold what the file says of its pictures' orientation; false: it could not be asked. */
   bool hasOrientation = false;
-  bool mirror = false;   // left and right swapped, before the rotation
-  int rotation = 0;      // degrees clockwise: 0, 90, 180, 270
+  bool mirror = false; // left and right swapped, before the rotation
+  int rotation = 0;    // degrees clockwise: 0, 90, 180, 270
   uint32_t ringSlots = 4;
   uint64_t firstSequence = 1;
   int doorbellFd = -1; // stream socket; one byte whenever a waiting reader has a frame
@@ -47,7 +47,8 @@ struct CaptureConfig {
   int frozenAfterMs = 0;
   /** Hash of the picture that stood still when the source was opened before; empty = none. */
   std::string frozenHash;
-  /** Hash of the first picture of a stream that may have been a clip: one that begins with it again was. Empty = none. */
+  /** Hash of the first picture of a stream that may have been a clip: one that begins with it again was. Empty = none.
+   */
   std::string clipHash;
   int openTimeoutMs = 30'000; // FFmpeg's own limits; the process above has its own as well
   int readTimeoutMs = 30'000;

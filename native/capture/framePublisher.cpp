@@ -99,7 +99,7 @@ void FramePublisher::watchForFreeze(const uint8_t* pixels, uint64_t bytes, const
   CaptureEvent event;
   const int64_t now = meta.capturedAtMonotonicUs;
   const bool isSame = before != nullptr && before->width == meta.width && before->height == meta.height &&
-                std::memcmp(pixels, pixelsBefore, bytes) == 0;
+                      std::memcmp(pixels, pixelsBefore, bytes) == 0;
   if (!isSame) {
     mSameFrames = 0;
     mSameSinceUs = now;

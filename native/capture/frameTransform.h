@@ -8,7 +8,8 @@ namespace scenebus::capture {
 /** From a source's picture to a slot of the ring: bgr8, scaled down to fit, mirrored, rotated. */
 class FrameTransform {
 public:
-  /** fitWidth × fitHeight before rotation, 0 = any; mirror swaps left and right first; rotation in degrees clockwise. */
+  /** fitWidth × fitHeight before rotation, 0 = any; mirror swaps left and right first; rotation in degrees clockwise.
+   */
   FrameTransform(int fitWidth, int fitHeight, bool mirror, int rotation)
       : mFitWidth(fitWidth), mFitHeight(fitHeight), mMirror(mirror), mRotation(rotation) {}
 

@@ -20,9 +20,9 @@ class TestSource final : public FrameSource {
 public:
   explicit TestSource(const CaptureConfig& config)
       : mPattern(config.pattern), mLimit(config.patternFrames), mFps(config.requestFps > 0 ? config.requestFps : 30),
-        mNumber(config.firstSequence), mPixels(config.requestHeight > 0 ? config.requestHeight : 480,
-                                               config.requestWidth > 0 ? config.requestWidth : 640, CV_8UC3,
-                                               cv::Scalar::all(0)) {}
+        mNumber(config.firstSequence),
+        mPixels(config.requestHeight > 0 ? config.requestHeight : 480,
+                config.requestWidth > 0 ? config.requestWidth : 640, CV_8UC3, cv::Scalar::all(0)) {}
 
   void open(SourceContext&) override { mDue = Clock::now(); }
 

@@ -11,9 +11,11 @@ namespace scenebus::capture {
 
 namespace {
 
-/** A step of the media time beyond this is a cut, not a pause: nobody waits an hour because a recorder's clock jumped. */
+/** A step of the media time beyond this is a cut, not a pause: nobody waits an hour because a recorder's clock jumped.
+ */
 constexpr double kCutMs = 5000;
-/** Media time that comes so much faster than time passes is a clip's, not a camera's. Cameras send a few seconds at once. */
+/** Media time that comes so much faster than time passes is a clip's, not a camera's. Cameras send a few seconds at
+ * once. */
 constexpr double kAheadMs = 15'000;
 /** A stream that ends this far ahead of time was a clip as well. */
 constexpr double kAheadAtEndMs = 1500;
@@ -63,8 +65,8 @@ private:
   bool tryOpen(const OpenAttempt& attempt, std::string& failure) {
     mCapture.release();
     try {
-      const bool opened = attempt.deviceIndex >= 0 ? mCapture.open(attempt.deviceIndex, attempt.backend)
-                                                   : openTarget(attempt);
+      const bool opened =
+          attempt.deviceIndex >= 0 ? mCapture.open(attempt.deviceIndex, attempt.backend) : openTarget(attempt);
       if (!opened || !mCapture.isOpened()) {
         failure = "could not open it";
         return false;
@@ -252,9 +254,13 @@ private:
   }
 
   /** Whether a stream without a length was a recording: it came faster than time passes. */
-  bool wasClip() const { return mPaced || (mConfig.mayBeFile && mHasTimes && aheadMs() > kAheadAtEndMs); }
+  bool wasClip() const {
+    return mPaced || (mConfig.mayBeFile && mHasTimes && aheadMs() > kAheadAtEndMs);
+  }
 
-  Clock::duration frameInterval() const { return secondsToDuration(1 / (mFps > 0 ? mFps : 25)); }
+  Clock::duration frameInterval() const {
+    return secondsToDuration(1 / (mFps > 0 ? mFps : 25));
+  }
 
   /** Opens the clip again: seeking to 0 is not exact in every container. The last frame keeps its time on screen. */
   void restart() {

@@ -10,6 +10,7 @@ import type { CallOptions, Frame } from '../core/types.js';
  */
 export type CameraState = 'opening' | 'streaming' | 'stalled' | 'reopening' | 'ended' | 'failed' | 'closed';
 
+/** State of a camera, since when, and why. */
 export interface CameraStatus {
   readonly state: CameraState;
   /** Unix time of the change, milliseconds. */
@@ -22,8 +23,10 @@ export interface CameraStatus {
   readonly retryAtMs?: number | undefined;
 }
 
+/** What kind of source an address turned out to be. */
 export type CameraKind = 'v4l2' | 'csi' | 'rtsp' | 'http' | 'file' | 'images' | 'test' | 'opencv4nodejs';
 
+/** What a camera is: fixed but for size and rate, which change with the stream. */
 export interface CameraInfo {
   /** Prefix of every frame's id. */
   readonly id: string;
@@ -34,15 +37,17 @@ export interface CameraInfo {
   readonly size: { readonly width: number; readonly height: number } | undefined;
   /** Frames a second as the source declares or was asked for; undefined when it does not say. */
   readonly framesPerSecond: number | undefined;
-  /** What opened it, in words: `FFMPEG`, `GSTREAMER`, `V4L2`, `OpenCV imread`, `built in`. */
+  /** What opened it, in words: `FFMPEG`, `GSTREAMER`, `V4L2`, `sharp`, `snapshots`, `built in`. */
   readonly backend: string | undefined;
 }
 
+/** Options of `Camera.read`. */
 export interface ReadOptions extends CallOptions {
   /** While the camera is lost: `wait` (default) for it to come back, or `reject` at once with the reason of the loss. */
   readonly whileDown?: 'wait' | 'reject' | undefined;
 }
 
+/** Options of `Camera.frames`. */
 export interface FramesOptions extends CallOptions {
   /** Upper bound of frames a second that the loop is given. */
   readonly maxFps?: number | undefined;

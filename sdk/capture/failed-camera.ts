@@ -4,6 +4,7 @@ import type { CallOptions, Frame } from '../core/types.js';
 import type { Camera, CameraInfo, CameraStatus } from './camera.js';
 import { StatusFeed } from './status-feed.js';
 
+/** `failed` from its first moment; reads reject with its error. */
 export class FailedCamera implements Camera {
   readonly info: CameraInfo;
   readonly newestFrameAtMs = undefined;

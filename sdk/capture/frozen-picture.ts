@@ -6,6 +6,7 @@ import { SdkError } from '../core/errors.js';
 const FIRST_PAUSE_MS = 30_000;
 const LONGEST_PAUSE_MS = 600_000;
 
+/** When a camera whose picture stands still is opened again, and what is said of it meanwhile. */
 export class FrozenPicture {
   readonly #timeoutMs: number;
   readonly #clock: Clock;

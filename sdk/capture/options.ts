@@ -76,7 +76,9 @@ export const cameraOptionsSchema = z.strictObject({
   ringSlots: z.int().min(3).max(16).default(4).meta({ title: 'Ring slots' }),
 });
 
+/** The same with every default filled in. */
 export type CameraSettings = z.output<typeof cameraOptionsSchema>;
+/** `reopenSchema` with every default filled in, milliseconds. */
 export type ReopenSettings = z.output<typeof reopenSchema>;
 
 /** Options of `openCamera` as a caller writes them. */

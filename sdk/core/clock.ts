@@ -16,6 +16,7 @@ export interface Clock {
 // Bus clients also run in browsers, where there is no process.
 const hrtime = typeof process === 'undefined' ? undefined : process.hrtime;
 
+/** This machine's clocks. */
 export const systemClock: Clock = Object.freeze({
   monotonicMs(): number {
     if (hrtime === undefined) return performance.now();

@@ -17,9 +17,30 @@ type Reply = { readonly grammar: Grammar } | { readonly error: SerializedError }
  * @throws SdkError as `compileGrammar`; ERR_LIMIT_EXCEEDED when time or memory runs out
  * @throws signal.reason when aborted; the thread is stopped
  */
-export function compileApart(request: CompileRequest, bounds: CompileBounds = {}): Promise<Grammar> {
-  const { timeoutMs = LIMITS.schemaCompileMs, memoryMebibytes = LIMITS.schemaCompileMebibytes, signal } = bounds;
+export async function compileApart(request: CompileRequest, bounds: CompileBounds = {}): Promise<Grammar> {
+  const { signal } = bounds;
   signal?.throwIfAborted();
+  // Each may take all the memory that it is allowed: no more of them at once than a device can bear.
+  while (running >= LIMITS.schemaCompilations) {
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    if (signal?.aborted) waiting.shift()?.();
+    signal?.throwIfAborted();
+  }
+  running++;
+  try {
+    return await compileInThread(request, bounds);
+  } finally {
+    running--;
+    waiting.shift()?.();
+  }
+}
+
+let running = 0;
+/** In the order in which they came. */
+const waiting: (() => void)[] = [];
+
+function compileInThread(request: CompileRequest, bounds: CompileBounds): Promise<Grammar> {
+  const { timeoutMs = LIMITS.schemaCompileMs, memoryMebibytes = LIMITS.schemaCompileMebibytes, signal } = bounds;
   const resourceLimits = { maxOldGenerationSizeMb: memoryMebibytes, maxYoungGenerationSizeMb: 32, stackSizeMb: 4 };
   const worker = new Worker(new URL('./compile-worker.js', import.meta.url), { workerData: request, resourceLimits });
   return new Promise<Grammar>((resolve, reject) => {

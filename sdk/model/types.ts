@@ -7,6 +7,8 @@ import type { SchemaInput, ValueOf } from '../grammar/index.js';
 import type { FinishReason } from '../inference/generation.js';
 import type { Priority } from '../inference/priority.js';
 
+import type { DecidedAnswer, DecidedSchema } from './decided-schema.js';
+
 export type { Priority } from '../inference/priority.js';
 
 /** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
@@ -255,6 +257,11 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * @example
    * const { value } = await model.ask(frame, 'How many cups?', { schema: z.object({ cups: z.int().min(0).max(20) }) });
    */
+  ask<V extends DecidedOption['value']>(
+    image: ModelImage,
+    question: string,
+    options: DecideOptions & { readonly schema: DecidedSchema<V> },
+  ): Promise<DecidedAnswer<V>>;
   ask<Schema extends SchemaInput>(
     image: ModelImage,
     question: string,

@@ -15,6 +15,7 @@ import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
+import { type AskOptions, askDecided, type DecidedAnswer, DecidedSchema } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
 import {
   type InternalGenerateOptions,
@@ -27,6 +28,7 @@ import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
   Decidable,
+  DecidedOption,
   DecideOptions,
   Decision,
   GenerateOptions,
@@ -93,13 +95,21 @@ class ComposedModel implements VisionLanguageModel {
     });
   }
 
+  ask<V extends DecidedOption['value']>(
+    image: ModelImage,
+    question: string,
+    options: DecideOptions & { readonly schema: DecidedSchema<V> },
+  ): Promise<DecidedAnswer<V>>;
   ask<Schema extends SchemaInput>(
     image: ModelImage,
     question: string,
     options: GenerateOptions & { readonly schema: Schema },
   ): Promise<StructuredAnswer<Schema>>;
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
-  async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
+  async ask(image: ModelImage, question: string, given: AskOptions = {}): Promise<Answer> {
+    const { schema, ...others } = given;
+    if (schema instanceof DecidedSchema) return await askDecided(this, image, question, schema, others);
+    const options: GenerateOptions = schema === undefined ? others : { ...others, schema };
     const { temperature = 0 } = options;
     return await this.generate(questionAbout(image, question), { ...options, temperature }).collect();
   }

@@ -75,6 +75,8 @@ export interface EngineAddon {
   releaseSharedMemory(descriptor: number, offsetBytes: number, sizeBytes: number): void;
   /** This process is killed when the thread that started it ends. */
   dieWithParent(): void;
+  /** One message to a Unix datagram socket; `@` begins an abstract address. Never waits. Throws what the system says. */
+  sendDatagram(address: string, message: string): void;
 }
 
 /** `scenebus_capture.node`. The capture part adds its members by declaration merging (sdk/capture). */

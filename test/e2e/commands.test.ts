@@ -145,6 +145,7 @@ describe('scenebus run', () => {
         'cameras:',
         `  - { id: table, address: ${JSON.stringify(inRepository('examples/clips/tabletop.mp4'))}, loop: true }`,
         `broker: { url: ${JSON.stringify(broker.url)} }`,
+        'journal: { directory: state }',
       ].join('\n'),
     );
     const listener = subscribe();
@@ -159,6 +160,10 @@ describe('scenebus run', () => {
     service.child.kill('SIGTERM');
     expect(await service.exit).toBe(0);
     await listener.line(/kiosk\/availability 0 .*"stopped"/);
+
+    const log = scenebus('log', 'search', '--config', config, '--kind', 'answer', 'book');
+    expect(await log.exit, log.output()).toBe(0);
+    expect(log.output()).toMatch(/ answer table Is there a book\? /);
   });
 
   it('refuses a wrong configuration with 2', async () => {

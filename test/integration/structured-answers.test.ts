@@ -2,7 +2,16 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { decodeImage, loadModel, type ModelImage, type VisionLanguageModel } from 'scenebus';
+import {
+  choice,
+  count,
+  decodeImage,
+  loadModel,
+  type ModelImage,
+  number,
+  type VisionLanguageModel,
+  yesNo,
+} from 'scenebus';
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
 import { z } from 'zod';
 
@@ -119,12 +128,35 @@ describe('ask with a schema', () => {
     });
   });
 
+  it('decides without writing where few answers are possible', async () => {
+    const door = await model.ask(picture, 'Is there a red cup?', { schema: yesNo() });
+    expectTypeOf(door.value).toEqualTypeOf<boolean>();
+    expect(door).toMatchObject({ text: door.value ? 'yes' : 'no', finishReason: 'stop', objects: [] });
+    expect(door.usage.generatedTokens).toBe(0);
+    expect(door.timings.engineCalls).toBe(1);
+    expect(door.options.reduce((sum, { probability }) => sum + probability, 0)).toBeCloseTo(1, 6);
+    const where = await model.ask(picture, WHERE, { schema: choice(['left', 'right']) });
+    expectTypeOf(where.value).toEqualTypeOf<'left' | 'right'>();
+    expect(where.options.map(({ value }) => value).sort()).toEqual(['left', 'right']);
+    const many = await model.ask(picture, 'How many things are there?', { schema: count(9) });
+    expect(many.value).toBe(many.options[0]!.value);
+    expect(many.options).toHaveLength(10);
+    expect((await model.ask(picture, 'How many?', { schema: number(5, 7) })).value).toSatisfy(
+      (n: number) => n >= 5 && n <= 7,
+    );
+    // What only writing has is refused.
+    const options = { schema: yesNo(), temperature: 1 };
+    await expect(model.ask(picture, WHERE, options)).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+  });
+
   it('works across a process', async () => {
     await using there = await loadModel(checkpoint, { backend: 'cpu', isolation: 'process' });
     const schema = seen.transform(({ label }) => ({ name: label }));
     const { value } = await there.ask(picture, WHERE, { schema });
     const here = await model.ask(picture, WHERE, { schema });
     expect(value).toEqual(here.value);
+    const decided = await there.ask(picture, WHERE, { schema: choice(['left', 'right']) });
+    expect(decided.value).toBe((await model.ask(picture, WHERE, { schema: choice(['left', 'right']) })).value);
     await expect(there.ask(picture, WHERE, { schema: { type: 'float' } })).rejects.toMatchObject({
       code: 'ERR_SCHEMA_INVALID',
     });

@@ -105,11 +105,11 @@ describe('steps', () => {
     await sequence.forward(Int32Array.of(1), { images: [{ image, tokenIndex: 515 }], logits: 'last' });
     await sequence.forward(tokens.subarray(0, 11), { images: [{ image, tokenIndex: 515 }], logits: 'all' });
     expect(host.addon.steps).toEqual([
-      { part: 'prefill-text', rows: 512 },
-      { part: 'prefill', rows: 18 },
-      { part: 'decode', rows: 1 },
-      { part: 'decode', rows: 8 },
-      { part: 'decode', rows: 3 },
+      { stage: 'prefill-text', rows: 512 },
+      { stage: 'prefill', rows: 18 },
+      { stage: 'decode', rows: 1 },
+      { stage: 'decode', rows: 8 },
+      { stage: 'decode', rows: 3 },
     ]);
   });
 

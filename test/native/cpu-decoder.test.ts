@@ -41,7 +41,7 @@ async function specOf(overrides: Partial<CpuDecoderSpec> = {}, checkpoint = 'tin
     threads: 2,
     instructionSet: '',
     keyValueType: 'f32',
-    packedFile: join(directory, 'packed'),
+    packedWeightsPath: join(directory, 'packed'),
     packedKey: 'test',
     ...overrides,
   };

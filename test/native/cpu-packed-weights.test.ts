@@ -44,7 +44,7 @@ const options = (more: { signal?: AbortSignal; logger?: Logger; onProgress?: (pr
   ...more,
 });
 const files = () => readdirSync(path.join(cacheDirectory, 'cpu'));
-const packedFile = () => {
+const packedWeightsPath = () => {
   const name = files().find((file) => file.endsWith('.weights'));
   return path.join(cacheDirectory, 'cpu', name!);
 };
@@ -52,7 +52,7 @@ const packedFile = () => {
 /** Prepares, and gives the place of the file. */
 async function prepared(): Promise<string> {
   await openCpuDecoder(checkpoint, options());
-  return packedFile();
+  return packedWeightsPath();
 }
 
 async function logits(): Promise<Float32Array> {
@@ -70,38 +70,38 @@ test('the first load makes the file with progress, the second finds it without',
   expect(last?.done).toBe(last?.total);
   expect(progress.length).toBeGreaterThan(1);
 
-  const before = readFileSync(packedFile());
+  const before = readFileSync(packedWeightsPath());
   progress.length = 0;
   expect((await openCpuDecoder(checkpoint, options({ onProgress }))).packed).toBe('found');
   expect(progress).toEqual([]);
-  expect(readFileSync(packedFile()).equals(before)).toBe(true);
+  expect(readFileSync(packedWeightsPath()).equals(before)).toBe(true);
   expect(files().filter((name) => name.endsWith('.partial'))).toEqual([]);
 });
 
 test.runIf(existsSync('/sys/kernel/mm/transparent_hugepage'))('large pages are asked for', async () => {
   const decoder = await openCpuDecoder(checkpoint, options());
-  const [, mapping] = readFileSync('/proc/self/smaps', 'utf8').split(packedFile());
+  const [, mapping] = readFileSync('/proc/self/smaps', 'utf8').split(packedWeightsPath());
   expect(/VmFlags:(.*)/.exec(mapping!)?.[1]).toContain(' hg');
   engineAddon().releaseCpuHandle(decoder.handle);
 });
 
 test.each([
-  ['cut short', () => truncateSync(packedFile(), 5000)],
-  ['empty', () => truncateSync(packedFile(), 0)],
+  ['cut short', () => truncateSync(packedWeightsPath(), 5000)],
+  ['empty', () => truncateSync(packedWeightsPath(), 0)],
   [
     'of another version',
     () => {
-      const bytes = readFileSync(packedFile());
+      const bytes = readFileSync(packedWeightsPath());
       bytes[8] = 99;
-      writeFileSync(packedFile(), bytes);
+      writeFileSync(packedWeightsPath(), bytes);
     },
   ],
   [
     'of another state of the checkpoint',
     () => {
-      const bytes = readFileSync(packedFile());
+      const bytes = readFileSync(packedWeightsPath());
       bytes[30] = bytes[30]! ^ 1; // a character of the key
-      writeFileSync(packedFile(), bytes);
+      writeFileSync(packedWeightsPath(), bytes);
     },
   ],
 ])('a file %s is made anew, and that is said', async (_, damage) => {
@@ -150,7 +150,7 @@ test('the two last used are kept, and what others may be about to map or are pac
 
 test('what a killed preparation left behind is no obstacle', async () => {
   await openCpuDecoder(checkpoint, options());
-  const [file, expected] = [packedFile(), readFileSync(packedFile())];
+  const [file, expected] = [packedWeightsPath(), readFileSync(packedWeightsPath())];
   rmSync(file);
   writeFileSync(`${file}.partial`, 'half a file');
   expect((await openCpuDecoder(checkpoint, options())).packed).toBe('created');
@@ -174,7 +174,7 @@ test('a preparation that is killed blocks nobody, and the next one makes the fil
   const killed = promisify(execFile)(process.execPath, ['--input-type=module', '-e', program]);
   await expect(killed).rejects.toMatchObject({ signal: 'SIGKILL' });
   expect((await openCpuDecoder(checkpoint, options())).packed).toMatch(/created|found/);
-  expect(readFileSync(packedFile()).equals(reference)).toBe(true);
+  expect(readFileSync(packedWeightsPath()).equals(reference)).toBe(true);
   expect(files().filter((name) => name.endsWith('.partial'))).toEqual([]);
 });
 
@@ -225,11 +225,11 @@ test('a preparation stopped inside the addon leaves no file', async () => {
     threads: 1,
     instructionSet: '',
     keyValueType: 'f16',
-    packedFile: path.join(cacheDirectory, 'cpu', 'stopped.weights'),
+    packedWeightsPath: path.join(cacheDirectory, 'cpu', 'stopped.weights'),
     packedKey: 'key',
   } as const;
   // Another process prepares them, so that the addon waits.
-  const other = spawn('flock', [`${spec.packedFile}.lock`, 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const other = spawn('flock', [`${spec.packedWeightsPath}.lock`, 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   other.stdin.write('locked');
   await once(other.stdout, 'data');
   const abort = new Int32Array(1);
@@ -260,7 +260,7 @@ test('a cache that cannot be written costs time, not function', async () => {
 
 test('a file that cannot be written at the place of the packed one is said, and packed in memory', async () => {
   await openCpuDecoder(checkpoint, options());
-  const file = packedFile();
+  const file = packedWeightsPath();
   rmSync(file);
   mkdirSync(`${file}.partial`); // opening it for writing fails, whoever runs the test
   const messages: string[] = [];

@@ -29,9 +29,9 @@ test.skipIf(status.problem === null)(
       const flag = new Int32Array(1);
       const expected = { code: status.problem!.code, message: status.problem!.message };
       await expect(addon.openTensorRtModel(spec, () => {}, flag)).rejects.toMatchObject(expected);
-      await expect(addon.buildTensorRtPlan(spec.parts[0]!.plan, () => {}, flag)).rejects.toMatchObject(expected);
+      await expect(addon.buildTensorRtPlan(spec.stages[0]!.plan, () => {}, flag)).rejects.toMatchObject(expected);
       // A specification that lacks something is refused for that.
-      const { parts: _, ...partless } = spec;
+      const { stages: _, ...partless } = spec;
       const opening = async () => addon.openTensorRtModel(partless as never, () => {}, flag);
       await expect(opening()).rejects.toThrow(TypeError);
     }

@@ -80,7 +80,10 @@ export async function startConsole(
     log,
     credentialsFile: file,
   });
-  for (const feed of context.feeds) feed.latest = options.frame ?? fakeFrame(1, 90);
+  for (const feed of context.feeds) {
+    feed.latest = options.frame ?? fakeFrame(1, 90);
+    await context.hub.emit('setting', { setting: 'privacy', value: false }, { camera: feed.id });
+  }
   const self: TestConsole = {
     console,
     context,

@@ -15,9 +15,9 @@ import type {
   TensorRtBinding,
   TensorRtForward,
   TensorRtModelSpec,
-  TensorRtPart,
   TensorRtPlanRequest,
   TensorRtProgress,
+  TensorRtStage,
   TensorRtStatus,
 } from '#sdk/engine/tensorrt/addon-types.js';
 import { bfloat16ToFloat32, type LoweringManifest } from '#sdk/graph/tensorrt/index.js';
@@ -42,7 +42,7 @@ export interface ExecutorOptions {
   /** Called before a model takes its memory. */
   readonly onOpen?: (spec: TensorRtModelSpec) => void;
   /** Called before each step; may change what goes in. */
-  readonly onStep?: (part: TensorRtPart, inputs: Tensors) => void;
+  readonly onStep?: (stage: TensorRtStage, inputs: Tensors) => void;
   /** A weight as it reaches the device. */
   readonly onWeight?: (name: string, data: ort.Tensor['data']) => void;
 }
@@ -57,8 +57,8 @@ const GB = 1e9;
 
 export class TensorRtExecutor implements TensorRtAddon {
   readonly options: ExecutorOptions;
-  /** Parts in the order in which they ran, with their rows of embeddings. */
-  readonly steps: { readonly part: string; readonly rows: number }[] = [];
+  /** Stages in the order in which they ran, with their rows of embeddings. */
+  readonly steps: { readonly stage: string; readonly rows: number }[] = [];
   readonly built: string[] = [];
   readonly #live = new Map<object, 'model' | 'sequence' | 'image'>();
   readonly #models = new Map<object, Model>();
@@ -130,14 +130,14 @@ export class TensorRtExecutor implements TensorRtAddon {
     abort: Int32Array,
   ): Promise<OpenedTensorRtModel> {
     const plans: BuiltTensorRtPlan[] = [];
-    for (const { plan } of spec.parts) plans.push(await this.buildTensorRtPlan(plan, onProgress, abort));
+    for (const { plan } of spec.stages) plans.push(await this.buildTensorRtPlan(plan, onProgress, abort));
     this.options.onOpen?.(spec);
     const model: Model = { spec, sessions: new Map(), weights: new Map() };
     for (const weight of spec.weights) model.weights.set(weight.name, this.#readWeight(spec, weight));
-    for (const part of spec.parts) {
-      const session = await openSession(part.plan);
-      checkBindings(part, session);
-      model.sessions.set(part.name, session);
+    for (const stage of spec.stages) {
+      const session = await openSession(stage.plan);
+      checkBindings(stage, session);
+      model.sessions.set(stage.name, session);
     }
     checkAbort(abort);
     const handle = this.#handle('model');
@@ -157,13 +157,13 @@ export class TensorRtExecutor implements TensorRtAddon {
     const cross: Tensors = {};
     for (const name of model.spec.encode) {
       checkAbort(abort);
-      const part = model.spec.parts.find((each) => each.name === name)!;
-      const host = part.bindings.filter(({ role }) => role === 'host');
+      const stage = model.spec.stages.find((each) => each.name === name)!;
+      const host = stage.bindings.filter(({ role }) => role === 'host');
       const feeds: Tensors = {};
       for (const { name: input } of host) feeds[input] = produced[input] ?? toTensor(inputs[input], input);
-      produced = await this.#run(model, part, feeds);
+      produced = await this.#run(model, stage, feeds);
       copyOutputs(produced, outputs);
-      for (const { name: output, role } of part.bindings) if (role === 'cross') cross[output] = produced[output]!;
+      for (const { name: output, role } of stage.bindings) if (role === 'cross') cross[output] = produced[output]!;
     }
     const image = this.#handle<'image'>('image');
     this.#images.set(image, cross);
@@ -174,7 +174,7 @@ export class TensorRtExecutor implements TensorRtAddon {
   createTensorRtSequence(handle: object) {
     const { spec } = this.#models.get(handle)!;
     const caches: Tensors = {};
-    for (const { name, role, type, shape } of spec.parts.flatMap((part) => part.bindings)) {
+    for (const { name, role, type, shape } of spec.stages.flatMap((stage) => stage.bindings)) {
       if (role !== 'past') continue;
       const count = shape.reduce<number>((product, side) => product * Number(side), 1);
       caches[name] ??= tensorOf(type as 'float16', new Float32Array(count), shape as number[]);
@@ -187,22 +187,22 @@ export class TensorRtExecutor implements TensorRtAddon {
   async forwardTensorRt(handle: object, sequence: object, call: TensorRtForward, abort: Int32Array): Promise<void> {
     checkAbort(abort);
     const model = this.#models.get(handle)!;
-    const part = model.spec.parts.find(({ name }) => name === call.part);
-    if (part === undefined) throw new NativeError('ERR_ARGUMENT_INVALID', `no part ${call.part}`);
+    const stage = model.spec.stages.find(({ name }) => name === call.stage);
+    if (stage === undefined) throw new NativeError('ERR_ARGUMENT_INVALID', `no stage ${call.stage}`);
     const caches = this.#caches.get(sequence)!;
     const feeds: Tensors = {};
-    for (const { name, role } of part.bindings) {
+    for (const { name, role } of stage.bindings) {
       if (role === 'host') feeds[name] = toTensor(call.inputs[name], name);
       if (role === 'past') feeds[name] = caches[name]!;
     }
     const images = call.images.map((image) => this.#images.get(image)!);
-    const crossNames = part.bindings.filter(({ role }) => role === 'cross').map(({ name }) => name);
+    const crossNames = stage.bindings.filter(({ role }) => role === 'cross').map(({ name }) => name);
     if (crossNames.length > 0 !== images.length > 0) {
-      throw new NativeError('ERR_ARGUMENT_INVALID', `${part.name} and ${images.length} images do not go together`);
+      throw new NativeError('ERR_ARGUMENT_INVALID', `${stage.name} and ${images.length} images do not go together`);
     }
     for (const name of crossNames) feeds[name] = joinKeys(images.map((image) => image[name]!));
-    this.steps.push({ part: part.name, rows: feeds.inputs_embeds!.dims[1]! });
-    const made = await this.#run(model, part, feeds);
+    this.steps.push({ stage: stage.name, rows: feeds.inputs_embeds!.dims[1]! });
+    const made = await this.#run(model, stage, feeds);
     for (const name of Object.keys(caches)) caches[name] = made[name.replace('past_', 'present_')]!;
     copyOutputs(made, call.outputs);
     checkAbort(abort);
@@ -221,18 +221,18 @@ export class TensorRtExecutor implements TensorRtAddon {
     return handle as never;
   }
 
-  async #run(model: Model, part: TensorRtPart, feeds: Tensors): Promise<Tensors> {
-    for (const { name, role } of part.bindings) if (role === 'weight') feeds[name] = model.weights.get(name)!;
-    this.options.onStep?.(part, feeds);
-    for (const { name, min, max } of part.plan.profile) {
+  async #run(model: Model, stage: TensorRtStage, feeds: Tensors): Promise<Tensors> {
+    for (const { name, role } of stage.bindings) if (role === 'weight') feeds[name] = model.weights.get(name)!;
+    this.options.onStep?.(stage, feeds);
+    for (const { name, min, max } of stage.plan.profile) {
       feeds[name]!.dims.forEach((side, index) => {
         if (side < min[index]! || side > max[index]!) {
           const range = `[${min}] to [${max}]`;
-          throw new NativeError('ERR_ENGINE_FAILED', `${name} [${feeds[name]!.dims}] of ${part.name} is not ${range}`);
+          throw new NativeError('ERR_ENGINE_FAILED', `${name} [${feeds[name]!.dims}] of ${stage.name} is not ${range}`);
         }
       });
     }
-    return (await model.sessions.get(part.name)!.run(feeds)) as Tensors;
+    return (await model.sessions.get(stage.name)!.run(feeds)) as Tensors;
   }
 
   #readWeight(spec: TensorRtModelSpec, { name, file, offsetBytes, sizeBytes }: TensorRtModelSpec['weights'][number]) {
@@ -240,7 +240,7 @@ export class TensorRtExecutor implements TensorRtAddon {
     const handle = openSync(file, 'r');
     if (readSync(handle, new Uint8Array(bytes), 0, sizeBytes, offsetBytes) !== sizeBytes) throw new RangeError(file);
     closeSync(handle);
-    const binding = spec.parts.flatMap((part) => part.bindings).find((each) => each.name === name)!;
+    const binding = spec.stages.flatMap((stage) => stage.bindings).find((each) => each.name === name)!;
     const { type, shape } = binding;
     const arrays = { int32: Int32Array, float32: Float32Array, float16: Uint16Array };
     const data = new arrays[type as keyof typeof arrays](bytes);
@@ -257,17 +257,17 @@ async function openSession({ graph, plugins, weightsRoot }: TensorRtPlanRequest)
 }
 
 /** Exactly what the specification lists goes in and comes out. */
-function checkBindings(part: TensorRtPart, session: ort.InferenceSession): void {
+function checkBindings(stage: TensorRtStage, session: ort.InferenceSession): void {
   const isOutput = ({ name, role }: TensorRtBinding) =>
-    role === 'output' || role === 'present' || (role === 'cross' && part.name === 'cross-kv' && name !== '');
+    role === 'output' || role === 'present' || (role === 'cross' && stage.name === 'cross-kv' && name !== '');
   const listed = [
-    part.bindings.filter((binding) => !isOutput(binding)).map(({ name }) => name),
-    part.bindings.filter(isOutput).map(({ name }) => name),
+    stage.bindings.filter((binding) => !isOutput(binding)).map(({ name }) => name),
+    stage.bindings.filter(isOutput).map(({ name }) => name),
   ];
   const there = [session.inputNames, session.outputNames];
   for (const side of [0, 1]) {
     const [a, b] = [[...listed[side]!].sort().join(), [...there[side]!].sort().join()];
-    if (a !== b) throw new NativeError('ERR_ENGINE_INCOMPATIBLE', `${part.name} has ${b}, not ${a}`);
+    if (a !== b) throw new NativeError('ERR_ENGINE_INCOMPATIBLE', `${stage.name} has ${b}, not ${a}`);
   }
 }
 
@@ -292,15 +292,15 @@ function checkAbort(abort: Int32Array): void {
 }
 
 /** `[1, kvHeads, K, headDim]` of several images one after another along K. */
-function joinKeys(parts: readonly ort.Tensor[]): ort.Tensor {
-  const [first] = parts;
-  if (parts.length === 1) return first!;
+function joinKeys(stages: readonly ort.Tensor[]): ort.Tensor {
+  const [first] = stages;
+  if (stages.length === 1) return first!;
   const [, heads, , headDim] = first!.dims as [number, number, number, number];
-  const keys = parts.reduce((sum, { dims }) => sum + dims[2]!, 0);
+  const keys = stages.reduce((sum, { dims }) => sum + dims[2]!, 0);
   const Data = (first!.data as Float32Array).constructor as Float32ArrayConstructor;
   const joined = new Data(heads * keys * headDim);
   for (let head = 0, at = 0; head < heads; head++) {
-    for (const { data, dims } of parts) {
+    for (const { data, dims } of stages) {
       const size = dims[2]! * headDim;
       joined.set((data as Float32Array).subarray(head * size, (head + 1) * size), at);
       at += size;

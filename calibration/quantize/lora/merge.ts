@@ -2,13 +2,11 @@
 import { resolve } from 'node:path';
 import { SdkError } from '#sdk/core/errors.js';
 import { DEFAULT_SHARD_BYTES, type FolderOptions, makeFolder } from '../make-folder.js';
+import { MERGE_TYPES, type MergeType } from '../option-values.js';
 import { floatTensor, planFiles } from '../plan.js';
 import { openPlainSource } from '../sources/open-source.js';
 import { openAdapter, withAdapter } from './adapter.js';
 import { openUnmerged } from './unmerged.js';
-
-export const MERGE_TYPES = ['same', 'f32', 'bf16'] as const;
-export type MergeType = (typeof MERGE_TYPES)[number];
 
 export interface MergeLoraOptions extends FolderOptions {
   /** Folder of the base model, in bf16, f16 or f32. It is only read. */

@@ -1,7 +1,6 @@
 import { type Command, Option } from 'commander';
-import { buildEngine, type EngineBuildOptions } from '../../platform/jetson/engine-build.js';
+import type { EngineBuildOptions } from '../../platform/jetson/engine-build.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { createLogger } from '../logger.js';
 import { parseCount } from '../model-options.js';
 import { createProgressReporter } from '../progress.js';
 
@@ -31,6 +30,10 @@ export function addBuildEngineCommand(program: Command, context: CommandContext)
     )
     .action(async (model: string, flags: BuildEngineFlags) => {
       const { terminal, signal } = context;
+      const [{ buildEngine }, { createLogger }] = await Promise.all([
+        import('../../platform/jetson/engine-build.js'),
+        import('../logger.js'),
+      ]);
       using progress = createProgressReporter(terminal.stderr);
       await buildEngine(
         {

@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { connectClient } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parsePositive } from '../model-options.js';
@@ -33,8 +32,9 @@ function addConnectionOptions(command: Command): Command {
     .option('--json', 'print JSON');
 }
 
-function connect(options: BusCommandOptions, { environment, signal }: CommandContext) {
-  return connectClient({
+async function connect(options: BusCommandOptions, { environment, signal }: CommandContext) {
+  const { connectClient } = await import('scenebus/client');
+  return await connectClient({
     url: options.broker,
     root: options.root,
     username: environment.SCENEBUS_MQTT_USERNAME,
@@ -109,7 +109,6 @@ function addSchema(bus: Command, { terminal }: CommandContext): void {
       examples('scenebus bus schema --asyncapi > asyncapi.json', 'scenebus bus schema --out contract'),
     )
     .action(async ({ asyncapi, markdown, out, root }: SchemaOptions) => {
-      // Only here: the other commands need nothing of the device's side.
       const { asyncApiDocument, busJsonSchemas, contractFiles, contractReference } = await import('scenebus/bus');
       if (out !== undefined) {
         const files = contractFiles({ root });

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../../config/load.js';
 import { type CommandContext, examples } from '../command-context.js';
 
 export function addConfigCommand(program: Command, context: CommandContext): void {
@@ -10,8 +9,11 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
     .argument('<file>', 'YAML or JSON file')
     .addHelpText('after', examples('scenebus config check /etc/scenebus/config.yaml'))
     .action(async (file: string) => {
-      const { describeConfig } = await import('../../config/describe.js');
-      const loaded = await loadConfig(file, context.environment);
+      const [{ loadConfig }, { describeConfig }] = await Promise.all([
+        import('../../config/load.js'),
+        import('../../config/describe.js'),
+      ]);
+      const loaded = await loadConfig(file, context.environment, { check: 'all' });
       context.terminal.out(describeConfig(loaded));
       context.terminal.note(`${file}: correct`);
     });

@@ -1,15 +1,12 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type Logger, openCamera, SdkError } from 'scenebus';
-import { deviceParts } from '../../app/device-parts.js';
-import { parseConfig } from '../../config/load.js';
+import type { Logger } from 'scenebus';
 import type { DeviceConfig, DeviceConfigInput } from '../../config/schema.js';
-import { type DemoSummary, runDemo } from '../../demo/demo-session.js';
+import type { DemoSummary } from '../../demo/demo-session.js';
 import { demoClipPath, demoModelDirectory } from '../../platform/repository-files.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
-import { createLogger } from '../logger.js';
 import { parsePositive } from '../model-options.js';
 import { createProgressReporter } from '../progress.js';
 import type { Terminal } from '../terminal.js';
@@ -48,6 +45,12 @@ export function addDemoCommand(program: Command, context: CommandContext): void 
 }
 
 async function demo(options: DemoCommandOptions, { terminal, signal, environment, setExitCode }: CommandContext) {
+  const [{ openCamera }, { deviceParts }, { runDemo }, { createLogger }] = await Promise.all([
+    import('scenebus'),
+    import('../../app/device-parts.js'),
+    import('../../demo/demo-session.js'),
+    import('../logger.js'),
+  ]);
   const config = await demoConfig(options, environment);
   const logger = createLogger(terminal, options.verbose ? 'debug' : 'warn');
   introduce(options, config, terminal);
@@ -77,6 +80,7 @@ async function demoConfig(
   { camera, broker, model, backend, weights, device }: DemoCommandOptions,
   environment: CommandContext['environment'],
 ): Promise<DeviceConfig> {
+  const [{ SdkError }, { parseConfig }] = await Promise.all([import('scenebus'), import('../../config/load.js')]);
   for (const [path, option] of [
     [model, '--model'],
     [camera ?? demoClipPath(), '--camera'],

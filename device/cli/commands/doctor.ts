@@ -1,10 +1,7 @@
 import type { Command } from 'commander';
-import { tensorRtSelfTest } from 'scenebus/tensorrt';
-import { diagnose } from '../../platform/doctor/diagnose.js';
 import type { Finding } from '../../platform/doctor/finding.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
-import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';
 import { formatSelfTest } from '../self-test-output.js';
 import type { Style, Terminal } from '../terminal.js';
@@ -41,6 +38,7 @@ export function addDoctorCommand(program: Command, context: CommandContext): voi
     )
     .action(async (options: DoctorOptions) => {
       if (options.selfTest) return runSelfTest(options, context);
+      const { diagnose } = await import('../../platform/doctor/diagnose.js');
       const findings = await diagnose({ modelDirectory: options.model, signal: context.signal });
       const healthy = findings.every((finding) => finding.status !== 'problem');
       if (options.json) context.terminal.out(JSON.stringify({ healthy, findings }, null, 2));
@@ -52,6 +50,10 @@ export function addDoctorCommand(program: Command, context: CommandContext): voi
 /** The device may serve when the last mode that was tried computes what it should. */
 async function runSelfTest({ json, cache }: DoctorOptions, context: CommandContext): Promise<void> {
   const { terminal, signal } = context;
+  const [{ tensorRtSelfTest }, { createLogger }] = await Promise.all([
+    import('scenebus/tensorrt'),
+    import('../logger.js'),
+  ]);
   using progress = createProgressReporter(terminal.stderr);
   const { onProgress } = progress;
   const logger = createLogger(terminal, 'warn');

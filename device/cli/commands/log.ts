@@ -1,10 +1,5 @@
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { SdkError } from 'scenebus';
-import { journalFile } from '../../app/journal-options.js';
-import { loadConfig } from '../../config/load.js';
-import { allEvents, eventLine, writeDataSet } from '../../journal/export.js';
-import { Journal } from '../../journal/journal.js';
 import type { JournalEvent, JournalQuery } from '../../journal/query.js';
 import { STORED_KINDS, type StoredKind } from '../../journal/record.js';
 import { type CommandContext, examples } from '../command-context.js';
@@ -30,7 +25,7 @@ function addSelection(command: Command): Command {
   return command
     .addOption(new Option('--config <file>', 'configuration of the device whose journal it is').conflicts('journal'))
     .option('--journal <file>', 'the journal itself (journal.db)')
-    .addOption(new Option('--kind <kinds...>', 'only these').choices(STORED_KINDS))
+    .option('--kind <kind>', `only this; may be repeated: ${STORED_KINDS.join(', ')}`, collectKinds)
     .option('--camera <id>', 'only this camera')
     .option('--from <time>', 'not before: 2026-11-30T08:00, or 90m, 12h, 7d ago', parseTime)
     .option('--to <time>', 'before', parseTime);
@@ -53,6 +48,7 @@ function addSearch(log: Command, context: CommandContext): void {
     )
     .action(async (words: string[], options: LogOptions & { readonly limit: number; readonly json?: true }) => {
       const { terminal } = context;
+      const { eventLine } = await import('../../journal/export.js');
       await using journal = await openJournal(options, context);
       const text = words.map((word) => (/\s/.test(word) ? `"${word.replaceAll('"', '')}"` : word)).join(' ');
       const query = { ...selection(options), ...(text === '' ? {} : { text }) };
@@ -79,6 +75,7 @@ function addExport(log: Command, context: CommandContext): void {
     )
     .action(async (options: LogOptions & { readonly dataSet?: string; readonly name?: string }) => {
       const { terminal, signal, setExitCode } = context;
+      const { allEvents, eventLine, writeDataSet } = await import('../../journal/export.js');
       await using journal = await openJournal(options, context);
       const query = selection(options);
       const { dataSet } = options;
@@ -103,7 +100,13 @@ function addExport(log: Command, context: CommandContext): void {
 }
 
 async function openJournal({ config, journal }: LogOptions, { environment }: CommandContext) {
+  const { Journal } = await import('../../journal/journal.js');
   if (journal !== undefined) return Journal.openReadOnly(journal);
+  const [{ SdkError }, { journalFile }, { loadConfig }] = await Promise.all([
+    import('scenebus'),
+    import('../../app/journal-options.js'),
+    import('../../config/load.js'),
+  ]);
   if (config === undefined)
     throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected --config or --journal: whose log is it?');
   const file = journalFile(await loadConfig(config, environment), environment);
@@ -114,6 +117,13 @@ async function openJournal({ config, journal }: LogOptions, { environment }: Com
 
 function selection({ kind, camera, from, to }: LogOptions): Pick<JournalQuery, 'kinds' | 'camera' | 'from' | 'to'> {
   return { kinds: kind, camera, from, to };
+}
+
+/** One at a time: an option of many values would take the words behind it too. */
+function collectKinds(value: string, before: readonly StoredKind[] = []): StoredKind[] {
+  const kind = STORED_KINDS.find((known) => known === value);
+  if (kind === undefined) throw new InvalidArgumentError(`Expected one of ${STORED_KINDS.join(', ')}.`);
+  return [...before, kind];
 }
 
 /** Unix milliseconds of a date, or of so long ago. */

@@ -1,13 +1,6 @@
 import { type Command, Option } from 'commander';
-import {
-  formatMergeResult,
-  licenceQuestion,
-  MERGE_TYPES,
-  type MergeType,
-  mergeLora,
-} from '#calibration/quantize/index.js';
+import { MERGE_TYPES, type MergeType } from '#calibration/quantize/option-values.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';
 
 interface MergeLoraFlags {
@@ -34,6 +27,10 @@ export function addMergeLoraCommand(program: Command, context: CommandContext): 
     .addHelpText('after', examples('scenebus merge-lora models/my-model runs/checkpoint-500 models/my-model-kitchen'))
     .action(async (base: string, adapter: string, output: string, flags: MergeLoraFlags) => {
       const { terminal, signal } = context;
+      const [{ createLogger }, { formatMergeResult, licenceQuestion, mergeLora }] = await Promise.all([
+        import('../logger.js'),
+        import('#calibration/quantize/index.js'),
+      ]);
       using progress = createProgressReporter(terminal.stderr);
       const result = await mergeLora({
         base,

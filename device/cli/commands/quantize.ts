@@ -1,16 +1,7 @@
 import { type Command, Option } from 'commander';
-import {
-  formatQuantizeResult,
-  licenceQuestion,
-  MAX_QUESTIONS,
-  MAX_SCENES,
-  type QuantizeFlags,
-  quantizeCheckpoint,
-  quantizeOptionsFrom,
-  SOURCE_FORMATS,
-} from '#calibration/quantize/index.js';
+import type { QuantizeFlags } from '#calibration/quantize/index.js';
+import { MAX_QUESTIONS, MAX_SCENES, SOURCE_FORMATS } from '#calibration/quantize/option-values.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { createLogger } from '../logger.js';
 import { createProgressReporter } from '../progress.js';
 
 export function addQuantizeCommand(program: Command, context: CommandContext): void {
@@ -54,6 +45,8 @@ export function addQuantizeCommand(program: Command, context: CommandContext): v
     )
     .action(async (source: string, output: string, flags: QuantizeFlags) => {
       const { terminal, signal } = context;
+      const [{ createLogger }, { formatQuantizeResult, licenceQuestion, quantizeCheckpoint, quantizeOptionsFrom }] =
+        await Promise.all([import('../logger.js'), import('#calibration/quantize/index.js')]);
       const options = quantizeOptionsFrom(source, output, flags);
       using progress = createProgressReporter(terminal.stderr);
       const logger = createLogger(terminal, 'warn');

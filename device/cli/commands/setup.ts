@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { SdkError } from 'scenebus';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
 
@@ -15,8 +14,10 @@ export function addSetupCommand(program: Command, context: CommandContext): void
     .action(async (options: { dryRun?: true }) => {
       // dist/device/cli/commands -> the package's root.
       const script = fileURLToPath(new URL('../../../../device/setup/prepare.mjs', import.meta.url));
-      if (!existsSync(script))
+      if (!existsSync(script)) {
+        const { SdkError } = await import('scenebus');
         throw new SdkError('ERR_NATIVE_UNAVAILABLE', `Expected ${script}, but the package lacks it: install it again.`);
+      }
       const args = [script, '--for', 'demo', ...(options.dryRun ? ['--dry-run'] : [])];
       const code = await new Promise<number | null>((resolve, reject) => {
         const child = spawn(process.execPath, args, { stdio: 'inherit' });

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { formatVerifyReport, type VerifyOptions, verifyCheckpoint } from '#calibration/verify/index.js';
+import type { VerifyOptions } from '#calibration/verify/index.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { parsePositive } from '../model-options.js';
@@ -31,6 +31,7 @@ export function addVerifyCommand(program: Command, context: CommandContext): voi
     .addHelpText('after', examples('scenebus verify --checkpoint models/tiny-a --cases golden/cases-tiny-a'))
     .action(async (options: VerifyCommandOptions) => {
       const { terminal, signal } = context;
+      const { formatVerifyReport, verifyCheckpoint } = await import('#calibration/verify/index.js');
       using progress = createProgressReporter(terminal.stderr);
       const report = await verifyCheckpoint({
         checkpointDir: options.checkpoint,

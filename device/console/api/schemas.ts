@@ -57,6 +57,8 @@ const cameraState = z.strictObject({
   image: z.strictObject({ width: z.number(), height: z.number() }).nullable(),
   framesPerSecond: z.number().nullable(),
   lastFrameAgeMs: z.number().nullable(),
+  /** Its privacy is on: nobody sees it. */
+  isPrivate: z.boolean(),
   lamp: lampSchema,
 });
 

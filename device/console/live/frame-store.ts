@@ -24,7 +24,7 @@ const MAX_PIXEL_BYTES = 64 * 2 ** 20;
 
 export class FrameStore implements Disposable {
   readonly #journal: Pick<Journal, 'frame'>;
-  readonly #stop: () => void;
+  readonly #stops: readonly (() => void)[];
   readonly #run: string;
   /** Oldest first. */
   #kept: Kept[] = [];
@@ -33,11 +33,16 @@ export class FrameStore implements Disposable {
   constructor(hub: EventHub, journal: Pick<Journal, 'frame'>) {
     this.#journal = journal;
     this.#run = hub.run;
-    this.#stop = hub.on('frame', ({ id, camera, body: { frame } }) => this.#keep(frame, camera, runOf(id)));
+    this.#stops = [
+      hub.on('frame', ({ id, camera, body: { frame } }) => this.#keep(frame, camera, runOf(id))),
+      hub.on('setting', ({ camera, body: { setting, value } }) => {
+        if (setting === 'privacy' && value) this.#kept = this.#kept.filter((kept) => kept.camera !== camera);
+      }),
+    ];
   }
 
   [Symbol.dispose](): void {
-    this.#stop();
+    for (const stop of this.#stops) stop();
     this.#kept = [];
   }
 

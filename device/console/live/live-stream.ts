@@ -11,11 +11,13 @@ export interface Viewer {
 
 /** Pictures for people, not for the model: a third of the bytes of the best quality. */
 const JPEG_QUALITY = 75;
-const PAUSE_AFTER_FAILURE_MS = 500;
+/** Before a camera that shows nothing is tried again. */
+const PAUSE_MS = 500;
 export const MAX_VIEWERS = 32;
 
 export class LiveStream implements AsyncDisposable {
-  readonly #feed: Feed;
+  readonly #camera: string;
+  readonly #feed: () => Feed | undefined;
   readonly #maxFps: number;
   readonly #logger: Logger;
   /** true: it has painted the last picture and wants the next. A slow one gets fewer and holds up nobody. */
@@ -25,7 +27,9 @@ export class LiveStream implements AsyncDisposable {
   /** Of the newest picture: who comes between two frames of a slow camera sees it at once. */
   #newest: Uint8Array | undefined;
 
-  constructor(feed: Feed, maxFps: number, logger: Logger) {
+  /** `feed` is looked up whenever it begins: the configuration may have replaced it; undefined: not to be seen now. */
+  constructor(camera: string, feed: () => Feed | undefined, maxFps: number, logger: Logger) {
+    this.#camera = camera;
     this.#feed = feed;
     this.#maxFps = maxFps;
     this.#logger = logger;
@@ -33,10 +37,6 @@ export class LiveStream implements AsyncDisposable {
 
   get isFull(): boolean {
     return this.#viewers.size >= MAX_VIEWERS;
-  }
-
-  get camera(): string {
-    return this.#feed.id;
   }
 
   add(viewer: Viewer): void {
@@ -71,15 +71,22 @@ export class LiveStream implements AsyncDisposable {
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        for await (const frame of this.#feed.frames({ maxFps: this.#maxFps, signal })) await this.#show(frame);
+        const feed = this.#feed();
+        for await (const frame of feed?.frames({ maxFps: this.#maxFps, signal }) ?? []) {
+          // Replaced, or switched off.
+          if (this.#feed() !== feed) break;
+          await this.#show(frame);
+        }
         // A clip that is over has no next frame; its last one stays.
-        if (!signal.aborted) await this.#show(await this.#feed.latestFrame({ signal }));
-        return;
+        if (feed !== undefined && this.#feed() === feed && !signal.aborted)
+          await this.#show(await feed.latestFrame({ signal }));
+        else this.#newest = undefined;
       } catch (error) {
         if (signal.aborted) return;
-        this.#logger.log('debug', `camera ${this.#feed.id}: no live picture`, { error: String(error) });
-        await sleep(PAUSE_AFTER_FAILURE_MS, undefined, { signal }).catch(() => {});
+        this.#newest = undefined;
+        this.#logger.log('debug', `camera ${this.#camera}: no live picture`, { error: String(error) });
       }
+      await sleep(PAUSE_MS, undefined, { signal }).catch(() => {});
     }
   }
 

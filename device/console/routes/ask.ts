@@ -40,7 +40,10 @@ export function askRoutes(services: ConsoleServices): Route[] {
         stream.onClose(() => gone.abort());
         const caller = principal?.session?.id ?? `console ${request.ip}`;
         const call = { question: body.question, frame, camera, caller, signal: gone.signal };
-        void askFrame({ ...device, model }, { ...call, onText: (text) => send({ type: 'text', text }) })
+        void askFrame(
+          { config: device.config, hub: device.hub, model },
+          { ...call, onText: (text) => send({ type: 'text', text }) },
+        )
           .then(
             (answer) => {
               const { text, objects, finishReason, timings, usage } = answer;
@@ -91,7 +94,7 @@ export function askRoutes(services: ConsoleServices): Route[] {
       params: cameraParams,
       response: { type: 'bytes', mediaType: 'image/jpeg' },
       handle: async ({ params, reply }) => {
-        const feed = requireFeed(device.feeds(), params.camera);
+        const feed = requireFeed(services, params.camera);
         const frame = await feed.latestFrame({ signal: services.signal });
         void reply.header('x-scenebus-frame', encodeURIComponent(frame.id));
         return await encodeJpeg(frame);
@@ -100,19 +103,27 @@ export function askRoutes(services: ConsoleServices): Route[] {
   ];
 }
 
-export function requireFeed(feeds: readonly Feed[], id: string | undefined): Feed {
+/** @throws HttpError for a camera that is not there, or not to be seen */
+function requireFeed({ device, state }: ConsoleServices, id: string | undefined): Feed {
+  const feeds = device.feeds();
   const feed = id === undefined && feeds.length === 1 ? feeds[0] : feeds.find((known) => known.id === id);
-  if (feed !== undefined) return feed;
-  const known = feeds.map((each) => each.id).join(', ') || 'none yet';
-  throw new HttpError(404, 'CAMERA_UNKNOWN', `Expected one of these cameras: ${known}.`);
+  if (feed === undefined) {
+    const known = feeds.map((each) => each.id).join(', ') || 'none yet';
+    throw new HttpError(404, 'CAMERA_UNKNOWN', `Expected one of these cameras: ${known}.`);
+  }
+  if (state.isPrivate(feed.id))
+    throw new HttpError(
+      409,
+      'CAMERA_PRIVATE',
+      `Camera ${feed.id} is switched off: its privacy is on, or not yet known.`,
+    );
+  return feed;
 }
 
-async function chooseFrame(
-  { device, frames, signal }: ConsoleServices,
-  { frame: address, camera }: AskInput,
-): Promise<AskedFrame> {
+async function chooseFrame(services: ConsoleServices, { frame: address, camera }: AskInput): Promise<AskedFrame> {
+  const { frames, signal } = services;
   if (address === undefined) {
-    const feed = requireFeed(device.feeds(), camera);
+    const feed = requireFeed(services, camera);
     const frame = await feed.latestFrame({ signal });
     return { frame, camera: feed.id, notices: feed.noticesFor(frame) };
   }

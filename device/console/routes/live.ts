@@ -9,7 +9,11 @@ import type { ConsoleServices } from './services.js';
 const SESSION_LOOK_MS = 5_000;
 
 /** The moving picture over a WebSocket: a picture goes out when the viewer has asked for the next. */
-export function addLive(app: FastifyInstance, { device, sessions }: ConsoleServices, resources: DisposalStack): void {
+export function addLive(
+  app: FastifyInstance,
+  { device, sessions, state }: ConsoleServices,
+  resources: DisposalStack,
+): void {
   const streams = new Map<string, LiveStream>();
   resources.defer(async () => {
     for (const stream of streams.values()) await stream[Symbol.asyncDispose]();
@@ -21,8 +25,10 @@ export function addLive(app: FastifyInstance, { device, sessions }: ConsoleServi
       socket.close(4404, 'There is no such camera.');
       return;
     }
-    const stream = streams.get(feed.id) ?? new LiveStream(feed, device.config.console.liveFps, device.logger);
-    streams.set(feed.id, stream);
+    const { id } = feed;
+    const visible = () => (state.isPrivate(id) ? undefined : device.feeds().find((known) => known.id === id));
+    const stream = streams.get(id) ?? new LiveStream(id, visible, device.config.console.liveFps, device.logger);
+    streams.set(id, stream);
     if (stream.isFull) {
       socket.close(4429, 'Too many pages show this camera.');
       return;

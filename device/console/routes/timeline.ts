@@ -21,7 +21,7 @@ import type { ConsoleServices } from './services.js';
 const MAX_STREAMS = 32;
 const BEAT_MS = 10_000;
 /** Changes that the lamps may follow from. */
-const STATE_KINDS: readonly EventKind[] = ['problem', 'status', 'health', 'info'];
+const STATE_KINDS: readonly EventKind[] = ['problem', 'status', 'setting', 'health', 'info'];
 const TOLD_KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const;
 
 export function timelineRoutes(services: ConsoleServices): Route[] {

@@ -1,4 +1,5 @@
-// startCapture(config, onEvent) -> { stop() }, openFeed(config, onEvent) -> { push(), beat(), end() }; typed in sdk/capture/host/capture-addon.ts.
+// startCapture(config, onEvent) -> { stop() }, openFeed(config, onEvent) -> { push(), beat(), end() }; typed in
+// sdk/capture/host/capture-addon.ts.
 #include <cerrno>
 #include <memory>
 #include <string>
@@ -195,9 +196,8 @@ Napi::Value openFeed(const Napi::CallbackInfo& info) {
   cv::setNumThreads(1);
   // Everything happens on this thread: events are given at once.
   auto onEvent = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
-  auto publisher = std::make_shared<capture::FramePublisher>(config, [onEvent, env](const CaptureEvent& event) {
-    onEvent->Call({toObject(env, event)});
-  });
+  auto publisher = std::make_shared<capture::FramePublisher>(
+      config, [onEvent, env](const CaptureEvent& event) { onEvent->Call({toObject(env, event)}); });
   const double framesPerSecond = config.requestFps;
   Napi::Object feed = Napi::Object::New(env);
   const auto push = [publisher, framesPerSecond](const Napi::CallbackInfo& call) {

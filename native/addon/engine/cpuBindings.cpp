@@ -105,7 +105,7 @@ DecoderSpec specOf(const Napi::Object& options) {
   spec.maskedRowsAttend = options.Get("maskedRowsAttend").ToBoolean();
   spec.contextLength = intOf(options, "contextLength");
   spec.threads = intOf(options, "threads");
-  spec.packedFile = textOf(options, "packedFile");
+  spec.packedWeightsPath = textOf(options, "packedWeightsPath");
   spec.packedKey = textOf(options, "packedKey");
   spec.keyValueType = cacheTypeOf(options);
   const std::string set = textOf(options, "instructionSet");

@@ -15,12 +15,11 @@ using capture::RingReader;
 class FrameRing : public Napi::ObjectWrap<FrameRing> {
 public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "FrameRing",
-                       {InstanceMethod("read", &FrameRing::read), InstanceMethod("newest", &FrameRing::newest),
-                        InstanceMethod("heartbeat", &FrameRing::heartbeat),
-                        InstanceMethod("newestTimes", &FrameRing::newestTimes),
-                        InstanceMethod("requestDoorbell", &FrameRing::requestDoorbell),
-                        InstanceMethod("close", &FrameRing::close)});
+    return DefineClass(
+        env, "FrameRing",
+        {InstanceMethod("read", &FrameRing::read), InstanceMethod("newest", &FrameRing::newest),
+         InstanceMethod("heartbeat", &FrameRing::heartbeat), InstanceMethod("newestTimes", &FrameRing::newestTimes),
+         InstanceMethod("requestDoorbell", &FrameRing::requestDoorbell), InstanceMethod("close", &FrameRing::close)});
   }
 
   explicit FrameRing(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FrameRing>(info) {
@@ -42,7 +41,8 @@ private:
     return *mReader;
   }
 
-  /** read(afterSequence) -> null | { sequence, width, height, capturedAtMs, capturedAtMonotonicMs, mediaTimeMs, data }: the one copy. */
+  /** read(afterSequence) -> null | { sequence, width, height, capturedAtMs, capturedAtMonotonicMs, mediaTimeMs, data }:
+   * the one copy. */
   Napi::Value read(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (info.Length() < 1 || !info[0].IsNumber())

@@ -1,12 +1,15 @@
-// What a model in a process of its own needs from the system; typed in sdk/native/addon-types.ts.
+// What processes need from the system and Node does not give; typed in sdk/native/addon-types.ts.
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstring>
 #include <string>
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "addon/registrar.h"
@@ -54,9 +57,40 @@ void dieWithParent(const Napi::CallbackInfo& info) {
     throwErrno(info.Env(), "prctl");
 }
 
+/**
+ * sendDatagram(address, message): one message to a Unix datagram socket, of which Node has none. `@` begins an abstract
+ * address, as in sd_notify(3). Never waits.
+ */
+void sendDatagram(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (info.Length() < 2 || !info[0].IsString() || !info[1].IsString())
+    throw Napi::TypeError::New(env, "Expected sendDatagram(address, message)");
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string message = info[1].As<Napi::String>().Utf8Value();
+  sockaddr_un address{};
+  if (path.empty() || path.size() >= sizeof(address.sun_path))
+    throw Napi::RangeError::New(env, "Expected an address of 1 to 107 bytes");
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  if (path[0] == '@')
+    address.sun_path[0] = '\0';
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0)
+    throwErrno(env, "socket");
+  const ssize_t sent = sendto(descriptor, message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                              reinterpret_cast<const sockaddr*>(&address), length);
+  const int failure = errno;
+  close(descriptor);
+  errno = failure;
+  if (sent < 0)
+    throwErrno(env, "sendto");
+}
+
 void registerProcess(Napi::Env env, Napi::Object exports) {
   exports.Set("createSharedMemory", Napi::Function::New(env, createSharedMemory, "createSharedMemory"));
   exports.Set("releaseSharedMemory", Napi::Function::New(env, releaseSharedMemory, "releaseSharedMemory"));
+  exports.Set("sendDatagram", Napi::Function::New(env, sendDatagram, "sendDatagram"));
   exports.Set("dieWithParent", Napi::Function::New(env, dieWithParent, "dieWithParent"));
 }
 

@@ -215,7 +215,7 @@ Napi::Value createTensorRtSequence(const Napi::CallbackInfo& info) {
   return makeHandle(info.Env(), std::make_shared<HeldSequence>(host), kSequenceTag, 0);
 }
 
-/** forwardTensorRt(model, sequence, { part, inputs, images, outputs }, abort) -> Promise<void> */
+/** forwardTensorRt(model, sequence, { stage, inputs, images, outputs }, abort) -> Promise<void> */
 Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = requireHandle<ModelHost>(info[0], kModelTag);
@@ -225,7 +225,7 @@ Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
   const auto object = info[2].As<Napi::Object>();
   std::vector<Napi::Value> held{info[3]};
   ForwardCall call;
-  call.part = textOf(object, "part");
+  call.stage = textOf(object, "stage");
   call.inputs = hostInputsOf(object.Get("inputs"), held);
   call.outputs = hostOutputsOf(object.Get("outputs"), held);
   const Napi::Object handles = objectOf(object, "images");

@@ -127,15 +127,15 @@ PlanRequest planRequestOf(const Napi::Object& request) {
 ModelSpec modelSpecOf(const Napi::Object& spec) {
   ModelSpec result;
   result.name = textOf(spec, "name");
-  forEachObject(spec, "parts", [&](const Napi::Object& part) {
-    PartSpec entry;
-    entry.name = textOf(part, "name");
-    entry.plan = planRequestOf(objectOf(part, "plan"));
-    entry.isCaptured = part.Get("captured").ToBoolean();
-    forEachObject(part, "bindings", [&](const Napi::Object& binding) {
+  forEachObject(spec, "stages", [&](const Napi::Object& stage) {
+    StageSpec entry;
+    entry.name = textOf(stage, "name");
+    entry.plan = planRequestOf(objectOf(stage, "plan"));
+    entry.isCaptured = stage.Get("captured").ToBoolean();
+    forEachObject(stage, "bindings", [&](const Napi::Object& binding) {
       entry.bindings.push_back({textOf(binding, "name"), roleOf(binding), typeOf(binding), openShapeOf(binding)});
     });
-    result.parts.push_back(std::move(entry));
+    result.stages.push_back(std::move(entry));
   });
   const Napi::Object encode = objectOf(spec, "encode");
   for (std::uint32_t i = 0; encode.IsArray() && i < encode.As<Napi::Array>().Length(); ++i)

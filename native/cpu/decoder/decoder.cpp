@@ -13,7 +13,7 @@ namespace {
 
 /** Tokens that pass through the layers together: enough to use every unpacked weight many times. */
 constexpr int kPassRows = 256;
-/** Pieces of a product for each thread, so that a thread that was interrupted delays the others little. */
+/** Pieces of a matmul for each thread, so that a thread that was interrupted delays the others little. */
 constexpr int kPiecesPerThread = 8;
 /** … but, unless threads would have nothing to do, no smaller than what kernels read side by side. */
 constexpr int kGroupsPerPiece = 4;
@@ -74,12 +74,12 @@ std::size_t Decoder::memoryBytes() const {
 
 // --- building blocks -------------------------------------------------------------------------------------------
 
-void Decoder::products(const std::vector<Product>& list, const float* x, int rows) {
+void Decoder::matmuls(const std::vector<Matmul>& list, const float* x, int rows) {
   int groups = 0;
   bool anyPacked = false;
-  for (const auto& product : list) {
-    groups += (product.weights->rows() + kGroupRows - 1) / kGroupRows;
-    anyPacked = anyPacked || product.weights->isPacked;
+  for (const auto& matmul : list) {
+    groups += (matmul.weights->rows() + kGroupRows - 1) / kGroupRows;
+    anyPacked = anyPacked || matmul.weights->isPacked;
   }
   if (anyPacked)
     mQuantized.assign(mKernels, mPool, x, rows, list.front().weights->columns());
@@ -88,15 +88,15 @@ void Decoder::products(const std::vector<Product>& list, const float* x, int row
   mPool.forEach(pieces, [&](int piece, int) {
     int begin = static_cast<int>(static_cast<std::int64_t>(groups) * piece / pieces);
     int end = static_cast<int>(static_cast<std::int64_t>(groups) * (piece + 1) / pieces);
-    for (const auto& product : list) {
-      const Linear& weights = *product.weights;
+    for (const auto& matmul : list) {
+      const Linear& weights = *matmul.weights;
       const int own = (weights.rows() + kGroupRows - 1) / kGroupRows;
       const int from = std::min(std::max(begin, 0), own), to = std::min(std::max(end, 0), own);
       if (from < to && weights.isPacked)
-        mKernels.packedProduct(weights.packed, from, to, mQuantized.view(), product.y, weights.rows());
+        mKernels.packedMatmul(weights.packed, from, to, mQuantized.view(), matmul.y, weights.rows());
       else if (from < to)
-        mKernels.floatProduct(weights.stored, from * kGroupRows, std::min(to * kGroupRows, weights.rows()), x, rows,
-                              product.y, weights.rows());
+        mKernels.floatMatmul(weights.stored, from * kGroupRows, std::min(to * kGroupRows, weights.rows()), x, rows,
+                              matmul.y, weights.rows());
       begin -= own;
       end -= own;
     }
@@ -204,7 +204,7 @@ void Decoder::attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, i
 void Decoder::selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequence, const Pass& pass) {
   const auto& text = mSpec.text;
   normalize(mHidden.data(), layer.inputNorm, pass.rows, mNormed.data());
-  products({{&layer.query, mQuery.data()}, {&layer.key, mKey.data()}, {&layer.value, mValue.data()}}, mNormed.data(),
+  matmuls({{&layer.query, mQuery.data()}, {&layer.key, mKey.data()}, {&layer.value, mValue.data()}}, mNormed.data(),
            pass.rows);
   mPool.forEach(pass.rows, [&](int row, int) {
     const std::size_t keyValueAt = static_cast<std::size_t>(row) * text.keyValueHeads * text.headDim;
@@ -222,7 +222,7 @@ void Decoder::selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequ
   for (int row = 0; row < pass.rows; ++row)
     limits[static_cast<std::size_t>(row)] = pass.firstPosition + row + 1;
   attend(runs.data(), 0, pass.rows, limits.data(), sequence.cache.type());
-  products({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.rows);
+  matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.rows);
   addScaled(mHidden.data(), mUpdate.data(), pass.rows, 1.0f, nullptr);
   mlp(layer, pass.rows);
   addScaled(mHidden.data(), mUpdate.data(), pass.rows, 1.0f, nullptr);
@@ -239,7 +239,7 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
   if (!anySees && !mSpec.maskedRowsAttend)
     return;
   normalize(mHidden.data(), layer.inputNorm, pass.rows, mNormed.data());
-  products({{&layer.query, mQuery.data()}}, mNormed.data(), pass.rows);
+  matmuls({{&layer.query, mQuery.data()}}, mNormed.data(), pass.rows);
   const std::size_t rowSize = static_cast<std::size_t>(text.attentionHeads) * text.headDim;
   mPool.forEach(pass.rows, [&](int row, int) {
     for (int head = 0; head < text.attentionHeads; ++head) {
@@ -267,7 +267,7 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
     const std::vector<int> limits(static_cast<std::size_t>(group.end - group.begin), positions);
     attend(runs.data(), group.begin, group.end, limits.data(), type);
   }
-  products({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.rows);
+  matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.rows);
   addScaled(mHidden.data(), mUpdate.data(), pass.rows, layer.attentionGate, mSpec.maskedRowsAttend ? nullptr : &pass);
   mlp(layer, pass.rows);
   addScaled(mHidden.data(), mUpdate.data(), pass.rows, layer.mlpGate, &pass);
@@ -277,12 +277,12 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
 void Decoder::mlp(const LayerWeights& layer, int rows) {
   const int size = mSpec.text.intermediateSize;
   normalize(mHidden.data(), layer.postAttentionNorm, rows, mNormed.data());
-  products({{&layer.gate, mGate.data()}, {&layer.up, mUp.data()}}, mNormed.data(), rows);
+  matmuls({{&layer.gate, mGate.data()}, {&layer.up, mUp.data()}}, mNormed.data(), rows);
   mPool.forEach(rows, [&](int row, int) {
     const std::size_t at = static_cast<std::size_t>(row) * size;
     mKernels.siluMultiply(mGate.data() + at, mUp.data() + at, size, mGate.data() + at);
   });
-  products({{&layer.down, mUpdate.data()}}, mGate.data(), rows);
+  matmuls({{&layer.down, mUpdate.data()}}, mGate.data(), rows);
 }
 
 // --- calls -----------------------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
       const int rows = pass.rows - first;
       normalize(mHidden.data() + static_cast<std::size_t>(first) * text.hiddenSize, mWeights.finalNorm, rows,
                 mNormed.data());
-      products({{&mWeights.head, logits + (allLogits ? static_cast<std::size_t>(done) * text.vocabularySize : 0)}},
+      matmuls({{&mWeights.head, logits + (allLogits ? static_cast<std::size_t>(done) * text.vocabularySize : 0)}},
                mNormed.data(), rows);
     }
   }
@@ -405,7 +405,7 @@ std::shared_ptr<const ImageKeys> Decoder::encodeKeys(const float* features, int 
     for (int done = 0; done < kept; done += kPassRows) {
       abort.check();
       const int rows = std::min(kPassRows, kept - done);
-      products({{&layer.key, mKey.data()}, {&layer.value, mValue.data()}},
+      matmuls({{&layer.key, mKey.data()}, {&layer.value, mValue.data()}},
                features + static_cast<std::size_t>(done) * text.hiddenSize, rows);
       mPool.forEach(rows, [&](int row, int) {
         for (int head = 0; head < text.keyValueHeads; ++head) {

@@ -66,7 +66,7 @@ class Decoder {
   std::size_t memoryBytes() const;
 
  private:
-  struct Product {
+  struct Matmul {
     const Linear* weights;
     float* y;
   };
@@ -77,7 +77,7 @@ class Decoder {
   };
   struct Pass;
 
-  void products(const std::vector<Product>& list, const float* x, int rows);
+  void matmuls(const std::vector<Matmul>& list, const float* x, int rows);
   void normalize(const float* x, const std::vector<float>& weight, int rows, float* y);
   void addScaled(float* to, const float* x, int rows, float factor, const Pass* rowsWithImage);
   void embed(const std::int32_t* tokens, int rows);

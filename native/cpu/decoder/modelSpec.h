@@ -56,7 +56,7 @@ struct DecoderSpec {
   std::optional<InstructionSet> instructionSet;
   CacheType keyValueType = CacheType::kF16;
   /** Where packed weights are kept, and the key that they must carry. */
-  std::string packedFile;
+  std::string packedWeightsPath;
   std::string packedKey;
 };
 

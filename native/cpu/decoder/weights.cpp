@@ -158,7 +158,7 @@ DecoderWeights::DecoderWeights(const DecoderSpec& spec, ThreadPool& pool, Cancel
 
   if (builder.sources.empty())
     return;
-  mStore = std::make_unique<PackedStore>(spec.packedFile, spec.packedKey, builder.sources, pool, abort, progress);
+  mStore = std::make_unique<PackedStore>(spec.packedWeightsPath, spec.packedKey, builder.sources, pool, abort, progress);
   for (std::size_t i = 0; i < builder.waiting.size(); ++i)
     builder.waiting[i]->packed = mStore->matrices()[i];
 }

@@ -49,11 +49,11 @@ struct FloatKernels {
       return Simd::scalarBf16(static_cast<const std::uint16_t*>(data) + index);
   }
 
-  // --- products with weights as stored ------------------------------------------------------------------------
+  // --- matmuls with weights as stored ------------------------------------------------------------------------
 
   /** A tile of outputs: kRows weight rows times kTokens activation rows, all sums in registers. */
   template <ScalarType type, int kRows, int kTokens>
-  static void productTile(const void* weights, int columns, const float* x, float* y, std::ptrdiff_t stride) {
+  static void matmulTile(const void* weights, int columns, const float* x, float* y, std::ptrdiff_t stride) {
     Vector sums[kRows][kTokens];
     for (int r = 0; r < kRows; ++r)
       for (int t = 0; t < kTokens; ++t)
@@ -84,41 +84,41 @@ struct FloatKernels {
   }
 
   template <ScalarType type, int kRows>
-  static void productRows(const void* weights, int columns, const float* x, int xRows, float* y,
+  static void matmulRows(const void* weights, int columns, const float* x, int xRows, float* y,
                           std::ptrdiff_t stride) {
     int t = 0;
     for (; t + 4 <= xRows; t += 4)
-      productTile<type, kRows, 4>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
+      matmulTile<type, kRows, 4>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
                                   stride);
     for (; t + 2 <= xRows; t += 2)
-      productTile<type, kRows, 2>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
+      matmulTile<type, kRows, 2>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
                                   stride);
     for (; t < xRows; ++t)
-      productTile<type, kRows, 1>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
+      matmulTile<type, kRows, 1>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
                                   stride);
   }
 
   template <ScalarType type>
-  static void productOf(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
+  static void matmulOf(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
                         std::ptrdiff_t stride) {
     const auto* bytes = static_cast<const std::uint8_t*>(m.data);
     const std::ptrdiff_t rowBytes = static_cast<std::ptrdiff_t>(m.columns) * (type == ScalarType::kF32 ? 4 : 2);
     int row = rowBegin;
     for (; row + 4 <= rowEnd; row += 4)
-      productRows<type, 4>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
+      matmulRows<type, 4>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
     for (; row < rowEnd; ++row)
-      productRows<type, 1>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
+      matmulRows<type, 1>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
   }
 
-  static void floatProduct(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
+  static void floatMatmul(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
                            std::ptrdiff_t stride) {
     switch (m.type) {
     case ScalarType::kF32:
-      return productOf<ScalarType::kF32>(m, rowBegin, rowEnd, x, xRows, y, stride);
+      return matmulOf<ScalarType::kF32>(m, rowBegin, rowEnd, x, xRows, y, stride);
     case ScalarType::kF16:
-      return productOf<ScalarType::kF16>(m, rowBegin, rowEnd, x, xRows, y, stride);
+      return matmulOf<ScalarType::kF16>(m, rowBegin, rowEnd, x, xRows, y, stride);
     case ScalarType::kBf16:
-      return productOf<ScalarType::kBf16>(m, rowBegin, rowEnd, x, xRows, y, stride);
+      return matmulOf<ScalarType::kBf16>(m, rowBegin, rowEnd, x, xRows, y, stride);
     }
   }
 

@@ -70,11 +70,11 @@ struct Kernels {
                       std::int32_t* biases);
 
   /** Groups of 16 rows `[groupBegin, groupEnd)` of a packed matrix times all rows of `x`: `y[r·stride + row]`. */
-  void (*packedProduct)(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+  void (*packedMatmul)(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                         std::ptrdiff_t stride);
 
   /** Rows `[rowBegin, rowEnd)` times `xRows` rows `x[r·columns]`: `y[r·stride + row]`. */
-  void (*floatProduct)(const FloatMatrix& weights, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
+  void (*floatMatmul)(const FloatMatrix& weights, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
                        std::ptrdiff_t stride);
 
   /** `y = x · rsqrt(mean(x²) + eps) · weight`; `y` may be `x`. */

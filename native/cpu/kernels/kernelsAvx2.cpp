@@ -229,7 +229,7 @@ SCENEBUS_INLINE void addBlockInt8(const PackedTile& tile, const std::uint8_t* bl
  * to one (at every page one of them waits for its address, and the others go on), which is what few tokens wait for.
  */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
+SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   PackedTile tile(m, group, 1, x, row);
@@ -259,40 +259,40 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
 }
 
 template <int kBits>
-void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   constexpr int kStreams = 4;
   int group = groupBegin;
   if (x.rows == 1)
     for (; group + kStreams <= groupEnd; group += kStreams)
-      productTile<kBits, 1, kStreams>(m, group, x, 0, y, stride);
+      matmulTile<kBits, 1, kStreams>(m, group, x, 0, y, stride);
   if (x.rows == 2)
     for (; group + kStreams <= groupEnd; group += kStreams)
-      productTile<kBits, 2, kStreams>(m, group, x, 0, y, stride);
+      matmulTile<kBits, 2, kStreams>(m, group, x, 0, y, stride);
   for (; group < groupEnd; ++group) {
     int row = 0;
     for (; row + 4 <= x.rows; row += 4)
-      productTile<kBits, 4, 1>(m, group, x, row, y, stride);
+      matmulTile<kBits, 4, 1>(m, group, x, row, y, stride);
     for (; row + 2 <= x.rows; row += 2)
-      productTile<kBits, 2, 1>(m, group, x, row, y, stride);
+      matmulTile<kBits, 2, 1>(m, group, x, row, y, stride);
     for (; row < x.rows; ++row)
-      productTile<kBits, 1, 1>(m, group, x, row, y, stride);
+      matmulTile<kBits, 1, 1>(m, group, x, row, y, stride);
   }
 }
 
-void packedProduct(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   if (m.bits == 4)
-    productGroups<4>(m, groupBegin, groupEnd, x, y, stride);
+    matmulGroups<4>(m, groupBegin, groupEnd, x, y, stride);
   else
-    productGroups<8>(m, groupBegin, groupEnd, x, y, stride);
+    matmulGroups<8>(m, groupBegin, groupEnd, x, y, stride);
 }
 
 } // namespace
 
 const Kernels& avx2Kernels() {
   using Float = FloatKernels<SimdAvx2>;
-  static const Kernels kernels{InstructionSet::kAvx2, quantizeRow,  packedProduct, Float::floatProduct,
+  static const Kernels kernels{InstructionSet::kAvx2, quantizeRow,  packedMatmul, Float::floatMatmul,
                                Float::rmsNorm,        Float::siluMultiply, Float::attend};
   return kernels;
 }

@@ -206,7 +206,7 @@ SCENEBUS_INLINE void addBlocksOfMany(const PackedTile& tile, Totals<kTokens, kSt
  * Many tokens wait for inputs to be loaded: two streams use them together.
  */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row, float* y,
+SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   PackedTile tile(m, group, apart, x, row);
@@ -242,48 +242,48 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, int apart, co
 
 /** Groups `[groupBegin, groupEnd)` times all rows of `x`, as far as whole tiles of `kStreams` groups go: how far. */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE int productStreams(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+SCENEBUS_INLINE int matmulStreams(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                                    std::ptrdiff_t stride) {
   const int apart = (groupEnd - groupBegin) / kStreams;
   for (int group = groupBegin; group < groupBegin + apart; ++group) {
     int row = 0;
     for (; row + kTokens <= x.rows; row += kTokens)
-      productTile<kBits, kTokens, kStreams>(m, group, apart, x, row, y, stride);
+      matmulTile<kBits, kTokens, kStreams>(m, group, apart, x, row, y, stride);
     if constexpr (kTokens > 4)
       for (; row + 4 <= x.rows; row += 4)
-        productTile<kBits, 4, kStreams>(m, group, apart, x, row, y, stride);
+        matmulTile<kBits, 4, kStreams>(m, group, apart, x, row, y, stride);
     if constexpr (kTokens > 2)
       for (; row + 2 <= x.rows; row += 2)
-        productTile<kBits, 2, kStreams>(m, group, apart, x, row, y, stride);
+        matmulTile<kBits, 2, kStreams>(m, group, apart, x, row, y, stride);
     for (; row < x.rows; ++row)
-      productTile<kBits, 1, kStreams>(m, group, apart, x, row, y, stride);
+      matmulTile<kBits, 1, kStreams>(m, group, apart, x, row, y, stride);
   }
   return groupBegin + apart * kStreams;
 }
 
 template <int kBits>
-void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   int group = groupBegin;
   if (x.rows == 1)
-    group = productStreams<kBits, 1, 4>(m, group, groupEnd, x, y, stride);
-  group = productStreams<kBits, 8, 2>(m, group, groupEnd, x, y, stride);
-  productStreams<kBits, 8, 1>(m, group, groupEnd, x, y, stride);
+    group = matmulStreams<kBits, 1, 4>(m, group, groupEnd, x, y, stride);
+  group = matmulStreams<kBits, 8, 2>(m, group, groupEnd, x, y, stride);
+  matmulStreams<kBits, 8, 1>(m, group, groupEnd, x, y, stride);
 }
 
-void packedProduct(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   if (m.bits == 4)
-    productGroups<4>(m, groupBegin, groupEnd, x, y, stride);
+    matmulGroups<4>(m, groupBegin, groupEnd, x, y, stride);
   else
-    productGroups<8>(m, groupBegin, groupEnd, x, y, stride);
+    matmulGroups<8>(m, groupBegin, groupEnd, x, y, stride);
 }
 
 } // namespace
 
 const Kernels& avx512Kernels() {
   using Float = FloatKernels<SimdAvx512>;
-  static const Kernels kernels{InstructionSet::kAvx512Vnni, quantizeRow,  packedProduct, Float::floatProduct,
+  static const Kernels kernels{InstructionSet::kAvx512Vnni, quantizeRow,  packedMatmul, Float::floatMatmul,
                                Float::rmsNorm,              Float::siluMultiply, Float::attend};
   return kernels;
 }

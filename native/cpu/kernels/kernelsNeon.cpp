@@ -126,7 +126,7 @@ SCENEBUS_INLINE void blockSums(const std::uint8_t* w, const std::int8_t* x, std:
 }
 
 template <int kBits, int kTokens>
-SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
+SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
                                  std::ptrdiff_t stride) {
   const int blocksPerScale = m.groupSize / kBlockColumns;
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
@@ -175,30 +175,30 @@ SCENEBUS_INLINE void productTile(const PackedMatrix& m, int group, const Quantiz
 }
 
 template <int kBits>
-void productGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   for (int group = groupBegin; group < groupEnd; ++group) {
     int row = 0;
     for (; row + 2 <= x.rows; row += 2)
-      productTile<kBits, 2>(m, group, x, row, y, stride);
+      matmulTile<kBits, 2>(m, group, x, row, y, stride);
     for (; row < x.rows; ++row)
-      productTile<kBits, 1>(m, group, x, row, y, stride);
+      matmulTile<kBits, 1>(m, group, x, row, y, stride);
   }
 }
 
-void packedProduct(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   if (m.bits == 4)
-    productGroups<4>(m, groupBegin, groupEnd, x, y, stride);
+    matmulGroups<4>(m, groupBegin, groupEnd, x, y, stride);
   else
-    productGroups<8>(m, groupBegin, groupEnd, x, y, stride);
+    matmulGroups<8>(m, groupBegin, groupEnd, x, y, stride);
 }
 
 } // namespace
 
 const Kernels& neonKernels() {
   using Float = FloatKernels<SimdNeon>;
-  static const Kernels kernels{InstructionSet::kNeonDotprod, quantizeRow,  packedProduct, Float::floatProduct,
+  static const Kernels kernels{InstructionSet::kNeonDotprod, quantizeRow,  packedMatmul, Float::floatMatmul,
                                Float::rmsNorm,               Float::siluMultiply, Float::attend};
   return kernels;
 }

@@ -85,7 +85,7 @@ int weightOf(const std::uint8_t* block, int bits, int lane, int k) {
   return k < 16 ? byte & 15 : byte >> 4;
 }
 
-void packedProduct(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
+void packedMatmul(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
                    std::ptrdiff_t stride) {
   const int blocksPerScale = weights.groupSize / kBlockColumns;
   for (int group = groupBegin; group < groupEnd; ++group) {
@@ -119,7 +119,7 @@ void packedProduct(const PackedMatrix& weights, int groupBegin, int groupEnd, co
 
 const Kernels& scalarKernels() {
   using Float = FloatKernels<SimdScalar>;
-  static const Kernels kernels{InstructionSet::kScalar, quantizeRow,  packedProduct, Float::floatProduct,
+  static const Kernels kernels{InstructionSet::kScalar, quantizeRow,  packedMatmul, Float::floatMatmul,
                                Float::rmsNorm,          Float::siluMultiply, Float::attend};
   return kernels;
 }

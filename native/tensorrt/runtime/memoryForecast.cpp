@@ -28,10 +28,10 @@ void requireDeviceMemory(const ModelSpec& spec, const MemoryUse& needed, std::ui
   const std::uint64_t total = needed.total() + spec.reserveBytes;
   if (total <= availableBytes)
     return;
-  std::string parts;
+  std::string stages;
   const auto add = [&](const char* name, std::uint64_t bytes) {
     if (bytes > 0)
-      parts += (parts.empty() ? "" : ", ") + std::string(name) + " " + gigabytes(bytes);
+      stages += (stages.empty() ? "" : ", ") + std::string(name) + " " + gigabytes(bytes);
   };
   add("weights", needed.weights);
   add("plans", needed.plans);
@@ -41,7 +41,7 @@ void requireDeviceMemory(const ModelSpec& spec, const MemoryUse& needed, std::ui
   add("inputs and outputs", needed.bindings);
   add("reserve", spec.reserveBytes);
   throw CodedError("ERR_ENGINE_OUT_OF_MEMORY",
-                   spec.name + " needs " + gigabytes(total) + " of device memory (" + parts + ") but " +
+                   spec.name + " needs " + gigabytes(total) + " of device memory (" + stages + ") but " +
                        gigabytes(availableBytes) + " of " + gigabytes(device.totalBytes) + " are free on " +
                        device.name + "; choose a shorter contextLength, end other programs, or use a larger module");
 }

@@ -10,17 +10,17 @@ namespace {
 
 std::uint64_t keyValueBytes(const ModelSpec& spec) {
   Layout layout;
-  for (const auto& part : spec.parts)
-    for (const auto& binding : part.bindings)
+  for (const auto& stage : spec.stages)
+    for (const auto& binding : stage.bindings)
       if (binding.role == Role::kPast && !layout.has(binding.name))
         layout.add(binding.name, elementCount(binding.shape) * elementBytes(binding.type));
   return layout.sizeBytes();
 }
 
-/** Whether any decoder part writes present K/V beside past ones. */
+/** Whether any decoder stage writes present K/V beside past ones. */
 bool needsSpare(const ModelSpec& spec) {
-  return std::any_of(spec.parts.begin(), spec.parts.end(), [](const PartSpec& part) {
-    return !part.plan.options.plugins && std::any_of(part.bindings.begin(), part.bindings.end(), [](const Binding& b) {
+  return std::any_of(spec.stages.begin(), spec.stages.end(), [](const StageSpec& stage) {
+    return !stage.plan.options.plugins && std::any_of(stage.bindings.begin(), stage.bindings.end(), [](const Binding& b) {
       return b.role == Role::kPresent;
     });
   });
@@ -28,8 +28,8 @@ bool needsSpare(const ModelSpec& spec) {
 
 std::vector<Binding> crossBindings(const ModelSpec& spec) {
   std::vector<Binding> cross;
-  for (const auto& part : spec.parts)
-    for (const auto& binding : part.bindings)
+  for (const auto& stage : spec.stages)
+    for (const auto& binding : stage.bindings)
       if (binding.role == Role::kCross && std::none_of(cross.begin(), cross.end(), [&](const Binding& known) {
             return known.name == binding.name;
           }))
@@ -64,12 +64,12 @@ void Model::load(PlanCache& plans, const OpenListener& listener, CancelFlag abor
   mMemory.keyValues = keyValueBytes(mSpec) * (static_cast<std::uint64_t>(mSpec.sequences) + (needsSpare(mSpec) ? 1 : 0));
   mMemory.images = ImageStore::sizeBytes(cross, mSpec.imagePositions) * static_cast<std::uint64_t>(mSpec.images);
   MemoryUse expected = mMemory;
-  for (const auto& part : mSpec.parts)
-    expected.plans += part.plan.expectedBytes;
+  for (const auto& stage : mSpec.stages)
+    expected.plans += stage.plan.expectedBytes;
   // Before hours are spent on plans that cannot run.
   requireDeviceMemory(mSpec, expected, availableDeviceBytes(mDevice), mDevice.info());
 
-  for (const auto& spec : mSpec.parts) {
+  for (const auto& spec : mSpec.stages) {
     PlanListener planListener;
     const auto report = [&](const char* stage, const BuildProgress& progress) {
       if (listener.onProgress)
@@ -87,9 +87,9 @@ void Model::load(PlanCache& plans, const OpenListener& listener, CancelFlag abor
   requireDeviceMemory(mSpec, expected, availableDeviceBytes(mDevice), mDevice.info());
 
   const std::uint64_t before = availableDeviceBytes(mDevice);
-  for (std::size_t i = 0; i < mSpec.parts.size(); ++i) {
+  for (std::size_t i = 0; i < mSpec.stages.size(); ++i) {
     abort.check();
-    const auto& spec = mSpec.parts[i];
+    const auto& spec = mSpec.stages[i];
     PlanListener planListener;
     planListener.onNotice = listener.onNotice;
     planListener.onProgress = [&](const BuildProgress& progress) {
@@ -97,8 +97,8 @@ void Model::load(PlanCache& plans, const OpenListener& listener, CancelFlag abor
         listener.onProgress("build", spec.name, progress);
     };
     if (listener.onProgress)
-      listener.onProgress("load", spec.name, {"", static_cast<int>(i), static_cast<int>(mSpec.parts.size())});
-    mParts.push_back(std::make_unique<LoadedPart>(spec, plans.load(spec.plan, mPlanFiles[i], planListener, abort)));
+      listener.onProgress("load", spec.name, {"", static_cast<int>(i), static_cast<int>(mSpec.stages.size())});
+    mStages.push_back(std::make_unique<LoadedStage>(spec, plans.load(spec.plan, mPlanFiles[i], planListener, abort)));
   }
   const std::uint64_t after = availableDeviceBytes(mDevice);
   mMemory.plans = before > after ? before - after : 0;
@@ -106,17 +106,17 @@ void Model::load(PlanCache& plans, const OpenListener& listener, CancelFlag abor
 
 void Model::arrange() {
   std::uint64_t encodeArea = 0, decoderArea = 0;
-  for (const auto& loaded : mParts) {
-    const Part& part = loaded->part;
-    mMemory.scratch = std::max(mMemory.scratch, part.engine().scratchBytes());
-    // Parts of one `encode` read what those before them made; a decoder part has the area to itself.
-    if (isEncodePart(part.name())) {
+  for (const auto& loaded : mStages) {
+    const EngineStage& stage = loaded->stage;
+    mMemory.scratch = std::max(mMemory.scratch, stage.engine().scratchBytes());
+    // Stages of one `encode` read what those before them made; a decoder stage has the area to itself.
+    if (isEncodeStage(stage.name())) {
       loaded->areaOffset = encodeArea;
-      encodeArea += part.area().sizeBytes();
+      encodeArea += stage.area().sizeBytes();
     } else {
-      decoderArea = std::max(decoderArea, part.area().sizeBytes());
+      decoderArea = std::max(decoderArea, stage.area().sizeBytes());
     }
-    for (const auto& slot : part.slots()) {
+    for (const auto& slot : stage.slots()) {
       const auto& binding = slot.binding;
       if (binding.role == Role::kPast) {
         const std::uint64_t bytes = slot.maxBytes();
@@ -148,33 +148,33 @@ void Model::arrange() {
     mDevice.synchronize(mStream->get());
   }
   mImages = std::make_unique<ImageStore>(mDevice, crossBindings(mSpec), mSpec.imagePositions, mSpec.images);
-  for (const auto& loaded : mParts)
-    loaded->steps = std::make_unique<StepGraphs>(mDevice, loaded->part, mScratch.get(), mScratch.bytes(), mNotice);
+  for (const auto& loaded : mStages)
+    loaded->steps = std::make_unique<StepGraphs>(mDevice, loaded->stage, mScratch.get(), mScratch.bytes(), mNotice);
 }
 
 void Model::checkKeyValues() const {
-  for (const auto& loaded : mParts)
-    for (const auto& slot : loaded->part.slots()) {
+  for (const auto& loaded : mStages)
+    for (const auto& slot : loaded->stage.slots()) {
       const auto& binding = slot.binding;
       if (binding.role != Role::kPast && binding.role != Role::kPresent)
         continue;
       const std::string name = binding.role == Role::kPresent ? pastOf(binding.name) : binding.name;
       if (!mKeyValues.has(name) || slot.maxBytes() != mKeyValues.sizeOf(name))
-        throw CodedError("ERR_MODEL_INVALID", binding.name + " of " + loaded->part.name() +
-                                                  " has another size than its like in other parts; prepare the model "
+        throw CodedError("ERR_MODEL_INVALID", binding.name + " of " + loaded->stage.name() +
+                                                  " has another size than its like in other stages; prepare the model "
                                                   "again");
     }
 }
 
-bool Model::isEncodePart(const std::string& name) const {
+bool Model::isEncodeStage(const std::string& name) const {
   return std::find(mSpec.encode.begin(), mSpec.encode.end(), name) != mSpec.encode.end();
 }
 
-Model::LoadedPart& Model::partNamed(const std::string& name) {
-  for (const auto& loaded : mParts)
-    if (loaded->part.name() == name)
+Model::LoadedStage& Model::stageNamed(const std::string& name) {
+  for (const auto& loaded : mStages)
+    if (loaded->stage.name() == name)
       return *loaded;
-  throw CodedError("ERR_ARGUMENT_INVALID", "the model has no part " + name);
+  throw CodedError("ERR_ARGUMENT_INVALID", "the model has no stage " + name);
 }
 
 } // namespace scenebus::tensorrt

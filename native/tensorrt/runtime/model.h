@@ -2,7 +2,7 @@
 #include "common/cancelFlag.h"
 #include "tensorrt/runtime/imageStore.h"
 #include "tensorrt/runtime/modelSpec.h"
-#include "tensorrt/runtime/part.h"
+#include "tensorrt/runtime/engineStage.h"
 #include "tensorrt/plan/planCache.h"
 #include "tensorrt/runtime/stepGraphs.h"
 #include "tensorrt/runtime/weightStore.h"
@@ -28,7 +28,7 @@ struct OpenListener {
 };
 
 struct ForwardCall {
-  std::string part;
+  std::string stage;
   HostInputs inputs;
   /** Joined along the positions in this order. */
   std::vector<const ImageState*> images;
@@ -57,7 +57,7 @@ class Model {
   std::unique_ptr<SequenceState> createSequence();
   void release(std::unique_ptr<SequenceState> sequence) noexcept;
 
-  /** Runs the parts of `encode`; an output of one is an input of a later one by its name. */
+  /** Runs the stages of `encode`; an output of one is an input of a later one by its name. */
   std::unique_ptr<ImageState> encode(const HostInputs& inputs, const HostOutputs& outputs, CancelFlag abort);
   void release(std::unique_ptr<ImageState> image) noexcept;
 
@@ -70,11 +70,11 @@ class Model {
   std::uint64_t sequenceBytes() const { return mKeyValues.sizeBytes(); }
 
  private:
-  struct LoadedPart {
-    LoadedPart(const PartSpec& spec, std::unique_ptr<Engine> engine) : part(spec, std::move(engine)) {}
-    Part part;
+  struct LoadedStage {
+    LoadedStage(const StageSpec& spec, std::unique_ptr<Engine> engine) : stage(spec, std::move(engine)) {}
+    EngineStage stage;
     std::unique_ptr<StepGraphs> steps;
-    /** Where this part's host inputs and outputs begin in the shared area. */
+    /** Where this stage's host inputs and outputs begin in the shared area. */
     std::uint64_t areaOffset = 0;
   };
   using Produced = std::map<std::string, DeviceTensor>;
@@ -82,14 +82,14 @@ class Model {
   void load(PlanCache& plans, const OpenListener& listener, CancelFlag abort);
   void arrange();
   void checkKeyValues() const;
-  LoadedPart& partNamed(const std::string& name);
-  bool isEncodePart(const std::string& name) const;
-  void requireKnownNames(const std::vector<LoadedPart*>& parts, const HostInputs& inputs, const HostOutputs& outputs,
+  LoadedStage& stageNamed(const std::string& name);
+  bool isEncodeStage(const std::string& name) const;
+  void requireKnownNames(const std::vector<LoadedStage*>& stages, const HostInputs& inputs, const HostOutputs& outputs,
                          bool mayLackOutputs) const;
   /** Host inputs to the device; shapes and addresses of everything but K/V, which the caller adds. */
-  StepSetting bind(LoadedPart& loaded, const HostInputs& inputs, const Produced& produced);
-  void copyOutputs(const LoadedPart& loaded, Context& context, const HostOutputs& outputs);
-  void requireRoom(const LoadedPart& loaded, const HostInputs& inputs) const;
+  StepSetting bind(LoadedStage& loaded, const HostInputs& inputs, const Produced& produced);
+  void copyOutputs(const LoadedStage& loaded, Context& context, const HostOutputs& outputs);
+  void requireRoom(const LoadedStage& loaded, const HostInputs& inputs) const;
   /** Runs `work`, waits for the stream whatever happens, gives errors their codes and poisons the model. */
   void guarded(const std::function<void()>& work);
 
@@ -100,7 +100,7 @@ class Model {
   std::unique_ptr<StreamOwner> mStream;
   std::unique_ptr<WeightStore> mWeights;
   cuda::DeviceBuffer mScratch, mArea;
-  std::vector<std::unique_ptr<LoadedPart>> mParts;
+  std::vector<std::unique_ptr<LoadedStage>> mStages;
   Layout mKeyValues;
   std::unique_ptr<SlotPool> mSequences;
   /** Where the next step's present K/V go when plans do not write them in place; then it changes places. */

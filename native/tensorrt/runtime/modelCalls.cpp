@@ -70,14 +70,14 @@ void Model::release(std::unique_ptr<SequenceState> sequence) noexcept {
 
 void Model::release(std::unique_ptr<ImageState> image) noexcept { mImages->release(std::move(image)); }
 
-void Model::requireKnownNames(const std::vector<LoadedPart*>& parts, const HostInputs& inputs,
+void Model::requireKnownNames(const std::vector<LoadedStage*>& stages, const HostInputs& inputs,
                               const HostOutputs& outputs, bool mayLackOutputs) const {
   const auto require = [&](const std::string& name, Role role, const char* what) {
-    for (const auto* loaded : parts)
-      for (const auto& slot : loaded->part.slots())
+    for (const auto* loaded : stages)
+      for (const auto& slot : loaded->stage.slots())
         if (slot.binding.name == name && slot.binding.role == role)
           return;
-    throw CodedError("ERR_ARGUMENT_INVALID", parts.front()->part.name() + " has no " + what + " " + name);
+    throw CodedError("ERR_ARGUMENT_INVALID", stages.front()->stage.name() + " has no " + what + " " + name);
   };
   for (const auto& entry : inputs)
     require(entry.first, Role::kHost, "input");
@@ -87,22 +87,22 @@ void Model::requireKnownNames(const std::vector<LoadedPart*>& parts, const HostI
     throw CodedError("ERR_ARGUMENT_INVALID", "expected an output to copy");
 }
 
-StepSetting Model::bind(LoadedPart& loaded, const HostInputs& inputs, const Produced& produced) {
-  loaded.part.checkInputs(inputs, produced);
+StepSetting Model::bind(LoadedStage& loaded, const HostInputs& inputs, const Produced& produced) {
+  loaded.stage.checkInputs(inputs, produced);
   StepSetting setting;
   const cuda::DevicePointer area = mArea.get() + loaded.areaOffset;
-  for (const auto& slot : loaded.part.slots()) {
+  for (const auto& slot : loaded.stage.slots()) {
     const auto& name = slot.binding.name;
     if (slot.binding.role == Role::kWeight) {
       setting.addresses.emplace_back(name, mWeights->addressOf(name));
     } else if (slot.binding.role == Role::kOutput) {
-      setting.addresses.emplace_back(name, area + loaded.part.area().offsetOf(name));
+      setting.addresses.emplace_back(name, area + loaded.stage.area().offsetOf(name));
     } else if (slot.binding.role == Role::kHost) {
       const auto made = produced.find(name);
       if (made != produced.end()) {
         if (!matches(slot.binding.shape, made->second.shape))
           throw CodedError("ERR_MODEL_INVALID", "expected " + name + " as " + shapeText(slot.binding.shape) +
-                                                    " but the part before makes " + shapeText(made->second.shape));
+                                                    " but the stage before makes " + shapeText(made->second.shape));
         setting.addresses.emplace_back(name, made->second.address);
         if (varies(slot.binding.shape))
           setting.shapes.emplace_back(name, made->second.shape);
@@ -112,7 +112,7 @@ StepSetting Model::bind(LoadedPart& loaded, const HostInputs& inputs, const Prod
       if (slot.isOnHost) {
         setting.addresses.emplace_back(name, reinterpret_cast<cuda::DevicePointer>(input.data));
       } else {
-        const cuda::DevicePointer to = area + loaded.part.area().offsetOf(name);
+        const cuda::DevicePointer to = area + loaded.stage.area().offsetOf(name);
         mDevice.copyToDevice(to, input.data, input.sizeBytes, mStream->get());
         setting.addresses.emplace_back(name, to);
       }
@@ -123,8 +123,8 @@ StepSetting Model::bind(LoadedPart& loaded, const HostInputs& inputs, const Prod
   return setting;
 }
 
-void Model::copyOutputs(const LoadedPart& loaded, Context& context, const HostOutputs& outputs) {
-  for (const auto& slot : loaded.part.slots()) {
+void Model::copyOutputs(const LoadedStage& loaded, Context& context, const HostOutputs& outputs) {
+  for (const auto& slot : loaded.stage.slots()) {
     const auto wanted = outputs.find(slot.binding.name);
     if (slot.binding.role != Role::kOutput || wanted == outputs.end())
       continue;
@@ -135,7 +135,7 @@ void Model::copyOutputs(const LoadedPart& loaded, Context& context, const HostOu
                                                    ", " + std::to_string(bytes) + " bytes, but received " +
                                                    std::to_string(wanted->second.sizeBytes));
     mDevice.copyToHost(wanted->second.data,
-                       mArea.get() + loaded.areaOffset + loaded.part.area().offsetOf(slot.binding.name), bytes,
+                       mArea.get() + loaded.areaOffset + loaded.stage.area().offsetOf(slot.binding.name), bytes,
                        mStream->get());
   }
 }
@@ -144,21 +144,21 @@ std::unique_ptr<ImageState> Model::encode(const HostInputs& inputs, const HostOu
   std::unique_ptr<ImageState> image;
   try {
     guarded([&] {
-      std::vector<LoadedPart*> parts;
+      std::vector<LoadedStage*> stages;
       for (const auto& name : mSpec.encode)
-        parts.push_back(&partNamed(name));
-      if (parts.empty())
-        throw CodedError("ERR_ARGUMENT_INVALID", mSpec.name + " has no part that encodes images");
-      requireKnownNames(parts, inputs, outputs, true);
+        stages.push_back(&stageNamed(name));
+      if (stages.empty())
+        throw CodedError("ERR_ARGUMENT_INVALID", mSpec.name + " has no stage that encodes images");
+      requireKnownNames(stages, inputs, outputs, true);
       Produced produced;
-      for (auto* loaded : parts) {
+      for (auto* loaded : stages) {
         abort.check();
         StepSetting setting = bind(*loaded, inputs, produced);
         // How many positions the image has follows from the inputs' shapes.
-        Context& context = loaded->part.context();
+        Context& context = loaded->stage.context();
         for (const auto& [name, shape] : setting.shapes)
           context.setShape(name, shape);
-        for (const auto& slot : loaded->part.slots()) {
+        for (const auto& slot : loaded->stage.slots()) {
           if (slot.binding.role != Role::kCross)
             continue;
           if (!image)
@@ -167,16 +167,16 @@ std::unique_ptr<ImageState> Model::encode(const HostInputs& inputs, const HostOu
                                          image->memory.get() + image->layout.offsetOf(slot.binding.name));
         }
         Context& ran = loaded->steps->run(setting, mStream->get());
-        for (const auto& slot : loaded->part.slots())
+        for (const auto& slot : loaded->stage.slots())
           if (slot.binding.role == Role::kOutput)
-            produced[slot.binding.name] = {mArea.get() + loaded->areaOffset + loaded->part.area().offsetOf(slot.binding.name),
+            produced[slot.binding.name] = {mArea.get() + loaded->areaOffset + loaded->stage.area().offsetOf(slot.binding.name),
                                            ran.shapeOf(slot.binding.name)};
         copyOutputs(*loaded, ran, outputs);
         // A vision tower takes long: an abort shall not wait for what follows it.
         mDevice.synchronize(mStream->get());
       }
       if (!image)
-        throw CodedError("ERR_MODEL_INVALID", "no part of " + mSpec.name + " makes cross-attention K/V");
+        throw CodedError("ERR_MODEL_INVALID", "no stage of " + mSpec.name + " makes cross-attention K/V");
     });
   } catch (...) {
     if (image)
@@ -186,14 +186,14 @@ std::unique_ptr<ImageState> Model::encode(const HostInputs& inputs, const HostOu
   return image;
 }
 
-void Model::requireRoom(const LoadedPart& loaded, const HostInputs& inputs) const {
+void Model::requireRoom(const LoadedStage& loaded, const HostInputs& inputs) const {
   const auto past = inputs.find(kPastLength), embeddings = inputs.find(kEmbeddings);
   if (past == inputs.end() || embeddings == inputs.end())
     return;
   std::int32_t length = 0;
   std::memcpy(&length, past->second.data, sizeof(length));
   const std::int64_t rows = embeddings->second.shape.at(1);
-  for (const auto& slot : loaded.part.slots())
+  for (const auto& slot : loaded.stage.slots())
     if (slot.binding.role == Role::kPast && (length < 0 || length + rows > slot.maxShape.at(2)))
       throw CodedError("ERR_CONTEXT_OVERFLOW", "expected at most " + std::to_string(slot.maxShape.at(2)) +
                                                    " positions but " + std::to_string(rows) + " rows follow " +
@@ -203,20 +203,20 @@ void Model::requireRoom(const LoadedPart& loaded, const HostInputs& inputs) cons
 void Model::forward(SequenceState& sequence, const ForwardCall& call, CancelFlag abort) {
   guarded([&] {
     abort.check();
-    LoadedPart& loaded = partNamed(call.part);
-    if (isEncodePart(call.part))
-      throw CodedError("ERR_ARGUMENT_INVALID", call.part + " encodes images and decodes no text");
+    LoadedStage& loaded = stageNamed(call.stage);
+    if (isEncodeStage(call.stage))
+      throw CodedError("ERR_ARGUMENT_INVALID", call.stage + " encodes images and decodes no text");
     requireKnownNames({&loaded}, call.inputs, call.outputs, false);
-    const auto& slots = loaded.part.slots();
+    const auto& slots = loaded.stage.slots();
     const bool attends =
-        std::any_of(slots.begin(), slots.end(), [](const Part::Slot& slot) { return slot.binding.role == Role::kCross; });
+        std::any_of(slots.begin(), slots.end(), [](const EngineStage::Slot& slot) { return slot.binding.role == Role::kCross; });
     if (attends == call.images.empty())
-      throw CodedError("ERR_ARGUMENT_INVALID", call.part + (attends ? " attends to images but none came"
+      throw CodedError("ERR_ARGUMENT_INVALID", call.stage + (attends ? " attends to images but none came"
                                                                     : " attends to no images but some came"));
     StepSetting setting = bind(loaded, call.inputs, {});
     requireRoom(loaded, call.inputs);
     const ImageState* cross = attends ? &mImages->joined(call.images, mStream->get()) : nullptr;
-    const bool isInPlace = loaded.part.spec().plan.options.plugins;
+    const bool isInPlace = loaded.stage.spec().plan.options.plugins;
     bool writes = false;
     for (const auto& slot : slots) {
       const auto& name = slot.binding.name;

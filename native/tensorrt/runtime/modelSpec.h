@@ -20,7 +20,7 @@ struct Binding {
   Shape shape;
 };
 
-struct PartSpec {
+struct StageSpec {
   std::string name;
   PlanRequest plan;
   std::vector<Binding> bindings;
@@ -36,8 +36,8 @@ struct WeightLocation {
 
 struct ModelSpec {
   std::string name;
-  std::vector<PartSpec> parts;
-  /** Parts that make an image's cross K/V, in order. */
+  std::vector<StageSpec> stages;
+  /** Stages that make an image's cross K/V, in order. */
   std::vector<std::string> encode;
   std::vector<WeightLocation> weights;
   /** Taken when the model opens. */

@@ -13,14 +13,14 @@ constexpr std::size_t kMostSeen = 64;
 
 } // namespace
 
-StepGraphs::StepGraphs(cuda::Device& device, Part& part, cuda::DevicePointer scratch, std::uint64_t scratchBytes,
+StepGraphs::StepGraphs(cuda::Device& device, EngineStage& stage, cuda::DevicePointer scratch, std::uint64_t scratchBytes,
                        Notice notice)
-    : mDevice(device), mPart(part), mScratch(scratch), mScratchBytes(scratchBytes), mNotice(std::move(notice)),
-      mIsRecording(part.spec().isCaptured) {
+    : mDevice(device), mStage(stage), mScratch(scratch), mScratchBytes(scratchBytes), mNotice(std::move(notice)),
+      mIsRecording(stage.spec().isCaptured) {
   // Their addresses belong to the caller and change with every call.
-  for (const auto& slot : part.slots())
+  for (const auto& slot : stage.slots())
     mIsRecording = mIsRecording && !slot.isOnHost;
-  part.context().setScratch(scratch, scratchBytes);
+  stage.context().setScratch(scratch, scratchBytes);
 }
 
 Context& StepGraphs::run(const StepSetting& setting, cuda::Stream stream) {
@@ -47,21 +47,21 @@ Context& StepGraphs::run(const StepSetting& setting, cuda::Stream stream) {
 }
 
 Context& StepGraphs::runPlainly(const StepSetting& setting, cuda::Stream stream) {
-  setting.apply(mPart.context());
-  mPart.context().enqueue(stream);
-  return mPart.context();
+  setting.apply(mStage.context());
+  mStage.context().enqueue(stream);
+  return mStage.context();
 }
 
 Context* StepGraphs::record(const StepSetting& setting, const std::string& key, cuda::Stream stream) {
   const auto giveUp = [&](const std::string& reason) {
     mIsRecording = false;
     if (mNotice)
-      mNotice("steps of " + mPart.name() + " run without CUDA graphs, somewhat slower: " + reason);
+      mNotice("steps of " + mStage.name() + " run without CUDA graphs, somewhat slower: " + reason);
   };
   Recorded entry;
   entry.key = key;
   try {
-    entry.context = mPart.engine().createContext();
+    entry.context = mStage.engine().createContext();
     entry.context->setScratch(mScratch, mScratchBytes);
   } catch (const std::exception& error) {
     giveUp(error.what());
@@ -77,8 +77,8 @@ Context* StepGraphs::record(const StepSetting& setting, const std::string& key, 
   } catch (const std::exception& error) {
     giveUp(error.what());
     // The step has run; only its outputs' shapes are still asked for, and the plain context can tell them.
-    setting.apply(mPart.context());
-    return &mPart.context();
+    setting.apply(mStage.context());
+    return &mStage.context();
   }
   mRecorded.push_front(std::move(entry));
   if (mRecorded.size() > kMostRecorded)

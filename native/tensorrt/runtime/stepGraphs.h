@@ -1,6 +1,6 @@
 #pragma once
 #include "gpu/driver/device.h"
-#include "tensorrt/runtime/part.h"
+#include "tensorrt/runtime/engineStage.h"
 
 #include <functional>
 #include <list>
@@ -10,7 +10,7 @@
 namespace scenebus::tensorrt {
 
 /**
- * Runs steps of one part, recorded as CUDA graphs where that pays: launching a graph costs the processor a fraction of
+ * Runs steps of one stage, recorded as CUDA graphs where that pays: launching a graph costs the processor a fraction of
  * launching its kernels. A graph serves one combination of shapes and addresses. The first step of a combination runs
  * plainly; the second in a context of its own, which is then recorded; later ones launch the graph. The context is
  * never changed afterwards, since TensorRT leaves undefined what a graph does whose context was.
@@ -19,7 +19,7 @@ class StepGraphs {
  public:
   using Notice = std::function<void(const std::string&)>;
 
-  StepGraphs(cuda::Device& device, Part& part, cuda::DevicePointer scratch, std::uint64_t scratchBytes, Notice notice);
+  StepGraphs(cuda::Device& device, EngineStage& stage, cuda::DevicePointer scratch, std::uint64_t scratchBytes, Notice notice);
 
   /** Puts the step into the stream and returns the context that knows the outputs' shapes. */
   Context& run(const StepSetting& setting, cuda::Stream stream);
@@ -38,7 +38,7 @@ class StepGraphs {
   Context* record(const StepSetting& setting, const std::string& key, cuda::Stream stream);
 
   cuda::Device& mDevice;
-  Part& mPart;
+  EngineStage& mStage;
   cuda::DevicePointer mScratch;
   std::uint64_t mScratchBytes;
   Notice mNotice;

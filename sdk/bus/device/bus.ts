@@ -31,6 +31,7 @@ import { SettingCommands } from './setting-commands.js';
 import type {
   AskHandler,
   Bus,
+  BusLimits,
   BusOptions,
   BusStats,
   CameraStatusInput,
@@ -76,6 +77,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
 class MqttBus implements Bus {
   readonly topics: BusTopics;
   readonly #options: BusOptions;
+  #limits: ReturnType<typeof limitsOf>;
   readonly #logger: Logger;
   readonly #stamper: PayloadStamper;
   readonly #outbox: Outbox;
@@ -92,6 +94,7 @@ class MqttBus implements Bus {
 
   constructor(options: BusOptions) {
     this.#options = options;
+    this.#limits = limitsOf(options);
     this.#logger = options.logger ?? silentLogger;
     this.topics = busTopics(checkRoot(options.root ?? DEFAULT_ROOT), options.device);
     this.#stamper = new PayloadStamper(options.device, Date.now);
@@ -106,8 +109,8 @@ class MqttBus implements Bus {
     this.#requests = new RequestServer({
       topics: this.topics,
       responseTopics: options.responseTopics ?? [`${this.topics.root}/#`],
-      defaultTimeoutMs: options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
-      clientLimits: options.clientLimits ?? {},
+      defaultTimeoutMs: this.#limits.requestTimeoutMs,
+      clientLimits: this.#limits.clientLimits,
       maxUnanswered: options.maxUnanswered ?? LIMITS.busUnansweredRequests,
       reply: (reply) => this.#reply(reply),
       logger: this.#logger,
@@ -158,10 +161,10 @@ class MqttBus implements Bus {
       topics: this.topics,
       stamper: this.#stamper,
       outbox: this.#outbox,
-      sceneExpirySeconds: options.sceneExpirySeconds ?? DEFAULTS.sceneExpirySeconds,
+      sceneExpirySeconds: () => this.#limits.sceneExpirySeconds,
       eventExpirySeconds: options.eventExpirySeconds ?? DEFAULTS.eventExpirySeconds,
-      requestTimeoutMs: options.requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
-      requestsPerSecond: this.#requests.requestsPerSecond,
+      requestTimeoutMs: () => this.#limits.requestTimeoutMs,
+      requestsPerSecond: () => this.#requests.requestsPerSecond,
       verbs: () => this.#requests.verbs,
       broker: this.broker,
       link: () => this.#connection.link,
@@ -221,6 +224,13 @@ class MqttBus implements Bus {
       commandsRefused: this.#commands.refused,
       nameConflicts: this.#namesakes.conflicts,
     };
+  }
+
+  setLimits(limits: BusLimits): void {
+    this.#limits = limitsOf(limits);
+    const { requestTimeoutMs: defaultTimeoutMs, clientLimits } = this.#limits;
+    this.#requests.setLimits({ defaultTimeoutMs, clientLimits });
+    this.#publisher.renewInfo();
   }
 
   publishInfo(info: InfoInput): Promise<PublishResult> {
@@ -365,4 +375,12 @@ class MqttBus implements Bus {
       ...(error === undefined ? {} : { error: error instanceof Error ? error.message : String(error) }),
     });
   }
+}
+
+function limitsOf({ sceneExpirySeconds, requestTimeoutMs, clientLimits }: BusLimits) {
+  return {
+    sceneExpirySeconds: sceneExpirySeconds ?? DEFAULTS.sceneExpirySeconds,
+    requestTimeoutMs: requestTimeoutMs ?? DEFAULTS.requestTimeoutMs,
+    clientLimits: clientLimits ?? {},
+  };
 }

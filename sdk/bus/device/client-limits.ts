@@ -22,9 +22,9 @@ interface Account {
 }
 
 export class ClientLimits {
-  readonly requestsPerSecond: number;
-  readonly #burst: number;
-  readonly #unanswered: number;
+  #requestsPerSecond: number = DEFAULTS.requestsPerSecond;
+  #burst: number = DEFAULTS.burst;
+  #unanswered: number = DEFAULTS.unanswered;
   readonly #totalUnanswered: number;
   readonly #now: () => number;
   /** Least recently seen first. */
@@ -36,11 +36,20 @@ export class ClientLimits {
    * @param now milliseconds of a clock that only goes forward.
    */
   constructor(options: ClientLimitOptions, totalUnanswered: number, now: () => number) {
-    this.requestsPerSecond = options.requestsPerSecond ?? DEFAULTS.requestsPerSecond;
-    this.#burst = options.burst ?? DEFAULTS.burst;
-    this.#unanswered = options.unanswered ?? DEFAULTS.unanswered;
+    this.change(options);
     this.#totalUnanswered = totalUnanswered;
     this.#now = now;
+  }
+
+  get requestsPerSecond(): number {
+    return this.#requestsPerSecond;
+  }
+
+  /** From now on; what is left out is the default. What callers have used up stays used up. */
+  change(options: ClientLimitOptions): void {
+    this.#requestsPerSecond = options.requestsPerSecond ?? DEFAULTS.requestsPerSecond;
+    this.#burst = options.burst ?? DEFAULTS.burst;
+    this.#unanswered = options.unanswered ?? DEFAULTS.unanswered;
   }
 
   /** Requests taken and not answered, of all callers. */
@@ -57,12 +66,12 @@ export class ClientLimits {
     const nowMs = this.#now();
     account.tokens = Math.min(
       this.#burst,
-      account.tokens + ((nowMs - account.updatedMs) / 1000) * this.requestsPerSecond,
+      account.tokens + ((nowMs - account.updatedMs) / 1000) * this.#requestsPerSecond,
     );
     account.updatedMs = nowMs;
     if (account.tokens < 1) {
-      const retryAfterMs = Math.ceil(((1 - account.tokens) / this.requestsPerSecond) * 1000);
-      throw busy(`Expected at most ${this.requestsPerSecond} requests a second of one caller`, retryAfterMs);
+      const retryAfterMs = Math.ceil(((1 - account.tokens) / this.#requestsPerSecond) * 1000);
+      throw busy(`Expected at most ${this.#requestsPerSecond} requests a second of one caller`, retryAfterMs);
     }
     account.tokens -= 1;
     if (account.unanswered >= this.#unanswered) {

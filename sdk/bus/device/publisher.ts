@@ -17,11 +17,11 @@ export interface PublisherOptions {
   readonly topics: BusTopics;
   readonly stamper: PayloadStamper;
   readonly outbox: Outbox;
-  readonly sceneExpirySeconds: number;
+  readonly sceneExpirySeconds: () => number;
   readonly eventExpirySeconds: number;
-  /** For `info`, as the next three. */
-  readonly requestTimeoutMs: number;
-  readonly requestsPerSecond: number;
+  /** For `info`, as the next two. */
+  readonly requestTimeoutMs: () => number;
+  readonly requestsPerSecond: () => number;
   readonly verbs: () => readonly string[];
   /** Without credentials. */
   readonly broker: string;
@@ -65,9 +65,9 @@ export class Publisher {
       limits: {
         requestBytes: LIMITS.busRequestBytes,
         questionCharacters: LIMITS.questionCharacters,
-        requestsPerSecond: this.#options.requestsPerSecond,
-        requestTimeoutMs: this.#options.requestTimeoutMs,
-        sceneExpirySeconds: this.#options.sceneExpirySeconds,
+        requestsPerSecond: this.#options.requestsPerSecond(),
+        requestTimeoutMs: this.#options.requestTimeoutMs(),
+        sceneExpirySeconds: this.#options.sceneExpirySeconds(),
         ...info.limits,
       },
     });
@@ -83,7 +83,7 @@ export class Publisher {
   }
 
   async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
-    const lifeMs = this.#options.sceneExpirySeconds * 1000;
+    const lifeMs = this.#options.sceneExpirySeconds() * 1000;
     const fields = {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),

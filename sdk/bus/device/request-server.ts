@@ -64,6 +64,7 @@ export class RequestServer {
     responseTopicsRefused: 0,
   };
   readonly #options: RequestServerOptions;
+  #defaultTimeoutMs: number;
   readonly #handlers: Handlers = {};
   readonly #known = new Set<VerbName>(PROMISED);
   readonly #limits: ClientLimits;
@@ -74,6 +75,7 @@ export class RequestServer {
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
+    this.#defaultTimeoutMs = options.defaultTimeoutMs;
     this.#limits = new ClientLimits(options.clientLimits, options.maxUnanswered, options.monotonicNow);
     this.#recent = new RecentRequests(options.monotonicNow);
   }
@@ -85,6 +87,12 @@ export class RequestServer {
   /** Of one caller, in the long run. */
   get requestsPerSecond(): number {
     return this.#limits.requestsPerSecond;
+  }
+
+  /** For requests from now on. */
+  setLimits(limits: { readonly defaultTimeoutMs: number; readonly clientLimits: ClientLimitOptions }): void {
+    this.#defaultTimeoutMs = limits.defaultTimeoutMs;
+    this.#limits.change(limits.clientLimits);
   }
 
   /** Verbs that are answered, now or when the device is ready. */
@@ -270,7 +278,7 @@ export class RequestServer {
       expirySeconds === undefined ? undefined : Math.max(1, expirySeconds * 1000),
       request.deadlineMs === undefined ? undefined : request.deadlineMs - this.#options.now(),
     ].filter((value) => value !== undefined);
-    const wanted = bounds.length === 0 ? this.#options.defaultTimeoutMs : Math.min(...bounds);
+    const wanted = bounds.length === 0 ? this.#defaultTimeoutMs : Math.min(...bounds);
     return Math.min(wanted, REQUEST_TIMEOUT_MS.max);
   }
 

@@ -9,26 +9,30 @@ import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
 import type { AnswerKeeper, KeptAnswer } from './kept-answer.js';
 import type { SettingHandler, VerbContext, VerbHandler } from './verb-results.js';
 
-export interface BusOptions extends ConnectionOptions {
+/** What can be changed while the device runs. */
+export interface BusLimits {
+  /** Life of a scene on the broker and in `expiresTs`. Default 300. */
+  readonly sceneExpirySeconds?: number | undefined;
+  /** Deadline of a question that names none. Default 120 000. */
+  readonly requestTimeoutMs?: number | undefined;
+  /** What one caller may ask; a caller is known by its response topic. */
+  readonly clientLimits?: ClientLimitOptions | undefined;
+}
+
+export interface BusOptions extends ConnectionOptions, BusLimits {
   /** Topic root, default `scenebus`; may have several levels. */
   readonly root?: string | undefined;
   /** Name of this device in topics. */
   readonly device: string;
   /** Topic filters that callers may choose response topics from. Default `<root>/#`; topics that devices own never. */
   readonly responseTopics?: readonly string[] | undefined;
-  /** Life of a scene on the broker and in `expiresTs`. Default 300. */
-  readonly sceneExpirySeconds?: number | undefined;
   /** How long the broker waits before it says offline (MQTT 5). Default 5. */
   readonly willDelaySeconds?: number | undefined;
-  /** Deadline of a question that names none. Default 120 000. */
-  readonly requestTimeoutMs?: number | undefined;
   /**
    * Requests taken and not yet answered; more get ERR_BUSY. Protects the memory only: how many may wait for the model
    * is decided where they wait. Default LIMITS.busUnansweredRequests.
    */
   readonly maxUnanswered?: number | undefined;
-  /** What one caller may ask; a caller is known by its response topic. */
-  readonly clientLimits?: ClientLimitOptions | undefined;
   /** Life of an event on the broker (MQTT 5). Default 300. */
   readonly eventExpirySeconds?: number | undefined;
   /** Keeps answers until they are delivered, over a restart too. Default: the bus, in bounded memory. */
@@ -98,6 +102,8 @@ export interface Bus extends AsyncDisposable {
   /** Broker address without credentials. */
   readonly broker: string;
   readonly stats: BusStats;
+  /** Replaces the limits that it was connected with; what is left out is the default again. `info` tells of them. */
+  setLimits(limits: BusLimits): void;
   /**
    * Publishers validate against the schema first.
    * @throws SdkError ERR_ARGUMENT_INVALID (payload against the schema), ERR_BUS_REJECTED (the broker refused),

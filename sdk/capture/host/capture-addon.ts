@@ -40,6 +40,7 @@ export type NativeCaptureSource =
   /** Pictures that JavaScript decodes. */
   | { readonly kind: 'feed' };
 
+/** What one life of a capture host is told of the lives before it. */
 export interface NativeSessionFacts {
   readonly firstSequence: number;
   readonly doorbellFd: number;
@@ -76,6 +77,7 @@ export interface FedPicture {
   readonly backend: string;
 }
 
+/** A ring that JavaScript writes pictures into. */
 export interface NativeFeed {
   /** Throws an Error with a `code` of the table for a picture beyond the limits, or without shared memory. */
   push(picture: FedPicture): void;

@@ -5,6 +5,7 @@ import { SdkError } from '../../core/errors.js';
 import { redactAddress } from '../address.js';
 import { connectJudged, type TlsSettings } from './tls-relay.js';
 
+/** `timeoutMs`: for the connection and for silence on it. */
 export interface HttpRequestOptions {
   readonly tls: TlsSettings | undefined;
   readonly timeoutMs: number;
@@ -76,7 +77,7 @@ async function getOnce(
   });
 }
 
-/** @throws SdkError ERR_IMAGE_TOO_LARGE */
+/** The whole body, at most `limitBytes`. @throws SdkError ERR_IMAGE_TOO_LARGE */
 export async function readBody(response: IncomingMessage, limitBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;

@@ -6,10 +6,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
 import { captureAddon } from '../../native/index.js';
+import type { CameraSettings } from '../options.js';
 import type { NativeCaptureConfig, NativeCaptureEvent } from './capture-addon.js';
 import { explainFailure } from './explain.js';
+import { httpGet, readBody } from './http-request.js';
 import { type Look, look } from './network-look.js';
-import { readFileOrientation } from './orientation.js';
+import { type Orientation, readFileOrientation, readOrientation } from './orientation.js';
 import { playFolder, pollSnapshots } from './picture-sources.js';
 import {
   type CapturePlan,
@@ -122,7 +124,7 @@ async function start(message: StartMessage): Promise<void> {
   const isSnapshot = address.kind === 'http' && (message.isSnapshot || settings.snapshotIntervalMs !== undefined);
   const needsRelay = 'url' in address && isTlsUrl(address.url) && !isSnapshot;
   const relay = needsRelay ? await openTlsRelay(address.url, settings.tls) : undefined;
-  const orientation = address.kind === 'file' ? await readFileOrientation(address.path) : undefined;
+  const orientation = isSnapshot ? undefined : await orientationOf(address, settings);
   if (stopping) return;
   // GStreamer and sharp each bring a GLib of their own, and must not meet in one process.
   const isFed = isSnapshot || address.kind === 'images';
@@ -131,6 +133,25 @@ async function start(message: StartMessage): Promise<void> {
   const job: Job = { message, address, relay, plan };
   if (isFed) return feed(job);
   startOpenCv({ ...job, plan: withoutMissingElements(plan, (names) => addon.missingGstElements(names)) });
+}
+
+/** Of a file, also of one that a web server holds: those serve several clients, unlike cameras. */
+async function orientationOf(address: ResolvedAddress, settings: CameraSettings): Promise<Orientation | undefined> {
+  if (address.kind === 'file') return readFileOrientation(address.path);
+  if (address.kind !== 'http' || !/\.(?:mp4|m4v|mov|3gp)$/i.test(new URL(address.url).pathname)) return undefined;
+  const { tls, openTimeoutMs } = settings;
+  const timeoutMs = Math.min(openTimeoutMs / 4, LOOK_TIMEOUT_MS);
+  try {
+    return await readOrientation(async (offset, length) => {
+      const headers = { range: `bytes=${offset}-${offset + length - 1}` };
+      const response = await httpGet(address.url, { tls, timeoutMs, headers });
+      if (response.statusCode === 206) return readBody(response, length);
+      response.destroy();
+      return Buffer.alloc(0);
+    });
+  } catch {
+    return undefined; // OpenCV will find out what is wrong with it
+  }
 }
 
 const NO_OPENCV: CaptureSupport = {

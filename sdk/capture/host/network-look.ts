@@ -10,6 +10,7 @@ import { connectionError, statusError } from './connection-error.js';
 import { httpGet } from './http-request.js';
 import { connectJudged, type TlsSettings } from './tls-relay.js';
 
+/** What a look found out. */
 export interface Look {
   /** What is wrong, when that was understood. */
   readonly error?: SdkError | undefined;
@@ -19,6 +20,7 @@ export interface Look {
   readonly isSnapshot?: boolean | undefined;
 }
 
+/** `timeoutMs`: for the answer. */
 export interface LookOptions {
   readonly timeoutMs: number;
   readonly tls: TlsSettings | undefined;

@@ -11,6 +11,7 @@ export interface Orientation {
   readonly rotation: 0 | 90 | 180 | 270;
 }
 
+/** As it lies in the file. */
 export const UPRIGHT: Orientation = { mirror: false, rotation: 0 };
 
 /** `length` bytes from `offset`; fewer at the end. */

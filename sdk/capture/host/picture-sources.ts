@@ -13,6 +13,7 @@ import { connectionError, statusError } from './connection-error.js';
 import { httpGet, readBody } from './http-request.js';
 import type { TlsSettings } from './tls-relay.js';
 
+/** Where the pictures go: the ring, by way of the addon. */
 export interface PictureSink {
   push(picture: FedPicture): void;
   /** Sign of life, several times a second. */
@@ -24,6 +25,7 @@ const BEAT_MS = 100;
 /** Pictures that cameras and people keep beside the others and that are not read. */
 const OTHER_PICTURE = /\.(?:bmp|heic|heif|jp2|jxl|raw|dng|svg)$/i;
 
+/** `fps`: pictures a second. */
 export interface FolderOptions {
   readonly fps: number;
   readonly loop: boolean;
@@ -103,6 +105,7 @@ async function listPictures(folder: string, warnOnce: (key: string, message: str
   return names.sort(naturalOrder);
 }
 
+/** `timeoutMs`: of one picture. */
 export interface SnapshotOptions {
   readonly intervalMs: number;
   readonly timeoutMs: number;

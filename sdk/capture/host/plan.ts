@@ -21,6 +21,7 @@ export type ResolvedAddress =
   | Exclude<CaptureAddress, { kind: 'path' }>
   | { readonly kind: 'file' | 'images'; readonly path: string; readonly loop: boolean };
 
+/** What was found out about the source before it is opened. */
 export interface PlanFacts {
   /** What the file says of its pictures; undefined when it cannot be asked. */
   readonly orientation?: Orientation | undefined;

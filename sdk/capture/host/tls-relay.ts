@@ -12,8 +12,10 @@ import { redactAddress } from '../address.js';
 import type { CameraSettings } from '../options.js';
 import { connectionError } from './connection-error.js';
 
+/** Of a camera's options, see `cameraTlsSchema`. */
 export type TlsSettings = NonNullable<CameraSettings['tls']>;
 
+/** A listener on loopback that stands for the camera. */
 export interface TlsRelay {
   /** The same address in plain text, to be opened instead. */
   readonly url: string;
@@ -24,6 +26,7 @@ export interface TlsRelay {
 /** Within the time of OpenCV's own attempt. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
+/** Whether the address is of https or rtsps. */
 export function isTlsUrl(url: string): boolean {
   return /^(?:https|rtsps):/i.test(url);
 }

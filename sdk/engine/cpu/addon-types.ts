@@ -35,7 +35,7 @@ export interface CpuDecoderSpec {
   readonly instructionSet: string;
   readonly keyValueType: CpuKeyValueType;
   /** Where packed weights are kept (empty: in memory), and the key that the file must carry. Only for int4 models. */
-  readonly packedFile: string;
+  readonly packedWeightsPath: string;
   readonly packedKey: string;
 }
 

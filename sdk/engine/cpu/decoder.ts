@@ -48,18 +48,19 @@ export async function openCpuDecoder(
     threads: options.threads ?? 0,
     instructionSet: chooseInstructionSet(options.instructionSet),
     keyValueType: checkedKeyValueType(options.keyValueType ?? 'f16'),
-    ...(model.int4 === null ? { packedFile: '', packedKey: '' } : await placeOfPacked(checkpoint, options)),
+    ...(model.int4 === null ? { packedWeightsPath: '', packedKey: '' } : await placeOfPacked(checkpoint, options)),
   };
   let opened: OpenedCpuDecoder;
   try {
     opened = await open(spec, options);
   } catch (error) {
-    if (spec.packedFile === '' || !(error instanceof SdkError) || !CACHE_FAILURES.includes(error.code)) throw error;
+    if (spec.packedWeightsPath === '' || !(error instanceof SdkError) || !CACHE_FAILURES.includes(error.code))
+      throw error;
     logger.log('warn', `${error.message} The weights are packed in memory at every start until then.`);
-    opened = await open({ ...spec, packedFile: '' }, options);
+    opened = await open({ ...spec, packedWeightsPath: '' }, options);
   }
   if (opened.packed === 'replaced') {
-    logger.log('info', `${spec.packedFile} was of another version or damaged, and was made anew`);
+    logger.log('info', `${spec.packedWeightsPath} was of another version or damaged, and was made anew`);
   }
   return opened;
 }
@@ -90,7 +91,7 @@ function chooseInstructionSet(wanted: CpuInstructionSet | undefined): string {
 async function placeOfPacked(
   checkpoint: EngineCheckpoint,
   { cacheDirectory, logger }: CpuDecoderOptions,
-): Promise<Pick<CpuDecoderSpec, 'packedFile' | 'packedKey'>> {
+): Promise<Pick<CpuDecoderSpec, 'packedWeightsPath' | 'packedKey'>> {
   const directory = join(cacheDirectory ?? defaultCacheDirectory(), 'cpu');
   const packedKey = await checkpoint.contentHash();
   // One file for each place of a checkpoint: a changed checkpoint replaces the file of its old self.
@@ -103,13 +104,13 @@ async function placeOfPacked(
       'warn',
       `Packed weights cannot be kept in ${directory} (${reason}); they are packed in memory at every start.`,
     );
-    return { packedFile: '', packedKey };
+    return { packedWeightsPath: '', packedKey };
   }
-  const packedFile = join(directory, `${name}.weights`);
+  const packedWeightsPath = join(directory, `${name}.weights`);
   const now = new Date();
-  await utimes(packedFile, now, now).catch(() => {}); // not there yet, or a cache that is only read
-  await prunePacked(directory, basename(packedFile)).catch(() => {});
-  return { packedFile, packedKey };
+  await utimes(packedWeightsPath, now, now).catch(() => {}); // not there yet, or a cache that is only read
+  await prunePacked(directory, basename(packedWeightsPath)).catch(() => {});
+  return { packedWeightsPath, packedKey };
 }
 
 /**

@@ -120,7 +120,7 @@ export type TensorRtProgress =
 
 /**
  * How the addon treats a tensor. Input or output is the plan's own statement.
- * - `host`: an input that comes with the call, or is the output of a part that ran before it in `encode`
+ * - `host`: an input that comes with the call, or is the output of a stage that ran before it in `encode`
  * - `past`, `present`: K/V of the sequence; `past_key.3` and `present_key.3` belong together
  * - `cross`: cross-attention K/V of an image; made by `encode`, read by the decoder. Dimension 2 is the positions
  * - `weight`: an input that stays on the device, from `weights`
@@ -136,12 +136,12 @@ export interface TensorRtBinding {
   readonly shape: readonly (number | string)[];
 }
 
-export interface TensorRtPart {
+export interface TensorRtStage {
   /** How calls name it; usually the plan's name. */
   readonly name: string;
   readonly plan: TensorRtPlanRequest;
   readonly bindings: readonly TensorRtBinding[];
-  /** Steps of this part are recorded as CUDA graphs, one for each combination of shapes and addresses. */
+  /** Steps of this stage are recorded as CUDA graphs, one for each combination of shapes and addresses. */
   readonly captured: boolean;
 }
 
@@ -155,8 +155,8 @@ export interface TensorRtWeight {
 
 export interface TensorRtModelSpec {
   readonly name: string;
-  readonly parts: readonly TensorRtPart[];
-  /** Names of the parts that make an image's cross K/V, in order. */
+  readonly stages: readonly TensorRtStage[];
+  /** Names of the stages that make an image's cross K/V, in order. */
   readonly encode: readonly string[];
   readonly weights: readonly TensorRtWeight[];
   /** Sequences and images whose memory is taken when the model opens; more are taken as they are made. */
@@ -183,11 +183,11 @@ export interface OpenedTensorRtModel {
 }
 
 export interface TensorRtForward {
-  /** Name of a decoder part. */
-  readonly part: string;
-  /** Every `host` input of the part. */
+  /** Name of a decoder stage. */
+  readonly stage: string;
+  /** Every `host` input of the stage. */
   readonly inputs: Readonly<Record<string, HostTensor>>;
-  /** Cross K/V, joined along the positions in this order. Empty for a part without cross-attention. */
+  /** Cross K/V, joined along the positions in this order. Empty for a stage without cross-attention. */
   readonly images: readonly TensorRtImageHandle[];
   /** Outputs to copy, by name, such as `logits`; written before the promise settles. */
   readonly outputs: Readonly<Record<string, TensorRtArray>>;
@@ -215,7 +215,7 @@ export interface TensorRtAddon {
     onProgress: (progress: TensorRtProgress) => void,
     abort: Int32Array,
   ): Promise<OpenedTensorRtModel>;
-  /** Runs the parts of `encode`. `outputs` copies outputs of any of them, for a self-test. */
+  /** Runs the stages of `encode`. `outputs` copies outputs of any of them, for a self-test. */
   encodeTensorRtImage(
     model: TensorRtModelHandle,
     inputs: Readonly<Record<string, HostTensor>>,

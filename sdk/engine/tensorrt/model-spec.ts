@@ -7,9 +7,9 @@ import type { Binding, LoweredEngine, LoweredGraphName, ProfileRange } from '../
 import type {
   TensorRtBinding,
   TensorRtModelSpec,
-  TensorRtPart,
   TensorRtProfile,
   TensorRtRole,
+  TensorRtStage,
   TensorRtType,
 } from './addon-types.js';
 import type { LoweredCheckpoint } from './lowering.js';
@@ -43,14 +43,14 @@ export function modelSpec(name: string, model: ModelDescription, lowered: Lowere
   const { text, vision, engines } = manifest;
   const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? engines : singleDecoder(engines);
   const withImages = text.crossAttentionLayers.length > 0;
-  const parts = chosen
+  const stages = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
-    .map((engine) => partOf(engine, lowered, expectedBytes(engine, model)));
-  const taken = new Set(parts.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));
+    .map((engine) => stageOf(engine, lowered, expectedBytes(engine, model)));
+  const taken = new Set(stages.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));
   const { tokensPerTile } = visionGeometry(vision);
   return {
     name,
-    parts,
+    stages,
     encode: withImages ? ['vision', 'cross-kv'] : [],
     weights: manifest.weights.filter((weight) => taken.has(weight.name)),
     sequences: 1,
@@ -75,7 +75,7 @@ function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
     });
 }
 
-function partOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: number): TensorRtPart {
+function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: number): TensorRtStage {
   const { manifest, mode, directory, weightsIdentity } = lowered;
   const { inputs, outputs } = manifest.graphs[engine.graph];
   const weights = lowered.weightInputs(engine.graph).map((input): TensorRtBinding => {

@@ -55,7 +55,7 @@ export async function openModel(
     const limits = tokenLimits(spec);
     const backend = new TensorRtBackend(host.addon, {
       model: opened.handle,
-      parts: spec.parts,
+      stages: spec.stages,
       config: {
         architecture,
         numerics,
@@ -94,10 +94,10 @@ export async function openModel(
 }
 
 /** Tokens of a step, as the plans were built for them. */
-function tokenLimits({ parts }: TensorRtModelSpec): { maxPrefillTokens: number; maxDecodeTokens: number } {
+function tokenLimits({ stages }: TensorRtModelSpec): { maxPrefillTokens: number; maxDecodeTokens: number } {
   const largest = (input: string, side: number) =>
     Math.max(
-      ...parts.flatMap(({ plan }) => plan.profile.filter(({ name }) => name === input).map(({ max }) => max[side]!)),
+      ...stages.flatMap(({ plan }) => plan.profile.filter(({ name }) => name === input).map(({ max }) => max[side]!)),
     );
   return { maxPrefillTokens: largest('inputs_embeds', 1), maxDecodeTokens: largest('logits_rows', 0) };
 }

@@ -24,8 +24,8 @@ import type {
   TensorRtBinding,
   TensorRtImageHandle,
   TensorRtModelHandle,
-  TensorRtPart,
   TensorRtSequenceHandle,
+  TensorRtStage,
 } from './addon-types.js';
 import { SINGLE_DECODER } from './model-spec.js';
 
@@ -38,7 +38,7 @@ export type OnTensor = (name: string, data: Float32Array, shape: readonly number
 
 export interface TensorRtBackendOptions {
   readonly model: TensorRtModelHandle;
-  readonly parts: readonly TensorRtPart[];
+  readonly stages: readonly TensorRtStage[];
   readonly config: VisionInputsConfig;
   readonly embedding: EmbeddingTable;
   /** Tokens of one step, and images that they may look at together. */
@@ -51,7 +51,7 @@ export interface TensorRtBackendOptions {
 export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, TensorRtSequenceHandle> {
   readonly #addon: TensorRtAddon;
   readonly #options: TensorRtBackendOptions;
-  readonly #parts: ReadonlyMap<string, TensorRtPart>;
+  readonly #stages: ReadonlyMap<string, TensorRtStage>;
   /** What text alone looks at where no decoder comes without cross-attention; results are dropped. */
   #blank: { readonly handle: TensorRtImageHandle; readonly positions: number } | undefined;
   readonly #constants: PlanConstants;
@@ -62,7 +62,7 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     const { architecture, numerics } = options.config;
     const { tokensPerTile } = visionGeometry(architecture.vision);
     this.#constants = { tokensPerTile, maxNumTiles: architecture.vision.maxNumTiles, numerics };
-    this.#parts = new Map(options.parts.map((part) => [part.name, part]));
+    this.#stages = new Map(options.stages.map((stage) => [stage.name, stage]));
   }
 
   encodeImage(image: ProcessedImage, enqueue: Enqueue): Promise<NativeImage<TensorRtImageHandle>> {
@@ -136,10 +136,10 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     const wanted = logits.length / vocabularySize;
     const isDecode = count <= maxDecodeTokens;
     // Tokens none of which sees an image are text alone.
-    const textPart = isDecode ? 'decode-text' : 'prefill-text';
-    const isText = plan.keys === 0 && this.#parts.has(textPart);
-    const separate = isText ? textPart : isDecode ? 'decode' : 'prefill';
-    const part = this.#parts.get(separate) ?? this.#parts.get(SINGLE_DECODER)!;
+    const textStage = isDecode ? 'decode-text' : 'prefill-text';
+    const isText = plan.keys === 0 && this.#stages.has(textStage);
+    const separate = isText ? textStage : isDecode ? 'decode' : 'prefill';
+    const stage = this.#stages.get(separate) ?? this.#stages.get(SINGLE_DECODER)!;
     const inputs: Inputs = {
       inputs_embeds: float32(embedding.lookUp(tokens), [1, count, hiddenSize]),
       past_length: { type: 'int32', shape: [1], data: Int32Array.of(position) },
@@ -147,8 +147,8 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     };
     const images = isText ? [] : await this.#addCross(inputs, plan, call.images, count, flag);
     const outputs: Outputs = { logits };
-    const traces = this.#addTraces(outputs, part, count);
-    const forward = { part: part.name, inputs, images, outputs };
+    const traces = this.#addTraces(outputs, stage, count);
+    const forward = { stage: stage.name, inputs, images, outputs };
     await this.#addon.forwardTensorRt(model, call.sequence, forward, flag);
     this.#report(traces, outputs, 'text.');
   }
@@ -208,8 +208,8 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
 
   async #encode(image: ProcessedImage, flag: Int32Array): Promise<NativeImage<TensorRtImageHandle>> {
     const outputs: Outputs = {};
-    const parts = ['vision', 'cross-kv'].map((name) => this.#parts.get(name)!);
-    const traces = parts.flatMap((part) => this.#addTraces(outputs, part, 0));
+    const stages = ['vision', 'cross-kv'].map((name) => this.#stages.get(name)!);
+    const traces = stages.flatMap((stage) => this.#addTraces(outputs, stage, 0));
     const made = await this.#run(image, outputs, flag);
     this.#report(traces, outputs, '');
     return made;
@@ -229,10 +229,10 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     return this.#addon.encodeTensorRtImage(model, inputs, outputs, flag);
   }
 
-  /** Room for every intermediate tensor of a part that somebody listens to. */
-  #addTraces(outputs: Outputs, part: TensorRtPart, tokens: number): TensorRtBinding[] {
+  /** Room for every intermediate tensor of a stage that somebody listens to. */
+  #addTraces(outputs: Outputs, stage: TensorRtStage, tokens: number): TensorRtBinding[] {
     if (this.#options.onTensor === undefined) return [];
-    const traces = part.bindings.filter(({ role, name }) => role === 'output' && name !== 'logits');
+    const traces = stage.bindings.filter(({ role, name }) => role === 'output' && name !== 'logits');
     return traces.map((binding) => {
       const shape = binding.shape.map((side) => (side === 'R' ? tokens : side === 'K' ? this.#allKeys : Number(side)));
       const count = shape.reduce((product, side) => product * side, 1);

@@ -69,6 +69,30 @@ describe('the orientation that a clip declares', () => {
     }
   });
 
+  it('is read over HTTP as well', async () => {
+    const clip = Buffer.from(upright);
+    const at = clip.indexOf('tkhd', 0, 'latin1') + 4 + 4 + 20 + 16;
+    for (const [index, value] of [0, 1, 0, -1, 0].entries()) clip.writeInt32BE(value * 65_536, at + 4 * index);
+    const server = createServer((request, response) => {
+      const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? '');
+      const from = Number(range?.[1] ?? 0);
+      const to = Math.min(range?.[2] ? Number(range[2]) + 1 : clip.length, clip.length);
+      response.setHeader('accept-ranges', 'bytes');
+      response.setHeader('content-range', `bytes ${from}-${to - 1}/${clip.length}`);
+      response.writeHead(range ? 206 : 200, { 'content-length': Math.max(0, to - from), 'content-type': 'video/mp4' });
+      response.end(clip.subarray(from, to));
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    try {
+      const { port } = server.address() as AddressInfo;
+      await using camera = await openCamera(`http://127.0.0.1:${port}/turned.mp4`, { backend: 'ffmpeg' });
+      expect(await camera.read()).toMatchObject({ width: 96, height: 160 });
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
   it('is joined with the rotation and size that the caller wants', async () => {
     const clip = Buffer.from(upright);
     const at = clip.indexOf('tkhd', 0, 'latin1') + 4 + 4 + 20 + 16;

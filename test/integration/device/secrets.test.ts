@@ -1,5 +1,5 @@
 /** A camera's password: searched for in every byte that the service logs, publishes and prints. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCamera, type VisionLanguageModel } from 'scenebus';
@@ -44,6 +44,7 @@ it.each([
     model: { directory: folder },
     cameras: [{ id: 'front', address: `rtsp://${address.replace('HOST', `127.0.0.1:${await freePort()}`)}` }],
     broker: { url: broker.url },
+    journal: { directory: 'state' },
     healthIntervalSeconds: 1,
     log: 'debug',
   };
@@ -72,6 +73,7 @@ it.each([
     terminal.output(),
     terminal.errors(),
     ...listener.messages.map(({ topic, text }) => topic + text),
+    await readFile(join(folder, 'state', 'bench', 'journal.db'), 'latin1'),
   ];
   for (const form of forms) expect(everything.join('\n')).not.toContain(form);
   expect(everything.join('\n')).toContain('127.0.0.1'); // it was about this camera

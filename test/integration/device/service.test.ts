@@ -66,6 +66,30 @@ describe('a device on a broker', () => {
     expect(service.bus.stats.requestsAnswered).toBe(1);
   });
 
+  it('answers with a value that fits the schema or the type that was asked for', async () => {
+    await using _service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
+    await using client = await connectClient(broker.url);
+    const properties = { label: { enum: ['cup', 'book'] }, count: { type: 'integer', minimum: 0, maximum: 9 } };
+    const answerSchema = { type: 'object', properties, required: ['label', 'count'], additionalProperties: false };
+    const question = 'What is on the table?';
+    const reply = await client.ask(deviceName, { question, answerSchema });
+    expect(reply.value).toEqual(JSON.parse(reply.text));
+    expect(Object.keys(reply.value as object)).toEqual(['label', 'count']);
+    const decided = await client.ask(deviceName, { question: 'Is there a cup?', answerType: 'yes-no' });
+    expect(decided).toMatchObject({ value: expect.any(Boolean), probability: expect.any(Number) });
+
+    const hard = { type: 'string', pattern: '(a|b)*a(a|b){24}$' };
+    for (const [schema, code] of [
+      [{ type: 'array', uniqueItems: true }, 'ERR_SCHEMA_UNSUPPORTED'],
+      [{ not: {} }, 'ERR_SCHEMA_UNSATISFIABLE'],
+      [{ type: 'float' }, 'ERR_SCHEMA_INVALID'],
+      [hard, 'ERR_LIMIT_EXCEEDED'],
+    ] as const) {
+      await expect(client.ask(deviceName, { question, answerSchema: schema })).rejects.toMatchObject({ code });
+    }
+    expect((await client.ask(deviceName, question)).text).not.toBe('');
+  });
+
   it('tells in health what was computed and what was still there', async () => {
     await using listener = await Listener.open(broker, 5);
     const cameras = [{ id: 'table', address: 'test:moving', describe: false }];

@@ -66,6 +66,17 @@ describe('schemas by strangers', () => {
     await expect(compiled).rejects.toThrow('enough');
   });
 
+  it('lets others wait while two are compiled', async () => {
+    const abort = new AbortController();
+    const hard = [0, 1].map(() => apart(HARD, { signal: abort.signal }).catch(() => 'stopped'));
+    const third = apart({ const: 1 });
+    const fourth = apart({ const: 1 }, { signal: abort.signal }).catch(() => 'stopped');
+    expect(await Promise.race([third, Promise.resolve('waits')])).toBe('waits');
+    abort.abort(new Error('enough'));
+    expect(await Promise.all([...hard, fourth])).toEqual(['stopped', 'stopped', 'stopped']);
+    expect(admits(await third, '1')).toBe(true);
+  });
+
   it('keeps compiled grammars, the last used', async () => {
     const cache = new GrammarCache(2);
     const [a, b, c] = [{ const: 1 }, { const: 2 }, { const: 3 }].map((schema) => answerSchema(schema));

@@ -57,12 +57,12 @@ float packedScale(const PackedMatrix& m, int row, int scaleGroup) {
   return floatFromF16(scale) * m.rowFactors[row];
 }
 
-std::vector<float> packedProduct(const Kernels& kernels, const PackedMatrix& weights, const QuantizedRows& x) {
+std::vector<float> packedMatmul(const Kernels& kernels, const PackedMatrix& weights, const QuantizedRows& x) {
   std::vector<float> y(static_cast<std::size_t>(x.rows) * weights.rows, std::nanf(""));
   // In two pieces, as threads share the work: kernels take groups together that lie in one piece.
   const int middle = weights.rowGroups() / 4;
-  kernels.packedProduct(weights, 0, middle, x, y.data(), weights.rows);
-  kernels.packedProduct(weights, middle, weights.rowGroups(), x, y.data(), weights.rows);
+  kernels.packedMatmul(weights, 0, middle, x, y.data(), weights.rows);
+  kernels.packedMatmul(weights, middle, weights.rowGroups(), x, y.data(), weights.rows);
   return y;
 }
 
@@ -144,7 +144,7 @@ TEST_CASE("quantise: a block that is not finite becomes zeros with the scale NaN
   }
 }
 
-TEST_CASE("products: an input that is not finite makes every output of its row NaN or infinite, and of no other") {
+TEST_CASE("matmuls: an input that is not finite makes every output of its row NaN or infinite, and of no other") {
   ThreadPool pool(1);
   const int rows = 37, columns = 160;
   const auto floats = normalValues(static_cast<std::size_t>(rows) * columns);
@@ -173,11 +173,11 @@ TEST_CASE("products: an input that is not finite makes every output of its row N
           const OwnedPackedMatrix packed(weights.source);
           QuantizedActivations activations;
           activations.assign(*kernels, pool, x.data(), xRows, columns);
-          check(packedProduct(*kernels, packed.view(), activations.view()), bits == 4 ? "int4" : "int8");
+          check(packedMatmul(*kernels, packed.view(), activations.view()), bits == 4 ? "int4" : "int8");
         }
         for (const auto& matrix : matrices) {
           std::vector<float> y(static_cast<std::size_t>(xRows) * rows);
-          kernels->floatProduct(matrix, 0, rows, x.data(), xRows, y.data(), rows);
+          kernels->floatMatmul(matrix, 0, rows, x.data(), xRows, y.data(), rows);
           check(y, "float");
         }
       }
@@ -200,7 +200,7 @@ TEST_CASE("quantise: rows in tiles keep their values, whatever their number") {
   }
 }
 
-TEST_CASE("packed products: the reference is exact for the quantised inputs; odd numbers of rows, all group sizes") {
+TEST_CASE("packed matmuls: the reference is exact for the quantised inputs; odd numbers of rows, all group sizes") {
   ThreadPool pool(1);
   for (const int bits : {4, 8}) {
     for (const int groupSize : {32, 64, 128, 384}) {
@@ -211,7 +211,7 @@ TEST_CASE("packed products: the reference is exact for the quantised inputs; odd
         QuantizedActivations activations;
         activations.assign(scalarKernels(), pool, x.data(), 3, 384);
         const auto& q = activations.view();
-        const auto y = packedProduct(scalarKernels(), packed.view(), q);
+        const auto y = packedMatmul(scalarKernels(), packed.view(), q);
         for (int t = 0; t < 3; ++t) {
           for (int row = 0; row < rows; ++row) {
             double exact = 0, magnitude = 0;
@@ -229,14 +229,14 @@ TEST_CASE("packed products: the reference is exact for the quantised inputs; odd
   }
 }
 
-TEST_CASE("packed products: with int8 activations within the bound that their rounding explains") {
+TEST_CASE("packed matmuls: with int8 activations within the bound that their rounding explains") {
   ThreadPool pool(1);
   const RandomWeights weights(4, 64, 1024, 128);
   const OwnedPackedMatrix packed(weights.source);
   const auto x = normalValues(1024);
   QuantizedActivations activations;
   activations.assign(scalarKernels(), pool, x.data(), 1, 1024);
-  const auto y = packedProduct(scalarKernels(), packed.view(), activations.view());
+  const auto y = packedMatmul(scalarKernels(), packed.view(), activations.view());
   for (int row = 0; row < 64; ++row) {
     double exact = 0, bound = 0;
     for (int k = 0; k < 1024; ++k) {
@@ -249,7 +249,7 @@ TEST_CASE("packed products: with int8 activations within the bound that their ro
   }
 }
 
-TEST_CASE("packed products: equal bits on every set, 1 to 19 rows of activations, odd numbers of outputs and scales") {
+TEST_CASE("packed matmuls: equal bits on every set, 1 to 19 rows of activations, odd numbers of outputs and scales") {
   ThreadPool pool(1);
   for (const int bits : {4, 8}) {
     for (const int groupSize : {32, 128}) {
@@ -261,9 +261,9 @@ TEST_CASE("packed products: equal bits on every set, 1 to 19 rows of activations
           const auto x = normalValues(static_cast<std::size_t>(columns) * xRows);
           QuantizedActivations activations;
           activations.assign(scalarKernels(), pool, x.data(), xRows, columns);
-          const auto reference = packedProduct(scalarKernels(), packed.view(), activations.view());
+          const auto reference = packedMatmul(scalarKernels(), packed.view(), activations.view());
           for (const auto* kernels : fastKernels()) {
-            const auto y = packedProduct(*kernels, packed.view(), activations.view());
+            const auto y = packedMatmul(*kernels, packed.view(), activations.view());
             CHECK_MESSAGE(std::memcmp(y.data(), reference.data(), y.size() * sizeof(float)) == 0,
                           "%s bits %d group %d rows %d × %d", nameOf(kernels), bits, groupSize, rows, xRows);
           }
@@ -273,7 +273,7 @@ TEST_CASE("packed products: equal bits on every set, 1 to 19 rows of activations
   }
 }
 
-TEST_CASE("packed products: extreme weights and inputs do not overflow") {
+TEST_CASE("packed matmuls: extreme weights and inputs do not overflow") {
   ThreadPool pool(1);
   for (const int bits : {4, 8}) {
     for (const int sign : {1, -1}) {
@@ -286,7 +286,7 @@ TEST_CASE("packed products: extreme weights and inputs do not overflow") {
       QuantizedActivations activations;
       activations.assign(scalarKernels(), pool, x.data(), 1, 4096);
       for (const auto* kernels : allKernels()) {
-        const auto y = packedProduct(*kernels, packed.view(), activations.view());
+        const auto y = packedMatmul(*kernels, packed.view(), activations.view());
         for (int row = 0; row < 16; ++row) {
           const double exact = 4096.0 * sign * value * weights.scales[static_cast<std::size_t>(row)];
           CHECK_MESSAGE(std::fabs(y[static_cast<std::size_t>(row)] - exact) <= 1e-5 * std::fabs(exact), "%s",
@@ -353,7 +353,7 @@ TEST_CASE("packing: a scale that is not finite and a group that does not fit are
   }
 }
 
-TEST_CASE("float products: f32, f16 and bf16 weights, odd sizes, unaligned addresses, every set") {
+TEST_CASE("float matmuls: f32, f16 and bf16 weights, odd sizes, unaligned addresses, every set") {
   for (const auto type : {ScalarType::kF32, ScalarType::kF16, ScalarType::kBf16}) {
     for (const int columns : {1, 7, 16, 33, 200}) {
       for (const int rows : {1, 3, 4, 9}) {
@@ -373,7 +373,7 @@ TEST_CASE("float products: f32, f16 and bf16 weights, odd sizes, unaligned addre
           const auto x = normalValues(static_cast<std::size_t>(columns) * xRows);
           for (const auto* kernels : allKernels()) {
             std::vector<float> y(static_cast<std::size_t>(rows) * xRows, std::nanf(""));
-            kernels->floatProduct(matrix, 0, rows, x.data(), xRows, y.data(), rows);
+            kernels->floatMatmul(matrix, 0, rows, x.data(), xRows, y.data(), rows);
             for (int t = 0; t < xRows; ++t) {
               for (int row = 0; row < rows; ++row) {
                 double exact = 0, magnitude = 0;

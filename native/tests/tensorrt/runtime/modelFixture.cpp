@@ -98,16 +98,16 @@ ModelFixture::ModelFixture(bool plugins) {
                    {"decode-text", decoderKind(2, false)}};
   spec.name = "the test model";
   for (const auto& [name, kind] : library.kinds) {
-    PartSpec part;
-    part.name = name;
-    part.plan.name = name;
-    part.plan.path = folder.file(name + ".plan");
-    part.plan.options.graph = folder.write(name + ".onnx", name);
-    part.plan.options.plugins = plugins && name != "vision" && name != "cross-kv";
-    part.isCaptured = name == "decode" || name == "decode-text";
+    StageSpec stage;
+    stage.name = name;
+    stage.plan.name = name;
+    stage.plan.path = folder.file(name + ".plan");
+    stage.plan.options.graph = folder.write(name + ".onnx", name);
+    stage.plan.options.plugins = plugins && name != "vision" && name != "cross-kv";
+    stage.isCaptured = name == "decode" || name == "decode-text";
     for (const auto& tensor : kind.tensors)
-      part.bindings.push_back({tensor.info.name, roleOf(tensor.info), tensor.info.type, tensor.info.shape});
-    spec.parts.push_back(std::move(part));
+      stage.bindings.push_back({tensor.info.name, roleOf(tensor.info), tensor.info.type, tensor.info.shape});
+    spec.stages.push_back(std::move(stage));
   }
   spec.encode = {"vision", "cross-kv"};
   spec.weights = {{"w", folder.write("model.safetensors", std::string("header") + '\x07' + "abc"), 6, 4}};
@@ -133,11 +133,11 @@ std::unique_ptr<ImageState> ModelFixture::encode(Model& model, const std::vector
 
 std::vector<float> ModelFixture::forward(Model& model, SequenceState& sequence, int past, const std::vector<float>& rows,
                                          const std::vector<const ImageState*>& images, CancelFlag abort,
-                                         const std::string& part) {
+                                         const std::string& stage) {
   const std::int32_t length = past;
   std::vector<float> logits(rows.size(), -1);
   ForwardCall call;
-  call.part = !part.empty() ? part : images.empty() ? "decode-text" : rows.size() > 2 ? "prefill" : "decode";
+  call.stage = !stage.empty() ? stage : images.empty() ? "decode-text" : rows.size() > 2 ? "prefill" : "decode";
   call.inputs["inputs_embeds"] = {kFloat, {1, static_cast<std::int64_t>(rows.size()), 1}, rows.data(), rows.size() * 4};
   call.inputs["past_length"] = {TensorType::kInt32, {1}, &length, 4};
   call.images = images;

@@ -35,10 +35,10 @@ struct ModelFixture {
   /** Encodes an image of as many positions as pixels. */
   std::unique_ptr<tensorrt::ImageState> encode(tensorrt::Model& model, const std::vector<float>& pixels,
                                                CancelFlag abort = {});
-  /** Rows after `past`; the logits of each. Empty images: the part without cross-attention. */
+  /** Rows after `past`; the logits of each. Empty images: the stage without cross-attention. */
   std::vector<float> forward(tensorrt::Model& model, tensorrt::SequenceState& sequence, int past,
                              const std::vector<float>& rows, const std::vector<const tensorrt::ImageState*>& images = {},
-                             CancelFlag abort = {}, const std::string& part = "");
+                             CancelFlag abort = {}, const std::string& stage = "");
 };
 
 } // namespace scenebus::test

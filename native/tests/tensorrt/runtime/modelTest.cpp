@@ -135,7 +135,7 @@ TEST_CASE("model: what cannot fit is refused with figures before anything is bui
   CHECK_MESSAGE(contains(reserved, "reserve 0.1 GB"), "%s", reserved.c_str());
 
   ModelFixture expected;
-  expected.spec.parts[0].plan.expectedBytes = std::uint64_t{5} << 30;
+  expected.spec.stages[0].plan.expectedBytes = std::uint64_t{5} << 30;
   CHECK(contains(failureOf([&] { expected.open(); }), "plans 5.4 GB"));
 }
 
@@ -231,7 +231,7 @@ TEST_CASE("model: a step that fails leaves the sequence as it was where K/V are 
   CHECK(f.forward(*model, *sequence, 1, {2}) == Floats({7 + 3}));
 }
 
-TEST_CASE("model: aborts between the parts of an image and before a step") {
+TEST_CASE("model: aborts between the stages of an image and before a step") {
   ModelFixture f;
   const auto model = f.open();
   std::int32_t flag = 0;
@@ -287,18 +287,18 @@ TEST_CASE("model: bad calls are refused and change nothing") {
 }
 
 TEST_CASE("model: plan, manifest and checkpoint must belong together") {
-  const auto refused = [](const std::string& part, const auto& change, const char* code = "ERR_MODEL_INVALID") {
+  const auto refused = [](const std::string& stage, const auto& change, const char* code = "ERR_MODEL_INVALID") {
     ModelFixture f;
     change(f);
     const std::string failure = failureOf([&] { f.open(); });
-    CHECK_MESSAGE(contains(failure, code) && contains(failure, part), "%s", failure.c_str());
+    CHECK_MESSAGE(contains(failure, code) && contains(failure, stage), "%s", failure.c_str());
     CHECK(f.device.liveAllocations() == 0);
   };
-  refused("lacks", [](ModelFixture& f) { f.spec.parts[0].bindings.pop_back(); });
+  refused("lacks", [](ModelFixture& f) { f.spec.stages[0].bindings.pop_back(); });
   refused("extra", [](ModelFixture& f) {
-    f.spec.parts[0].bindings.push_back({"extra", Role::kHost, TensorType::kFloat32, {1}});
+    f.spec.stages[0].bindings.push_back({"extra", Role::kHost, TensorType::kFloat32, {1}});
   });
-  refused("float16", [](ModelFixture& f) { f.spec.parts[0].bindings[0].type = TensorType::kFloat16; });
+  refused("float16", [](ModelFixture& f) { f.spec.stages[0].bindings[0].type = TensorType::kFloat16; });
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights.clear(); });
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights[0].sizeBytes = 3; });
   refused("ends outside", [](ModelFixture& f) { f.spec.weights[0].offsetBytes = 7; });
@@ -309,18 +309,18 @@ TEST_CASE("model: plan, manifest and checkpoint must belong together") {
 TEST_CASE("weights: more than the staging buffers hold arrive whole, whatever their offsets") {
   ModelFixture f;
   std::string file(40, '-');
-  std::vector<std::string> parts;
+  std::vector<std::string> stages;
   for (const std::size_t size : {std::size_t{1}, std::size_t{8} << 20, (std::size_t{17} << 20) + 3, std::size_t{0}}) {
-    std::string part(size, ' ');
+    std::string stage(size, ' ');
     for (std::size_t i = 0; i < size; ++i)
-      part[i] = static_cast<char>(i * 7 + size + i / 4096);
-    parts.push_back(part);
+      stage[i] = static_cast<char>(i * 7 + size + i / 4096);
+    stages.push_back(stage);
   }
   std::vector<WeightLocation> weights;
   const std::string path = f.folder.file("weights");
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    weights.insert(weights.begin(), {"w" + std::to_string(i), path, file.size(), parts[i].size()});
-    file += parts[i] + std::string(i + 1, '-');
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    weights.insert(weights.begin(), {"w" + std::to_string(i), path, file.size(), stages[i].size()});
+    file += stages[i] + std::string(i + 1, '-');
   }
   f.folder.write("weights", file);
   std::uint64_t done = 0, total = 0;
@@ -330,15 +330,15 @@ TEST_CASE("weights: more than the staging buffers hold arrive whole, whatever th
   });
   CHECK(done == total && total == (std::uint64_t{25} << 20) + 4);
   StreamOwner stream(f.device);
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    std::string there(parts[i].size(), '?');
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    std::string there(stages[i].size(), '?');
     const auto address = store.addressOf("w" + std::to_string(i));
     CHECK(address % kDeviceAlignment == 0);
     if (there.empty())
       continue;
     f.device.copyToHost(there.data(), address, there.size(), stream.get());
     f.device.synchronize(stream.get());
-    CHECK(there == parts[i]);
+    CHECK(there == stages[i]);
   }
   CHECK(f.device.livePinned() == 0);
 }

@@ -11,7 +11,7 @@ async function startFeed(clock: Clock = systemClock) {
   const feed = CameraFeed.start({
     config: config.cameras[0]!,
     camera,
-    staleSeconds: 10,
+    staleSeconds: () => 10,
     hub,
     problems,
     logger: silentLogger,

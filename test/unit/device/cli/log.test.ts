@@ -69,6 +69,8 @@ describe('scenebus log', () => {
     expect(await search('red cup')).toMatch(/A red cup$/);
     expect(await search('cup red')).toBe('');
     expect(await search('--kind', 'problem')).toMatch(/camera\/cam: unplugged$/);
+    expect(await search('--kind', 'scene', 'cup')).toMatch(/A red cup$/);
+    expect((await search('--kind', 'scene', '--kind', 'answer')).split('\n')).toHaveLength(3);
     expect(await search('--camera', 'door')).toMatch(/^\S+ scene/);
     expect(await search('--from', '2026-11-30T08:05:00Z')).toMatch(/Is there a cup/);
     expect((await search('--limit', '2')).split('\n')).toHaveLength(2);

@@ -148,6 +148,18 @@ test('lamps say what is wrong and what to do', async () => {
   });
 });
 
+test('nobody sees a camera whose privacy is on, nor what it showed before', async () => {
+  await using device = await startConsole();
+  const { context } = device;
+  await (await device.fetch('operator', '/api/ask', json({ question: 'Before?' }))).text();
+  expect((await device.fetch('display', '/api/frames/cam-1')).status).toBe(200);
+  await context.hub.emit('setting', { setting: 'privacy', value: true }, { camera: 'cam' });
+  expect((await device.fetch('display', '/api/frames/cam-1')).status).toBe(404);
+  expect((await device.fetch('display', '/api/cameras/cam/snapshot')).status).toBe(409);
+  expect((await device.fetch('operator', '/api/ask', json({ question: 'After?' }))).status).toBe(409);
+  expect((await device.json('display', '/api/state')).body).toMatchObject({ cameras: [{ isPrivate: true }] });
+});
+
 test('a frame is encoded once for all viewers, and goes to those who asked for the next', async () => {
   const { cookie } = await served.signIn();
   const origin = served.console.address;

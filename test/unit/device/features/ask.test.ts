@@ -71,10 +71,8 @@ describe('questions', () => {
   });
 
   it.each([
-    { frameId: 'cam-1' },
-    { answerType: 'yes-no' },
-    { answerType: 'choice', choices: ['a', 'b'] },
-    { answerSchema: { type: 'object' } },
+    { answerType: 'yes-no', temperature: 0.5 },
+    { answerType: 'choice', choices: ['a', 'b'], maxNewTokens: 5 },
   ] as const)('with %j are refused as long as nothing honours it', async (fields) => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
@@ -84,6 +82,75 @@ describe('questions', () => {
     await expect(bus.ask({ question: '?', ...fields } as Parameters<AskHandler>[0])).rejects.toMatchObject({
       code: 'ERR_REQUEST_UNSUPPORTED',
     });
+    expect(calls).toEqual([]);
+  });
+
+  it('may be about a frame that was looked at a moment ago, and say what to do when it is gone', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    for (let number = 1; number <= 10; number++) {
+      context.feeds[0]!.latest = fakeFrame(number);
+      await bus.ask({ question: '?' });
+    }
+    expect((await bus.ask({ question: '?', frameId: 'cam-4' })).frame.id).toBe('cam-4');
+    expect(calls.at(-1)!.frameId).toBe('cam-4');
+    for (const frameId of ['cam-1', 'constructor']) {
+      await expect(bus.ask({ question: '?', frameId })).rejects.toMatchObject({
+        code: 'ERR_REQUEST_INVALID',
+        message: expect.stringMatching(/"(cam-1|constructor)" is gone.*leave "frameId" out/),
+      });
+    }
+  });
+
+  it('give way when their priority is low', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    await bus.ask({ question: '?', priority: 'low' });
+    await bus.ask({ question: '?', priority: 'high' });
+    expect(calls.map(({ options }) => options.priority)).toEqual(['description', 'question']);
+  });
+
+  it('with an answer schema give it to the model as a stranger’s', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    const answerSchema = { type: 'boolean' };
+    await bus.ask({ question: '?', answerSchema });
+    expect(calls[0]?.options).toMatchObject({ schema: answerSchema, schemaFrom: 'stranger' });
+  });
+
+  it.each([
+    [{ answerType: 'yes-no' }, { type: 'yes-no' }, true, 'yes'],
+    [{ answerType: 'number' }, { type: 'number' }, 3, '3'],
+    [{ answerType: 'choice', choices: ['a', 'b'] }, { type: 'choice', choices: ['a', 'b'] }, 'b', 'b'],
+  ] as const)('with %j are decided without writing', async (fields, among, value, text) => {
+    const { model, calls } = fakeModel();
+    const given: unknown[] = [];
+    const decide = async (...all: unknown[]) => {
+      given.push(...all);
+      return {
+        value,
+        probability: 0.75,
+        options: [],
+        coverage: 1,
+        usage: { promptTokens: 9 },
+        timings: { totalMs: 1 },
+      };
+    };
+    const context = await fakeContext({ ...model, decide } as unknown as typeof model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    const { answer } = await bus.ask({ question: '?', ...fields } as Parameters<AskHandler>[0]);
+    expect(answer).toMatchObject({ text, value, probability: 0.75, usage: { promptTokens: 9 } });
+    expect(given.slice(1)).toMatchObject(['?', among, { priority: 'question', caller: call.client }]);
     expect(calls).toEqual([]);
   });
 

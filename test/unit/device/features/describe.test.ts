@@ -104,4 +104,54 @@ describe('descriptions', () => {
     expect(calls).toHaveLength(1);
     expect(context.problems.list).toEqual([]);
   });
+
+  it('follow the settings of their camera before those for all', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model, {
+      describe: { ...settings.describe, prompt: 'Everything?' },
+      cameras: [
+        { id: 'till', address: 'a', prompt: 'Who waits?', minIntervalSeconds: 10, change: { mean: 100 } },
+        { id: 'door', address: 'b' },
+      ],
+    });
+    await using _running = startDescribe(context);
+    const [till, door] = context.feeds;
+    till!.push(fakeFrame(1, 0));
+    await context.next('scene');
+    door!.push(fakeFrame(1, 0));
+    await context.next('scene', 2);
+    expect(calls.map(({ question }) => question)).toEqual(['Who waits?', 'Everything?']);
+    expect(calls[0]?.options).toMatchObject({ priority: 'description', caller: 'till' });
+    context.advance(2_000);
+    till!.push(fakeFrame(2, 200)); // too soon for this camera
+    await till!.drained();
+    door!.push(fakeFrame(3, 200));
+    await context.next('scene', 3);
+    expect(calls).toHaveLength(3);
+    context.advance(8_000);
+    till!.push(fakeFrame(4, 12)); // below its own threshold of the mean and the common one of a block
+    await till!.drained();
+    expect(calls).toHaveLength(3);
+    till!.push(fakeFrame(5, 200));
+    expect((await context.next('scene', 4)).camera).toBe('till');
+  });
+
+  it('rest outside of the hours of their camera', async () => {
+    const { model, calls } = fakeModel();
+    // The clock of the test begins on a Wednesday at noon.
+    const schedule = [{ days: ['wed' as const], from: '12:01', to: '13:00' }];
+    const context = await fakeContext(model, { ...settings, cameras: [{ id: 'cam', address: 'a', schedule }] });
+    await using _running = startDescribe(context);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    await feed!.drained();
+    expect(calls).toHaveLength(0);
+    context.advance(60_000);
+    feed!.push(fakeFrame(2));
+    await context.next('scene');
+    context.advance(59 * 60_000);
+    feed!.push(fakeFrame(3, 200));
+    await feed!.drained();
+    expect(calls).toHaveLength(1);
+  });
 });

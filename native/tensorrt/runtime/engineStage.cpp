@@ -1,4 +1,4 @@
-#include "tensorrt/runtime/part.h"
+#include "tensorrt/runtime/engineStage.h"
 
 #include "common/codedError.h"
 
@@ -11,7 +11,7 @@ namespace {
 bool isInputRole(Role role) { return role == Role::kHost || role == Role::kPast || role == Role::kWeight; }
 bool isOutputRole(Role role) { return role == Role::kPresent || role == Role::kOutput; }
 
-[[noreturn]] void differ(const PartSpec& spec, const std::string& message) {
+[[noreturn]] void differ(const StageSpec& spec, const std::string& message) {
   throw CodedError("ERR_MODEL_INVALID", "the plan of " + spec.name + " and its manifest differ: " + message +
                                             "; prepare the model again");
 }
@@ -43,7 +43,7 @@ std::string StepSetting::key() const {
   return text;
 }
 
-Part::Part(const PartSpec& spec, std::unique_ptr<Engine> engine)
+EngineStage::EngineStage(const StageSpec& spec, std::unique_ptr<Engine> engine)
     : mSpec(spec), mEngine(std::move(engine)), mContext(mEngine->createContext()) {
   std::set<std::string> named;
   for (const auto& tensor : mEngine->tensors()) {
@@ -84,7 +84,7 @@ Part::Part(const PartSpec& spec, std::unique_ptr<Engine> engine)
   }
 }
 
-void Part::checkInputs(const HostInputs& inputs, const std::map<std::string, DeviceTensor>& produced) const {
+void EngineStage::checkInputs(const HostInputs& inputs, const std::map<std::string, DeviceTensor>& produced) const {
   const auto refuse = [&](const std::string& message) {
     throw CodedError("ERR_ARGUMENT_INVALID", mSpec.name + ": " + message);
   };

@@ -10,7 +10,7 @@
 
 namespace scenebus::tensorrt {
 
-/** A tensor on the device that one part made and another reads. */
+/** A tensor on the device that one stage made and another reads. */
 struct DeviceTensor {
   cuda::DevicePointer address = 0;
   Shape shape;
@@ -29,10 +29,10 @@ struct StepSetting {
 };
 
 /** A loaded plan with its bindings checked against the manifest's. */
-class Part {
+class EngineStage {
  public:
   /** @throws CodedError ERR_MODEL_INVALID when plan and manifest differ */
-  Part(const PartSpec& spec, std::unique_ptr<Engine> engine);
+  EngineStage(const StageSpec& spec, std::unique_ptr<Engine> engine);
 
   struct Slot {
     Binding binding;
@@ -44,20 +44,20 @@ class Part {
   };
 
   const std::string& name() const { return mSpec.name; }
-  const PartSpec& spec() const { return mSpec; }
+  const StageSpec& spec() const { return mSpec; }
   const std::vector<Slot>& slots() const { return mSlots; }
   Engine& engine() const { return *mEngine; }
   /** The one for steps that are not recorded. */
   Context& context() const { return *mContext; }
 
-  /** Places of host inputs and outputs, counted from the start of the area that parts share. */
+  /** Places of host inputs and outputs, counted from the start of the area that stages share. */
   const Layout& area() const { return mArea; }
 
   /** Checks a call's inputs: every host input there, of the right type and of a shape that the plan takes. */
   void checkInputs(const HostInputs& inputs, const std::map<std::string, DeviceTensor>& produced) const;
 
  private:
-  PartSpec mSpec;
+  StageSpec mSpec;
   std::unique_ptr<Engine> mEngine; // outlives the context
   std::unique_ptr<Context> mContext;
   std::vector<Slot> mSlots;
