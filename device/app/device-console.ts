@@ -1,5 +1,6 @@
 /** The console of a service: it follows what happens from the first event on, and is served when there is a bus. */
-import { type Logger, redact, SdkError } from 'scenebus';
+import { type Logger, SdkError } from 'scenebus';
+import { redact } from 'scenebus/service';
 import type { ConsoleDevice } from '../console/context.js';
 import { DeviceStateFollower } from '../console/device-state.js';
 import { LogTail } from '../console/log-tail.js';

@@ -1,5 +1,5 @@
 /** How the device is now, in words for whoever stands in front of it. Follows the hub from the start. */
-import type { CameraStatusInput, HealthInput, InfoInput } from 'scenebus';
+import type { CameraStatusInput, HealthInput, InfoInput } from 'scenebus/bus';
 import type { Problem } from '../events/events.js';
 import type { EventHub } from '../events/hub.js';
 import type { CameraState, DeviceState, HealthInfo, Lamp } from './api/schemas.js';

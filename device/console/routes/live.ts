@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { DisposalStack } from 'scenebus';
+import type { DisposalStack } from 'scenebus/service';
 import type { WebSocket } from 'ws';
 import { HttpError } from '../api/http-error.js';
 import { cameraParams } from '../api/schemas.js';
