@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { runCli } from '#device/cli/program.js';
-import { freePort } from '../../support/brokers.js';
+import { freePort, startEmbedded } from '../../support/brokers.js';
 import { captureTerminal } from '../../support/captured-terminal.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { clip, demoModel } from './demo-device.js';
@@ -111,6 +111,13 @@ describe('what cannot work', () => {
       expect(err).toContain('error ERR_BUS_UNREACHABLE: ');
       expect(code).toBe(1);
     }
+  });
+
+  it('a device that was never seen is told as such, long before the answer would be given up', async () => {
+    await using broker = await startEmbedded();
+    const { code, err } = await scenebus('bus', 'ask', 'nobody', 'Who?', '--broker', broker.url, '--timeout', '1');
+    expect(err).toContain('error ERR_BUS_UNREACHABLE: No device "nobody" has ever been seen at ');
+    expect(code).toBe(1);
   });
 
   it('a count that is none is wrong use', async () => {
