@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { notifyServiceManager } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 
 /** What systemd would be: a datagram socket, whose messages come as lines of JSON. */
@@ -28,7 +28,7 @@ while True: print(json.dumps(s.recv(4096).decode()), flush=True)`;
 }
 
 describe('the service manager', () => {
-  it.each([
+  test.each([
     ['a path', async () => join(await makeTemporaryFolder('scenebus-notify-'), 'notify')],
     ['an abstract address', async () => `@scenebus-test-${process.pid}`],
   ])('is told at %s, one message each', async (_, makeAddress) => {
@@ -40,7 +40,7 @@ describe('the service manager', () => {
     expect(await manager.next()).toBe('WATCHDOG=1');
   });
 
-  it('that is not there, or cannot be reached, is not missed', () => {
+  test('that is not there, or cannot be reached, is not missed', () => {
     expect(notifyServiceManager('READY=1', {})).toBe(false);
     expect(notifyServiceManager('READY=1', { NOTIFY_SOCKET: '' })).toBe(false);
     expect(notifyServiceManager('READY=1', { NOTIFY_SOCKET: '/nowhere/notify' })).toBe(false);
