@@ -61,7 +61,7 @@ async function watchPresence(client: BusClient, device: string, brake: Brake, si
 async function findTarget(client: BusClient, device: string, what: string): Promise<readonly number[] | undefined> {
   try {
     const answer = await client.ask(device, `Where is the ${what}?`, { timeoutMs: 60_000 });
-    console.log(`${device}: ${answer.text}`);
+    console.log(`${device}: ${answer.sentence ?? answer.text}`);
     const best = [...answer.objects].sort((a, b) => b.score - a.score)[0];
     if (best !== undefined)
       console.log(`${best.label} at ${best.boxPixels.join(', ')} of ${answer.image.width}×${answer.image.height}`);

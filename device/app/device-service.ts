@@ -1,16 +1,15 @@
 import {
-  type Bus,
   type Camera,
   type CameraOptions,
-  DisposalStack,
   type Logger,
   type OnProgress,
-  requireCameraAddress,
   SdkError,
   silentLogger,
-  VERB_NAMES,
   type VisionLanguageModel,
 } from 'scenebus';
+import type { Bus } from 'scenebus/bus';
+import { VERB_NAMES } from 'scenebus/bus';
+import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';

@@ -3,7 +3,9 @@
  * Secrets have no place in the file: see `environment.ts`.
  */
 import { hostname } from 'node:os';
-import { cameraOptionsSchema, isTopicFilter, LIMITS, watchDefinitionSchema } from 'scenebus';
+import { LIMITS } from 'scenebus';
+import { isTopicFilter, watchDefinitionSchema } from 'scenebus/bus';
+import { cameraOptionsSchema } from 'scenebus/service';
 import { z } from 'zod';
 
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;

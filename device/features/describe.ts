@@ -1,7 +1,8 @@
 /** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { ChangeGate, type Frame, type SceneInput } from 'scenebus';
+import { ChangeGate, type Frame } from 'scenebus';
+import type { SceneInput } from 'scenebus/bus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import type { CameraSettings } from './camera-settings.js';
 import type { FeatureContext, Feed, ReconfigurableFeature } from './context.js';

@@ -1,17 +1,6 @@
 /** What callers ask for besides questions: descriptions, boxes of named things, the picture itself. */
-import {
-  type AskResult,
-  type Bus,
-  encodeJpeg,
-  type GroundedObject,
-  type LocateResult,
-  type Priority,
-  type RequestOf,
-  SdkError,
-  type SnapshotResult,
-  type Usage,
-  type VerbContext,
-} from 'scenebus';
+import { encodeJpeg, type GroundedObject, type Priority, SdkError, type Usage } from 'scenebus';
+import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 import type { Pictures } from './pictures.js';
 import { addUsage, withObjects, write } from './writing.js';

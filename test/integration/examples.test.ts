@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { openEmbeddedBroker } from 'scenebus';
+import { openEmbeddedBroker } from 'scenebus/bus';
 import { connectClient, type Scene } from 'scenebus/client';
 import { describe, expect, test } from 'vitest';
 

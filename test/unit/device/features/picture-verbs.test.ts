@@ -1,4 +1,5 @@
-import { type Answer, type Frame, type RequestOf, type ResultOf, SdkError, type VerbName } from 'scenebus';
+import { type Answer, type Frame, SdkError } from 'scenebus';
+import type { RequestOf, ResultOf, VerbName } from 'scenebus/bus';
 import { describe, expect, test } from 'vitest';
 import type { CameraSettings } from '#device/features/camera-settings.js';
 import { startPictureVerbs } from '#device/features/picture-verbs.js';
