@@ -54,7 +54,7 @@ describe('the installed package', () => {
     expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function']]);
   });
 
-  it('has what programs need that run all day at `scenebus/service`', async () => {
+  test('has what programs need that run all day at `scenebus/service`', async () => {
     const source = `import { notifyServiceManager, redact } from 'scenebus/service'; console.log(typeof notifyServiceManager, typeof redact);`;
     expect(await evaluate(source, ['--no-addons'])).toBe('function function');
   });
