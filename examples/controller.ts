@@ -9,7 +9,7 @@ import { type BusClient, connect, isSdkError, type Scene } from 'scenebus/client
 /** A scene is evidence only while it is fresh, and a model can be wrong: in doubt, a robot stops. */
 const SCENE_MAX_AGE_MS = 10_000;
 /** Asked of every new picture; what it finds comes as events, new to end. */
-const WATCH = { id: 'person-in-the-way', question: 'Is a person in the picture?', answerType: 'yes-no' } as const;
+const WATCH = { id: 'person-in-the-way', question: 'Is there a person in the picture?', answerType: 'yes-no' } as const;
 
 /** Why the robot stands still; it drives when there is no reason left. */
 class Brake {
