@@ -1,4 +1,5 @@
-import { type Camera, type CameraOptions, DisposalStack, type Logger } from 'scenebus';
+import type { Camera, CameraOptions, Logger } from 'scenebus';
+import { DisposalStack } from 'scenebus/service';
 import type { CameraConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';

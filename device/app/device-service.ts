@@ -1,16 +1,15 @@
 import {
-  type Bus,
   type Camera,
   type CameraOptions,
-  DisposalStack,
   type Logger,
   type OnProgress,
-  requireCameraAddress,
   SdkError,
   silentLogger,
-  VERB_NAMES,
   type VisionLanguageModel,
 } from 'scenebus';
+import type { Bus } from 'scenebus/bus';
+import { VERB_NAMES } from 'scenebus/bus';
+import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
@@ -273,7 +272,7 @@ export class DeviceService implements AsyncDisposable {
     const pictures = this.#resources.use(new Pictures(context, settings));
     this.#resources.use(startAsk(context, bus, pictures));
     this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
-    this.#features.push(this.#resources.use(startDescribe(context)));
+    this.#features.push(this.#resources.use(startDescribe(context, settings)));
     const file = stateFile(this.#config, 'watches.json');
     this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
   }

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { DEFAULT_ROOT, encodeJpeg, type Frame } from 'scenebus';
+import { encodeJpeg, type Frame } from 'scenebus';
+import { DEFAULT_ROOT } from 'scenebus/bus';
 import type { DeviceConfig } from '../config/schema.js';
 import type { JournalOptions } from '../journal/journal.js';
 import type { OutletLimits } from '../journal/outlet.js';

@@ -1,4 +1,5 @@
-import { type Logger, type LogLevel, redact, redactDeep } from 'scenebus';
+import type { Logger, LogLevel } from 'scenebus';
+import { redact, redactDeep } from 'scenebus/service';
 import type { Terminal } from './terminal.js';
 
 const RANK: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };

@@ -1,5 +1,6 @@
 /** What comes from the environment: `${SCENEBUS_…}` inside strings of the file, and the broker's credentials. */
-import { isSdkError, registerSecret, SdkError } from 'scenebus';
+import { isSdkError, SdkError } from 'scenebus';
+import { registerSecret } from 'scenebus/service';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,4 +1,4 @@
-import { nearestName } from 'scenebus';
+import { nearestName } from 'scenebus/service';
 import { z } from 'zod';
 import { deviceConfigSchema } from './schema.js';
 

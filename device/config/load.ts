@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { isSdkError, LIMITS, registerSecret, requireCameraAddress, SdkError } from 'scenebus';
+import { isSdkError, LIMITS, SdkError } from 'scenebus';
+import { registerSecret, requireCameraAddress } from 'scenebus/service';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { type Environment, expandEnvironment } from './environment.js';

@@ -3,7 +3,9 @@
  * Secrets have no place in the file: see `environment.ts`.
  */
 import { hostname } from 'node:os';
-import { cameraOptionsSchema, isTopicFilter, LIMITS, watchDefinitionSchema } from 'scenebus';
+import { LIMITS } from 'scenebus';
+import { isTopicFilter, watchDefinitionSchema } from 'scenebus/bus';
+import { cameraOptionsSchema } from 'scenebus/service';
 import { z } from 'zod';
 
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
@@ -183,6 +185,10 @@ export const describeSchema = z
       .prefault({})
       .meta({ title: 'Change that counts', description: 'Mean difference in grey levels, 0–255' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest description, tokens' }),
+    objects: z.boolean().default(true).meta({
+      title: 'Boxes in descriptions',
+      description: 'true: where the model writes boxes, it also lists what it sees',
+    }),
     expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
   })
   .meta({ title: 'Descriptions', description: 'For all cameras; each may have some of its own' });

@@ -1,9 +1,9 @@
 /** What can happen on a device. Everything that anybody is told of is one of these first. */
+import type { Frame } from 'scenebus';
 import type {
   CameraSetting,
   CameraStatusInput,
   EventInput,
-  Frame,
   FrameReference,
   HealthInput,
   InfoInput,
@@ -11,9 +11,9 @@ import type {
   Observation,
   SceneInput,
   WatchStateInput,
-} from 'scenebus';
+} from 'scenebus/bus';
 
-export type { FrameReference } from 'scenebus';
+export type { FrameReference } from 'scenebus/bus';
 
 /** A frame that the model is about to look at, with its pixels. */
 export interface FrameBody {

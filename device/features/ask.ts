@@ -1,14 +1,6 @@
 /** Questions about what a camera sees now. */
-import {
-  type AskContext,
-  type AskHandler,
-  type AskRequest,
-  type AskResult,
-  type Frame,
-  type GenerateOptions,
-  SdkError,
-  type VisionLanguageModel,
-} from 'scenebus';
+import { type Frame, type GenerateOptions, SdkError, type VisionLanguageModel } from 'scenebus';
+import type { AskContext, AskHandler, AskRequest, AskResult } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 import { Pictures } from './pictures.js';
 import { write } from './writing.js';

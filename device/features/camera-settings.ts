@@ -1,5 +1,6 @@
 /** What can be switched for each camera while the device runs, over the bus; kept over a restart. */
-import { CAMERA_SETTINGS, type CameraSetting, SdkError, type SettingHandler } from 'scenebus';
+import { SdkError } from 'scenebus';
+import { CAMERA_SETTINGS, type CameraSetting, type SettingHandler } from 'scenebus/bus';
 import { z } from 'zod';
 import type { FeatureContext, ReconfigurableFeature } from './context.js';
 import { KeptFile } from './kept-file.js';

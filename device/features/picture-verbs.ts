@@ -1,20 +1,9 @@
 /** What callers ask for besides questions: descriptions, boxes of named things, the picture itself. */
-import {
-  type AskResult,
-  type Bus,
-  encodeJpeg,
-  type GroundedObject,
-  type LocateResult,
-  type Priority,
-  type RequestOf,
-  SdkError,
-  type SnapshotResult,
-  type Usage,
-  type VerbContext,
-} from 'scenebus';
+import { encodeJpeg, type GroundedObject, type Priority, SdkError, type Usage } from 'scenebus';
+import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 import type { Pictures } from './pictures.js';
-import { write } from './writing.js';
+import { addUsage, withObjects, write } from './writing.js';
 
 type Call = Pick<VerbContext, 'signal' | 'client' | 'partial'>;
 
@@ -54,10 +43,14 @@ async function describe(
     caller: call.client,
     signal: call.signal,
   };
+  const { maxNewTokens } = config.describe;
   const own = request.prompt ?? feed.config.prompt ?? config.describe.prompt;
   return await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
-    const answer = await write(loaded, frame, own ?? loaded.info.prompts.describe, options, call.partial);
+    const text = await write(loaded, frame, own ?? loaded.info.prompts.describe, options, call.partial);
+    const answer = config.describe.objects
+      ? await withObjects(loaded, frame, text, { ...options, maxNewTokens })
+      : text;
     const notices = feed.noticesFor(frame);
     return {
       camera: feed.id,
@@ -100,7 +93,7 @@ async function locate(
         loaded.info.prompts.locate.replace('{label}', () => name),
         options,
       );
-      usage = added(usage, found.usage);
+      usage = addUsage(usage, found.usage);
       if (found.objects.length === 0) notFound.push(name);
       objects.push(...found.objects.map((object) => ({ ...object, label: name })));
     }
@@ -140,10 +133,4 @@ async function snapshot(
 /** A low one gives way to every question. */
 function priorityOf({ priority }: { readonly priority?: 'low' | 'normal' | 'high' | undefined }): Priority {
   return priority === 'low' ? 'description' : 'question';
-}
-
-function added(sum: Usage | undefined, usage: Usage): Usage {
-  if (sum === undefined) return usage;
-  const names = Object.keys(usage) as (keyof Usage)[];
-  return Object.fromEntries(names.map((name) => [name, sum[name] + usage[name]])) as unknown as Usage;
 }

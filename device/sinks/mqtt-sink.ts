@@ -1,5 +1,6 @@
 /** Tells the bus what happens. The only one that publishes. */
-import type { AnswerKeeper, Bus, EventInput, FrameReference, KeptAnswer, Logger, OkResponse } from 'scenebus';
+import type { Logger } from 'scenebus';
+import type { AnswerKeeper, Bus, EventInput, FrameReference, KeptAnswer, OkResponse } from 'scenebus/bus';
 import type { AnswerBody, WatchStateBody } from '../events/events.js';
 import type { EventHub } from '../events/hub.js';
 import type { Journal } from '../journal/journal.js';

@@ -18,16 +18,9 @@ type Reply = { readonly grammar: Grammar } | { readonly error: SerializedError }
  * @throws signal.reason when aborted; the thread is stopped
  */
 export async function compileApart(request: CompileRequest, bounds: CompileBounds = {}): Promise<Grammar> {
-  const { signal } = bounds;
-  signal?.throwIfAborted();
-  // Each may take all the memory that it is allowed: no more of them at once than a device can bear.
-  while (running >= LIMITS.schemaCompilations) {
-    await new Promise<void>((resolve) => waiting.push(resolve));
-    if (signal?.aborted) waiting.shift()?.();
-    signal?.throwIfAborted();
-  }
-  running++;
+  await takeSlot(bounds.signal);
   try {
+    bounds.signal?.throwIfAborted();
     return await compileInThread(request, bounds);
   } finally {
     running--;
@@ -38,6 +31,28 @@ export async function compileApart(request: CompileRequest, bounds: CompileBound
 let running = 0;
 /** In the order in which they came. */
 const waiting: (() => void)[] = [];
+
+/** Each thread may take all the memory that it is allowed: no more of them at once than a device can bear. */
+async function takeSlot(signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  if (running < LIMITS.schemaCompilations) {
+    running++;
+    return;
+  }
+  await new Promise<void>((resolve, reject) => {
+    const start = () => {
+      signal?.removeEventListener('abort', onAbort);
+      running++;
+      resolve();
+    };
+    const onAbort = () => {
+      waiting.splice(waiting.indexOf(start), 1);
+      reject(signal!.reason);
+    };
+    waiting.push(start);
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
 
 function compileInThread(request: CompileRequest, bounds: CompileBounds): Promise<Grammar> {
   const { timeoutMs = LIMITS.schemaCompileMs, memoryMebibytes = LIMITS.schemaCompileMebibytes, signal } = bounds;

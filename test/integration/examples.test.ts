@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { openEmbeddedBroker } from 'scenebus';
+import { openEmbeddedBroker } from 'scenebus/bus';
 import { connectClient, type Scene } from 'scenebus/client';
 import { describe, expect, it } from 'vitest';
 
@@ -27,6 +27,14 @@ describe('examples', () => {
     const { code, output } = await start('ask-camera', 'examples/clips/tabletop.mp4', 'Where is the red cup?').ended;
     expect(output).toMatch(/red cup at \d+, \d+, \d+, \d+ \(\d\.\d\d\)/);
     expect(output).toMatch(/first token after \d+ ms/);
+    expect(code).toBe(0);
+  });
+
+  it('ask-structured prints values that fit their schemas', async () => {
+    const { code, output } = await start('ask-structured').ended;
+    expect(output).toMatch(
+      /^\d+ × (red cup|blue book|green apple|nothing), (left|right)\na red cup: (yes|no) \([01]\.\d\d\)\n$/,
+    );
     expect(code).toBe(0);
   });
 

@@ -50,8 +50,13 @@ describe('the installed package', () => {
   it('has the SDK at `scenebus`', async () => {
     const { version } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as { version: string };
     const source = `import * as sdk from 'scenebus';
-      console.log(JSON.stringify([sdk.version, ['loadModel', 'openCamera', 'connectBus'].map((name) => typeof sdk[name])]));`;
-    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function', 'function']]);
+      console.log(JSON.stringify([sdk.version, ['loadModel', 'openCamera'].map((name) => typeof sdk[name])]));`;
+    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function']]);
+  });
+
+  it('has what programs need that run all day at `scenebus/service`', async () => {
+    const source = `import { notifyServiceManager, redact } from 'scenebus/service'; console.log(typeof notifyServiceManager, typeof redact);`;
+    expect(await evaluate(source, ['--no-addons'])).toBe('function function');
   });
 
   it('has the client at `scenebus/client`, without native code', async () => {

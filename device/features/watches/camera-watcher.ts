@@ -1,13 +1,7 @@
 /** The standing questions of one camera. All that are due look at the same frame, one after another. */
 import { randomUUID } from 'node:crypto';
-import {
-  ChangeGate,
-  type Frame,
-  type FrameReference,
-  type GroundedObject,
-  type ModelReference,
-  type WatchDefinition,
-} from 'scenebus';
+import { ChangeGate, type Frame, type GroundedObject } from 'scenebus';
+import type { FrameReference, ModelReference, WatchDefinition } from 'scenebus/bus';
 import type { CameraSettings } from '../camera-settings.js';
 import type { FeatureContext, Feed } from '../context.js';
 import { descriptionSettings } from '../describe.js';

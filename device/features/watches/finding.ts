@@ -1,5 +1,5 @@
 /** What one watch knows about one camera: when an answer counts, and what begins, changes and ends. */
-import type { AnswerType, AnswerValue, WatchDefinition } from 'scenebus';
+import type { AnswerType, AnswerValue, WatchDefinition } from 'scenebus/bus';
 
 export interface Found {
   readonly value: AnswerValue;

@@ -1,5 +1,6 @@
 /** One look of the model for one watch. */
-import type { Decidable, Frame, GroundedObject, ModelReference, VisionLanguageModel, WatchDefinition } from 'scenebus';
+import type { Decidable, Frame, GroundedObject, VisionLanguageModel } from 'scenebus';
+import type { ModelReference, WatchDefinition } from 'scenebus/bus';
 import type { Found } from './finding.js';
 import { imageOf } from './region.js';
 

@@ -1,5 +1,5 @@
 /** Watches: standing questions. Asked while the device runs, told of when their answer changes. */
-import type { Bus, WatchReport } from 'scenebus';
+import type { Bus, WatchReport } from 'scenebus/bus';
 import type { CameraSettings } from '../camera-settings.js';
 import type { FeatureContext, ReconfigurableFeature } from '../context.js';
 import { CameraWatcher } from './camera-watcher.js';

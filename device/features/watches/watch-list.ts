@@ -1,14 +1,13 @@
 /** The standing questions of a device: those of its configuration, and those that callers added. */
 import { isDeepStrictEqual } from 'node:util';
+import { type Logger, SdkError } from 'scenebus';
 import {
   type FrameReference,
-  type Logger,
   type ModelReference,
-  SdkError,
   type WatchChanges,
   type WatchDefinition,
   watchDefinitionSchema,
-} from 'scenebus';
+} from 'scenebus/bus';
 import { z } from 'zod';
 import { KeptFile } from '../kept-file.js';
 import type { FindingState } from './finding.js';

@@ -1,6 +1,7 @@
 /** Watches of the service on the sample clip, against what the clip's renderer knows (examples/clips/tabletop.jsonl). */
 import { readFileSync } from 'node:fs';
-import type { Frame, ModelImage, VisionLanguageModel, WatchEvent } from 'scenebus';
+import type { Frame, ModelImage, VisionLanguageModel } from 'scenebus';
+import type { WatchEvent } from 'scenebus/bus';
 import { connect } from 'scenebus/client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Listener, startEmbedded } from '../../support/brokers.js';

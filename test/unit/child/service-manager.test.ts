@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { notifyServiceManager } from 'scenebus';
+import { notifyServiceManager } from 'scenebus/service';
 import { describe, expect, it } from 'vitest';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 

@@ -67,13 +67,15 @@ describe('schemas by strangers', () => {
   });
 
   it('lets others wait while two are compiled', async () => {
-    const abort = new AbortController();
+    const [abort, leave] = [new AbortController(), new AbortController()];
     const hard = [0, 1].map(() => apart(HARD, { signal: abort.signal }).catch(() => 'stopped'));
     const third = apart({ const: 1 });
-    const fourth = apart({ const: 1 }, { signal: abort.signal }).catch(() => 'stopped');
+    const fourth = apart({ const: 1 }, { signal: leave.signal });
     expect(await Promise.race([third, Promise.resolve('waits')])).toBe('waits');
+    leave.abort(new Error('not any more'));
+    await expect(fourth).rejects.toThrow('not any more'); // at once, while both are still compiled
     abort.abort(new Error('enough'));
-    expect(await Promise.all([...hard, fourth])).toEqual(['stopped', 'stopped', 'stopped']);
+    expect(await Promise.all(hard)).toEqual(['stopped', 'stopped']);
     expect(admits(await third, '1')).toBe(true);
   });
 

@@ -1,4 +1,5 @@
-import { type Clock, SdkError, silentLogger, systemClock } from 'scenebus';
+import { SdkError, silentLogger } from 'scenebus';
+import { type Clock, systemClock } from 'scenebus/service';
 import { describe, expect, it } from 'vitest';
 import { CameraFeed } from '#device/app/camera-feed.js';
 import { FakeCamera, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';

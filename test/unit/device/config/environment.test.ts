@@ -1,4 +1,4 @@
-import { redact } from 'scenebus';
+import { redact } from 'scenebus/service';
 import { describe, expect, it } from 'vitest';
 import { expandEnvironment } from '#device/config/environment.js';
 import { parseAddress } from '#sdk/capture/address.js';

@@ -1,4 +1,5 @@
-import { type AskHandler, SdkError } from 'scenebus';
+import { SdkError } from 'scenebus';
+import type { AskHandler } from 'scenebus/bus';
 import { describe, expect, it } from 'vitest';
 import { startAsk } from '#device/features/ask.js';
 import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';

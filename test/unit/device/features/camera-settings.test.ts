@@ -1,7 +1,7 @@
 import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SettingHandler } from 'scenebus';
+import type { SettingHandler } from 'scenebus/bus';
 import { describe, expect, it } from 'vitest';
 import { startCameraSettings } from '#device/features/camera-settings.js';
 import { fakeContext, fakeModel } from '../../../support/device-fakes.js';

@@ -1,7 +1,7 @@
 import { SdkError } from 'scenebus';
 import { describe, expect, it } from 'vitest';
 import { startDescribe } from '#device/features/describe.js';
-import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
+import { fakeAnswer, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
 const settings = { describe: { minIntervalSeconds: 2, maxSilenceSeconds: 60, change: { mean: 4, block: 16 } } };
 
@@ -23,6 +23,62 @@ describe('descriptions', () => {
     expect(scene.frame?.id).toBe('cam-1');
     expect(scene.camera).toBe('cam');
     expect(calls[0]?.options).toMatchObject({ priority: 'description', caller: 'cam' });
+  });
+
+  it('carry boxes of what is there, where the model writes boxes', async () => {
+    const { model } = fakeModel();
+    const box = { x1: 0, y1: 0, x2: 1, y2: 1 };
+    const object = { label: 'red cup', box, boxPixels: [0, 0, 64, 48], score: 1, source: 'text' } as const;
+    const asked: string[] = [];
+    const boxing = {
+      ...model,
+      info: { ...model.info, writesBoxes: true, prompts: { describe: '', list: 'List all.', locate: '' } },
+      ask: async (_frame: unknown, question: string) => {
+        asked.push(question);
+        return { ...fakeAnswer('[]'), objects: [object] };
+      },
+    } as unknown as typeof model;
+    const context = await fakeContext(boxing, settings);
+    await using _running = startDescribe(context);
+    context.feeds[0]!.push(fakeFrame(1));
+    const { answer } = (await context.next('scene')).body;
+    expect(answer).toMatchObject({ text: 'describe cam-1', objects: [object], usage: { promptTokens: 20 } });
+    expect(asked).toEqual(['List all.']);
+    const without = await fakeContext(boxing, { describe: { objects: false } });
+    await using _other = startDescribe(without);
+    without.feeds[0]!.push(fakeFrame(1));
+    expect((await without.next('scene')).body.answer.objects).toEqual([]);
+  });
+
+  it('are switched off and on, and end where privacy begins', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model, { cameras: [{ id: 'cam', address: 'test:moving', describe: false }] });
+    const on = new Set<string>();
+    let changed = () => {};
+    const switches = {
+      isOn: (_camera: string, setting: string) => on.has(setting),
+      onChange: (listener: () => void) => {
+        changed = listener;
+        return () => {};
+      },
+    };
+    await using running = startDescribe(context, switches);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    on.add('describe');
+    changed();
+    await context.next('scene');
+    on.add('privacy');
+    changed();
+    await running.reconfigure();
+    context.advance(60_000);
+    feed!.push(fakeFrame(2, 200));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toHaveLength(1);
+    on.delete('privacy');
+    changed();
+    await context.next('scene', 2);
+    expect(calls).toHaveLength(2);
   });
 
   it('come when enough has changed, not sooner than the shortest pause', async () => {

@@ -1,4 +1,5 @@
-import { type Answer, type Frame, type RequestOf, type ResultOf, SdkError, type VerbName } from 'scenebus';
+import { type Answer, type Frame, SdkError } from 'scenebus';
+import type { RequestOf, ResultOf, VerbName } from 'scenebus/bus';
 import { describe, expect, it } from 'vitest';
 import type { CameraSettings } from '#device/features/camera-settings.js';
 import { startPictureVerbs } from '#device/features/picture-verbs.js';
@@ -52,9 +53,10 @@ describe('describe', () => {
     const result = await run.call('describe', {});
     expect(result).toMatchObject({ camera: 'cam', frame: { id: 'cam-1' }, answer: { text: 'ask cam-1' } });
     await run.call('describe', { prompt: 'In one word?', maxNewTokens: 4, priority: 'low' });
-    expect(run.calls.map(({ question }) => question)).toEqual(['Describe.', 'In one word?']);
+    expect(run.calls.map(({ question }) => question)).toEqual(['Describe.', 'List.', 'In one word?', 'List.']);
     expect(run.calls[0]!.options).toMatchObject({ priority: 'question', caller: 'me', signal });
-    expect(run.calls[1]!.options).toMatchObject({ priority: 'description', maxNewTokens: 4 });
+    expect(run.calls[2]!.options).toMatchObject({ priority: 'description', maxNewTokens: 4 });
+    expect(run.calls[3]!.options).toMatchObject({ priority: 'description', maxNewTokens: 256 });
   });
 
   it('is told in pieces to who wants them', async () => {

@@ -1,4 +1,4 @@
-import type { KeptAnswer } from 'scenebus';
+import type { KeptAnswer } from 'scenebus/bus';
 import { describe, expect, it } from 'vitest';
 import type { DeviceEvent } from '#device/events/events.js';
 import { EventHub } from '#device/events/hub.js';

@@ -1,4 +1,4 @@
-import type { AnswerType, AnswerValue } from 'scenebus';
+import type { AnswerType, AnswerValue } from 'scenebus/bus';
 import { describe, expect, it } from 'vitest';
 import { Finding, type FindingState } from '#device/features/watches/finding.js';
 

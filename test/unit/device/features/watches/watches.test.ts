@@ -1,7 +1,8 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RequestOf, type ResultOf, SdkError, type VerbName, type WatchDefinition } from 'scenebus';
+import { SdkError } from 'scenebus';
+import type { RequestOf, ResultOf, VerbName, WatchDefinition } from 'scenebus/bus';
 import { describe, expect, it } from 'vitest';
 import type { CameraSettings } from '#device/features/camera-settings.js';
 import { startWatches } from '#device/features/watches/start-watches.js';
