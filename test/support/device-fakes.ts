@@ -82,6 +82,7 @@ export function fakeModel(
       name: 'fake',
       contentHash: 'hash',
       writesBoxes: false,
+      notices: [] as readonly string[],
       engine: { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 1_024 },
     },
     stats: () => ({ waiting: { question: 0, watch: 0, description: 0 }, running: 0, preemptions: 0 }),

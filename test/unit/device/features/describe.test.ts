@@ -121,18 +121,17 @@ describe('descriptions', () => {
     const [feed] = context.feeds;
     feed!.push(fakeFrame(1));
     await context.next('scene');
-    let number = 1;
     for (const [count, wallMs] of [
       [2, -365 * 86_400_000],
       [3, 2 * 365 * 86_400_000],
     ] as const) {
       context.setWall(wallMs);
       context.advance(59_999);
-      feed!.push(fakeFrame((number += 1)));
+      feed!.push(fakeFrame(10 * count));
       await feed!.drained();
       expect(context.events.filter(({ kind }) => kind === 'scene')).toHaveLength(count - 1);
       context.advance(1);
-      feed!.push(fakeFrame((number += 1)));
+      feed!.push(fakeFrame(10 * count + 1));
       expect((await context.next('scene', count)).body.trigger).toBe('interval');
     }
   });
