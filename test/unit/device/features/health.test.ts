@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { EventHub } from '#device/events/hub.js';
 import { startHealth } from '#device/features/health.js';
 import { fakeContext, fakeModel } from '../../../support/device-fakes.js';
@@ -9,7 +9,7 @@ describe('the health of a device whose clock is set back by a year', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'], now: 2 * YEAR_MS }));
   afterEach(() => void vi.useRealTimers());
 
-  it('comes as often as before, with an uptime that goes on and the stamp of the new time', async () => {
+  test('comes as often as before, with an uptime that goes on and the stamp of the new time', async () => {
     const context = await fakeContext(fakeModel().model, { healthIntervalSeconds: 30 });
     const health = startHealth(context, { state: () => 'running', metrics: () => ({}) });
     const first = await context.next('health');
@@ -26,7 +26,7 @@ describe('the health of a device whose clock is set back by a year', () => {
   });
 });
 
-it('events keep their order by their ids when the clock is set back', async () => {
+test('events keep their order by their ids when the clock is set back', async () => {
   let wallMs = 2 * YEAR_MS;
   const hub = new EventHub({ run: 'r', wallMs: () => wallMs });
   const before = await hub.emit('problem', { part: 'model', problem: null });
