@@ -2,7 +2,7 @@
 
 import { decodeImage, type VisionLanguageModel } from 'scenebus';
 import { type BusClient, connect } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
 import { Listener, startEmbedded, type TestBroker } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
@@ -43,7 +43,7 @@ const publish = (rest: string, payload: string, retain = false) =>
   listener.client.publishAsync(topic(rest), payload, { qos: 1, retain });
 
 describe('a running service', () => {
-  it('describes, with boxes, in pieces where wanted', async () => {
+  test('describes, with boxes, in pieces where wanted', async () => {
     const pieces: string[] = [];
     const whole = await client.describe(deviceName, {}, { onText: (piece) => pieces.push(piece) });
     expect(pieces.length).toBeGreaterThan(0);
@@ -53,13 +53,13 @@ describe('a running service', () => {
     expect(whole.objects.every(({ label }) => whole.text.toLowerCase().includes(label))).toBe(true);
   });
 
-  it('locates things by their names and says which are not there', async () => {
+  test('locates things by their names and says which are not there', async () => {
     const { data } = await client.request(deviceName, 'locate', { objects: ['red cup', 'purple robot'] });
     expect(data.notFound).toContain('purple robot');
     expect(data.objects.every(({ label }) => label === 'red cup')).toBe(true);
   });
 
-  it('gives the picture of a scene, and answers about it', async () => {
+  test('gives the picture of a scene, and answers about it', async () => {
     const scene = await listener.next((message) => message.topic === topic('camera/table/scene'));
     const { frameId } = scene.json;
     const fresh = await client.request(deviceName, 'describe', {});
@@ -82,7 +82,7 @@ describe('a running service', () => {
     });
   });
 
-  it('switches a camera, tells how it stands, and knows no cameras that are not there', async () => {
+  test('switches a camera, tells how it stands, and knows no cameras that are not there', async () => {
     const stateOf = (setting: string) => topic(`camera/table/${setting}/state`);
     await listener.next(({ topic: each, json }) => each === stateOf('privacy') && json.value === false);
     await publish('camera/table/privacy/set', 'true');
@@ -95,7 +95,7 @@ describe('a running service', () => {
     expect((await client.request(deviceName, 'describe', {})).status).toBe('ok');
   });
 
-  it('refuses hostile ids of watches, and goes on', async () => {
+  test('refuses hostile ids of watches, and goes on', async () => {
     const watch = { question: 'Is there a red cup?', answerType: 'yes-no' as const };
     for (const [number, id] of [
       '../x',
@@ -119,7 +119,7 @@ describe('a running service', () => {
     expect(await client.listWatches(deviceName)).toEqual([]);
   });
 
-  it('knows its watches and settings after a restart', async () => {
+  test('knows its watches and settings after a restart', async () => {
     const watch = { id: 'cup', question: 'Is there a red cup?', answerType: 'yes-no' } as const;
     await client.watch(deviceName, watch);
     await publish('camera/table/describe/set', '{"value":false}');
@@ -136,7 +136,7 @@ describe('a running service', () => {
   });
 });
 
-it('while the model loads, callers are told to come back', async () => {
+test('while the model loads, callers are told to come back', async () => {
   let finish = () => {};
   const loading = new Promise<void>((resolve) => {
     finish = resolve;
