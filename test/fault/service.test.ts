@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import mqtt from 'mqtt';
 import { type BusClient, connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Proxy as BrokerProxy, startMosquitto, startProxy, type TestBroker } from '../support/brokers.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
@@ -111,7 +111,7 @@ async function afterwards(fault: string, startedAtMs: number, memoryBefore: numb
 }
 
 describe('a process of the device', () => {
-  it.each([
+  test.each([
     ['model', 'SIGKILL', 'sdk/model/process', /ERR_ENGINE_DIED/],
     ['model', 'SIGSTOP', 'sdk/model/process', /ERR_ENGINE_DIED/],
     ['capture', 'SIGKILL', 'sdk/capture/host', /ERR_CAPTURE/],
@@ -143,7 +143,7 @@ async function logAfter(position: number, reason: RegExp): Promise<string> {
 }
 
 describe('a broker', () => {
-  it('that is away and comes back without its retained messages is told everything again', {
+  test('that is away and comes back without its retained messages is told everything again', {
     timeout: FAULT_MS,
   }, async () => {
     await askAgain();
@@ -166,7 +166,7 @@ describe('a broker', () => {
 });
 
 describe('strangers', () => {
-  it('that send 1 000 hostile messages are refused; the service goes on', { timeout: FAULT_MS }, async () => {
+  test('that send 1 000 hostile messages are refused; the service goes on', { timeout: FAULT_MS }, async () => {
     await askAgain();
     const before = memoryBytes();
     const startedAtMs = performance.now();

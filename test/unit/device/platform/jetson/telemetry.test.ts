@@ -1,5 +1,5 @@
 /** Trees laid out as the Developer Guide describes them; none was recorded on a device. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { TelemetryReader } from '#device/platform/jetson/telemetry.js';
 
 const MONITOR = '/sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1';
@@ -41,7 +41,7 @@ const orin = (): Record<string, string | Error> => ({
 });
 
 describe('telemetry of a Jetson', () => {
-  it('has temperatures, power of the rails and the load of the GPU; what does not answer is left out', async () => {
+  test('has temperatures, power of the rails and the load of the GPU; what does not answer is left out', async () => {
     expect(await new TelemetryReader(filesOf(orin())).read()).toEqual({
       cpuTemperatureCelsius: 48.562,
       vddGpuSocPowerWatts: 8,
@@ -50,7 +50,7 @@ describe('telemetry of a Jetson', () => {
     });
   });
 
-  it('counts throttling from its first reading on, over a reset of the counter too', async () => {
+  test('counts throttling from its first reading on, over a reset of the counter too', async () => {
     const tree = orin();
     const reader = new TelemetryReader(filesOf(tree));
     await reader.read();
@@ -60,7 +60,7 @@ describe('telemetry of a Jetson', () => {
     expect(await reader.read()).toMatchObject({ overCurrentThrottlings: 1 });
   });
 
-  it('finds the GPU of JetPack 6 and later where it is there, and nothing on another machine', async () => {
+  test('finds the GPU of JetPack 6 and later where it is there, and nothing on another machine', async () => {
     const tree = { '/sys/devices/platform/bus@0/17000000.gpu/load': '10\n' };
     expect(await new TelemetryReader(filesOf(tree)).read()).toEqual({ gpuLoadPercent: 1 });
     expect(await new TelemetryReader(filesOf({})).read()).toEqual({});
@@ -68,7 +68,7 @@ describe('telemetry of a Jetson', () => {
     expect(await new TelemetryReader(filesOf(garbled)).read()).not.toHaveProperty('gpuLoadPercent');
   });
 
-  it('reads this machine without complaint', async () => {
+  test('reads this machine without complaint', async () => {
     expect(Object.values(await new TelemetryReader().read()).every(Number.isFinite)).toBe(true);
   });
 });
