@@ -53,7 +53,7 @@ export type LocateReply = ModelReply<'locate'>;
 
 export interface SnapshotReply extends Pick<ResponseOf<'snapshot'>, 'device' | 'camera' | 'frameId' | 'frameTs'> {
   /** The JPEG file. */
-  readonly jpeg: Uint8Array<ArrayBuffer>;
+  readonly jpeg: Uint8Array;
   /** Of the JPEG, pixels. */
   readonly width: number;
   readonly height: number;
