@@ -102,11 +102,6 @@ describe('a configuration file', () => {
       'journal: Expected settings, as in { name: value }, but received true or false',
     ],
     [
-      'has nothing behind a key',
-      `${minimal}broker: { url: }\n`,
-      'Expected text (in quotes, where it looks like something else), but received nothing',
-    ],
-    [
       'lacks a key',
       `${minimal}  - { id: door }\n`,
       'cameras[1].address: Expected text (in quotes, where it looks like something else), but it is missing',
