@@ -8,7 +8,7 @@ const REFRESH_MS = 5_000;
 const LEVELS = ['info', 'warn', 'error'] as const;
 
 /** What is drawn, in this order; what the device does not tell is left out. Counters that only grow are drawn as steps. */
-const CHARTS: readonly { readonly match: RegExp; readonly title: (name: string) => string; readonly unit: string; readonly scale?: number }[] = [
+const CHARTS: readonly { readonly match: RegExp; readonly title: (name: string) => string; readonly unit: string; readonly scale?: number; /** Shown only when it is not 0. */ readonly isOnlyTrouble?: true }[] = [
   { match: /^framesPerSecond /, title: (name) => `Pictures of ${name.slice(16)}`, unit: '/s' },
   { match: /^questionsWaiting$/, title: () => 'Questions that wait', unit: '' },
   { match: /^processRssBytes$/, title: () => 'Memory of the service', unit: ' MB', scale: 1e-6 },
@@ -20,7 +20,7 @@ const CHARTS: readonly { readonly match: RegExp; readonly title: (name: string) 
   { match: /^modelRestarts$/, title: () => 'Restarts of the model', unit: '' },
   { match: /^eventsPending$/, title: () => 'Events that wait for the broker', unit: '' },
   { match: /^journalBytes$/, title: () => 'Journal', unit: ' MB', scale: 1e-6 },
-  { match: /dropped/i, title: (name) => name, unit: '' },
+  { match: /dropped/i, title: (name) => name, unit: '', isOnlyTrouble: true },
 ];
 
 export function HealthPage({ state, session }: PageProps) {
@@ -43,7 +43,7 @@ export function HealthPage({ state, session }: PageProps) {
   const newest = health?.samples.at(-1)?.metrics ?? {};
   const charts = CHARTS.flatMap(({ match, ...how }) =>
     Object.keys(newest)
-      .filter((name) => match.test(name))
+      .filter((name) => match.test(name) && (how.isOnlyTrouble !== true || newest[name] !== 0))
       .map((name) => ({ name, ...how })),
   );
   const shown = lines.filter((line) => LEVELS.indexOf(line.level as 'info') >= LEVELS.indexOf(level)).toReversed();
