@@ -58,6 +58,7 @@ export interface ModelParts {
   readonly logger: Logger;
 }
 
+/** A model of its parts, which it owns from then on and disposes of. */
 export function createModel(parts: ModelParts): VisionLanguageModel {
   return new ComposedModel(parts);
 }

@@ -62,6 +62,7 @@ export function describeCheck({ name, error, tolerance, found, expected }: Sampl
   return `${describeSample(name)}: relative error ${error.toPrecision(3)}, at most ${tolerance} (${numbers})`;
 }
 
+/** A recorded tensor in words: `prefill: after_layer_3` is layer 3 of prefill. */
 export function describeSample(sample: string): string {
   const [call, tensor] = sample.split(': ') as [string, string];
   const [, stack, layer] = /after_(?:(local|global)_)?layer_(\d+)$/.exec(tensor) ?? [];

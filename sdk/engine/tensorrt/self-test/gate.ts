@@ -117,6 +117,7 @@ function verdictFile(
   return path.join(selfTestFolder(cacheDirectory), `${key}.json`);
 }
 
+/** Where results of self-tests are kept, below the cache directory. */
 export function selfTestFolder(cacheDirectory = defaultCacheDirectory()): string {
   return path.join(path.resolve(cacheDirectory), 'tensorrt-self-test');
 }
