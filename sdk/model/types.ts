@@ -148,6 +148,8 @@ export interface Timings {
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
   readonly text: string;
+  /** The same in words, where the text is nothing but boxes in JSON ("Where is the red cup?"); else absent. English. */
+  readonly sentence?: string | undefined;
   /** Boxes in the last image before the answer; empty when the model wrote none or has no box convention. */
   readonly objects: readonly GroundedObject[];
   /** With a schema: what the text says, checked against it. */

@@ -4,7 +4,9 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
 import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
+import type { BoxConvention } from '../grounding/box-reader.js';
 import type { Grounder } from '../grounding/grounder.js';
+import { sentenceOf } from '../grounding/sentence.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
 import { Inference, type InferenceOptions } from '../inference/inference.js';
@@ -51,6 +53,8 @@ export interface ModelParts {
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
   readonly grounder: Grounder;
+  /** How the model writes boxes; undefined: it does not. */
+  readonly boxes?: Pick<BoxConvention, 'labelKey' | 'boxKey'> | undefined;
   readonly imageCache: InferenceOptions['imageCache'];
   readonly keyValueCache?: InferenceOptions['keyValueCache'];
   /** Default `LIMITS.requestQueueLength`. */
@@ -294,9 +298,12 @@ class ComposedModel implements VisionLanguageModel {
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
     if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
     const value = schema?.parse(text);
+    const objects = await this.#ground(text, images.at(-1), output.tokens, signal);
+    const sentence = schema === undefined ? sentenceOf(text, objects, this.#parts.boxes) : undefined;
     const answer: Answer = {
       text,
-      objects: await this.#ground(text, images.at(-1), output.tokens, signal),
+      ...(sentence === undefined ? {} : { sentence }),
+      objects,
       ...(schema === undefined ? {} : { value }),
       finishReason,
       usage: {

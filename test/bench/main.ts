@@ -17,6 +17,7 @@ import { benchSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchText } from './text.js';
 import { benchVision } from './vision.js';
+import { benchWatches } from './watches.js';
 import { benchWholeModel } from './whole-model.js';
 
 const USAGE = `npm run bench -- [decode] [prefill] [verify] [load] [--shape 1b|8b|11b] [options]
@@ -29,6 +30,8 @@ npm run bench -- grammar [--rounds N]
     what an answer's schema costs at a vocabulary of 128 256 tokens: compiling, and the mask of each token
 npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
+npm run bench -- watches [--backend cpu|onnx] [--seconds N]
+    ten standing questions about a frame beside one, and beside ten that are written
 npm run bench -- capture [--address A] [--seconds N]
     what a camera costs, and the frame gate
 npm run bench -- process [--rounds N]
@@ -90,6 +93,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   vision,
   quantize,
   'scene-stream': sceneStream,
+  watches,
   grammar,
   capture,
   process: modelProcess,
@@ -131,6 +135,11 @@ async function sceneStream(): Promise<void> {
     const options = { backend, rounds, prompt, verify, seconds: numberOf('seconds', 60), probe };
     write('scene-stream', { backend, prompt, ...(await benchSceneStream(options)) });
   });
+}
+
+async function watches(): Promise<void> {
+  const backend = oneOf('--backend', values.backend, ['auto', 'cpu', 'onnx'] as const);
+  write('watches', { backend, ...(await benchWatches({ backend, seconds: numberOf('seconds', 20) })) });
 }
 
 async function modelProcess(): Promise<void> {

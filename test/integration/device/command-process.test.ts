@@ -5,9 +5,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { connectClient } from 'scenebus/client';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { startEmbedded } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 
 const run = promisify(execFile);
@@ -72,33 +70,6 @@ describe('whose reader goes away', () => {
     const [code] = (await once(child, 'close')) as [number];
     expect(code).toBe(2);
   });
-});
-
-describe('a device whose terminal goes away (SIGHUP)', () => {
-  test('says goodbye on the bus and ends with 0', async () => {
-    await using broker = await startEmbedded();
-    const config = join(folder, 'device.json');
-    await writeFile(
-      config,
-      JSON.stringify({
-        version: 1,
-        device: 'hup',
-        model: { directory: inRepository('examples/demo-model/checkpoint'), cacheDirectory: folder, isolation: 'none' },
-        cameras: [{ id: 'a', address: 'test:checker' }],
-        broker: { url: broker.url },
-        journal: { enabled: false },
-      }),
-    );
-    await using client = await connectClient(broker.url);
-    const child = spawn(process.execPath, [command, 'run', '--config', config], { stdio: 'ignore' });
-    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
-    for await (const { state } of client.health('hup')) if (state !== 'starting') break;
-    child.kill('SIGHUP');
-    const states: string[] = [];
-    for await (const { state } of client.availability('hup')) if (states.push(state) && state !== 'online') break;
-    expect(states.at(-1)).toBe('stopped');
-    expect(await closed).toEqual([0, null]);
-  }, 60_000);
 });
 
 describe('a device that cannot be run', () => {

@@ -17,6 +17,7 @@ function commandPaths(): string[][] {
     terminal: captureTerminal(),
     signal: new AbortController().signal,
     environment: {},
+    onReload: () => () => {},
     setExitCode: () => {},
   };
   const paths: string[][] = [];
