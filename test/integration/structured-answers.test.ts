@@ -12,7 +12,7 @@ import {
   type VisionLanguageModel,
   yesNo,
 } from 'scenebus';
-import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, expectTypeOf, test } from 'vitest';
 import { z } from 'zod';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
@@ -34,14 +34,14 @@ beforeAll(async () => {
 afterAll(() => model[Symbol.asyncDispose]());
 
 describe('ask with a schema', () => {
-  it('gives a parsed, typed value', async () => {
+  test('gives a parsed, typed value', async () => {
     const { value, text } = await model.ask(picture, WHERE, { schema: seen });
     expectTypeOf(value).toEqualTypeOf<z.infer<typeof seen>>();
     expect(seen.parse(JSON.parse(text))).toEqual(value);
     expect(Object.keys(value)).toEqual(['label', 'box', 'sure']);
   });
 
-  it('takes JSON Schema, of strangers too, compiled in a thread of its own', async () => {
+  test('takes JSON Schema, of strangers too, compiled in a thread of its own', async () => {
     const schema = {
       type: 'object',
       properties: { count: { type: 'integer', minimum: 2, maximum: 7 } },
@@ -52,7 +52,7 @@ describe('ask with a schema', () => {
     expect(answer.value).toEqual({ count: expect.toSatisfy((count: number) => count >= 2 && count <= 7) });
   });
 
-  it('streams, at any temperature, what parses in the end', async () => {
+  test('streams, at any temperature, what parses in the end', async () => {
     for (let seed = 0; seed < 5; seed++) {
       const request = {
         messages: [
@@ -74,7 +74,7 @@ describe('ask with a schema', () => {
     }
   });
 
-  it('drafts from an earlier answer, to the same end', async () => {
+  test('drafts from an earlier answer, to the same end', async () => {
     const plain = await model.ask(picture, 'Where is the blue book?', { schema: seen, drafting: 'off' });
     let drafted = plain;
     for (let i = 0; i < 6; i++) drafted = await model.ask(picture, 'Where is the blue book?', { schema: seen });
@@ -84,7 +84,7 @@ describe('ask with a schema', () => {
     expect((await model.ask(picture, 'Where is the blue book?', { schema: seen })).text).toBe(plain.text);
   });
 
-  it('keeps several answers apart', async () => {
+  test('keeps several answers apart', async () => {
     const schemas = [z.boolean(), z.int().min(10).max(20), z.enum(['left', 'right']), seen];
     const answers = await Promise.all(
       schemas.map((schema, i) => model.ask(picture, WHERE, { schema, caller: `caller ${i}` })),
@@ -92,7 +92,7 @@ describe('ask with a schema', () => {
     for (const [i, schema] of schemas.entries()) expect(schema.safeParse(answers[i]!.value).success).toBe(true);
   });
 
-  it('carries the text of an answer that maxNewTokens cut', async () => {
+  test('carries the text of an answer that maxNewTokens cut', async () => {
     await expect(model.ask(picture, WHERE, { schema: seen, maxNewTokens: 4 })).rejects.toMatchObject({
       code: 'ERR_ANSWER_INCOMPLETE',
       details: { text: expect.stringMatching(/^\{/), maxNewTokens: 4 },
@@ -103,7 +103,7 @@ describe('ask with a schema', () => {
     });
   });
 
-  it('carries the text of an answer that only zod refuses', async () => {
+  test('carries the text of an answer that only zod refuses', async () => {
     const schema = z
       .int()
       .min(1)
@@ -115,7 +115,7 @@ describe('ask with a schema', () => {
     });
   });
 
-  it('refuses before it generates', async () => {
+  test('refuses before it generates', async () => {
     await expect(model.ask(picture, WHERE, { schema: z.never() })).rejects.toMatchObject({
       code: 'ERR_SCHEMA_UNSATISFIABLE',
     });
@@ -128,7 +128,7 @@ describe('ask with a schema', () => {
     });
   });
 
-  it('decides without writing where few answers are possible', async () => {
+  test('decides without writing where few answers are possible', async () => {
     const door = await model.ask(picture, 'Is there a red cup?', { schema: yesNo() });
     expectTypeOf(door.value).toEqualTypeOf<boolean>();
     expect(door).toMatchObject({ text: door.value ? 'yes' : 'no', finishReason: 'stop', objects: [] });
@@ -149,7 +149,7 @@ describe('ask with a schema', () => {
     await expect(model.ask(picture, WHERE, options)).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
   });
 
-  it('works across a process', async () => {
+  test('works across a process', async () => {
     await using there = await loadModel(checkpoint, { backend: 'cpu', isolation: 'process' });
     const schema = seen.transform(({ label }) => ({ name: label }));
     const { value } = await there.ask(picture, WHERE, { schema });

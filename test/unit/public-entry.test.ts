@@ -1,7 +1,7 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 
 /** Types come and go with the signatures; a name that people import is a promise. */
-it('offers the names that people use at `scenebus`, and leaves the rest to the other entries', async () => {
+test('offers the names that people use at `scenebus`, and leaves the rest to the other entries', async () => {
   const names = Object.keys(await import('scenebus'));
   expect(names.sort()).toEqual([
     'ChangeGate',

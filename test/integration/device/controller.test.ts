@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { startEmbedded } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { deviceName, lend, loadDemoModel, makeConfig, startService } from './demo-device.js';
@@ -13,7 +13,7 @@ const picture = (number: string) => repository(`examples/demo-model/evaluation/$
 /** By scenes.jsonl. */
 const [WITHOUT_PERSON, WITH_PERSON] = ['00001', '00014'];
 
-it('the controller stops for a person and drives on when nobody is there', async () => {
+test('the controller stops for a person and drives on when nobody is there', async () => {
   const folder = join(await makeTemporaryFolder('scenebus-controller-'), 'pictures');
   await mkdir(folder);
   await copyFile(picture(WITHOUT_PERSON), join(folder, '0.jpg'));

@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCamera, silentLogger } from 'scenebus';
 import { connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DeviceParts, DeviceService } from '#device/app/device-service.js';
 import { runCli } from '#device/cli/program.js';
 import { Listener, startMosquitto, startProxy, type TestBroker, until } from '../../support/brokers.js';
@@ -50,7 +50,7 @@ const finding = (value: number) => ({
 });
 
 describe('the journal of a service', () => {
-  it('holds an answer that the broker could not take, and the next run gives it to its asker', async () => {
+  test('holds an answer that the broker could not take, and the next run gives it to its asker', async () => {
     await using proxy = await startProxy(broker.port);
     const directory = await makeTemporaryFolder('scenebus-service-journal-');
     const config = await fakeConfig({ device: 'keeper', cameras, broker: { url: proxy.url }, journal: { directory } });
@@ -89,7 +89,7 @@ describe('the journal of a service', () => {
     expect(events[0]?.body).not.toHaveProperty('reply');
   });
 
-  it('bounds what waits for the broker, counts what it drops and says so', async () => {
+  test('bounds what waits for the broker, counts what it drops and says so', async () => {
     await using proxy = await startProxy(broker.port);
     const directory = await makeTemporaryFolder('scenebus-service-journal-');
     const journal = { directory, waiting: { maxEvents: 2 } };
@@ -114,7 +114,7 @@ describe('the journal of a service', () => {
     expect(counted.json.metrics).toMatchObject({ eventsDroppedQueueFull: 3, eventsPending: 0 });
   });
 
-  it('that cannot be written degrades the device and stops nothing, until the disk is back', async () => {
+  test('that cannot be written degrades the device and stops nothing, until the disk is back', async () => {
     const folder = await makeTemporaryFolder('scenebus-service-journal-');
     const directory = join(folder, 'place');
     writeFileSync(directory, 'a file where the folder should be');
@@ -141,7 +141,7 @@ describe('the journal of a service', () => {
     expect(events).toHaveLength(1);
   });
 
-  it('keeps pictures where that is wanted, and gives them away with their questions', async () => {
+  test('keeps pictures where that is wanted, and gives them away with their questions', async () => {
     const folder = await makeTemporaryFolder('scenebus-service-journal-');
     const journal = { directory: join(folder, 'state'), frames: true };
     const address = 'test:moving';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Frame, ModelImage, VisionLanguageModel } from 'scenebus';
 import type { WatchEvent } from 'scenebus/bus';
 import { connect } from 'scenebus/client';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Listener, startEmbedded } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { borrow, clip, deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
@@ -42,7 +42,7 @@ function rememberMoments() {
   return { moments, model: { ...borrow(model), decide } };
 }
 
-it('fire when the thing appears, with its frame, probability and boxes, and end when it goes', async () => {
+test('fire when the thing appears, with its frame, probability and boxes, and end when it goes', async () => {
   await using broker = await startEmbedded();
   const { moments, model: watched } = rememberMoments();
   const config = await makeConfig({
@@ -93,7 +93,7 @@ it('fire when the thing appears, with its frame, probability and boxes, and end 
   expect(state).toMatchObject({ packet: { retain: true }, json: { watch: 'apple', camera: 'table' } });
 }, 180_000);
 
-it('share one encoding and the beginning of their prompts', async () => {
+test('share one encoding and the beginning of their prompts', async () => {
   await using broker = await startEmbedded();
   const usage: { reusedImages: number; reusedTokens: number; promptTokens: number; generatedTokens: number }[] = [];
   const decide: VisionLanguageModel['decide'] = async (...call) => {

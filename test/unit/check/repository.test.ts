@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const repository = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -18,19 +18,19 @@ async function check(script: string, ...args: string[]): Promise<{ stdout: strin
 }
 
 describe('this repository', () => {
-  it('imports only downward and in no circle', async () => {
+  test('imports only downward and in no circle', async () => {
     const { stderr } = await check('imports.mjs', '--graph');
     expect(stderr).toMatch(/^\d+ files, \d+ imports, 0 not allowed\n$/);
   });
 
-  it('draws its folders and their imports', async () => {
+  test('draws its folders and their imports', async () => {
     const { stdout } = await check('imports.mjs', '--graph');
     expect(stdout).toMatch(/^graph TD\n/);
     expect(stdout).toContain('sdk_model["sdk/model"] --> sdk_inference["sdk/inference"]');
     expect(stdout).not.toContain('sdk_inference["sdk/inference"] --> sdk_model["sdk/model"]');
   });
 
-  it('exports every type that a public signature names, and says what each exported declaration is', async () => {
+  test('exports every type that a public signature names, and says what each exported declaration is', async () => {
     const { stdout, stderr } = await check('public-api.mjs', '--list');
     expect(stderr).toBe('');
     expect(stdout).toMatch(

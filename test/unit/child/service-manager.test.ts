@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { notifyServiceManager } from 'scenebus/service';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startServiceManager } from '../../support/service-manager.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 
 describe('the service manager', () => {
-  it.each([
+  test.each([
     ['a path', async () => join(await makeTemporaryFolder('scenebus-notify-'), 'notify')],
     ['an abstract address', async () => `@scenebus-test-${process.pid}`],
   ])('is told at %s, one message each', async (_, makeAddress) => {
@@ -17,7 +17,7 @@ describe('the service manager', () => {
     expect(manager.messages).toEqual(['READY=1\nSTATUS=2 cameras', 'WATCHDOG=1']);
   });
 
-  it('that is not there, or cannot be reached, is not missed', () => {
+  test('that is not there, or cannot be reached, is not missed', () => {
     expect(notifyServiceManager('READY=1', {})).toBe(false);
     expect(notifyServiceManager('READY=1', { NOTIFY_SOCKET: '' })).toBe(false);
     expect(notifyServiceManager('READY=1', { NOTIFY_SOCKET: '/nowhere/notify' })).toBe(false);

@@ -1,5 +1,5 @@
 /** Masks: neither a token too many nor one too few, at every point of an answer. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createRandom } from '#sdk/core/random.js';
 import { AnswerGrammars } from '#sdk/grammar/index.js';
@@ -58,7 +58,7 @@ function tokensOf(mask: Uint32Array): number[] {
 }
 
 describe('masks', () => {
-  it.each(SCHEMAS.map((schema, i) => [JSON.stringify(schema).slice(0, 60), schema, i] as const))(
+  test.each(SCHEMAS.map((schema, i) => [JSON.stringify(schema).slice(0, 60), schema, i] as const))(
     'of %s allow what the bytes allow',
     (_, schema, seed) => {
       const grammar = new TokenGrammar(compileGrammar(schema), trie);
@@ -79,7 +79,7 @@ describe('masks', () => {
     },
   );
 
-  it('leave no way into what cannot be ended', () => {
+  test('leave no way into what cannot be ended', () => {
     // Of three names two are used: only the third may begin, and nothing may follow it.
     const grammar = new TokenGrammar(
       compileGrammar({ type: 'object', additionalProperties: true, propertyNames: { pattern: '^(?:a|b|c[a-z]*)$' } }),
@@ -101,7 +101,7 @@ describe('AnswerMatcher', () => {
   const [end] = vocabulary.endIds as [number];
   const ids = (text: string) => [...Buffer.from(text)];
 
-  it('counts the tokens of a draft that may come', () => {
+  test('counts the tokens of a draft that may come', () => {
     const matcher = new AnswerMatcher(
       new TokenGrammar(compileGrammar({ enum: ['ab', 'ac'] }), trie),
       vocabulary.endIds,
@@ -113,7 +113,7 @@ describe('AnswerMatcher', () => {
     expect(matcher.isWhole).toBe(false);
   });
 
-  it('allows the end where the answer is whole, and nothing after it', () => {
+  test('allows the end where the answer is whole, and nothing after it', () => {
     const matcher = new AnswerMatcher(
       new TokenGrammar(compileGrammar({ type: 'integer', minimum: 1, maximum: 12 }), trie),
       vocabulary.endIds,
@@ -127,7 +127,7 @@ describe('AnswerMatcher', () => {
     expect(matcher.apply(new Float32Array(1_500))).toBe(false);
   });
 
-  it('says when a vocabulary cannot write what must come', () => {
+  test('says when a vocabulary cannot write what must come', () => {
     const letters: TokenBytes = { vocabularySize: 26, bytesOf: (id) => Uint8Array.of(97 + id) };
     const matcher = new AnswerMatcher(new TokenGrammar(compileGrammar({ enum: ['a'] }), new TokenTrie(letters)), []);
     const logits = new Float32Array(26);
@@ -135,14 +135,14 @@ describe('AnswerMatcher', () => {
     expect(logits.every((logit) => logit === Number.NEGATIVE_INFINITY)).toBe(true);
   });
 
-  it('excludes logits beyond the vocabulary', () => {
+  test('excludes logits beyond the vocabulary', () => {
     const matcher = new AnswerMatcher(new TokenGrammar(compileGrammar(true), trie), []);
     const logits = new Float32Array(2_000);
     matcher.apply(logits);
     expect(logits.subarray(1_500).every((logit) => logit === Number.NEGATIVE_INFINITY)).toBe(true);
   });
 
-  it('ends where too many readings stay possible', () => {
+  test('ends where too many readings stay possible', () => {
     // Each level of nesting doubles the ways in which what was read can go on.
     const branch = (key: string) => ({
       type: 'object',
@@ -157,7 +157,7 @@ describe('AnswerMatcher', () => {
   });
 });
 
-it('AnswerGrammars gives equal schemas one grammar', async () => {
+test('AnswerGrammars gives equal schemas one grammar', async () => {
   const grammars = new AnswerGrammars(vocabulary, vocabulary.endIds);
   const [zod, json] = [
     await grammars.prepare(z.boolean(), 'caller'),

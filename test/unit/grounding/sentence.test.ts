@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { GroundedObject } from '#sdk/core/types.js';
 import { sentenceOf } from '#sdk/grounding/sentence.js';
 
@@ -12,7 +12,7 @@ function object(label: string, x: number, y: number): GroundedObject {
 const written = (...labels: string[]) => labels.map((label) => ({ label, box: [1, 2, 3, 4] }));
 
 describe('a sentence', () => {
-  it.each([
+  test.each([
     [0.1, 0.5, 'on the left'],
     [0.5, 0.5, 'in the middle'],
     [0.9, 0.5, 'on the right'],
@@ -24,12 +24,12 @@ describe('a sentence', () => {
     expect(sentenceOf(text, [object('red cup', x, y)], convention)).toBe(`The red cup is ${place}.`);
   });
 
-  it('says what is not there', () => {
+  test('says what is not there', () => {
     expect(sentenceOf('{"label":"green apple","box":null}', [], convention)).toBe('There is no green apple.');
     expect(sentenceOf('[]', [], convention)).toBe('There is nothing of the kind.');
   });
 
-  it('lists several things', () => {
+  test('lists several things', () => {
     const objects = [object('red cup', 0.1, 0.5), object('orange', 0.5, 0.5), object('blue book', 0.9, 0.5)];
     const text = JSON.stringify(written('red cup', 'orange', 'blue book'));
     expect(sentenceOf(text, objects, convention)).toBe(
@@ -37,7 +37,7 @@ describe('a sentence', () => {
     );
   });
 
-  it.each([
+  test.each([
     'A red cup.',
     '',
     '{"label":"red cup"',
@@ -50,7 +50,7 @@ describe('a sentence', () => {
     expect(sentenceOf(text, [], convention)).toBeUndefined();
   });
 
-  it('is not made for a model without a convention', () => {
+  test('is not made for a model without a convention', () => {
     expect(sentenceOf('[]', [], undefined)).toBeUndefined();
   });
 });

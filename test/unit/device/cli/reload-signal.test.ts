@@ -1,7 +1,7 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { ReloadSignal } from '#device/cli/reload-signal.js';
 
-it('SIGHUP asks for a reload, where somebody reloads, unless the terminal is gone that was there', () => {
+test('SIGHUP asks for a reload, where somebody reloads, unless the terminal is gone that was there', () => {
   let hasTerminal = true;
   let reloads = 0;
   const signal = new ReloadSignal(() => hasTerminal);

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { runCli } from '#device/cli/program.js';
 import { captureTerminal } from '../../../support/captured-terminal.js';
 import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
@@ -34,7 +34,7 @@ async function makeSystem({ hasUser = true, statusOf = {} as Record<string, numb
 }
 
 describe('scenebus service install', () => {
-  it('writes a unit with the paths of this installation, makes the user, enables and starts it', async () => {
+  test('writes a unit with the paths of this installation, makes the user, enables and starts it', async () => {
     const { config, units, scenebus, calls } = await makeSystem({ hasUser: false });
     const { code, err } = await scenebus('install', '--config', config, '--user', 'eyes', '--unit-folder', units);
     expect(err).toContain('enabled and started');
@@ -54,7 +54,7 @@ describe('scenebus service install', () => {
     expect(unit).toMatch(/^ExecReload=\/bin\/kill -HUP \$MAINPID$/m);
   });
 
-  it('refuses a wrong configuration before it changes anything', async () => {
+  test('refuses a wrong configuration before it changes anything', async () => {
     const { config, units, scenebus, calls } = await makeSystem();
     await writeFile(config, 'version: 1\ncameras: []\n');
     const { code, err } = await scenebus('install', '--config', config, '--unit-folder', units);
@@ -64,7 +64,7 @@ describe('scenebus service install', () => {
     expect(existsSync(units)).toBe(false);
   });
 
-  it('only shows what it would do when it is asked to', async () => {
+  test('only shows what it would do when it is asked to', async () => {
     const { config, units, scenebus, calls } = await makeSystem();
     const { code, out, err } = await scenebus('install', '--config', config, '--unit-folder', units, '--dry-run');
     expect(code).toBe(0);
@@ -74,7 +74,7 @@ describe('scenebus service install', () => {
     expect(existsSync(units)).toBe(false);
   });
 
-  it('fails where systemd does', async () => {
+  test('fails where systemd does', async () => {
     const { config, units, scenebus, calls } = await makeSystem({ statusOf: { systemctl: 4 } });
     const { code, err } = await scenebus('install', '--config', config, '--unit-folder', units, '--no-start');
     expect(code).toBe(1);
@@ -84,7 +84,7 @@ describe('scenebus service install', () => {
 });
 
 describe('scenebus service', () => {
-  it.each([
+  test.each([
     [['status'], 'systemctl status --no-pager scenebus.service'],
     [['logs', '-n', '5', '--follow'], 'journalctl --no-pager --unit=scenebus.service --lines=5 --follow'],
     [['reload'], 'systemctl reload scenebus.service'],
@@ -96,7 +96,7 @@ describe('scenebus service', () => {
     expect(out).toContain('said by');
   });
 
-  it('tells by its exit code that the service does not run, and by words that there is no systemd', async () => {
+  test('tells by its exit code that the service does not run, and by words that there is no systemd', async () => {
     const { scenebus } = await makeSystem({ statusOf: { systemctl: 3 } });
     expect((await scenebus('status')).code).toBe(1);
     const terminal = captureTerminal();
@@ -110,7 +110,7 @@ const hasAnalyser = await promisify(execFile)('systemd-analyze', ['--version']).
   () => false,
 );
 
-it.runIf(hasAnalyser)('the unit is correct in the eyes of systemd', async () => {
+test.runIf(hasAnalyser)('the unit is correct in the eyes of systemd', async () => {
   const { config, units, scenebus } = await makeSystem();
   await scenebus('install', '--config', config, '--user', 'root', '--unit-folder', units);
   const { stderr } = await promisify(execFile)('systemd-analyze', ['verify', join(units, 'scenebus.service')]).catch(

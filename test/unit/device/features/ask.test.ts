@@ -1,6 +1,6 @@
 import { SdkError } from 'scenebus';
 import type { AskHandler } from 'scenebus/bus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startAsk } from '#device/features/ask.js';
 import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
@@ -30,7 +30,7 @@ const twoCameras = {
 };
 
 describe('questions', () => {
-  it('are answered about the latest frame', async () => {
+  test('are answered about the latest frame', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, { ask: { maxNewTokens: 77, timeoutMs: 5_000 } });
     const bus = questions();
@@ -46,7 +46,7 @@ describe('questions', () => {
     });
   });
 
-  it('from within this process are events before they are answered', async () => {
+  test('from within this process are events before they are answered', async () => {
     const { model } = fakeModel();
     const context = await fakeContext(model);
     using answering = startAsk(context, questions());
@@ -61,7 +61,7 @@ describe('questions', () => {
     });
   });
 
-  it('may bring options of their own', async () => {
+  test('may bring options of their own', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
     const bus = questions();
@@ -71,7 +71,7 @@ describe('questions', () => {
     expect(calls[0]?.options).toMatchObject({ maxNewTokens: 3, temperature: 0.5, seed: 9, deadlineMs: 200 });
   });
 
-  it.each([
+  test.each([
     { answerType: 'yes-no', temperature: 0.5 },
     { answerType: 'choice', choices: ['a', 'b'], maxNewTokens: 5 },
   ] as const)('with %j are refused as long as nothing honours it', async (fields) => {
@@ -86,7 +86,7 @@ describe('questions', () => {
     expect(calls).toEqual([]);
   });
 
-  it('may be about a frame that was looked at a moment ago, and say what to do when it is gone', async () => {
+  test('may be about a frame that was looked at a moment ago, and say what to do when it is gone', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
     const bus = questions();
@@ -105,7 +105,7 @@ describe('questions', () => {
     }
   });
 
-  it('give way when their priority is low', async () => {
+  test('give way when their priority is low', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
     const bus = questions();
@@ -116,7 +116,7 @@ describe('questions', () => {
     expect(calls.map(({ options }) => options.priority)).toEqual(['description', 'question']);
   });
 
-  it('with an answer schema give it to the model as a stranger’s', async () => {
+  test('with an answer schema give it to the model as a stranger’s', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
     const bus = questions();
@@ -127,7 +127,7 @@ describe('questions', () => {
     expect(calls[0]?.options).toMatchObject({ schema: answerSchema, schemaFrom: 'stranger' });
   });
 
-  it.each([
+  test.each([
     [{ answerType: 'yes-no' }, { type: 'yes-no' }, true, 'yes'],
     [{ answerType: 'number' }, { type: 'number' }, 3, '3'],
     [{ answerType: 'choice', choices: ['a', 'b'] }, { type: 'choice', choices: ['a', 'b'] }, 'b', 'b'],
@@ -155,7 +155,7 @@ describe('questions', () => {
     expect(calls).toEqual([]);
   });
 
-  it('need to say which camera when there are several, and one that is there', async () => {
+  test('need to say which camera when there are several, and one that is there', async () => {
     const { model } = fakeModel();
     const context = await fakeContext(model, twoCameras);
     const bus = questions();
@@ -169,7 +169,7 @@ describe('questions', () => {
     expect((await bus.ask({ question: '?', camera: 'right' })).camera).toBe('right');
   });
 
-  it('about a camera without frames, or while there is no model, fail with the reason and are no answers', async () => {
+  test('about a camera without frames, or while there is no model, fail with the reason and are no answers', async () => {
     const bus = questions();
     const blind = await fakeContext(fakeModel().model);
     {
@@ -184,7 +184,7 @@ describe('questions', () => {
     expect([...blind.events, ...lost.events]).toEqual([]);
   });
 
-  it('about a picture that is not of now say so, or are refused where the configuration wants that', async () => {
+  test('about a picture that is not of now say so, or are refused where the configuration wants that', async () => {
     const { model, calls } = fakeModel();
     const bus = questions();
     const context = await fakeContext(model);

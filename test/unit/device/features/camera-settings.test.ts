@@ -2,7 +2,7 @@ import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SettingHandler } from 'scenebus/bus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startCameraSettings } from '#device/features/camera-settings.js';
 import { fakeContext, fakeModel } from '../../../support/device-fakes.js';
 
@@ -33,7 +33,7 @@ async function start(file?: string) {
 }
 
 describe('settings of cameras', () => {
-  it('begin as the configuration says, and are told', async () => {
+  test('begin as the configuration says, and are told', async () => {
     const { settings, told } = await start();
     expect(await told()).toEqual([
       'front describe true',
@@ -47,7 +47,7 @@ describe('settings of cameras', () => {
     expect(settings.isOn('back', 'describe')).toBe(false);
   });
 
-  it('are switched by commands, which everybody hears of, for that camera only', async () => {
+  test('are switched by commands, which everybody hears of, for that camera only', async () => {
     const { settings, bus, told } = await start();
     let changes = 0;
     const stop = settings.onChange(() => changes++);
@@ -60,14 +60,14 @@ describe('settings of cameras', () => {
     expect(changes).toBe(1);
   });
 
-  it.each(['nobody', '__proto__', 'constructor'])('of a camera that is not there are refused: %s', async (camera) => {
+  test.each(['nobody', '__proto__', 'constructor'])('of a camera that is not there are refused: %s', async (camera) => {
     const { bus, told } = await start();
     const before = (await told()).length;
     await expect(bus.handler!(camera, 'describe', false)).rejects.toMatchObject({ code: 'ERR_REQUEST_INVALID' });
     expect(await told()).toHaveLength(before);
   });
 
-  it('survive a restart', async () => {
+  test('survive a restart', async () => {
     const file = join(await mkdtemp(join(tmpdir(), 'scenebus-settings-')), 'deep', 'settings.json');
     {
       const { bus, settings } = await start(file);

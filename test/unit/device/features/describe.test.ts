@@ -1,12 +1,12 @@
 import { SdkError } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startDescribe } from '#device/features/describe.js';
 import { fakeAnswer, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
 const settings = { describe: { minIntervalSeconds: 2, maxSilenceSeconds: 60, change: { mean: 4, block: 16 } } };
 
 describe('descriptions', () => {
-  it('are about the frame that gave the reason, however many came meanwhile', async () => {
+  test('are about the frame that gave the reason, however many came meanwhile', async () => {
     let finish = () => {};
     const { model, calls } = fakeModel(() => new Promise((resolve) => (finish = resolve)));
     const context = await fakeContext(model, settings);
@@ -25,7 +25,7 @@ describe('descriptions', () => {
     expect(calls[0]?.options).toMatchObject({ priority: 'description', caller: 'cam' });
   });
 
-  it('carry boxes of what is there, where the model writes boxes', async () => {
+  test('carry boxes of what is there, where the model writes boxes', async () => {
     const { model } = fakeModel();
     const box = { x1: 0, y1: 0, x2: 1, y2: 1 };
     const object = { label: 'red cup', box, boxPixels: [0, 0, 64, 48], score: 1, source: 'text' } as const;
@@ -50,7 +50,7 @@ describe('descriptions', () => {
     expect((await without.next('scene')).body.answer.objects).toEqual([]);
   });
 
-  it('are switched off and on, and end where privacy begins', async () => {
+  test('are switched off and on, and end where privacy begins', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, { cameras: [{ id: 'cam', address: 'test:moving', describe: false }] });
     const on = new Set<string>();
@@ -81,7 +81,7 @@ describe('descriptions', () => {
     expect(calls).toHaveLength(2);
   });
 
-  it('come when enough has changed, not sooner than the shortest pause', async () => {
+  test('come when enough has changed, not sooner than the shortest pause', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, settings);
     await using _running = startDescribe(context);
@@ -99,7 +99,7 @@ describe('descriptions', () => {
     expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'change', frame: { id: 'cam-4' } });
   });
 
-  it('come again after the longest silence, measured by a clock that nobody sets', async () => {
+  test('come again after the longest silence, measured by a clock that nobody sets', async () => {
     const { model } = fakeModel();
     const context = await fakeContext(model, settings);
     await using _running = startDescribe(context);
@@ -114,7 +114,7 @@ describe('descriptions', () => {
     expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'interval', frame: { id: 'cam-3' } });
   });
 
-  it('that fail are a problem of that camera until one succeeds', async () => {
+  test('that fail are a problem of that camera until one succeeds', async () => {
     let failures = 1;
     const { model } = fakeModel(async () => {
       if (failures-- > 0) throw new SdkError('ERR_ENGINE_FAILED', 'once');
@@ -130,7 +130,7 @@ describe('descriptions', () => {
     expect((await context.next('problem', 2)).body.problem).toBeNull();
   });
 
-  it('end with the clip, and are not made for cameras that only answer', async () => {
+  test('end with the clip, and are not made for cameras that only answer', async () => {
     const { model, calls } = fakeModel();
     const cameras = [
       { id: 'clip', address: 'test:moving' },
@@ -147,7 +147,7 @@ describe('descriptions', () => {
     expect(calls.map(({ frameId }) => frameId)).toEqual(['cam-2']);
   });
 
-  it('stop while the model works', async () => {
+  test('stop while the model works', async () => {
     const { model, calls } = fakeModel(
       ({ options }) =>
         new Promise((_, reject) => options.signal?.addEventListener('abort', () => reject(options.signal?.reason))),
@@ -161,7 +161,7 @@ describe('descriptions', () => {
     expect(context.problems.list).toEqual([]);
   });
 
-  it('follow the settings of their camera before those for all', async () => {
+  test('follow the settings of their camera before those for all', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, {
       describe: { ...settings.describe, prompt: 'Everything?' },
@@ -192,7 +192,7 @@ describe('descriptions', () => {
     expect((await context.next('scene', 4)).camera).toBe('till');
   });
 
-  it('rest outside of the hours of their camera', async () => {
+  test('rest outside of the hours of their camera', async () => {
     const { model, calls } = fakeModel();
     // The clock of the test begins on a Wednesday at noon.
     const schedule = [{ days: ['wed' as const], from: '12:01', to: '13:00' }];

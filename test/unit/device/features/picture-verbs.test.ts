@@ -1,6 +1,6 @@
 import { type Answer, type Frame, SdkError } from 'scenebus';
 import type { RequestOf, ResultOf, VerbName } from 'scenebus/bus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { CameraSettings } from '#device/features/camera-settings.js';
 import { startPictureVerbs } from '#device/features/picture-verbs.js';
 import { Pictures } from '#device/features/pictures.js';
@@ -48,7 +48,7 @@ const boxed = { writesBoxes: true, prompts: { describe: 'Describe.', list: 'List
 const info = { name: 'fake', contentHash: 'hash', ...boxed } as never;
 
 describe('describe', () => {
-  it('says what is there now, with the prompt of the request, the camera or the model', async () => {
+  test('says what is there now, with the prompt of the request, the camera or the model', async () => {
     const run = await start({}, { info });
     const result = await run.call('describe', {});
     expect(result).toMatchObject({ camera: 'cam', frame: { id: 'cam-1' }, answer: { text: 'ask cam-1' } });
@@ -59,7 +59,7 @@ describe('describe', () => {
     expect(run.calls[3]!.options).toMatchObject({ priority: 'description', maxNewTokens: 256 });
   });
 
-  it('is told in pieces to who wants them', async () => {
+  test('is told in pieces to who wants them', async () => {
     const generate = () => ({
       async *[Symbol.asyncIterator]() {
         yield 'A red ';
@@ -76,7 +76,7 @@ describe('describe', () => {
 });
 
 describe('locate', () => {
-  it('finds each name, says which it did not, and names objects as they were asked for', async () => {
+  test('finds each name, says which it did not, and names objects as they were asked for', async () => {
     const asked: string[] = [];
     const ask = async (_frame: Frame, question: string): Promise<Answer> => {
       asked.push(question);
@@ -91,14 +91,14 @@ describe('locate', () => {
     expect(result.usage).toMatchObject({ promptTokens: 20, images: 2 });
   });
 
-  it('is refused for a model that writes no boxes', async () => {
+  test('is refused for a model that writes no boxes', async () => {
     const run = await start();
     await expect(run.call('locate', { objects: ['cup'] })).rejects.toMatchObject({ code: 'ERR_REQUEST_UNSUPPORTED' });
   });
 });
 
 describe('snapshot', () => {
-  it('is given only where the configuration allows it', async () => {
+  test('is given only where the configuration allows it', async () => {
     const run = await start();
     await expect(run.call('snapshot', {})).rejects.toMatchObject({
       code: 'ERR_REQUEST_UNSUPPORTED',
@@ -106,7 +106,7 @@ describe('snapshot', () => {
     });
   });
 
-  it('is a JPEG of the frame, smaller when asked for', async () => {
+  test('is a JPEG of the frame, smaller when asked for', async () => {
     const run = await start({ snapshots: true });
     const { jpeg, width, height, frame } = await run.call('snapshot', {});
     expect([width, height, frame.id]).toEqual([64, 48, 'cam-1']);
@@ -119,7 +119,7 @@ describe('snapshot', () => {
 });
 
 describe('a picture', () => {
-  it('is not taken from a camera whose privacy is on, nor one from before', async () => {
+  test('is not taken from a camera whose privacy is on, nor one from before', async () => {
     const run = await start({ snapshots: true });
     await run.call('describe', { prompt: '?' });
     await run.context.hub.idle();
@@ -135,7 +135,7 @@ describe('a picture', () => {
     await expect(run.call('snapshot', { frameId: 'cam-1' })).rejects.toMatchObject({ code: 'ERR_REQUEST_INVALID' });
   });
 
-  it('of a camera that is down, or without a model, is refused with the reason', async () => {
+  test('of a camera that is down, or without a model, is refused with the reason', async () => {
     const lost = await start({}, new SdkError('ERR_ENGINE_DIED', 'being loaded'));
     await expect(lost.call('describe', {})).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
     lost.context.feeds[0]!.latest = new SdkError('ERR_CAPTURE_LOST', 'unplugged');

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ServiceNotifier } from '#device/platform/service-notifier.js';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -11,7 +11,7 @@ function start(environment: Record<string, string> = {}) {
 }
 
 describe('the service manager', () => {
-  it('is asked for time while the service starts, until it is ready', () => {
+  test('is asked for time while the service starts, until it is ready', () => {
     const { said, notifier } = start();
     notifier.starting();
     vi.advanceTimersByTime(30_000);
@@ -21,7 +21,7 @@ describe('the service manager', () => {
     expect(said.slice(3)).toEqual(['READY=1']); // and nothing more: there is no watchdog
   });
 
-  it('is given a sign of life twice in the time that its watchdog grants, until the end', () => {
+  test('is given a sign of life twice in the time that its watchdog grants, until the end', () => {
     const { said, notifier } = start({ WATCHDOG_USEC: '30000000', WATCHDOG_PID: '7' });
     notifier.starting();
     notifier.ready();
@@ -32,14 +32,14 @@ describe('the service manager', () => {
     expect(said.filter((message) => message === 'WATCHDOG=1')).toHaveLength(3);
   });
 
-  it('that watches another process is not answered', () => {
+  test('that watches another process is not answered', () => {
     const { said, notifier } = start({ WATCHDOG_USEC: '30000000', WATCHDOG_PID: '8' });
     notifier.ready();
     vi.advanceTimersByTime(60_000);
     expect(said).toEqual(['READY=1']);
   });
 
-  it('is told of the state once for each change, in one line, of a reload with its time, and of the stop', () => {
+  test('is told of the state once for each change, in one line, of a reload with its time, and of the stop', () => {
     const { said, notifier } = start();
     notifier.status('degraded: no\nbroker');
     notifier.status('degraded: no\nbroker');

@@ -1,5 +1,5 @@
 import { silentLogger } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { EventHub } from '#device/events/hub.js';
 import { MetricsSink } from '#device/sinks/metrics-sink.js';
 import { fakeAnswer, fakeFrame } from '../../../support/device-fakes.js';
@@ -26,7 +26,7 @@ const health = (
 });
 
 describe('metrics', () => {
-  it('tell of events, of where the time went, of cameras and of the device’s own numbers', async () => {
+  test('tell of events, of where the time went, of cameras and of the device’s own numbers', async () => {
     const { hub, sink, get } = await open();
     await using _sink = sink;
     const about = { camera: 'cam', frame: fakeFrame(1) };
@@ -61,7 +61,7 @@ describe('metrics', () => {
     expect(text).toContain('scenebus_nodejs_eventloop_lag_seconds');
   });
 
-  it('say whether the device is well, and why not', async () => {
+  test('say whether the device is well, and why not', async () => {
     const { hub, sink, get } = await open();
     await using _sink = sink;
     expect((await get('/healthz')).status).toBe(503); // starting
@@ -76,7 +76,7 @@ describe('metrics', () => {
     expect((await get('/metrics', 'POST')).status).toBe(405);
   });
 
-  it('need an address of their own', async () => {
+  test('need an address of their own', async () => {
     const { sink } = await open();
     await using _sink = sink;
     const again = MetricsSink.start({ hub: new EventHub(), logger: silentLogger, host: '127.0.0.1', port: sink.port });

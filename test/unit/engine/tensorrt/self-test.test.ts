@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { formatSelfTest } from '#device/cli/self-test-output.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { LogLevel } from '#sdk/core/logger.js';
@@ -41,7 +41,7 @@ function choose(on: TensorRtHost, cache: string, mode: 'auto' | 'plugin' | 'nati
 }
 
 describe('recorded values', () => {
-  it('are what the reference backend gives', async () => {
+  test('are what the reference backend gives', async () => {
     const samples = await referenceSamples(path.join(folder, 'reference'));
     const recorded = recordedSamples();
     expect(samples.map(({ name }) => name)).toEqual(recorded.map(({ name }) => name));
@@ -49,7 +49,7 @@ describe('recorded values', () => {
     for (const { error } of compareSamples(samples, recorded)) expect(error).toBeLessThan(5e-4);
   });
 
-  it('cover every layer of every sort of call', () => {
+  test('cover every layer of every sort of call', () => {
     const names = recordedSamples().map(({ name }) => name);
     for (const call of ['prefill', 'decode', 'verify', 'continue']) {
       for (const layer of [0, 1, 2, 3]) expect(names).toContain(`${call}: text.after_layer_${layer}`);
@@ -64,7 +64,7 @@ describe('comparison', () => {
   const check = (...values: number[]) =>
     compareSamples([{ name: recorded[0]!.name, values: Float32Array.from(values) }], recorded);
 
-  it('measures relative to the whole vector and names what differs most', () => {
+  test('measures relative to the whole vector and names what differs most', () => {
     expect(check(3, 4.05)[0]).toMatchObject({ error: expect.closeTo(0.01, 4), tolerance: TOLERANCE.text });
     expect(firstFailure(check(3, 4.05))).toBeUndefined();
     expect(describeCheck(firstFailure(check(3, 5))!)).toBe(
@@ -72,7 +72,7 @@ describe('comparison', () => {
     );
   });
 
-  it('lets neither NaN nor a missing value pass', () => {
+  test('lets neither NaN nor a missing value pass', () => {
     expect(firstFailure(check(3, Number.NaN))).toBeDefined();
     expect(firstFailure(check(3))).toBeDefined();
     expect(firstFailure(compareSamples([], [{ name: 'decode: logits', values: Float32Array.of(1) }]))).toBeDefined();
@@ -80,19 +80,22 @@ describe('comparison', () => {
 });
 
 describe('on the graphs in ONNX Runtime', () => {
-  it.each(['plugin', 'native'] as const)('%s mode passes, layer by layer, well within the tolerance', async (mode) => {
-    const on = host();
-    const { checks, reason } = await runSelfTest(on, { mode, layers: true, cacheDirectory });
-    expect(reason).toBeNull();
-    expect(checks).toHaveLength(recordedSamples().length);
-    const worst = Math.max(...checks.map(({ error }) => error));
-    expect(worst).toBeLessThan(TOLERANCE.text / 3);
-    // A float16 that was none would be exact.
-    expect(worst).toBeGreaterThan(1e-4);
-    expect(on.addon.live).toEqual([]);
-  });
+  test.each(['plugin', 'native'] as const)(
+    '%s mode passes, layer by layer, well within the tolerance',
+    async (mode) => {
+      const on = host();
+      const { checks, reason } = await runSelfTest(on, { mode, layers: true, cacheDirectory });
+      expect(reason).toBeNull();
+      expect(checks).toHaveLength(recordedSamples().length);
+      const worst = Math.max(...checks.map(({ error }) => error));
+      expect(worst).toBeLessThan(TOLERANCE.text / 3);
+      // A float16 that was none would be exact.
+      expect(worst).toBeGreaterThan(1e-4);
+      expect(on.addon.live).toEqual([]);
+    },
+  );
 
-  it('is done once for a device, and again for other kernels', async () => {
+  test('is done once for a device, and again for other kernels', async () => {
     const cache = path.join(folder, 'once');
     const first = host();
     expect(await choose(first, cache).mode).toBe('plugin');
@@ -105,7 +108,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(rebuilt.addon.steps.length).toBeGreaterThan(0);
   });
 
-  it('refuses kernels that get a layer wrong, names it, and takes standard operators', async () => {
+  test('refuses kernels that get a layer wrong, names it, and takes standard operators', async () => {
     const on = host({ onWeight: wrongLayer }, 'wrong layer');
     const { log, mode } = choose(on, cacheDirectory);
     expect(await mode).toBe('native');
@@ -124,7 +127,7 @@ describe('on the graphs in ONNX Runtime', () => {
     });
   });
 
-  it('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
+  test('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
     const on = host({ onStep: wrongEverywhere }, 'wrong everywhere');
     const refused = choose(on, cacheDirectory).mode.catch((error: unknown) => error);
     const { code, message } = (await refused) as SdkError;
@@ -134,7 +137,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(on.addon.live).toEqual([]);
   });
 
-  it('takes a plan that is refused for a mode that failed, and no memory for no verdict', async () => {
+  test('takes a plan that is refused for a mode that failed, and no memory for no verdict', async () => {
     const refuse: ExecutorOptions['onBuild'] = ({ plugins }) => {
       if (plugins) throw new NativeError('ERR_MODEL_UNSUPPORTED', 'no plugin creator for KvAttention');
     };
@@ -151,7 +154,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(readdirSync(path.join(noMemory, 'tensorrt-self-test')).filter((name) => name.endsWith('.json'))).toEqual([]);
   });
 
-  it('on request runs layer by layer and as it serves, and remembers that', async () => {
+  test('on request runs layer by layer and as it serves, and remembers that', async () => {
     const cache = path.join(folder, 'on-request');
     const reports = await tensorRtSelfTestOn(host({}, 'on request'), { cacheDirectory: cache });
     expect(reports.map(({ mode, layers, reason }) => [mode, layers, reason])).toEqual([
@@ -169,7 +172,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(after.addon.steps).toEqual([]);
   });
 
-  it('has no plugin mode where the addon has no kernels', async () => {
+  test('has no plugin mode where the addon has no kernels', async () => {
     const device = { ...new TensorRtExecutor().tensorRtStatus().device!, hasKernels: false };
     const on = host({ status: { device } }, 'no kernels');
     expect(await choose(on, cacheDirectory).mode).toBe('native');

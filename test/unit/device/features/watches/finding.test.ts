@@ -1,5 +1,5 @@
 import type { AnswerType, AnswerValue } from 'scenebus/bus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Finding, type FindingState } from '#device/features/watches/finding.js';
 
 type Rules = ConstructorParameters<typeof Finding>[0];
@@ -30,7 +30,7 @@ const take = (type: AnswerType, values: readonly AnswerValue[]) => {
 };
 
 describe('a finding', () => {
-  it('begins with a yes, ends with a no, and is silent while nothing changes', () => {
+  test('begins with a yes, ends with a no, and is silent while nothing changes', () => {
     expect(take('yes-no', [false, false, true, true, false])).toEqual([
       '- false',
       undefined,
@@ -43,7 +43,7 @@ describe('a finding', () => {
     expect(take('text', ['', 'A cup.', 'A book.', ''])).toEqual(['- ', 'new A cup.', 'update A book.', 'end ']);
   });
 
-  it('gives an event one id and one start from new to end, and the next one another', () => {
+  test('gives an event one id and one start from new to end, and the next one another', () => {
     const { made, advance } = finding({ answerType: 'number' });
     const changes = [1, 2, 0, 1].map((value) => {
       advance(1_000);
@@ -58,7 +58,7 @@ describe('a finding', () => {
     expect(made.state).toMatchObject({ value: 1, sinceMs: 1_004_000, event: { id: 'event-2' } });
   });
 
-  it('counts a value when n of the last m answers agree, and asks on until then', () => {
+  test('counts a value when n of the last m answers agree, and asks on until then', () => {
     const { take, made } = finding({ agree: { count: 2, of: 3 } });
     expect(take(true)).toBeUndefined();
     expect(made.isUnsettled).toBe(true);
@@ -74,7 +74,7 @@ describe('a finding', () => {
     expect(made.isUnsettled).toBe(false);
   });
 
-  it('takes an unsure answer for none', () => {
+  test('takes an unsure answer for none', () => {
     const { take, made } = finding({ minProbability: 0.8 });
     expect(take(true, 0.79)).toBeUndefined();
     expect(made.state.value).toBeNull();
@@ -83,7 +83,7 @@ describe('a finding', () => {
     expect(made.state).toMatchObject({ value: true, probability: 0.8 });
   });
 
-  it('holds back events in its quiet time, and tells what is still so afterwards', () => {
+  test('holds back events in its quiet time, and tells what is still so afterwards', () => {
     const { take, advance, made } = finding({ quietSeconds: 10 });
     expect(take(true)).toBe('new true');
     advance(4_000);
@@ -101,7 +101,7 @@ describe('a finding', () => {
     expect(made.isUnsettled).toBe(false);
   });
 
-  it('ends its event when it is closed, and begins anew', () => {
+  test('ends its event when it is closed, and begins anew', () => {
     const { made, take } = finding({ quietSeconds: 60 });
     expect(made.close()).toBeUndefined();
     take(true);
@@ -111,7 +111,7 @@ describe('a finding', () => {
     expect(take(true)).toBe('new true');
   });
 
-  it('goes on after a restart', () => {
+  test('goes on after a restart', () => {
     const state = { value: true, probability: 0.9, sinceMs: 5, event: { id: 'before', startedAtMs: 5 } };
     const { take, made } = finding({}, state);
     expect(take(true)).toBeUndefined();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { imageOf } from '#device/features/watches/region.js';
 import { fakeFrame } from '../../../../support/device-fakes.js';
 
@@ -16,12 +16,12 @@ const pixel = (image: { readonly width: number; readonly data: Uint8Array }, x: 
 ];
 
 describe('a region', () => {
-  it('is the frame itself when there is none', () => {
+  test('is the frame itself when there is none', () => {
     const frame = gradient();
     expect(imageOf(frame, undefined).image).toBe(frame);
   });
 
-  it('is cut out around its corners, and nothing else is seen', () => {
+  test('is cut out around its corners, and nothing else is seen', () => {
     const frame = gradient(); // 64 × 48
     const { image } = imageOf(frame, [
       [0.25, 0],
@@ -35,7 +35,7 @@ describe('a region', () => {
     expect(pixel(image, 40, 20)).toEqual([0, 0, 0]);
   });
 
-  it('is never too small to show something, nor larger than the frame', () => {
+  test('is never too small to show something, nor larger than the frame', () => {
     const { image } = imageOf(gradient(), [
       [0.99, 0.99],
       [1, 0.99],
@@ -52,7 +52,7 @@ describe('a region', () => {
     expect(whole.data).toEqual(gradient().data);
   });
 
-  it('gives boxes back in the frame', () => {
+  test('gives boxes back in the frame', () => {
     const { toFrame } = imageOf(gradient(), [
       [0.5, 0],
       [1, 0],

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SdkError } from 'scenebus';
 import type { RequestOf, ResultOf, VerbName, WatchDefinition } from 'scenebus/bus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { CameraSettings } from '#device/features/camera-settings.js';
 import { startWatches } from '#device/features/watches/start-watches.js';
 import {
@@ -97,7 +97,7 @@ async function start(
 const temporary = async () => join(await mkdtemp(join(tmpdir(), 'scenebus-watches-')), 'watches.json');
 
 describe('watches', () => {
-  it('are asked when the scene changes, not when it does not, and tell what changed', async () => {
+  test('are asked when the scene changes, not when it does not, and tell what changed', async () => {
     let value = false;
     await using run = await start([person], { decides: () => ({ value, probability: 0.8 }) });
     await run.show(0);
@@ -128,7 +128,7 @@ describe('watches', () => {
     expect(run.events()).toEqual(['person new true', 'person end false']);
   });
 
-  it('with an interval are asked by the clock, whatever changes', async () => {
+  test('with an interval are asked by the clock, whatever changes', async () => {
     await using run = await start([{ ...person, intervalSeconds: 10 }]);
     await run.show(0);
     await run.show(200);
@@ -141,7 +141,7 @@ describe('watches', () => {
     expect(run.calls).toHaveLength(2);
   });
 
-  it('are asked again until enough answers agree', async () => {
+  test('are asked again until enough answers agree', async () => {
     const answers = [true, false, true, true];
     await using run = await start([{ ...person, agree: { count: 2, of: 2 } }], {
       decides: () => ({ value: answers.shift() ?? true, probability: 1 }),
@@ -151,7 +151,7 @@ describe('watches', () => {
     expect(run.calls).toHaveLength(4);
   });
 
-  it('have their hours: outside of them nothing is asked, and what lasts ends', async () => {
+  test('have their hours: outside of them nothing is asked, and what lasts ends', async () => {
     // The fake clock begins at noon.
     await using run = await start([
       { ...person, schedule: [{ from: '11:00', to: '12:30' }] },
@@ -168,7 +168,7 @@ describe('watches', () => {
     expect(run.events().slice(3)).toEqual(['person new true']);
   });
 
-  it('of several cameras look at theirs only', async () => {
+  test('of several cameras look at theirs only', async () => {
     await using run = await start([{ ...person, cameras: ['right'] }], { cameras: ['cam', 'right'] });
     run.context.feeds[1]!.push(fakeFrame(1));
     await run.context.feeds[1]!.drained();
@@ -178,7 +178,7 @@ describe('watches', () => {
     expect(run.calls.map(({ options }) => options.caller)).toEqual(['watch/right']);
   });
 
-  it('are added, changed and removed while the device runs', async () => {
+  test('are added, changed and removed while the device runs', async () => {
     await using run = await start([], { decides: () => ({ value: true, probability: 1 }) });
     const added = await run.verbs.call('watch/add', { watch: person });
     expect(added).toEqual({
@@ -211,7 +211,7 @@ describe('watches', () => {
     expect(await run.verbs.call('watch/list', {})).toEqual({ watches: [] });
   });
 
-  it('refuse what cannot be, and say what would do', async () => {
+  test('refuse what cannot be, and say what would do', async () => {
     await using run = await start([person]);
     const refused = { code: 'ERR_REQUEST_INVALID' };
     const other = { ...person, id: 'other' };
@@ -233,7 +233,7 @@ describe('watches', () => {
     });
   });
 
-  it('may be called what objects have already', async () => {
+  test('may be called what objects have already', async () => {
     await using run = await start([]);
     for (const id of ['constructor', 'toString', 'hasOwnProperty'])
       await run.verbs.call('watch/add', { watch: { ...person, id } });
@@ -241,7 +241,7 @@ describe('watches', () => {
     expect(run.events()).toEqual(['constructor new true', 'toString new true', 'hasOwnProperty new true']);
   });
 
-  it('survive a restart with what they found, and a damaged file is set aside', async () => {
+  test('survive a restart with what they found, and a damaged file is set aside', async () => {
     const file = await temporary();
     let eventId: string;
     {
@@ -270,7 +270,7 @@ describe('watches', () => {
     expect(await readFile(`${file}.damaged`, 'utf8')).toContain('../../etc');
   });
 
-  it('stop while they are switched off or privacy is on', async () => {
+  test('stop while they are switched off or privacy is on', async () => {
     await using run = await start([person]);
     await run.show(0);
     expect(run.events()).toEqual(['person new true']);
@@ -291,7 +291,7 @@ describe('watches', () => {
     expect(run.events().slice(3)).toEqual(['person end true']);
   });
 
-  it('that fail are told of as problems and hold up no other', async () => {
+  test('that fail are told of as problems and hold up no other', async () => {
     let isFailing = true;
     await using run = await start([person, { ...person, id: 'other', question: 'Other?' }], {
       before: async ({ question }) => {
@@ -310,7 +310,7 @@ describe('watches', () => {
     expect(run.context.problems.list).toEqual([]);
   });
 
-  it('in words tell the words; nothing else is written', async () => {
+  test('in words tell the words; nothing else is written', async () => {
     await using run = await start([{ ...person, answerType: 'text', question: 'What is it?' }]);
     await run.show(0);
     expect(run.calls.map(({ kind }) => kind)).toEqual(['ask']);
@@ -321,7 +321,7 @@ describe('watches', () => {
     });
   });
 
-  it('added after a clip has ended are asked about its last frame', async () => {
+  test('added after a clip has ended are asked about its last frame', async () => {
     await using run = await start([person]);
     await run.show(0);
     run.context.feeds[0]!.push('end');
