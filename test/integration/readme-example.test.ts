@@ -31,4 +31,13 @@ describe('the example in the README', () => {
     expect(stdout).toContain('red cup');
     expect(stdout).toContain('boxPixels');
   });
+
+  test('runs as a module of JavaScript, in the form for Node 20', async () => {
+    const readme = await readFile(join(repository, 'README.md'), 'utf8');
+    const source = /^```js\n(.*?)^```$/ms.exec(readme)?.[1] ?? '';
+    expect(source).toContain("from 'scenebus'");
+    const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', source], { cwd: repository });
+    expect(stdout).toContain('red cup');
+    expect(stdout).toContain('boxPixels');
+  });
 });
