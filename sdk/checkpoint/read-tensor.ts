@@ -36,7 +36,7 @@ function rowRange(location: TensorLocation, first: number, count: number): { off
 }
 
 /** bfloat16, as bits, to float32: exact. Same length. */
-export function bf16ToF32(source: Uint16Array): Float32Array {
+function bf16ToF32(source: Uint16Array): Float32Array {
   const bits = new Uint32Array(source.length);
   for (let i = 0; i < source.length; i += 1) bits[i] = source[i]! << 16;
   return new Float32Array(bits.buffer);

@@ -33,7 +33,7 @@ export type DecoderLayout = 'separate' | 'single';
  * `separate`: a decoder for text alone and one with cross-attention. Only int4 weights that our plugin reads can be
  * shared by two.
  */
-export function decoderLayout({ mode, manifest }: Pick<LoweredCheckpoint, 'mode' | 'manifest'>): DecoderLayout {
+function decoderLayout({ mode, manifest }: Pick<LoweredCheckpoint, 'mode' | 'manifest'>): DecoderLayout {
   const isInt4 = manifest.weights.some(({ name }) => name.endsWith('.weight_packed'));
   return mode === 'plugin' && isInt4 ? 'separate' : 'single';
 }

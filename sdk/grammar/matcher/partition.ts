@@ -117,7 +117,7 @@ export class Partitions {
 }
 
 /** Whether an automaton accepts every string. */
-export function isUniversal({ accepts, lows, highs }: typeof UNIVERSAL_DFA): boolean {
+function isUniversal({ accepts, lows, highs }: typeof UNIVERSAL_DFA): boolean {
   return (
     accepts.length === 1 &&
     accepts[0] === 1 &&

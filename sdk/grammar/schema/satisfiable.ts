@@ -80,7 +80,7 @@ function requiredItems({ prefix, items, min }: ArrayType): Place[] {
 }
 
 /** Whether a type has any value, when `fillable` tells that of the places below it. */
-export function isFillable(type: ValueType, fillable: (place: Place) => boolean): boolean {
+function isFillable(type: ValueType, fillable: (place: Place) => boolean): boolean {
   if (type.null || type.true || type.false || !isEmptyString(type.strings)) return true;
   if (type.numbers.some((range) => range.multiple === undefined || !isEmptyDfa(dfaOfNumbers([range])))) return true;
   if (type.arrays.some((array) => array.min <= array.max && requiredItems(array).every(fillable))) return true;

@@ -118,6 +118,6 @@ function verdictFile(
 }
 
 /** Where results of self-tests are kept, below the cache directory. */
-export function selfTestFolder(cacheDirectory = defaultCacheDirectory()): string {
+function selfTestFolder(cacheDirectory = defaultCacheDirectory()): string {
   return path.join(path.resolve(cacheDirectory), 'tensorrt-self-test');
 }
