@@ -24,6 +24,7 @@ import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
+import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
 import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
@@ -230,7 +231,10 @@ export class DeviceService implements AsyncDisposable {
         return currentConfig();
       },
     };
-    const health = this.#resources.use(startHealth(healthContext, { state: () => this.#healthState, metrics }));
+    const machine = new TelemetryReader();
+    const health = this.#resources.use(
+      startHealth(healthContext, { state: () => this.#healthState, metrics, telemetry: () => machine.read() }),
+    );
     const journal = this.journal;
     await this.#console?.open({
       journal,
