@@ -11,6 +11,10 @@ export interface TensorRtHost {
   readonly types?: LowerOptions['types'];
 }
 
+/**
+ * The addon that is installed here.
+ * @throws SdkError ERR_NATIVE_UNAVAILABLE where there is none
+ */
 export function installedTensorRt(): TensorRtHost {
   return { addon: engineAddon(), identity: addonIdentity('scenebus_engine') };
 }
