@@ -1,6 +1,8 @@
 import { addonIdentity, engineAddon } from '../../native/index.js';
 import type { TensorRtAddon } from './addon-types.js';
 import type { LowerOptions } from './lowering.js';
+import { runIsolatedSelfTest } from './self-test/isolated.js';
+import type { SelfTestOptions, SelfTestReport } from './self-test/self-test.js';
 
 /** What runs plans: the addon, or what stands for it in a test. */
 export interface TensorRtHost {
@@ -9,8 +11,10 @@ export interface TensorRtHost {
   readonly identity: string;
   /** Element types; the default is what devices run. */
   readonly types?: LowerOptions['types'];
+  /** Runs the self-test in a process of its own. Without it the test runs in this one. */
+  readonly runSelfTest?: (options: SelfTestOptions) => Promise<SelfTestReport>;
 }
 
 export function installedTensorRt(): TensorRtHost {
-  return { addon: engineAddon(), identity: addonIdentity('scenebus_engine') };
+  return { addon: engineAddon(), identity: addonIdentity('scenebus_engine'), runSelfTest: runIsolatedSelfTest };
 }

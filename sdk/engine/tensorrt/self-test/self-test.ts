@@ -25,6 +25,8 @@ export interface SelfTestReport {
   readonly checks: readonly SampleCheck[];
   /** Null: passed. Else what differs first and by how much, or why nothing ran. */
   readonly reason: string | null;
+  /** The device or the process failed, rather than a value: nothing that the same process says afterwards counts. */
+  readonly isDeviceFailure: boolean;
 }
 
 /**
@@ -45,12 +47,18 @@ export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions):
     signal?.throwIfAborted();
     const checks = compareSamples(samples, recordedSamples());
     const failure = firstFailure(checks);
-    return { mode, layers, checks, reason: failure === undefined ? null : describeCheck(failure) };
+    return {
+      mode,
+      layers,
+      checks,
+      reason: failure === undefined ? null : describeCheck(failure),
+      isDeviceFailure: false,
+    };
   } catch (error) {
     signal?.throwIfAborted();
     const isOfDevice = isSdkError(error, 'ERR_ENGINE_FAILED') || isSdkError(error, 'ERR_ENGINE_DIED');
     if (!isRefusal(error) && !isOfDevice) throw error;
-    return { mode, layers, checks: [], reason: error.message };
+    return { mode, layers, checks: [], reason: error.message, isDeviceFailure: isOfDevice };
   }
 }
 
