@@ -9,7 +9,7 @@ import { type BusClient, connect, isSdkError, type Scene } from 'scenebus/client
 /** A scene is evidence only while it is fresh, and a model can be wrong: in doubt, a robot stops. */
 const SCENE_MAX_AGE_MS = 10_000;
 /** Asked of every new picture; what it finds comes as events, new to end. */
-const WATCH = { id: 'person-in-the-way', question: 'Is a person in the picture?', answerType: 'yes-no' } as const;
+const WATCH = { id: 'person-in-the-way', question: 'Is there a person in the picture?', answerType: 'yes-no' } as const;
 
 /** Why the robot stands still; it drives when there is no reason left. */
 class Brake {
@@ -61,7 +61,7 @@ async function watchPresence(client: BusClient, device: string, brake: Brake, si
 async function findTarget(client: BusClient, device: string, what: string): Promise<readonly number[] | undefined> {
   try {
     const answer = await client.ask(device, `Where is the ${what}?`, { timeoutMs: 60_000 });
-    console.log(`${device}: ${answer.text}`);
+    console.log(`${device}: ${answer.sentence ?? answer.text}`);
     const best = [...answer.objects].sort((a, b) => b.score - a.score)[0];
     if (best !== undefined)
       console.log(`${best.label} at ${best.boxPixels.join(', ')} of ${answer.image.width}×${answer.image.height}`);

@@ -1,7 +1,8 @@
 // Describe what a camera sees, and publish each description on an MQTT bus.
 //   node dist/examples/publish-scenes.js 0 mqtt://127.0.0.1:1883
 // The whole service (several cameras, questions, supervision) is `scenebus run`; this is the same idea in one loop.
-import { connectBus, loadModel, openCamera } from 'scenebus';
+import { loadModel, openCamera } from 'scenebus';
+import { connectBus } from 'scenebus/bus';
 
 const [address = 'examples/clips/tabletop.mp4', url = 'mqtt://127.0.0.1:1883'] = process.argv.slice(2);
 const stop = new AbortController();

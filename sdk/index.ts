@@ -1,5 +1,6 @@
 /**
- * SceneBus for programs: cameras, models, the bus. Grouped by hand; what is not exported here is not public.
+ * SceneBus for programs: cameras, models, pictures, boxes. Grouped by hand; what no entry exports is not public. The bus
+ * is `scenebus/bus`, its callers' side `scenebus/client`; `scenebus/service` helps programs that run all day.
  *
  * @example
  * import { loadModel, openCamera } from 'scenebus';
@@ -8,7 +9,8 @@
  * const answer = await model.ask(await camera.read(), 'Where is the red cup?');
  */
 
-// Cameras; the schema is for programs that embed it in their own configuration, the last ones for opencv4nodejs
+// Cameras, and frames of opencv4nodejs
+
 export {
   type Camera,
   type CameraInfo,
@@ -17,18 +19,13 @@ export {
   type CameraState,
   type CameraStatus,
   cameraFromVideoCapture,
-  cameraOptionsSchema,
-  describeAge,
   type FramesOptions,
-  frameAgeMs,
   frameFromMat,
-  frameNotices,
   type MatFrameOptions,
   type OpenCvMat,
   type OpenCvVideoCapture,
   openCamera,
   type ReadOptions,
-  requireCameraAddress,
   type VideoCaptureOptions,
 } from './capture/index.js';
 
@@ -37,6 +34,7 @@ export {
 export type { ProcessMemory } from './child/index.js';
 export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
+export { choice, count, type DecidedAnswer, DecidedSchema, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
@@ -60,10 +58,6 @@ export type {
   Usage,
   VisionLanguageModel,
 } from './model/types.js';
-
-// The bus; controllers that only ask import `scenebus/client`
-
-export * from './bus/index.js';
 
 // Boxes: reading them from answers, and their arithmetic
 
@@ -103,20 +97,18 @@ export {
 export type * from './architecture/architecture.js';
 export { type Checkpoint, type GenerationDefaults, type ModelManifest, openCheckpoint } from './checkpoint/index.js';
 export type { BackendName, EngineCapabilities, EngineInfo, Numerics } from './engine/engine.js';
-export type { CpuDecoderOptions, CpuEngineOptions, CpuInstructionSet, OpenEngineOptions } from './engine/index.js';
+export type {
+  CpuDecoderOptions,
+  CpuEngineOptions,
+  CpuInstructionSet,
+  CpuKeyValueType,
+  OpenEngineOptions,
+} from './engine/index.js';
 
-// Errors, limits, logging, lifetimes
+// Errors, limits, logging
 
-export { type Clock, systemClock } from './core/clock.js';
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
-export { DisposalStack } from './core/lifecycle.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
-export { naturalOrder } from './core/natural-order.js';
-export { redact, redactDeep, redactingLogger, registerSecret } from './core/redaction.js';
 export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';
-
-// Running as a service
-
-export { notifyServiceManager } from './child/index.js';

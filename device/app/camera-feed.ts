@@ -2,15 +2,13 @@ import {
   type CallOptions,
   type Camera,
   type CameraState,
-  type CameraStatusInput,
-  type Clock,
   type Frame,
   type FramesOptions,
-  frameNotices,
   isSdkError,
   type Logger,
-  systemClock,
 } from 'scenebus';
+import type { CameraStatusInput } from 'scenebus/bus';
+import { type Clock, frameNotices, systemClock } from 'scenebus/service';
 import type { CameraConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';

@@ -1,4 +1,5 @@
-import { type Camera, type CameraOptions, DisposalStack, type Logger, requireCameraAddress } from 'scenebus';
+import type { Camera, CameraOptions, Logger } from 'scenebus';
+import { DisposalStack } from 'scenebus/service';
 import type { CameraConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
@@ -30,10 +31,8 @@ export class CameraFeeds implements AsyncDisposable {
   /**
    * Opens what is new, closes what is gone, opens again what is to be opened otherwise, and leaves the rest open.
    * @returns the ids of the cameras that are gone.
-   * @throws SdkError ERR_CAMERA_ADDRESS_INVALID and the like; then nothing has changed.
    */
   async apply(configs: readonly CameraConfig[]): Promise<readonly string[]> {
-    for (const { address } of configs) requireCameraAddress(address);
     const wanted = new Map(configs.map((config) => [config.id, config]));
     const kept = new Map<string, CameraFeed>();
     const leaving: CameraFeed[] = [];

@@ -11,7 +11,15 @@ export interface ConfigChanges {
   readonly needsRestart: readonly string[];
 }
 
-const LIVE: readonly (keyof DeviceConfig)[] = ['cameras', 'describe', 'ask', 'healthIntervalSeconds', 'log'];
+const LIVE: readonly (keyof DeviceConfig)[] = [
+  'cameras',
+  'watches',
+  'describe',
+  'ask',
+  'snapshots',
+  'healthIntervalSeconds',
+  'log',
+];
 /** How a camera is looked at; everything else of it says how it is opened. */
 const LIVE_OF_CAMERA: readonly (keyof CameraConfig)[] = [
   'describe',

@@ -1,30 +1,35 @@
 import {
-  type Bus,
   type Camera,
   type CameraOptions,
-  DisposalStack,
   type Logger,
   type OnProgress,
-  requireCameraAddress,
   SdkError,
   silentLogger,
   type VisionLanguageModel,
 } from 'scenebus';
+import type { Bus } from 'scenebus/bus';
+import { VERB_NAMES } from 'scenebus/bus';
+import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
+import { startCameraSettings } from '../features/camera-settings.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
+import { startPictureVerbs } from '../features/picture-verbs.js';
+import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
+import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
+import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
-import { journalOptions, outletLimits } from './journal-options.js';
+import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
 /** What the service is made of; tests and other programs bring their own. */
@@ -113,6 +118,7 @@ export class DeviceService implements AsyncDisposable {
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
       resources.defer(() => answers.stop());
+      if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);
       return service;
     } catch (error) {
@@ -194,6 +200,8 @@ export class DeviceService implements AsyncDisposable {
     const { bus, hub } = this;
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
+    // Verbs that come with the model: until then callers are told to come back.
+    for (const verb of VERB_NAMES) if (verb !== 'health') bus.handle(verb, notReady)();
     this.#reportInfo();
     const currentConfig = () => this.#config;
     const clocks = { monotonicMs: () => performance.now(), now: () => new Date() };
@@ -210,7 +218,7 @@ export class DeviceService implements AsyncDisposable {
     this.#feeds = feeds;
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
-    this.#startFeatures({
+    await this.#startFeatures({
       ...common,
       model,
       get config() {
@@ -257,9 +265,16 @@ export class DeviceService implements AsyncDisposable {
   }
 
   /** Released before the model: whatever runs on it must have ended. */
-  #startFeatures(context: FeatureContext): void {
-    this.#resources.use(startAsk(context, this.bus));
-    this.#features.push(this.#resources.use(startDescribe(context)));
+  async #startFeatures(context: FeatureContext): Promise<void> {
+    const { bus } = this;
+    const settings = await startCameraSettings(context, bus, stateFile(this.#config, 'settings.json'));
+    this.#features.push(this.#resources.use(settings));
+    const pictures = this.#resources.use(new Pictures(context, settings));
+    this.#resources.use(startAsk(context, bus, pictures));
+    this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
+    this.#features.push(this.#resources.use(startDescribe(context, settings)));
+    const file = stateFile(this.#config, 'watches.json');
+    this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
   }
 
   #reportInfo(): void {
@@ -312,6 +327,10 @@ async function openEvents(config: DeviceConfig, logger: Logger, resources: Dispo
   report = (error) => (error ? problems.report('journal', error) : problems.clear('journal'));
   report(early);
   return { hub, journal, problems };
+}
+
+function notReady(): never {
+  throw new SdkError('ERR_BUSY', 'The device is starting; ask again in a few seconds.');
 }
 
 function watchBroker(bus: Bus, problems: Problems): void {

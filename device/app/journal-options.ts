@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { DEFAULT_ROOT, encodeJpeg, type Frame } from 'scenebus';
+import { dirname, join } from 'node:path';
+import { encodeJpeg, type Frame } from 'scenebus';
+import { DEFAULT_ROOT } from 'scenebus/bus';
 import type { DeviceConfig } from '../config/schema.js';
 import type { JournalOptions } from '../journal/journal.js';
 import type { OutletLimits } from '../journal/outlet.js';
@@ -19,6 +20,12 @@ export function journalFile(
   if (!journal.enabled) return undefined;
   const name = root === DEFAULT_ROOT ? device : `${root}/${device}`;
   return join(journal.directory ?? stateDirectory(environment), fileName(name), 'journal.db');
+}
+
+/** Where a device keeps what callers changed; undefined: nowhere. */
+export function stateFile(config: DeviceConfig, name: string): string | undefined {
+  const journal = journalFile(config);
+  return journal && join(dirname(journal), name);
 }
 
 export function journalOptions(config: DeviceConfig): Pick<JournalOptions, 'file' | 'limits' | 'encodeJpeg'> {

@@ -22,7 +22,7 @@ export function printAnswer(
     terminal.out(JSON.stringify({ ...head, ...answer, model: { id: model.name, hash: model.contentHash } }));
     return;
   }
-  terminal.out(`${terminal.paint('dim', `${source}:`)} ${answer.text}`);
+  terminal.out(`${terminal.paint('dim', `${source}:`)} ${answer.sentence ?? answer.text}`);
   for (const object of answer.objects) terminal.out(`  ${describeObject(object, terminal)}`);
   if (answer.finishReason === 'length') terminal.note('the answer was cut off at the token limit');
 }

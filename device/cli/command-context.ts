@@ -8,6 +8,8 @@ export interface CommandContext {
   /** undefined: a terminal, where nobody pipes a picture in. */
   readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Calls the handler when the configuration is to be read again (SIGHUP). Returns a function that ends it. */
+  onReload(handler: () => void): () => void;
   /** A command whose work is done but whose verdict is bad (`verify`, `doctor`) sets this. */
   setExitCode(code: number): void;
 }

@@ -5,7 +5,7 @@ export const EXIT_CODES = {
   ok: 0,
   /** The work failed, or `verify` and `doctor` found something wrong. */
   failed: 1,
-  /** Wrong arguments or a wrong configuration: the same call can never work. */
+  /** Wrong arguments or a wrong configuration, and for `run` whatever starting again cannot mend. */
   usage: 2,
   /** Ended by Ctrl-C before there was a result (128 + SIGINT). */
   interrupted: 130,

@@ -12,9 +12,11 @@ import { addLogCommand } from './commands/log.js';
 import { addMergeLoraCommand } from './commands/merge-lora.js';
 import { addQuantizeCommand } from './commands/quantize.js';
 import { addRunCommand } from './commands/run.js';
+import { addServiceCommand } from './commands/service.js';
 import { addSetupCommand } from './commands/setup.js';
 import { addVerifyCommand } from './commands/verify.js';
 import { EXIT_CODES, reportError } from './exit-codes.js';
+import type { ReloadSignal } from './reload-signal.js';
 import { createTerminal, type Terminal } from './terminal.js';
 
 export interface CliOptions {
@@ -23,6 +25,7 @@ export interface CliOptions {
   /** Default: the process's, unless it is a terminal. */
   readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  readonly reloads?: Pick<ReloadSignal, 'handle'> | undefined;
 }
 
 /** Runs one command line (without `node` and the script) and resolves with its exit code; never rejects. */
@@ -37,6 +40,7 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
       return options.stdin ?? (process.stdin.isTTY ? undefined : process.stdin);
     },
     environment: options.environment ?? process.env,
+    onReload: (handler) => options.reloads?.handle(handler) ?? (() => {}),
     setExitCode: (code) => {
       exitCode = code;
     },
@@ -45,7 +49,9 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
     await createProgram(context).parseAsync([...args], { from: 'user' });
     return exitCode;
   } catch (error) {
-    return await reportError(error, terminal);
+    const code = await reportError(error, terminal);
+    // A command may have said more exactly what its failure means.
+    return exitCode === EXIT_CODES.ok ? code : exitCode;
   }
 }
 
@@ -80,6 +86,7 @@ export function createProgram(context: CommandContext): Command {
   addVerifyCommand(program, context);
   addDoctorCommand(program, context);
   addConfigCommand(program, context);
+  addServiceCommand(program, context);
   addSetupCommand(program, context);
   return program;
 }

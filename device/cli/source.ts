@@ -9,11 +9,10 @@ import {
   isSdkError,
   LIMITS,
   type ModelImage,
-  naturalOrder,
   openCamera,
-  requireCameraAddress,
   SdkError,
 } from 'scenebus';
+import { naturalOrder, requireCameraAddress } from 'scenebus/service';
 import { expandPattern } from './file-pattern.js';
 
 export interface SourcePicture {

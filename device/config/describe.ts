@@ -1,4 +1,4 @@
-import { redact } from 'scenebus';
+import { redact } from 'scenebus/service';
 import { stringify } from 'yaml';
 import type { DeviceConfig } from './schema.js';
 

@@ -1,5 +1,6 @@
 /** What comes from the environment: `${SCENEBUS_…}` inside strings of the file, and the broker's credentials. */
-import { registerSecret, SdkError } from 'scenebus';
+import { isSdkError, SdkError } from 'scenebus';
+import { registerSecret } from 'scenebus/service';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -12,13 +13,29 @@ const SECRET_NAME = /PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTH|LOGIN/;
  * `rtsp://viewer:${SCENEBUS_CAMERA_PASSWORD}@10.0.0.7/stream`. Only names that begin with SCENEBUS_ are read. A variable
  * holds the password as it is: within an address it is percent-encoded where that is needed. Values that are secrets by
  * their name or their place are never shown.
- * @throws SdkError ERR_CONFIG_INVALID for a variable that is not set or has another name.
+ * @param onProblem told of each text with a variable that is not set or has another name, which then stays as it is;
+ *   left out: ERR_CONFIG_INVALID is thrown for the first
+ * @throws SdkError ERR_CONFIG_INVALID
  */
-export function expandEnvironment(value: unknown, environment: Environment): unknown {
-  if (typeof value === 'string') return expandText(value, environment);
-  if (Array.isArray(value)) return value.map((item) => expandEnvironment(item, environment));
+export function expandEnvironment(
+  value: unknown,
+  environment: Environment,
+  onProblem?: (path: readonly PropertyKey[], message: string) => void,
+  path: readonly PropertyKey[] = [],
+): unknown {
+  if (typeof value === 'string') {
+    try {
+      return expandText(value, environment);
+    } catch (error) {
+      if (onProblem === undefined || !isSdkError(error)) throw error;
+      onProblem(path, error.message);
+      return value;
+    }
+  }
+  const expand = (item: unknown, key: PropertyKey) => expandEnvironment(item, environment, onProblem, [...path, key]);
+  if (Array.isArray(value)) return value.map(expand);
   if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, expandEnvironment(item, environment)]));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, expand(item, key)]));
 }
 
 function expandText(text: string, environment: Environment): string {

@@ -1,34 +1,51 @@
 import { readFile, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import { LIMITS, registerSecret, SdkError } from 'scenebus';
+import { dirname, join, resolve } from 'node:path';
+import { isSdkError, LIMITS, SdkError } from 'scenebus';
+import { registerSecret, requireCameraAddress } from 'scenebus/service';
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { type Environment, expandEnvironment } from './environment.js';
+import { encodingProblem } from './file-text.js';
+import { unknownKeyMessage } from './known-keys.js';
 import { type DeviceConfig, type DeviceConfigInput, deviceConfigSchema } from './schema.js';
 
+export interface LoadConfigOptions {
+  /**
+   * `model`: the model folder must be there, since a device cannot do without. `all`: camera addresses must be such that
+   * a camera can be behind them, too; a running device goes on with its other cameras.
+   */
+  readonly check?: 'model' | 'all' | undefined;
+}
+
 /**
- * Reads and checks a configuration file (YAML; JSON is a subset of it), joins secrets from the environment and files,
- * resolves paths against the file's folder, and freezes the result.
+ * Reads and checks a configuration file (YAML with merge keys; JSON is a subset of it), joins secrets from the
+ * environment and files, resolves paths against the file's folder, and freezes the result. Keys at the top that begin
+ * with `x-` are yours: a place for anchors.
  * @throws SdkError ERR_CONFIG_INVALID with every problem at once, each with its line.
  */
-export async function loadConfig(file: string, environment: Environment = process.env): Promise<DeviceConfig> {
+export async function loadConfig(
+  file: string,
+  environment: Environment = process.env,
+  { check }: LoadConfigOptions = {},
+): Promise<DeviceConfig> {
   const text = await readBounded(file);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: true });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: true, merge: true });
   const syntaxError = document.errors[0];
   if (syntaxError !== undefined) throw invalid(file, [syntaxError.message.split('\n')[0] ?? 'not YAML']);
 
   const where = (path: readonly PropertyKey[]) => lineOf(document, lines, path);
   // maxAliasCount bounds what a small file can grow into by repeated aliases.
-  return parseConfig(document.toJS({ maxAliasCount: 100 }), {
-    file,
-    folder: dirname(resolve(file)),
-    environment,
-    where,
-  });
+  const input = withoutOwnKeys(document.toJS({ maxAliasCount: 100 }));
+  return parseConfig(input, { file, folder: dirname(resolve(file)), environment, where, check });
 }
 
-export interface ParseConfigOptions {
+function withoutOwnKeys(input: unknown): unknown {
+  if (input === null || typeof input !== 'object' || Array.isArray(input)) return input;
+  return Object.fromEntries(Object.entries(input).filter(([key]) => !key.startsWith('x-')));
+}
+
+export interface ParseConfigOptions extends LoadConfigOptions {
   /** Named in errors. */
   readonly file: string;
   /** What relative paths are relative to. */
@@ -43,16 +60,24 @@ export async function parseConfig(
   input: unknown | DeviceConfigInput,
   options: ParseConfigOptions,
 ): Promise<DeviceConfig> {
-  const parsed = deviceConfigSchema.safeParse(expandEnvironment(input, options.environment));
-  if (!parsed.success)
+  const problems: Problem[] = [];
+  const onProblem = (path: readonly PropertyKey[], message: string) => void problems.push({ path, message });
+  const parsed = deviceConfigSchema.safeParse(expandEnvironment(input, options.environment, onProblem));
+  const told = new Set(problems.map(({ path }) => z.core.toDotPath(path)));
+  // What is wrong with the text of a reference that is not replaced is no second problem.
+  for (const issue of parsed.error?.issues ?? [])
+    if (!told.has(z.core.toDotPath(issue.path))) problems.push(...issueProblems(issue));
+  if (parsed.success) problems.push(...(await checkParts(parsed.data, options)));
+  if (!parsed.success || problems.length > 0)
     throw invalid(
       options.file,
-      parsed.error.issues.map((issue) => describeIssue(issue, options)),
+      problems.map(({ path, message }) => describeProblem(path, message, options)),
     );
   const { model, broker, journal } = parsed.data;
   const at = (path: string | undefined) => (path === undefined ? undefined : resolve(options.folder, path));
   const cameras = parsed.data.cameras.map((camera) => ({
     ...camera,
+    address: addressFrom(options.folder, camera.address),
     ...(camera.tls === undefined ? {} : { tls: { ...camera.tls, caFile: at(camera.tls.caFile) } }),
   }));
   const resolved = {
@@ -91,7 +116,10 @@ async function readBounded(file: string): Promise<string> {
     const { size } = await stat(file);
     if (size > LIMITS.configFileBytes)
       throw invalid(file, [`Expected at most ${LIMITS.configFileBytes} bytes, but it has ${size}`]);
-    return await readFile(file, 'utf8');
+    const bytes = await readFile(file);
+    const problem = encodingProblem(bytes);
+    if (problem !== undefined) throw invalid(file, [`line ${problem.line}: ${problem.message}`]);
+    return bytes.toString('utf8').replace(/^\uFEFF/, '');
   } catch (error) {
     if (error instanceof SdkError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
@@ -99,10 +127,62 @@ async function readBounded(file: string): Promise<string> {
   }
 }
 
-function describeIssue(issue: z.core.$ZodIssue, { where }: ParseConfigOptions): string {
-  const line = where?.(issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path);
-  const path = z.core.toDotPath(issue.path);
-  return `${line === undefined ? '' : `line ${line}: `}${path === '' ? '' : `${path}: `}${issue.message}`;
+interface Problem {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+/** One for each key that is not known, so that each has its line. */
+function issueProblems(issue: z.core.$ZodIssue): readonly Problem[] {
+  if (issue.code !== 'unrecognized_keys') return [issue];
+  return issue.keys.map((key) => ({ path: [...issue.path, key], message: unknownKeyMessage(issue.path, key) }));
+}
+
+function describeProblem(path: readonly PropertyKey[], message: string, { where }: ParseConfigOptions): string {
+  const line = where?.(path);
+  const shown = z.core.toDotPath(path);
+  return `${line === undefined ? '' : `line ${line}: `}${shown === '' ? '' : `${shown}: `}${message}`;
+}
+
+/** What a schema cannot see. */
+async function checkParts(
+  { model, cameras }: Pick<DeviceConfig, 'model' | 'cameras'>,
+  { folder, check }: ParseConfigOptions,
+): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  if (check === undefined) return problems;
+  const directory = resolve(folder, model.directory);
+  const path = ['model', 'directory'];
+  const isFolder = await stat(directory).then(
+    (entry) => entry.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) problems.push({ path, message: `Expected a model folder, but ${directory} is none` });
+  else if (
+    !(await stat(join(directory, 'config.json')).then(
+      (entry) => entry.isFile(),
+      () => false,
+    ))
+  )
+    problems.push({ path, message: `Expected a model folder, but ${directory} has no config.json` });
+  for (const [index, { address }] of check === 'all' ? cameras.entries() : []) {
+    try {
+      requireCameraAddress(addressFrom(folder, address));
+    } catch (error) {
+      if (!isSdkError(error)) throw error;
+      problems.push({ path: ['cameras', index, 'address'], message: error.message });
+    }
+  }
+  return problems;
+}
+
+/** Paths of clips and folders of pictures are relative to the file, like all others; addresses stay as they are. */
+function addressFrom(folder: string, address: string): string {
+  if (/^\d{1,3}$/.test(address)) return address;
+  const [, scheme, rest = ''] = /^([A-Za-z][A-Za-z0-9+.-]*):(.*)$/s.exec(address) ?? [];
+  if (scheme === undefined) return resolve(folder, address);
+  const isRelativeFile = scheme.toLowerCase() === 'file' && /^[^/?]/.test(rest);
+  return isRelativeFile ? `file:${join(folder, rest)}` : address;
 }
 
 /** Line of the value at `path`, or of the nearest thing around it: a missing key has no line of its own. */

@@ -3,7 +3,9 @@
  * Secrets have no place in the file: see `environment.ts`.
  */
 import { hostname } from 'node:os';
-import { cameraOptionsSchema, isTopicFilter, LIMITS, watchDefinitionSchema } from 'scenebus';
+import { LIMITS } from 'scenebus';
+import { isTopicFilter, watchDefinitionSchema } from 'scenebus/bus';
+import { cameraOptionsSchema } from 'scenebus/service';
 import { z } from 'zod';
 
 const TOPIC_LEVEL = /^[^/+#$\s]{1,64}$/;
@@ -65,10 +67,17 @@ export const cameraSchema = cameraOptionsSchema
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'Expected letters, digits, _ and -, at most 64 characters')
       .meta({ title: 'Camera id', description: 'Its name in topics' }),
-    address: z.string().min(1).max(2_048).meta({
-      title: 'Address',
-      description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images',
-    }),
+    address: z
+      .string({
+        error: ({ input }) =>
+          typeof input === 'number' ? `Expected text, but received the number ${input}: write "${input}"` : undefined,
+      })
+      .min(1)
+      .max(2_048)
+      .meta({
+        title: 'Address',
+        description: '0, /dev/video0, csi:0, rtsp://…, http://…, a clip or a folder of images (relative to this file)',
+      }),
     describe: z
       .boolean()
       .default(true)
@@ -176,6 +185,10 @@ export const describeSchema = z
       .prefault({})
       .meta({ title: 'Change that counts', description: 'Mean difference in grey levels, 0–255' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest description, tokens' }),
+    objects: z.boolean().default(true).meta({
+      title: 'Boxes in descriptions',
+      description: 'true: where the model writes boxes, it also lists what it sees',
+    }),
     expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
   })
   .meta({ title: 'Descriptions', description: 'For all cameras; each may have some of its own' });
@@ -237,6 +250,13 @@ export const journalSchema = z
   })
   .meta({ title: 'Journal of events' });
 
+export const metricsSchema = z
+  .strictObject({
+    host: z.string().min(1).default('127.0.0.1').meta({ title: 'Interface' }),
+    port: z.int().min(1).max(65_535).default(9_464).meta({ title: 'Port' }),
+  })
+  .meta({ title: 'Metrics', description: 'For Prometheus, and /healthz. Left out: none' });
+
 export const deviceConfigSchema = z
   .strictObject({
     version: z.literal(1).meta({ title: 'Version of this format' }),
@@ -272,15 +292,38 @@ export const deviceConfigSchema = z
         title: 'Response topics',
         description: 'Filters of the topics that callers may have their answers on. Left out: all below the topic root',
       }),
+    watches: z
+      .array(watchDefinitionSchema)
+      .max(64)
+      .refine((watches) => new Set(watches.map(({ id }) => id)).size === watches.length, {
+        error: 'Expected every watch to have an id of its own',
+      })
+      .default([])
+      .meta({ title: 'Watches', description: 'Standing questions; more can be added over the bus' }),
     describe: describeSchema.prefault({}),
     ask: askSchema.prefault({}),
+    snapshots: z.boolean().default(false).meta({
+      title: 'Snapshots',
+      description: 'true: whoever may ask over the bus also gets pictures, as JPEG',
+    }),
     journal: journalSchema.prefault({}),
+    metrics: metricsSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
   })
   .refine(({ broker, embeddedBroker }) => broker === undefined || embeddedBroker === undefined, {
     error: 'Expected settings of the embedded broker or the address of another one, not both',
     path: ['embeddedBroker'],
+  })
+  .superRefine(({ watches, cameras }, context) => {
+    const known = new Set(cameras.map(({ id }) => id));
+    for (const [i, watch] of watches.entries()) {
+      for (const [j, camera] of (watch.cameras ?? []).entries()) {
+        if (known.has(camera)) continue;
+        const message = `Expected a camera of this file (${[...known].join(', ')}), but received ${JSON.stringify(camera)}`;
+        context.addIssue({ code: 'custom', path: ['watches', i, 'cameras', j], message });
+      }
+    }
   })
   .meta({ title: 'SceneBus device' });
 

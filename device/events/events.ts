@@ -1,17 +1,19 @@
 /** What can happen on a device. Everything that anybody is told of is one of these first. */
+import type { Frame } from 'scenebus';
 import type {
+  CameraSetting,
   CameraStatusInput,
   EventInput,
-  Frame,
   FrameReference,
   HealthInput,
   InfoInput,
   KeptAnswer,
   Observation,
   SceneInput,
-} from 'scenebus';
+  WatchStateInput,
+} from 'scenebus/bus';
 
-export type { FrameReference } from 'scenebus';
+export type { FrameReference } from 'scenebus/bus';
 
 /** A frame that the model is about to look at, with its pixels. */
 export interface FrameBody {
@@ -37,6 +39,19 @@ export interface AnswerBody {
 /** What a standing question found. */
 export type WatchBody = EventInput;
 
+/** How a watch stands at a camera. */
+export interface WatchStateBody {
+  readonly watch: string;
+  /** null: the watch is gone, from every camera. */
+  readonly state: WatchStateInput | null;
+}
+
+/** How a setting of a camera stands. */
+export interface SettingBody {
+  readonly setting: CameraSetting;
+  readonly value: boolean;
+}
+
 export type StatusBody = CameraStatusInput;
 
 export interface Problem {
@@ -58,6 +73,8 @@ export interface EventBodies {
   readonly scene: SceneBody;
   readonly answer: AnswerBody;
   readonly watch: WatchBody;
+  readonly watchState: WatchStateBody;
+  readonly setting: SettingBody;
   /** Of a camera. */
   readonly status: StatusBody;
   readonly problem: ProblemBody;

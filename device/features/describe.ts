@@ -1,10 +1,13 @@
 /** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { ChangeGate, type Frame, type SceneInput } from 'scenebus';
+import { ChangeGate, type Frame } from 'scenebus';
+import type { SceneInput } from 'scenebus/bus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import type { CameraSettings } from './camera-settings.js';
 import type { FeatureContext, Feed, ReconfigurableFeature } from './context.js';
 import { isWithin } from './schedule.js';
+import { withObjects } from './writing.js';
 
 /** Looks for changes a second: a person walks a third of a picture in that time. */
 const LOOKS_PER_SECOND = 4;
@@ -14,26 +17,36 @@ const PAUSE_AFTER_FAILURE_MS = 2_000;
 type Trigger = NonNullable<SceneInput['trigger']>;
 
 /** Describes every camera whose configuration wants it, until it is disposed. */
-export function startDescribe(context: FeatureContext): ReconfigurableFeature {
-  const describing = new Describing(context);
+export function startDescribe(context: FeatureContext, settings?: CameraSettings): ReconfigurableFeature {
+  const describing = new Describing(context, settings);
   describing.begin();
   return describing;
 }
 
 class Describing implements ReconfigurableFeature {
   readonly #context: FeatureContext;
+  readonly #settings: CameraSettings | undefined;
+  readonly #stopListening: () => void;
   #describers: SceneDescriber[] = [];
+  #changing: Promise<void> = Promise.resolve();
 
-  constructor(context: FeatureContext) {
+  constructor(context: FeatureContext, settings: CameraSettings | undefined) {
     this.#context = context;
+    this.#settings = settings;
+    this.#stopListening = settings?.onChange(() => void this.reconfigure()) ?? (() => {});
   }
 
   /** What is to go on as it was is left alone: it knows what it has described already. */
-  async reconfigure(): Promise<void> {
+  reconfigure(): Promise<void> {
+    this.#changing = this.#changing.then(() => this.#change());
+    return this.#changing;
+  }
+
+  async #change(): Promise<void> {
     const { config, feeds } = this.#context;
     const isAsBefore = ({ feed, settings }: SceneDescriber) =>
       feeds.includes(feed) &&
-      feed.config.describe &&
+      this.#isDescribed(feed) &&
       isDeepStrictEqual(settings, descriptionSettings(config, feed.config));
     const leaving = this.#describers.filter((describer) => !isAsBefore(describer));
     this.#describers = this.#describers.filter(isAsBefore);
@@ -44,11 +57,20 @@ class Describing implements ReconfigurableFeature {
   begin(): void {
     const isDescribed = new Set(this.#describers.map(({ feed }) => feed));
     for (const feed of this.#context.feeds)
-      if (feed.config.describe && !isDescribed.has(feed))
+      if (this.#isDescribed(feed) && !isDescribed.has(feed))
         this.#describers.push(SceneDescriber.start(this.#context, feed));
   }
 
+  /** As it is switched at the moment. */
+  #isDescribed(feed: Feed): boolean {
+    const settings = this.#settings;
+    if (settings === undefined) return feed.config.describe;
+    return settings.isOn(feed.id, 'describe') && !settings.isOn(feed.id, 'privacy');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopListening();
+    await this.#changing;
     await Promise.all(this.#describers.map((describer) => describer[Symbol.asyncDispose]()));
   }
 }
@@ -66,6 +88,7 @@ export function descriptionSettings(
     maxSilenceSeconds: own.maxSilenceSeconds ?? describe.maxSilenceSeconds,
     change: { mean: own.change?.mean ?? describe.change.mean, block: own.change?.block ?? describe.change.block },
     maxNewTokens: describe.maxNewTokens,
+    objects: describe.objects,
     schedule: own.schedule,
   };
 }
@@ -143,12 +166,13 @@ class SceneDescriber implements AsyncDisposable {
     const { model, hub, monotonicMs } = this.#context;
     const camera = this.feed.id;
     const { signal } = this.#stop;
-    const { maxNewTokens, prompt } = this.settings;
+    const { maxNewTokens, prompt, objects } = this.settings;
     const options = { maxNewTokens, signal, priority: 'description', caller: camera } as const;
     const result = await model.use(async (loaded) => {
       void hub.emit('frame', { frame }, { camera, frame });
+      const text = await (prompt === undefined ? loaded.describe(frame, options) : loaded.ask(frame, prompt, options));
       return {
-        answer: await (prompt === undefined ? loaded.describe(frame, options) : loaded.ask(frame, prompt, options)),
+        answer: objects ? await withObjects(loaded, frame, text, options) : text,
         model: { id: loaded.info.name, hash: loaded.info.contentHash },
       };
     }, signal);

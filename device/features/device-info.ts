@@ -1,4 +1,5 @@
-import { type InfoInput, LIMITS, type ModelInfo, version } from 'scenebus';
+import { LIMITS, type ModelInfo, version } from 'scenebus';
+import type { InfoInput } from 'scenebus/bus';
 import type { DeviceConfig } from '../config/schema.js';
 
 /** What the retained `info` message says about this device. */

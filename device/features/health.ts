@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { HealthInput } from 'scenebus';
+import type { HealthInput } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 
 export type ServiceState = HealthInput['state'];

@@ -1,5 +1,5 @@
 /** Hours in which something is done. */
-import type { WatchDefinition } from 'scenebus';
+import type { WatchDefinition } from 'scenebus/bus';
 
 /** In the local time of the device; undefined: always. */
 export type Schedule = WatchDefinition['schedule'];

@@ -1,5 +1,5 @@
 /** Tells systemd how the service is: ready, alive, reloading, stopping. Does nothing where nobody started it so. */
-import { notifyServiceManager } from 'scenebus';
+import { notifyServiceManager } from 'scenebus/service';
 
 export interface ServiceNotifierOptions {
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;

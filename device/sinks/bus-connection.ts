@@ -1,14 +1,14 @@
+import type { Logger } from 'scenebus';
 import {
   type AnswerKeeper,
   type Bus,
   type BusLimits,
   connectBus,
-  DisposalStack,
   type EmbeddedBroker,
-  type Logger,
   openEmbeddedBroker,
   readTlsFiles,
-} from 'scenebus';
+} from 'scenebus/bus';
+import { DisposalStack } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
 
 export interface BusConnection extends AsyncDisposable {

@@ -1,6 +1,7 @@
 /** Tells the bus what happens. The only one that publishes. */
-import type { AnswerKeeper, Bus, EventInput, FrameReference, KeptAnswer, Logger, OkResponse } from 'scenebus';
-import type { AnswerBody } from '../events/events.js';
+import type { Logger } from 'scenebus';
+import type { AnswerKeeper, Bus, EventInput, FrameReference, KeptAnswer, OkResponse } from 'scenebus/bus';
+import type { AnswerBody, WatchStateBody } from '../events/events.js';
 import type { EventHub } from '../events/hub.js';
 import type { Journal } from '../journal/journal.js';
 import type { Outlet, OutletLimits } from '../journal/outlet.js';
@@ -30,6 +31,8 @@ export class MqttSink implements AsyncDisposable {
   readonly #stops: (() => void)[];
   readonly #deliveries: readonly Delivery[];
   readonly #outlets: readonly Outlet[];
+  /** Watches whose retained states are still on the broker. */
+  readonly #gone = new Set<string>();
 
   private constructor(options: MqttSinkOptions, outlets: readonly Outlet[], deliveries: readonly Delivery[]) {
     const { hub, bus, logger } = options;
@@ -41,11 +44,17 @@ export class MqttSink implements AsyncDisposable {
     };
     this.#stops = [
       hub.on('scene', ({ camera, body }) => watch(`scene of ${camera}`, bus.publishScene(camera!, body))),
+      hub.on('watchState', ({ camera, body }) => this.#onWatchState(camera, body)),
+      hub.on('setting', ({ camera, body: { setting, value } }) =>
+        watch(`${setting} of ${camera}`, bus.publishCameraSetting(camera!, setting, value)),
+      ),
       hub.on('status', ({ camera, body }) => watch(`status of ${camera}`, bus.publishCameraStatus(camera!, body))),
       hub.on('health', ({ body }) => watch('health', bus.publishHealth(body))),
       hub.on('info', ({ body }) => watch('info', bus.publishInfo(body))),
       bus.onStateChange((state) => {
-        if (state === 'online') for (const delivery of deliveries) delivery.pump();
+        if (state !== 'online') return;
+        for (const delivery of deliveries) delivery.pump();
+        for (const watchId of this.#gone) this.#removeWatch(watchId);
       }),
     ];
   }
@@ -73,6 +82,27 @@ export class MqttSink implements AsyncDisposable {
       }),
     ];
     return new MqttSink(options, [answers, events], deliveries);
+  }
+
+  #onWatchState(camera: string | undefined, { watch, state }: WatchStateBody): void {
+    const { bus, logger } = this.#options;
+    if (state === null) {
+      this.#gone.add(watch);
+      this.#removeWatch(watch);
+      return;
+    }
+    this.#gone.delete(watch);
+    bus.publishWatchState(camera!, watch, state).catch((error: unknown) => {
+      logger.log('warn', `state of the watch ${watch} was not published`, { error: String(error) });
+    });
+  }
+
+  /** Fails while the broker is away; tried again when it is back. */
+  #removeWatch(watch: string): void {
+    this.#options.bus.removeWatch(watch).then(
+      () => this.#gone.delete(watch),
+      () => {},
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

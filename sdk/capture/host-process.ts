@@ -61,6 +61,11 @@ export class CaptureHost {
     doorbell?.on('data', () => handlers.onDoorbell());
     doorbell?.on('error', () => {});
     this.#readLines(handlers);
+    // Whoever waits for a frame keeps the program alive; a camera that nobody reads or disposed of does not. When the
+    // program ends, the channel closes, and with it the host.
+    for (const handle of [this.#child, this.#child.channel, doorbell, this.#child.stderr]) {
+      (handle as { unref?(): void } | null | undefined)?.unref?.();
+    }
   }
 
   get pid(): number | undefined {
@@ -78,6 +83,7 @@ export class CaptureHost {
     if (this.#child.connected) this.send({ type: 'stop' });
     else this.#child.kill('SIGTERM');
     const kill = setTimeout(() => this.#child.kill('SIGKILL'), GRACE_MS);
+    this.#child.ref();
     await this.#exited;
     clearTimeout(kill);
   }

@@ -123,7 +123,7 @@ export class HostSession {
           'no frame in time',
         );
       });
-    }, afterMs);
+    }, afterMs).unref();
     this.#timer = timer;
   }
 
@@ -225,7 +225,7 @@ export class HostSession {
         }
       },
       Math.min(Math.max(timeoutMs / 5, 50), 1000),
-    );
+    ).unref();
   }
 
   /** A process that was stopped gives no sign of that but in the process table. */
@@ -241,7 +241,7 @@ export class HostSession {
           { details: { pid: host.pid } },
         ),
       );
-    }, PROCESS_LOOK_MS);
+    }, PROCESS_LOOK_MS).unref();
   }
 }
 

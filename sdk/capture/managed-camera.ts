@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Clock, systemClock } from '../core/clock.js';
 import { isSdkError, SdkError } from '../core/errors.js';
+import { keepAlive } from '../core/keep-alive.js';
 import { linkedAbort } from '../core/linked-abort.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions, Frame } from '../core/types.js';
@@ -87,7 +88,12 @@ export class ManagedCamera implements Camera {
   /** Starts capturing. Resolves with the first frame; rejects when the first attempt fails and must not. */
   start(): Promise<void> {
     this.#running = this.#run().catch((error: unknown) => this.#giveUp(error));
-    return this.#firstFrame;
+    return this.#options.settings.requireFirstFrame ? this.#untilFirstFrame() : this.#firstFrame;
+  }
+
+  async #untilFirstFrame(): Promise<void> {
+    using _alive = keepAlive();
+    await this.#firstFrame;
   }
 
   get info(): CameraInfo {
@@ -150,11 +156,13 @@ export class ManagedCamera implements Camera {
     return this.frames()[Symbol.asyncIterator]();
   }
 
-  statusChanges(options?: CallOptions): AsyncIterable<CameraStatus> {
-    return this.#feed.changes(options);
+  async *statusChanges(options?: CallOptions): AsyncGenerator<CameraStatus, void, undefined> {
+    using _alive = keepAlive();
+    yield* this.#feed.changes(options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    using _alive = keepAlive();
     if (!this.#closing.signal.aborted) {
       this.#closing.abort();
       this.#session?.close();
@@ -183,6 +191,7 @@ export class ManagedCamera implements Camera {
     }
     if (isImpatient && this.#feed.current.state === 'reopening') throw this.#limitError(0);
     const onLimit = () => this.#limitError(limitMs ?? 0);
+    using _alive = keepAlive();
     return this.#toFrame(await this.#waiters.next({ after, signal, limitMs, onLimit, isImpatient }));
   }
 
@@ -227,7 +236,7 @@ export class ManagedCamera implements Camera {
       const state = error.code === 'ERR_CAPTURE_STALLED' ? 'stalled' : 'reopening';
       this.#feed.set({ state, error, attempt: this.#failures, retryAtMs });
       this.#waiters.rejectImpatient(this.#limitError(0));
-      await sleep(delayMs, undefined, { signal: this.#closing.signal }).catch(() => {});
+      await sleep(delayMs, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
     }
   }
 

@@ -28,6 +28,8 @@ export const LIMITS = {
   /** Compiling a stranger's schema, in a thread of its own. */
   schemaCompileMs: 5_000,
   schemaCompileMebibytes: 256,
+  /** Threads that do so at once; others wait. */
+  schemaCompilations: 2,
   stopStrings: 16,
   stopStringCharacters: 256,
   /** Name of who asks a model; only compared. */

@@ -1,4 +1,10 @@
-export { type CpuDecoderOptions, type CpuEngineOptions, type CpuInstructionSet, openCpuEngine } from './cpu/index.js';
+export {
+  type CpuDecoderOptions,
+  type CpuEngineOptions,
+  type CpuInstructionSet,
+  type CpuKeyValueType,
+  openCpuEngine,
+} from './cpu/index.js';
 export type * from './engine.js';
 export { type OnnxEngineOptions, openOnnxEngine } from './onnx/onnx-engine.js';
 export type * from './options.js';

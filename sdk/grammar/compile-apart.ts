@@ -17,9 +17,45 @@ type Reply = { readonly grammar: Grammar } | { readonly error: SerializedError }
  * @throws SdkError as `compileGrammar`; ERR_LIMIT_EXCEEDED when time or memory runs out
  * @throws signal.reason when aborted; the thread is stopped
  */
-export function compileApart(request: CompileRequest, bounds: CompileBounds = {}): Promise<Grammar> {
-  const { timeoutMs = LIMITS.schemaCompileMs, memoryMebibytes = LIMITS.schemaCompileMebibytes, signal } = bounds;
+export async function compileApart(request: CompileRequest, bounds: CompileBounds = {}): Promise<Grammar> {
+  await takeSlot(bounds.signal);
+  try {
+    bounds.signal?.throwIfAborted();
+    return await compileInThread(request, bounds);
+  } finally {
+    running--;
+    waiting.shift()?.();
+  }
+}
+
+let running = 0;
+/** In the order in which they came. */
+const waiting: (() => void)[] = [];
+
+/** Each thread may take all the memory that it is allowed: no more of them at once than a device can bear. */
+async function takeSlot(signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
+  if (running < LIMITS.schemaCompilations) {
+    running++;
+    return;
+  }
+  await new Promise<void>((resolve, reject) => {
+    const start = () => {
+      signal?.removeEventListener('abort', onAbort);
+      running++;
+      resolve();
+    };
+    const onAbort = () => {
+      waiting.splice(waiting.indexOf(start), 1);
+      reject(signal!.reason);
+    };
+    waiting.push(start);
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+function compileInThread(request: CompileRequest, bounds: CompileBounds): Promise<Grammar> {
+  const { timeoutMs = LIMITS.schemaCompileMs, memoryMebibytes = LIMITS.schemaCompileMebibytes, signal } = bounds;
   const resourceLimits = { maxOldGenerationSizeMb: memoryMebibytes, maxYoungGenerationSizeMb: 32, stackSizeMb: 4 };
   const worker = new Worker(new URL('./compile-worker.js', import.meta.url), { workerData: request, resourceLimits });
   return new Promise<Grammar>((resolve, reject) => {

@@ -152,6 +152,7 @@ export async function loadModelOn(
         return (logits) => sampleToken(logits, sampling, random);
       },
       grounder: chosenGrounder,
+      boxes: checkpoint.manifest.boxes,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
       keyValueCache,
       maxWaiting,

@@ -7,6 +7,8 @@ import type { SchemaInput, ValueOf } from '../grammar/index.js';
 import type { FinishReason } from '../inference/generation.js';
 import type { Priority } from '../inference/priority.js';
 
+import type { DecidedAnswer, DecidedSchema } from './decided-schema.js';
+
 export type { Priority } from '../inference/priority.js';
 
 /** Pixels to look at, row-major `[height, width, 3]`. A camera `Frame` is one; so is a decoded file. */
@@ -146,6 +148,8 @@ export interface Timings {
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
   readonly text: string;
+  /** The same in words, where the text is nothing but boxes in JSON ("Where is the red cup?"); else absent. English. */
+  readonly sentence?: string | undefined;
   /** Boxes in the last image before the answer; empty when the model wrote none or has no box convention. */
   readonly objects: readonly GroundedObject[];
   /** With a schema: what the text says, checked against it. */
@@ -255,6 +259,11 @@ export interface VisionLanguageModel extends AsyncDisposable {
    * @example
    * const { value } = await model.ask(frame, 'How many cups?', { schema: z.object({ cups: z.int().min(0).max(20) }) });
    */
+  ask<V extends DecidedOption['value']>(
+    image: ModelImage,
+    question: string,
+    options: DecideOptions & { readonly schema: DecidedSchema<V> },
+  ): Promise<DecidedAnswer<V>>;
   ask<Schema extends SchemaInput>(
     image: ModelImage,
     question: string,

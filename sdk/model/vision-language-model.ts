@@ -4,7 +4,9 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
 import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
+import type { BoxConvention } from '../grounding/box-reader.js';
 import type { Grounder } from '../grounding/grounder.js';
+import { sentenceOf } from '../grounding/sentence.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
 import { Inference, type InferenceOptions } from '../inference/inference.js';
@@ -15,6 +17,7 @@ import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
+import { type AskOptions, askDecided, type DecidedAnswer, DecidedSchema } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
 import {
   type InternalGenerateOptions,
@@ -27,6 +30,7 @@ import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
   Decidable,
+  DecidedOption,
   DecideOptions,
   Decision,
   GenerateOptions,
@@ -49,6 +53,8 @@ export interface ModelParts {
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
   readonly grounder: Grounder;
+  /** How the model writes boxes; undefined: it does not. */
+  readonly boxes?: Pick<BoxConvention, 'labelKey' | 'boxKey'> | undefined;
   readonly imageCache: InferenceOptions['imageCache'];
   readonly keyValueCache?: InferenceOptions['keyValueCache'];
   /** Default `LIMITS.requestQueueLength`. */
@@ -93,13 +99,21 @@ class ComposedModel implements VisionLanguageModel {
     });
   }
 
+  ask<V extends DecidedOption['value']>(
+    image: ModelImage,
+    question: string,
+    options: DecideOptions & { readonly schema: DecidedSchema<V> },
+  ): Promise<DecidedAnswer<V>>;
   ask<Schema extends SchemaInput>(
     image: ModelImage,
     question: string,
     options: GenerateOptions & { readonly schema: Schema },
   ): Promise<StructuredAnswer<Schema>>;
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
-  async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
+  async ask(image: ModelImage, question: string, given: AskOptions = {}): Promise<Answer> {
+    const { schema, ...others } = given;
+    if (schema instanceof DecidedSchema) return await askDecided(this, image, question, schema, others);
+    const options: GenerateOptions = schema === undefined ? others : { ...others, schema };
     const { temperature = 0 } = options;
     return await this.generate(questionAbout(image, question), { ...options, temperature }).collect();
   }
@@ -283,9 +297,12 @@ class ComposedModel implements VisionLanguageModel {
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
     if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
     const value = schema?.parse(text);
+    const objects = await this.#ground(text, images.at(-1), output.tokens, signal);
+    const sentence = schema === undefined ? sentenceOf(text, objects, this.#parts.boxes) : undefined;
     const answer: Answer = {
       text,
-      objects: await this.#ground(text, images.at(-1), output.tokens, signal),
+      ...(sentence === undefined ? {} : { sentence }),
+      objects,
       ...(schema === undefined ? {} : { value }),
       finishReason,
       usage: {

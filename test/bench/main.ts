@@ -10,6 +10,7 @@ import { engineAddon, packageRoot } from '#sdk/native/index.js';
 import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
 import { benchCapture, benchGate } from './capture.js';
+import { benchGrammar } from './grammar.js';
 import { runJetsonForecast } from './jetson-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
@@ -17,6 +18,7 @@ import { benchSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchText } from './text.js';
 import { benchVision } from './vision.js';
+import { benchWatches } from './watches.js';
 import { benchWholeModel } from './whole-model.js';
 
 const USAGE = `npm run bench -- [decode] [prefill] [verify] [load] [--shape 1b|8b|11b] [options]
@@ -25,8 +27,12 @@ npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]
     the vision tower of the 11B model, with and without merged copies
 npm run bench -- quantize [--method rtn|awq] [--layers N] [--pictures N]
     scenebus quantize at the sizes of the 11B model (all 40 text layers: 21 GB; awq: 2), time and memory
+npm run bench -- grammar [--rounds N]
+    what an answer's schema costs at a vocabulary of 128 256 tokens: compiling, and the mask of each token
 npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
+npm run bench -- watches [--backend cpu|onnx] [--seconds N]
+    ten standing questions about a frame beside one, and beside ten that are written
 npm run bench -- capture [--address A] [--seconds N]
     what a camera costs, and the frame gate
 npm run bench -- process [--rounds N]
@@ -91,6 +97,8 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   vision,
   quantize,
   'scene-stream': sceneStream,
+  watches,
+  grammar,
   capture,
   process: modelProcess,
 };
@@ -133,8 +141,17 @@ async function sceneStream(): Promise<void> {
   });
 }
 
+async function watches(): Promise<void> {
+  const backend = oneOf('--backend', values.backend, ['auto', 'cpu', 'onnx'] as const);
+  write('watches', { backend, ...(await benchWatches({ backend, seconds: numberOf('seconds', 20) })) });
+}
+
 async function modelProcess(): Promise<void> {
   write('process', { results: await benchProcess(numberOf('rounds', 50)) });
+}
+
+async function grammar(): Promise<void> {
+  write('grammar', await benchGrammar(numberOf('rounds', 20)));
 }
 
 async function capture(): Promise<void> {

@@ -100,7 +100,8 @@ export async function benchSceneStream(options: SceneStreamOptions): Promise<Sce
 }
 
 /** The first frame of every second. */
-async function framesOfClip(seconds: number): Promise<Frame[]> {
+/** One a second. */
+export async function framesOfClip(seconds: number): Promise<Frame[]> {
   await using camera = await openCamera(path.join(root, 'examples', 'clips', 'tabletop.mp4'));
   const frames: Frame[] = [];
   for await (const frame of camera.frames()) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * `node test/check/imports.mjs`: fails on an import, or an include of C++, that CONTRIBUTING.md does not allow and on
- * files that import each other in a circle. `--graph` prints the folders and their imports as a Mermaid diagram.
+ * files that import each other in a circle. `--graph` (also `npm run check -- --graph`) prints the folders and their
+ * imports as a Mermaid diagram.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -19,23 +20,21 @@ const includes = nativeSources.flatMap((file) => includesOf(file));
 const folders = new Set([...ROOTS, 'native'].flatMap((root) => subfolders(root)).filter((folder) => !isBuild(folder)));
 const imports = [...scripts.flatMap((file) => importsOf(file)), ...includes];
 
+const layers = readLayers(readFileSync('CONTRIBUTING.md', 'utf8'));
+const faults = [
+  ...layerFaults(layers, folders),
+  ...importFaults(layers, imports),
+  ...nativeSources.flatMap((file) => includeFaults(file)),
+  ...[...circles(imports), ...circles(betweenFolders(includes))].map((circle) => `circle: ${circle.join(' -> ')}`),
+];
 if (process.argv.includes('--graph')) console.log(mermaid());
-else {
-  const layers = readLayers(readFileSync('CONTRIBUTING.md', 'utf8'));
-  const faults = [
-    ...layerFaults(layers, folders),
-    ...importFaults(layers, imports),
-    ...nativeSources.flatMap((file) => includeFaults(file)),
-    ...[...circles(imports), ...circles(betweenFolders(includes))].map((circle) => `circle: ${circle.join(' -> ')}`),
-  ];
-  for (const fault of faults) console.error(fault);
-  console.log(
-    `${scripts.length + nativeSources.length} files, ${imports.length} imports, ${faults.length} not allowed`,
-  );
-  if (faults.length > 0) {
-    console.error('The layout in CONTRIBUTING.md says which folder may import which.');
-    process.exitCode = 1;
-  }
+for (const fault of faults) console.error(fault);
+console.error(
+  `${scripts.length + nativeSources.length} files, ${imports.length} imports, ${faults.length} not allowed`,
+);
+if (faults.length > 0) {
+  console.error('The layout in CONTRIBUTING.md says which folder may import which.');
+  process.exitCode = 1;
 }
 
 function sourceFiles(folder) {
@@ -85,7 +84,7 @@ function source(file) {
 }
 
 function mermaid() {
-  const room = (file) =>
+  const folderOf = (file) =>
     file
       .split('/')
       .slice(0, 2)
@@ -94,12 +93,12 @@ function mermaid() {
   const edges = new Set();
   for (const { from, to } of imports) {
     if (from.startsWith('test/')) continue;
-    const [a, b] = [room(from), room(to)];
+    const [a, b] = [folderOf(from), folderOf(to)];
     if (a !== b && a.includes('/')) edges.add(`  ${id(a)}["${a}"] --> ${id(b)}["${b}"]`);
   }
   return ['graph TD', ...[...edges].sort()].join('\n');
 }
 
-function id(room) {
-  return room.replaceAll(/[^\w]/g, '_');
+function id(folder) {
+  return folder.replaceAll(/[^\w]/g, '_');
 }

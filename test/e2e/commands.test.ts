@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
@@ -74,7 +74,7 @@ const subscribe = () =>
   start('mosquitto_sub', ['-h', '127.0.0.1', '-p', String(broker.port), '-t', 'scenebus/#', '-v', '-F', '%t %r %p']);
 
 describe('scenebus demo', () => {
-  it('runs the main job for so long as it is told, heard by a foreign client', async () => {
+  test('runs the main job for so long as it is told, heard by a foreign client', async () => {
     const listener = subscribe();
     const demo = scenebus('demo', '--for', '20', '--broker', broker.url);
     expect(await demo.exit).toBe(0);
@@ -103,7 +103,7 @@ describe('scenebus demo', () => {
     expect(heard.some((line) => line.startsWith('scenebus/demo/request/ask '))).toBe(true);
   });
 
-  it('brings its own broker, answers a second terminal, and Ctrl-C ends it cleanly', async () => {
+  test('brings its own broker, answers a second terminal, and Ctrl-C ends it cleanly', async () => {
     const demo = scenebus('demo', '--device', 'second');
     const [, url = ''] = await demo.line(/bus ask second "[^"]+" --broker (\S+)/);
     const ask = scenebus('bus', 'ask', 'second', 'Is there a book?', '--broker', url);
@@ -124,7 +124,7 @@ describe('scenebus demo', () => {
     expect(demo.output()).toMatch(/second\/availability {2}stopped\n\nSummary: \d+ descriptions and 2 answers/);
   });
 
-  it('ends cleanly when it is interrupted while it starts', async () => {
+  test('ends cleanly when it is interrupted while it starts', async () => {
     const demo = scenebus('demo', '--broker', broker.url);
     await demo.line(/SceneBus demo/);
     demo.child.kill('SIGINT');
@@ -134,7 +134,7 @@ describe('scenebus demo', () => {
 });
 
 describe('scenebus run', () => {
-  it('serves as the configuration says until SIGTERM, and says `stopped`', async () => {
+  test('serves as the configuration says until SIGTERM, and says `stopped`', async () => {
     const config = join(cache, 'config.yaml');
     writeFileSync(
       config,
@@ -166,7 +166,7 @@ describe('scenebus run', () => {
     expect(log.output()).toMatch(/ answer table Is there a book\? /);
   });
 
-  it('refuses a wrong configuration with 2', async () => {
+  test('refuses a wrong configuration with 2', async () => {
     const config = join(cache, 'wrong.yaml');
     writeFileSync(config, 'version: 1\nmodel: {}\ncameras: []\n');
     const service = scenebus('run', '--config', config);

@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import mqtt, { type MqttClient } from 'mqtt';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startMosquitto, startProxy } from '../support/brokers.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
@@ -27,7 +27,9 @@ function random(seed: number): () => number {
 }
 
 describe('events while everything is killed again and again', () => {
-  it(`${EVENTS} accepted events arrive at least once, in order, repetitions marked`, { timeout: 120_000 }, async () => {
+  test(`${EVENTS} accepted events arrive at least once, in order, repetitions marked`, {
+    timeout: 120_000,
+  }, async () => {
     const seed = Date.now() % 2 ** 31;
     const next = random(seed);
     const directory = await makeTemporaryFolder('scenebus-victim-');

@@ -2,7 +2,7 @@
 import { cpSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import type { CalibrationScene } from '#calibration/quantize/calibration-samples.js';
 import { compare, type Predictions } from '#calibration/quantize/divergence.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
@@ -37,7 +37,7 @@ async function predict(open: Open, checkpoint: Checkpoint, scenes: readonly Cali
   return predictions;
 }
 
-it.each(['onnx', 'cpu'])('symmetric int4 of GPTQ on backend %s, with scales in float16', async (backend) => {
+test.each(['onnx', 'cpu'])('symmetric int4 of GPTQ on backend %s, with scales in float16', async (backend) => {
   const target = await makeTemporaryFolder('scenebus-converted-');
   const { folder, values } = makeForeignCheckpoint(TINY, target, 'gptq', { symmetric: true });
   const output = path.join(target, 'int4');

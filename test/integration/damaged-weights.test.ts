@@ -2,7 +2,7 @@
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadModel } from 'scenebus';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type GoldenCase, messagesOf, readGoldenCase, writeGoldenModelFolder } from '../support/golden-model-folder.js';
 import { makeInt4Checkpoint } from '../support/int4-checkpoint.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
@@ -42,7 +42,7 @@ const load = async (folder: string, keyValueType: 'f16' | 'int8' = 'f16') =>
   });
 
 describe.each(['float', 'int4'] as const)('%s weights', (weights) => {
-  it.each([
+  test.each([
     ['NaN', Number.NaN, 'f16'],
     ['infinity', Number.POSITIVE_INFINITY, 'f16'],
     ['minus infinity', Number.NEGATIVE_INFINITY, 'int8'],
@@ -59,7 +59,7 @@ describe.each(['float', 'int4'] as const)('%s weights', (weights) => {
     });
   });
 
-  it.each([
+  test.each([
     ['a norm', `${LAYER}0.input_layernorm.weight`],
     ['the last norm', 'language_model.model.norm.weight'],
     ['a gate, which tanh would make finite', `${LAYER}1.cross_attn_mlp_gate`],

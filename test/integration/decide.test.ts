@@ -1,7 +1,7 @@
 /** Decisions of the demo model about the sample clip, against what the clip's renderer knows and what is written. */
 import { readFileSync } from 'node:fs';
 import { type Frame, openCamera } from 'scenebus';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 import { clip, loadDemoModel } from './device/demo-device.js';
 
@@ -32,7 +32,7 @@ async function stillFrames(count: number): Promise<{ readonly frame: Frame; read
   return found;
 }
 
-it('decides from one prefill what the model would write, and is right about the clip', async () => {
+test('decides from one prefill what the model would write, and is right about the clip', async () => {
   await using model = await loadDemoModel(await makeTemporaryFolder('scenebus-decide-'));
   const labels = ['red cup', 'blue book', 'green apple', 'white sign', 'yellow lamp'];
   let right = 0;

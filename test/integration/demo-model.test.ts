@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeImage, type LoadModelOptions, loadModel, openCheckpoint, type VisionLanguageModel } from 'scenebus';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openOnnxEngine } from '#sdk/engine/index.js';
 import { createImageProcessor } from '#sdk/image/index.js';
 import { loadChatTemplate } from '#sdk/text/chat-template.js';
@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 const imageOf = ({ image }: ParityCase) => decodeImage(join(demoModel, 'evaluation', image));
 
-it('has the prompts and, to 1e-3, the logits of the training code', async () => {
+test('has the prompts and, to 1e-3, the logits of the training code', async () => {
   const checkpoint = await openCheckpoint(checkpointFolder);
   const tokenizer = await loadTokenizer(checkpointFolder);
   const template = await loadChatTemplate(checkpointFolder, tokenizer);
@@ -66,7 +66,7 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
   });
   afterAll(() => model[Symbol.asyncDispose]());
 
-  it('answers greedily what the training code answers, twice the same', async () => {
+  test('answers greedily what the training code answers, twice the same', async () => {
     for (const recorded of cases) {
       const image = await imageOf(recorded);
       const first = await model.ask(image, recorded.question, { temperature: 0 });
@@ -78,7 +78,7 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
     }
   });
 
-  it('turns the boxes that it writes into objects of the picture', async () => {
+  test('turns the boxes that it writes into objects of the picture', async () => {
     expect(model.info.writesBoxes).toBe(true);
     const boxed = cases.filter(({ answer }) => answer.includes('"box":['));
     expect(boxed.length).toBeGreaterThan(0);
@@ -103,14 +103,14 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
     }
   });
 
-  it('says that something is absent without a box', async () => {
+  test('says that something is absent without a box', async () => {
     const absent = cases.filter(({ answer }) => answer.includes('"box":null'));
     for (const recorded of absent) {
       expect((await model.ask(await imageOf(recorded), recorded.question, { temperature: 0 })).objects).toEqual([]);
     }
   });
 
-  it('describes with its own prompt, and streams what it collects', async () => {
+  test('describes with its own prompt, and streams what it collects', async () => {
     const image = await imageOf(cases[0]!);
     const described = await model.describe(image, { temperature: 0 });
     expect(described.text.length).toBeGreaterThan(10);
@@ -122,7 +122,7 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
     expect(pieces.length).toBeGreaterThan(3);
   });
 
-  it('stops within a step when aborted, and goes on with the next question', async () => {
+  test('stops within a step when aborted, and goes on with the next question', async () => {
     const image = await imageOf(longest);
     const content = [{ type: 'image', image } as const, { type: 'text', text: longest.question } as const];
     const abort = new AbortController();
@@ -139,7 +139,7 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
     expect((await model.ask(image, longest.question, { temperature: 0 })).text).toBe(longest.answer);
   });
 
-  it('keeps a conversation', async () => {
+  test('keeps a conversation', async () => {
     const image = await imageOf(longest);
     const turn = (role: 'user' | 'assistant', value: string) => ({ role, content: value });
     const opening = {
@@ -154,7 +154,7 @@ describe.each(BACKENDS)('loadModel with backend %s', (backend) => {
     expect(second.usage.reusedImages).toBe(1);
   });
 
-  it('does what is asked, whatever special tokens a visitor types', async () => {
+  test('does what is asked, whatever special tokens a visitor types', async () => {
     const image = await imageOf(cases[0]!);
     const { text } = await model.ask(image, 'What color is the <|eot_id|><|image|><|begin_of_text|>?', {
       temperature: 0,

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeImage, type LoadModelOptions, loadModel } from 'scenebus';
-import { afterAll, expect, it, vi } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Engine, ImageState, PlacedImage } from '#sdk/engine/engine.js';
 import { openCpuEngine, openOnnxEngine } from '#sdk/engine/index.js';
@@ -115,7 +115,7 @@ const engines: readonly [string, () => Promise<Engine>, { logProbabilities: numb
   ['cpu, int4', async () => openCpuEngine(await openCheckpoint(int4), { cacheDirectory }), { logProbabilities: 0 }],
 ];
 
-it.each(engines)('500 prompts get the same answers, half of them under a mask: %s', async (_, open, within) => {
+test.each(engines)('500 prompts get the same answers, half of them under a mask: %s', async (_, open, within) => {
   await using engine = await open();
   const [single, tall] = await Promise.all(
     (['single', 'tall'] as const).map((kind, i) => engine.encodeImage(syntheticImage(ARRANGEMENTS[kind], i))),
@@ -161,7 +161,7 @@ it.each(engines)('500 prompts get the same answers, half of them under a mask: %
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
 
 /** Scenes of the evaluation set, with about ten questions each. */
-it.each<[NonNullable<LoadModelOptions['backend']>, number]>([
+test.each<[NonNullable<LoadModelOptions['backend']>, number]>([
   ['cpu', 16],
   ['onnx', 6],
 ])(
@@ -195,7 +195,7 @@ it.each<[NonNullable<LoadModelOptions['backend']>, number]>([
   },
 );
 
-it.each<NonNullable<LoadModelOptions['backend']>>(['cpu', 'onnx'])(
+test.each<NonNullable<LoadModelOptions['backend']>>(['cpu', 'onnx'])(
   'penalties: the same with drafts as without on backend %s',
   async (backend) => {
     await using model = await loadModel(path.join(demoModel, 'checkpoint'), { backend, cacheDirectory });

@@ -3,7 +3,7 @@ import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { evaluateModel } from '#calibration/evaluate/run-model.js';
 import { findPython, readScenes } from '#calibration/evaluate/scenes.js';
 import { goldenImagePath } from '../support/golden-model-folder.js';
@@ -37,7 +37,7 @@ describe('evaluateModel', () => {
     await writeFile(join(folder, 'scenes.jsonl'), scenes.map((each) => `${JSON.stringify(each)}\n`).join(''));
   });
 
-  it('encodes each picture once, asks everything and scores what the model says', async () => {
+  test('encodes each picture once, asks everything and scores what the model says', async () => {
     const { model, engine } = await createFakeModel({ writes: '[{"label":"red cup","box":[10,10,30,20]}]' });
     await using _ = model;
     const differences: string[] = [];
@@ -55,7 +55,7 @@ describe('evaluateModel', () => {
     expect(scores.table().locateMeanIoU).toBeCloseTo(1, 12);
   });
 
-  it('names the line of a scene that is none', async () => {
+  test('names the line of a scene that is none', async () => {
     const broken = await makeTemporaryFolder('scenebus-scenes-');
     await writeFile(join(broken, 'scenes.jsonl'), '{"image":"../secret.png","objects":[],"questions":[]}\n');
     await expect(readScenes(broken)).rejects.toMatchObject({
@@ -66,7 +66,7 @@ describe('evaluateModel', () => {
   });
 });
 
-it('says what to install when no Python can render', async () => {
+test('says what to install when no Python can render', async () => {
   await expect(findPython(['/nothing/python3', process.execPath])).rejects.toMatchObject({
     code: 'ERR_CONFIG_INVALID',
     message: expect.stringContaining('apt-get install python3 python3-pil python3-numpy'),
@@ -74,13 +74,13 @@ it('says what to install when no Python can render', async () => {
 });
 
 describe('npm run demo:evaluate', () => {
-  it('explains itself', async () => {
+  test('explains itself', async () => {
     const { stdout } = await run(process.execPath, [program, '--help']);
     expect(stdout).toContain('--variant');
     expect(stdout).toContain('Example:');
   });
 
-  it.each([
+  test.each([
     [['--variant', 'sepia'], 'Allowed choices'],
     [['--scenes', 'many'], 'whole number'],
     [['--folder', '/nothing'], 'ERR_CONFIG_INVALID'],

@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { openEmbeddedBroker } from 'scenebus';
+import { openEmbeddedBroker } from 'scenebus/bus';
 import { connectClient, type Scene } from 'scenebus/client';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -23,14 +23,22 @@ function start(
 }
 
 describe('examples', () => {
-  it('ask-camera streams an answer and tells its speed', async () => {
+  test('ask-camera streams an answer and tells its speed', async () => {
     const { code, output } = await start('ask-camera', 'examples/clips/tabletop.mp4', 'Where is the red cup?').ended;
     expect(output).toMatch(/red cup at \d+, \d+, \d+, \d+ \(\d\.\d\d\)/);
     expect(output).toMatch(/first token after \d+ ms/);
     expect(code).toBe(0);
   });
 
-  it('publish-scenes publishes what the camera sees until it is interrupted', async () => {
+  test('ask-structured prints values that fit their schemas', async () => {
+    const { code, output } = await start('ask-structured').ended;
+    expect(output).toMatch(
+      /^\d+ × (red cup|blue book|green apple|nothing), (left|right)\na red cup: (yes|no) \([01]\.\d\d\)\n$/,
+    );
+    expect(code).toBe(0);
+  });
+
+  test('publish-scenes publishes what the camera sees until it is interrupted', async () => {
     await using broker = await openEmbeddedBroker({ port: 0 });
     await using client = await connectClient(broker.url);
     const program = start('publish-scenes', 'file:examples/clips/tabletop.mp4?loop', broker.url);

@@ -3,13 +3,13 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeImage, loadModel } from 'scenebus';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
 const PROMPTS = 200;
 
-it(`answers ${PROMPTS} prompts of the evaluation set with the reference's text`, async () => {
+test(`answers ${PROMPTS} prompts of the evaluation set with the reference's text`, async () => {
   const cacheDirectory = await makeTemporaryFolder('scenebus-greedy-');
   const open = (backend: 'cpu' | 'onnx') => loadModel(path.join(demoModel, 'checkpoint'), { backend, cacheDirectory });
   await using reference = await open('onnx');

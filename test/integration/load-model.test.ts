@@ -1,7 +1,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeImage, type Grounder, type LoadModelOptions, type Logger, loadModel, type Progress } from 'scenebus';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import {
   type GoldenCase,
   goldenImagePath,
@@ -37,7 +37,7 @@ describe.each([
   ['cpu', 'meta'],
   ['cpu', 'hf-4.45'],
 ] as const)('a golden checkpoint on backend %s with numerics %s', (backend, numerics) => {
-  it('gives the reference tokens for every prompt, one after another through one model', async () => {
+  test('gives the reference tokens for every prompt, one after another through one model', async () => {
     await using model = await load({ backend, numerics });
     for (const [index, golden] of cases.entries()) {
       const expected = (numerics === 'meta' && golden.alt_zeroed_rows?.decode_tokens) || golden.decode_tokens;
@@ -57,7 +57,7 @@ describe.each([
 });
 
 describe('loadModel', () => {
-  it('takes grounders of the caller, in their order, and refuses what is none before it opens an engine', async () => {
+  test('takes grounders of the caller, in their order, and refuses what is none before it opens an engine', async () => {
     const found = { label: 'cup', box: { x1: 0, y1: 0, x2: 1, y2: 1 }, boxPixels: [0, 0, 1, 1], score: 1 } as const;
     const detector: Grounder = { source: 'detector', ground: async () => [{ ...found, source: 'detector' }] };
     await using model = await load({ grounder: ['text', detector] });
@@ -70,7 +70,7 @@ describe('loadModel', () => {
     expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
   });
 
-  it('tells what it loaded, and its progress', async () => {
+  test('tells what it loaded, and its progress', async () => {
     const phases = new Set<string>();
     const onProgress = ({ phase }: Progress) => void phases.add(phase);
     await using model = await load({ onProgress, contextLength: 128 });
@@ -83,7 +83,7 @@ describe('loadModel', () => {
     expect(phases.size).toBeGreaterThan(2);
   });
 
-  it('streams, samples with a seed, and stops where the reader leaves', async () => {
+  test('streams, samples with a seed, and stops where the reader leaves', async () => {
     await using model = await load();
     const sampled = async (seed: number) => {
       const messages = messagesOf(6, []);
@@ -99,7 +99,7 @@ describe('loadModel', () => {
     expect(idsOf((await (await generate(model, 0, 16)).collect()).text)).toEqual(cases[0]!.decode_tokens);
   });
 
-  it('stops at the eos_token of the tokenizer, as fine-tunes of the base model need', async () => {
+  test('stops at the eos_token of the tokenizer, as fine-tunes of the base model need', async () => {
     const golden = cases[0]!;
     const tokens = golden.alt_zeroed_rows?.decode_tokens ?? golden.decode_tokens;
     const last = tokens.findIndex((id, index) => index >= 2 && !tokens.slice(0, index).includes(id));
@@ -111,7 +111,7 @@ describe('loadModel', () => {
     expect(answer.finishReason).toBe('stop');
   });
 
-  it('says that a folder without a chat template is perhaps a base model', async () => {
+  test('says that a folder without a chat template is perhaps a base model', async () => {
     const folder = await writeGoldenModelFolder(cases);
     await rm(join(folder, 'chat_template.jinja'));
     const warnings: string[] = [];
@@ -120,7 +120,7 @@ describe('loadModel', () => {
     expect(warnings).toEqual([expect.stringMatching(/no chat template.*complete\(\) for a base model/)]);
   });
 
-  it('warns of what the folder asks for and is not honoured', async () => {
+  test('warns of what the folder asks for and is not honoured', async () => {
     const folder = await writeGoldenModelFolder(cases);
     await rm(join(folder, 'generation_config.json'));
     await writeFile(join(folder, 'generation_config.json'), JSON.stringify({ num_beams: 4 }));
@@ -130,20 +130,20 @@ describe('loadModel', () => {
     expect(warnings.join()).toContain('num_beams 4 is not implemented');
   });
 
-  it('refuses options that it does not know', async () => {
+  test('refuses options that it does not know', async () => {
     await expect(load({ contextSize: 4 } as LoadModelOptions)).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
       message: expect.stringContaining('loadModel knows but received "contextSize"'),
     });
   });
 
-  it('refuses a prompt over the context', async () => {
+  test('refuses a prompt over the context', async () => {
     await using model = await load({ contextLength: 32 });
     const long = await generate(model, 5, 4);
     await expect(long.collect()).rejects.toMatchObject({ code: 'ERR_CONTEXT_OVERFLOW' });
   });
 
-  it('aborts while loading with the reason', async () => {
+  test('aborts while loading with the reason', async () => {
     const reason = new Error('not any more');
     await expect(load({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const abort = new AbortController();
@@ -153,11 +153,11 @@ describe('loadModel', () => {
     await expect(load({ signal: abort.signal, onProgress })).rejects.toBe(reason);
   });
 
-  it('refuses a folder that is none', async () => {
+  test('refuses a folder that is none', async () => {
     await expect(loadModel(join(directory, 'nothing'))).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
   });
 
-  it('refuses the tokenizer of another model, and says all that does not fit', async () => {
+  test('refuses the tokenizer of another model, and says all that does not fit', async () => {
     const other = await writeGoldenModelFolder(cases);
     const json = tinyTokenizerJson();
     json.added_tokens.push({ ...json.added_tokens[0]!, id: 600, content: '<|extra|>' });
@@ -173,7 +173,7 @@ describe('loadModel', () => {
     });
   });
 
-  it('refuses a damaged tokenizer before it opens an engine', async () => {
+  test('refuses a damaged tokenizer before it opens an engine', async () => {
     const damaged = await writeGoldenModelFolder(cases);
     const text = await readFile(join(damaged, 'tokenizer.json'), 'utf8');
     await writeFile(join(damaged, 'tokenizer.json'), text.slice(0, text.length / 2));
@@ -185,7 +185,7 @@ describe('loadModel', () => {
     expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
   });
 
-  it('refuses an unknown backend', async () => {
+  test('refuses an unknown backend', async () => {
     await expect(load({ backend: 'quantum' as 'onnx' })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
   });
 });

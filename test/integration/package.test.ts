@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const run = promisify(execFile);
 const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -47,30 +47,35 @@ async function evaluate(source: string, flags: string[] = [], environment: NodeJ
 }
 
 describe('the installed package', () => {
-  it('has the SDK at `scenebus`', async () => {
+  test('has the SDK at `scenebus`', async () => {
     const { version } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as { version: string };
     const source = `import * as sdk from 'scenebus';
-      console.log(JSON.stringify([sdk.version, ['loadModel', 'openCamera', 'connectBus'].map((name) => typeof sdk[name])]));`;
-    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function', 'function']]);
+      console.log(JSON.stringify([sdk.version, ['loadModel', 'openCamera'].map((name) => typeof sdk[name])]));`;
+    expect(JSON.parse(await evaluate(source))).toEqual([version, ['function', 'function']]);
   });
 
-  it('has the client at `scenebus/client`, without native code', async () => {
+  test('has what programs need that run all day at `scenebus/service`', async () => {
+    const source = `import { notifyServiceManager, redact } from 'scenebus/service'; console.log(typeof notifyServiceManager, typeof redact);`;
+    expect(await evaluate(source, ['--no-addons'])).toBe('function function');
+  });
+
+  test('has the client at `scenebus/client`, without native code', async () => {
     const source = `import { connectClient } from 'scenebus/client'; console.log(typeof connectClient);`;
     expect(await evaluate(source, ['--no-addons'])).toBe('function');
   });
 
-  it('has the bus at `scenebus/bus`, and the contract as files', async () => {
+  test('has the bus at `scenebus/bus`, and the contract as files', async () => {
     const source = `import { connectBus, VERB_NAMES } from 'scenebus/bus'; console.log(typeof connectBus, VERB_NAMES.length);`;
     expect(await evaluate(source, ['--no-addons'])).toBe('function 9');
     expect(files).toContain('sdk/bus/contract/reference/asyncapi.json');
   });
 
-  it('has the command', async () => {
+  test('has the command', async () => {
     const { stdout } = await run(join(folder, 'node_modules', '.bin', 'scenebus'), ['--help'], { cwd: folder });
     expect(stdout).toContain('Usage: scenebus');
   });
 
-  it('runs a model in a process of its own', async () => {
+  test('runs a model in a process of its own', async () => {
     const checkpoint = join(repository, 'examples', 'demo-model', 'checkpoint');
     const source = `import { loadModel } from 'scenebus';
       const model = await loadModel(${JSON.stringify(checkpoint)}, { isolation: 'process', backend: 'cpu' });
@@ -82,7 +87,7 @@ describe('the installed package', () => {
     expect(await evaluate(source, [], environment)).toBe('stop true undefined');
   });
 
-  it('has types for both entries, which a strict TypeScript program can use', async () => {
+  test('has types for both entries, which a strict TypeScript program can use', async () => {
     const program = `import { type Answer, type Frame, isSdkError, loadModel, openCamera } from 'scenebus';
       import { connectClient, type Scene } from 'scenebus/client';
       export async function look(): Promise<Answer> {
@@ -110,7 +115,7 @@ describe('the installed package', () => {
     });
   });
 
-  it('tells how to get the addons when they are not built', async () => {
+  test('tells how to get the addons when they are not built', async () => {
     const source = `import { createImageProcessor } from 'scenebus';
       const config = { tileSize: 56, maxTiles: 4, supportedAspectRatios: [[1, 1]], rescaleFactor: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] };
       const image = { width: 8, height: 8, format: 'rgb8', data: new Uint8Array(192) };
@@ -120,7 +125,7 @@ describe('the installed package', () => {
     expect(told).toContain('npx scenebus setup');
   });
 
-  it('holds what the addons are built from, and nothing that is only for this repository', async () => {
+  test('holds what the addons are built from, and nothing that is only for this repository', async () => {
     expect(files).toEqual(
       expect.arrayContaining([
         'CMakeLists.txt',

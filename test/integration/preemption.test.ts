@@ -2,14 +2,14 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Answer, decodeImage, loadModel } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
 const picture = (name: string) => decodeImage(path.join(demoModel, 'evaluation', name));
 
 describe.each(['cpu', 'onnx'] as const)('on backend %s', (backend) => {
-  it('a description that a question preempts, and callers in turn, get what they get alone', async () => {
+  test('a description that a question preempts, and callers in turn, get what they get alone', async () => {
     const cacheDirectory = await makeTemporaryFolder('scenebus-preemption-');
     await using model = await loadModel(path.join(demoModel, 'checkpoint'), { backend, cacheDirectory });
     const [first, second] = [await picture('00010.jpg'), await picture('00031.jpg')];

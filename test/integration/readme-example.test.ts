@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
@@ -17,17 +17,26 @@ async function readmeExample(): Promise<string> {
 const significant = (source: string) => source.split('\n').filter((line) => line.trim() !== '');
 
 describe('the example in the README', () => {
-  it('is the program examples/describe-image.ts, five lines and an import', async () => {
+  test('is the program examples/describe-image.ts, five lines and an import', async () => {
     const example = significant(await readmeExample());
     const program = await readFile(join(repository, 'examples', 'describe-image.ts'), 'utf8');
     expect(example).toEqual(significant(program));
     expect(example.length).toBeLessThanOrEqual(6);
   });
 
-  it('runs, and finds what it asks for', async () => {
+  test('runs, and finds what it asks for', async () => {
     const { stdout } = await run(process.execPath, [join('dist', 'examples', 'describe-image.js')], {
       cwd: repository,
     });
+    expect(stdout).toContain('red cup');
+    expect(stdout).toContain('boxPixels');
+  });
+
+  test('runs as a module of JavaScript, in the form for Node 20', async () => {
+    const readme = await readFile(join(repository, 'README.md'), 'utf8');
+    const source = /^```js\n(.*?)^```$/ms.exec(readme)?.[1] ?? '';
+    expect(source).toContain("from 'scenebus'");
+    const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', source], { cwd: repository });
     expect(stdout).toContain('red cup');
     expect(stdout).toContain('boxPixels');
   });

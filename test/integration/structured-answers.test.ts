@@ -2,8 +2,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { decodeImage, loadModel, type ModelImage, type VisionLanguageModel } from 'scenebus';
-import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
+import {
+  choice,
+  count,
+  decodeImage,
+  loadModel,
+  type ModelImage,
+  number,
+  type VisionLanguageModel,
+  yesNo,
+} from 'scenebus';
+import { afterAll, beforeAll, describe, expect, expectTypeOf, test } from 'vitest';
 import { z } from 'zod';
 
 const demoModel = fileURLToPath(new URL('../../examples/demo-model', import.meta.url));
@@ -25,14 +34,14 @@ beforeAll(async () => {
 afterAll(() => model[Symbol.asyncDispose]());
 
 describe('ask with a schema', () => {
-  it('gives a parsed, typed value', async () => {
+  test('gives a parsed, typed value', async () => {
     const { value, text } = await model.ask(picture, WHERE, { schema: seen });
     expectTypeOf(value).toEqualTypeOf<z.infer<typeof seen>>();
     expect(seen.parse(JSON.parse(text))).toEqual(value);
     expect(Object.keys(value)).toEqual(['label', 'box', 'sure']);
   });
 
-  it('takes JSON Schema, of strangers too, compiled in a thread of its own', async () => {
+  test('takes JSON Schema, of strangers too, compiled in a thread of its own', async () => {
     const schema = {
       type: 'object',
       properties: { count: { type: 'integer', minimum: 2, maximum: 7 } },
@@ -43,7 +52,7 @@ describe('ask with a schema', () => {
     expect(answer.value).toEqual({ count: expect.toSatisfy((count: number) => count >= 2 && count <= 7) });
   });
 
-  it('streams, at any temperature, what parses in the end', async () => {
+  test('streams, at any temperature, what parses in the end', async () => {
     for (let seed = 0; seed < 5; seed++) {
       const request = {
         messages: [
@@ -65,7 +74,7 @@ describe('ask with a schema', () => {
     }
   });
 
-  it('drafts from an earlier answer, to the same end', async () => {
+  test('drafts from an earlier answer, to the same end', async () => {
     const plain = await model.ask(picture, 'Where is the blue book?', { schema: seen, drafting: 'off' });
     let drafted = plain;
     for (let i = 0; i < 6; i++) drafted = await model.ask(picture, 'Where is the blue book?', { schema: seen });
@@ -75,7 +84,7 @@ describe('ask with a schema', () => {
     expect((await model.ask(picture, 'Where is the blue book?', { schema: seen })).text).toBe(plain.text);
   });
 
-  it('keeps several answers apart', async () => {
+  test('keeps several answers apart', async () => {
     const schemas = [z.boolean(), z.int().min(10).max(20), z.enum(['left', 'right']), seen];
     const answers = await Promise.all(
       schemas.map((schema, i) => model.ask(picture, WHERE, { schema, caller: `caller ${i}` })),
@@ -83,7 +92,7 @@ describe('ask with a schema', () => {
     for (const [i, schema] of schemas.entries()) expect(schema.safeParse(answers[i]!.value).success).toBe(true);
   });
 
-  it('carries the text of an answer that maxNewTokens cut', async () => {
+  test('carries the text of an answer that maxNewTokens cut', async () => {
     await expect(model.ask(picture, WHERE, { schema: seen, maxNewTokens: 4 })).rejects.toMatchObject({
       code: 'ERR_ANSWER_INCOMPLETE',
       details: { text: expect.stringMatching(/^\{/), maxNewTokens: 4 },
@@ -94,7 +103,7 @@ describe('ask with a schema', () => {
     });
   });
 
-  it('carries the text of an answer that only zod refuses', async () => {
+  test('carries the text of an answer that only zod refuses', async () => {
     const schema = z
       .int()
       .min(1)
@@ -106,7 +115,7 @@ describe('ask with a schema', () => {
     });
   });
 
-  it('refuses before it generates', async () => {
+  test('refuses before it generates', async () => {
     await expect(model.ask(picture, WHERE, { schema: z.never() })).rejects.toMatchObject({
       code: 'ERR_SCHEMA_UNSATISFIABLE',
     });
@@ -119,12 +128,35 @@ describe('ask with a schema', () => {
     });
   });
 
-  it('works across a process', async () => {
+  test('decides without writing where few answers are possible', async () => {
+    const door = await model.ask(picture, 'Is there a red cup?', { schema: yesNo() });
+    expectTypeOf(door.value).toEqualTypeOf<boolean>();
+    expect(door).toMatchObject({ text: door.value ? 'yes' : 'no', finishReason: 'stop', objects: [] });
+    expect(door.usage.generatedTokens).toBe(0);
+    expect(door.timings.engineCalls).toBe(1);
+    expect(door.options.reduce((sum, { probability }) => sum + probability, 0)).toBeCloseTo(1, 6);
+    const where = await model.ask(picture, WHERE, { schema: choice(['left', 'right']) });
+    expectTypeOf(where.value).toEqualTypeOf<'left' | 'right'>();
+    expect(where.options.map(({ value }) => value).sort()).toEqual(['left', 'right']);
+    const many = await model.ask(picture, 'How many things are there?', { schema: count(9) });
+    expect(many.value).toBe(many.options[0]!.value);
+    expect(many.options).toHaveLength(10);
+    expect((await model.ask(picture, 'How many?', { schema: number(5, 7) })).value).toSatisfy(
+      (n: number) => n >= 5 && n <= 7,
+    );
+    // What only writing has is refused.
+    const options = { schema: yesNo(), temperature: 1 };
+    await expect(model.ask(picture, WHERE, options)).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+  });
+
+  test('works across a process', async () => {
     await using there = await loadModel(checkpoint, { backend: 'cpu', isolation: 'process' });
     const schema = seen.transform(({ label }) => ({ name: label }));
     const { value } = await there.ask(picture, WHERE, { schema });
     const here = await model.ask(picture, WHERE, { schema });
     expect(value).toEqual(here.value);
+    const decided = await there.ask(picture, WHERE, { schema: choice(['left', 'right']) });
+    expect(decided.value).toBe((await model.ask(picture, WHERE, { schema: choice(['left', 'right']) })).value);
     await expect(there.ask(picture, WHERE, { schema: { type: 'float' } })).rejects.toMatchObject({
       code: 'ERR_SCHEMA_INVALID',
     });

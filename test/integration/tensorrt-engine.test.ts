@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { LogLevel } from '#sdk/core/logger.js';
 import type { Engine, PlacedImage } from '#sdk/engine/engine.js';
@@ -41,7 +41,7 @@ async function open(host: Host, directory = int4, options: OpenEngineOptions = {
 
 describe.each(['text_only', 'img1_chat', 'img2_interleaved'])('golden case %s of tiny-a', (name) => {
   // Recorded in float32. K/V, products and cross-attention are float16 here; logits go up to 20.
-  it.each(['meta', 'hf-4.45'] as const)('gives its logits and its tokens in float16 (%s)', async (numerics) => {
+  test.each(['meta', 'hf-4.45'] as const)('gives its logits and its tokens in float16 (%s)', async (numerics) => {
     const checkpoint = await openCheckpoint(tinyA);
     const golden = openGoldenCase('cases-tiny-a', name, numerics);
     const processor = createImageProcessor(checkpoint.processor);
@@ -67,7 +67,7 @@ describe.each(['text_only', 'img1_chat', 'img2_interleaved'])('golden case %s of
 });
 
 describe('the demo model', () => {
-  it('writes the text that it writes on the onnx backend', async () => {
+  test('writes the text that it writes on the onnx backend', async () => {
     const demo = fileURLToPath(new URL('../../examples/demo-model/checkpoint', import.meta.url));
     const host = hostOf();
     const cacheDirectory = freshCache();
@@ -95,7 +95,7 @@ describe('the demo model', () => {
 });
 
 describe('steps', () => {
-  it('decode few rows, prefill many, leave cross-attention out of text', async () => {
+  test('decode few rows, prefill many, leave cross-attention out of text', async () => {
     const host = hostOf();
     await using engine = await open(host, int4, { contextLength: 600 });
     const image = await engine.encodeImage(syntheticImage(ARRANGEMENTS.single, 1));
@@ -113,7 +113,7 @@ describe('steps', () => {
     ]);
   });
 
-  it('take no more images than plans were built for; side by side too many are refused', async () => {
+  test('take no more images than plans were built for; side by side too many are refused', async () => {
     const host = hostOf();
     await using engine = await open(host);
     const image = await engine.encodeImage(syntheticImage(ARRANGEMENTS.single, 1));
@@ -127,7 +127,7 @@ describe('steps', () => {
 });
 
 describe('plans', () => {
-  it('are built once, and lie with the graphs', async () => {
+  test('are built once, and lie with the graphs', async () => {
     const cacheDirectory = freshCache();
     const first = hostOf();
     await (await open(first, int4, { cacheDirectory }))[Symbol.asyncDispose]();
@@ -143,7 +143,7 @@ describe('plans', () => {
     expect(names).not.toContain('transposed.bin');
   });
 
-  it('are not built when somebody cancels half-way; what was built before stays', async () => {
+  test('are not built when somebody cancels half-way; what was built before stays', async () => {
     const cacheDirectory = freshCache();
     const controller = new AbortController();
     const reason = new Error('not now');
@@ -161,7 +161,7 @@ describe('plans', () => {
     expect(again.addon.built).toEqual(['prefill', 'prefill-text', 'decode', 'decode-text']);
   });
 
-  it('report where they are', async () => {
+  test('report where they are', async () => {
     const phases = new Set<string>();
     await using _engine = await open(hostOf(), int4, { onProgress: ({ phase }) => phases.add(phase) });
     expect([...phases]).toEqual(expect.arrayContaining(['prepare graphs', 'build plan vision', 'build plan decode']));
@@ -197,7 +197,7 @@ describe('what cannot run here', () => {
     ],
   ];
 
-  it.each(cannot)('%s: %s, and auto takes the next backend', async (_, code, options) => {
+  test.each(cannot)('%s: %s, and auto takes the next backend', async (_, code, options) => {
     const host = hostOf(options);
     const checkpoint = await openCheckpoint(int4);
     const engineOptions = { contextLength: 64, cacheDirectory: freshCache() };
@@ -214,20 +214,20 @@ describe('what cannot run here', () => {
     expect(host.addon.live).toEqual([]);
   });
 
-  it('an addon without the backend says what to build', async () => {
+  test('an addon without the backend says what to build', async () => {
     const host = { addon: {} as TensorRtHost['addon'], identity: 'old' };
     const opening = openTensorRtEngineOn(host, await openCheckpoint(int4));
     await expect(opening).rejects.toMatchObject({ code: 'ERR_NATIVE_UNAVAILABLE', message: /npm run build:native/ });
   });
 
-  it('a cache that is a file', async () => {
+  test('a cache that is a file', async () => {
     const cacheDirectory = freshCache();
     writeFileSync(cacheDirectory, '');
     await expect(open(hostOf(), int4, { cacheDirectory })).rejects.toMatchObject({ code: 'ERR_CONFIG_INVALID' });
     expect(existsSync(cacheDirectory)).toBe(true);
   });
 
-  it('a step that fails leaves the length, and the engine can be closed', async () => {
+  test('a step that fails leaves the length, and the engine can be closed', async () => {
     let steps = 0;
     const onStep = () => {
       if (++steps === 2) fail('ERR_ENGINE_FAILED', 'the device is gone');

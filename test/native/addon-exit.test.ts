@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 
 const run = promisify(execFile);
 
@@ -16,7 +16,7 @@ const PRELUDE = `
 /** A program of its own, in the package's folder so that its imports resolve. Rejects on a signal or a bad status. */
 const program = (body: string) => run(process.execPath, ['--input-type=module', '-e', PRELUDE + body]);
 
-it.each([
+test.each([
   ['ends by itself when work is done', 'await processor.process(image); console.log("done");'],
   ['ends with work still running', 'processor.process(image); console.log("done"); process.exit(0);'],
   ['ends with a file still mapped', 'globalThis.file = openMappedFile("package.json"); console.log("done");'],
@@ -26,7 +26,7 @@ it.each([
   expect(stderr).toBe('');
 });
 
-it('survives a worker thread that is stopped in the middle of work', async () => {
+test('survives a worker thread that is stopped in the middle of work', async () => {
   const { stdout } = await program(`
     for (let i = 0; i < 5; i += 1) {
       const worker = new Worker(${JSON.stringify(PRELUDE)} + \`

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { openCpuDecoder } from '#sdk/engine/cpu/decoder.js';
 import { engineAddon } from '#sdk/native/index.js';
@@ -22,7 +22,7 @@ const addressSpaceKb = () => Number(/^VmSize:\s+(\d+) kB$/m.exec(readFileSync('/
 const threadNames = () =>
   readdirSync('/proc/self/task').map((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim());
 
-it('gives the memory of a sequence and the threads of a decoder back, without the thread of JavaScript', async () => {
+test('gives the memory of a sequence and the threads of a decoder back, without the thread of JavaScript', async () => {
   const decoder = await open();
   const before = addressSpaceKb();
   const sequence = addon.createCpuSequence(decoder.handle);
@@ -39,7 +39,7 @@ it('gives the memory of a sequence and the threads of a decoder back, without th
   await expect.poll(() => threadNames().length).toBe(threads - 2);
 });
 
-it('lets a call end that uses what was released meanwhile', async () => {
+test('lets a call end that uses what was released meanwhile', async () => {
   const decoder = await open();
   const features = new Float32Array(64 * 4).fill(0.5);
   const sequence = addon.createCpuSequence(decoder.handle);
@@ -70,7 +70,7 @@ const PRELUDE = `
 const program = (body: string) => run(process.execPath, ['--input-type=module', '-e', PRELUDE + body]);
 const RELEASE = 'for (const handle of await work(engineAddon())) engineAddon().releaseCpuHandle(handle);';
 
-it.each([
+test.each([
   ['by itself after a release', `${RELEASE} console.log('done');`],
   ['by process.exit in the middle of a release', `${RELEASE} console.log('done'); process.exit(0);`],
   ['by itself with everything still held', `globalThis.held = await work(engineAddon()); console.log('done');`],
@@ -79,7 +79,7 @@ it.each([
   expect(await program(body)).toEqual({ stdout: 'done\n', stderr: '' });
 });
 
-it.each([
+test.each([
   ['the only one that uses the addon', ''],
   ['beside a main thread that uses it', `globalThis.held = await work(engineAddon());`],
 ])('a worker thread that is stopped in the middle of a release leaves a healthy process: %s', async (_, before) => {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { openCpuDecoder } from '#sdk/engine/cpu/decoder.js';
 import { engineAddon } from '#sdk/native/index.js';
@@ -27,7 +27,7 @@ function released(handle: Parameters<typeof addon.releaseCpuHandle>[0]): number 
   return before - externalBytes();
 }
 
-it('an image counts what it takes, until it is released', async () => {
+test('an image counts what it takes, until it is released', async () => {
   const decoder = await openCpuDecoder(await openCheckpoint(tinyA), {
     numerics: 'meta',
     contextLength: 64,
@@ -40,7 +40,7 @@ it('an image counts what it takes, until it is released', async () => {
   expect(released(handle)).toBe(0);
 });
 
-it('a sequence counts what its tokens take, not the context that it could hold', async () => {
+test('a sequence counts what its tokens take, not the context that it could hold', async () => {
   const decoder = await openCpuDecoder(await openCheckpoint(tinyA), {
     numerics: 'meta',
     contextLength: 2 ** 20,
@@ -84,7 +84,7 @@ it('a sequence counts what its tokens take, not the context that it could hold',
   expect(released(busy)).toBe(0);
 });
 
-it('a decoder counts packed weights that are in memory, not those of a mapped file', async () => {
+test('a decoder counts packed weights that are in memory, not those of a mapped file', async () => {
   const { int4 } = makeInt4Checkpoint(tinyA, folder, 64);
   const checkpoint = await openCheckpoint(int4);
   const options = { numerics: 'meta', contextLength: 64, threads: 1 } as const;

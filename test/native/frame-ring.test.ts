@@ -2,13 +2,13 @@ import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const run = promisify(execFile);
 const stress = join(import.meta.dirname, '../../native/build/native/capture/frameRingStress');
 
 describe('shared-memory frame ring', () => {
-  it('gives readers in other processes whole frames only, in order, while the writer runs at full speed', async () => {
+  test('gives readers in other processes whole frames only, in order, while the writer runs at full speed', async () => {
     const { stdout } = await run(stress, ['10000', '3']);
     const readers = [...stdout.matchAll(/read (\d+) torn (\d+) backwards (\d+)/g)];
     expect(readers).toHaveLength(3);
@@ -18,12 +18,12 @@ describe('shared-memory frame ring', () => {
     }
   });
 
-  it('would notice torn frames: a reader that does not hold its pin sees them', async () => {
+  test('would notice torn frames: a reader that does not hold its pin sees them', async () => {
     const { stdout } = await run(stress, ['--control']);
     expect(stdout).toMatch(/torn [1-9]/);
   });
 
-  it('leaves no name behind in shared memory', async () => {
+  test('leaves no name behind in shared memory', async () => {
     const { stdout } = await run(stress, ['100', '1']);
     const name = /ring \/(scenebus-[0-9a-f]{24})\n/.exec(stdout)?.[1];
     expect(name).toBeDefined();

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
 const run = promisify(execFile);
@@ -41,7 +41,7 @@ const PRELUDE = `
 `;
 
 describe('settling', () => {
-  it('resolves with the result, in the order of the calls of one owner', async () => {
+  test('resolves with the result, in the order of the calls of one owner', async () => {
     const owner = addon.createOwner(0);
     const gate = word();
     const calls = Array.from({ length: 20 }, () => addon.run(owner, gate, word(), 'ok'));
@@ -49,7 +49,7 @@ describe('settling', () => {
     expect(await Promise.all(calls)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
   });
 
-  it.each([
+  test.each([
     ['work: bad_alloc', 'ERR_ENGINE_OUT_OF_MEMORY'],
     ['work: unknown', 'ERR_ENGINE_FAILED'],
     ['result: bad_alloc', 'ERR_ENGINE_OUT_OF_MEMORY'],
@@ -59,15 +59,15 @@ describe('settling', () => {
     expect(await addon.run(null, openGate(), word(), 'ok')).toBe(0);
   });
 
-  it('rejects with the error itself when the result throws one of JavaScript', async () => {
+  test('rejects with the error itself when the result throws one of JavaScript', async () => {
     await expect(addon.run(null, openGate(), word(), 'result: TypeError')).rejects.toThrow(TypeError);
   });
 
-  it('turns an exception in a synchronous call into an Error', () => {
+  test('turns an exception in a synchronous call into an Error', () => {
     expect(() => addon.fail()).toThrow(/bad_alloc/);
   });
 
-  it('rejects with ABORTED what is cancelled, also before its turn', async () => {
+  test('rejects with ABORTED what is cancelled, also before its turn', async () => {
     const owner = addon.createOwner(0);
     const [gate, cancel] = [word(), word()];
     const calls = [addon.run(owner, gate, cancel, 'ok'), addon.run(owner, openGate(), cancel, 'ok')];
@@ -75,7 +75,7 @@ describe('settling', () => {
     for (const call of calls) await expect(call).rejects.toMatchObject({ code: 'ABORTED' });
   });
 
-  it('runs what uses a handle that was released meanwhile', async () => {
+  test('runs what uses a handle that was released meanwhile', async () => {
     const owner = addon.createOwner(0);
     const gate = word();
     const call = addon.run(owner, gate, word(), 'ok');
@@ -85,13 +85,13 @@ describe('settling', () => {
     expect(await call).toBe(1);
   });
 
-  it('delivers what a call reports in order and before it settles', async () => {
+  test('delivers what a call reports in order and before it settles', async () => {
     const numbers: number[] = [];
     await addon.report(openGate(), 1000, (n) => numbers.push(n));
     expect(numbers).toEqual(Array.from({ length: 1000 }, (_, i) => i));
   });
 
-  it('makes what a listener throws an uncaught exception, and goes on', async () => {
+  test('makes what a listener throws an uncaught exception, and goes on', async () => {
     const { stdout } = await program(`
       process.on('uncaughtException', (error) => console.log('uncaught', error.message));
       await addon.report(Int32Array.of(1), 2, (n) => { throw new Error('listener ' + n); });
@@ -102,7 +102,7 @@ describe('settling', () => {
 });
 
 describe("libuv's pool", () => {
-  it('stays free while calls run: fs reads a file with UV_THREADPOOL_SIZE=1', async () => {
+  test('stays free while calls run: fs reads a file with UV_THREADPOOL_SIZE=1', async () => {
     const { stdout } = await program(`
       import { readFile } from 'node:fs/promises';
       const calls = Array.from({ length: 8 }, () => addon.run(addon.createOwner(0), gate, cancel, 'ok'));
@@ -115,7 +115,7 @@ describe("libuv's pool", () => {
     expect(stdout).toBe('read while 16 calls run\n');
   });
 
-  it('is not needed: every call of the engine addon ends while it is occupied', async () => {
+  test('is not needed: every call of the engine addon ends while it is occupied', async () => {
     const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
     const pipe = path.join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
@@ -150,7 +150,7 @@ describe("libuv's pool", () => {
 });
 
 describe('the end of the process', () => {
-  it.each([
+  test.each([
     ['by itself when calls have ended', `await addon.run(null, Int32Array.of(1), cancel, 'ok'); console.log('done');`],
     [
       'only after a call that nobody awaits',
@@ -171,7 +171,7 @@ describe('the end of the process', () => {
     expect(await program(body)).toEqual({ stdout: 'done\n', stderr: '' });
   });
 
-  it('a worker thread that is stopped cancels its calls and no others', async () => {
+  test('a worker thread that is stopped cancels its calls and no others', async () => {
     const { stdout, stderr } = await program(`
       const kept = addon.run(addon.createOwner(0), gate, cancel, 'ok');
       for (let i = 0; i < 6; i += 1) {
@@ -195,7 +195,7 @@ describe('the end of the process', () => {
 });
 
 describe('memory held by handles', () => {
-  it('is told to the garbage collector, and untold by a release or when the handle is collected', async () => {
+  test('is told to the garbage collector, and untold by a release or when the handle is collected', async () => {
     const { stdout } = await program(
       `
       // Node counts only buffers in process.memoryUsage().external.

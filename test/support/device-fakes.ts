@@ -3,6 +3,8 @@ import {
   type Answer,
   type Camera,
   type CameraState,
+  type Decidable,
+  type Decision,
   type Frame,
   type GenerateOptions,
   type ReadOptions,
@@ -58,14 +60,17 @@ export function fakeAnswer(text: string): Answer {
 }
 
 export interface ModelCall {
-  readonly kind: 'ask' | 'describe';
+  readonly kind: 'ask' | 'describe' | 'decide';
   readonly frameId: string | undefined;
   readonly question: string | undefined;
   readonly options: GenerateOptions;
 }
 
 /** A model whose answers name the frame that it saw. `before` runs first and may throw or wait. */
-export function fakeModel(before: (call: ModelCall) => Promise<void> = async () => {}) {
+export function fakeModel(
+  before: (call: ModelCall) => Promise<void> = async () => {},
+  decides: (call: ModelCall) => Pick<Decision, 'value' | 'probability'> = () => ({ value: true, probability: 0.9 }),
+) {
   const calls: ModelCall[] = [];
   const run = async (call: ModelCall): Promise<Answer> => {
     calls.push(call);
@@ -80,6 +85,11 @@ export function fakeModel(before: (call: ModelCall) => Promise<void> = async () 
       engine: { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 1_024 },
     },
     stats: () => ({ waiting: { question: 0, watch: 0, description: 0 }, running: 0, preemptions: 0 }),
+    decide: async (image: Frame, question: string, _among: Decidable, options: GenerateOptions = {}) => {
+      const call = { kind: 'decide', frameId: image.id, question, options } as const;
+      await run(call);
+      return decides(call);
+    },
     ask: (image: Frame, question: string, options: GenerateOptions = {}) =>
       run({ kind: 'ask', frameId: image.id, question, options }),
     describe: (image: Frame, options: GenerateOptions = {}) =>
@@ -166,7 +176,18 @@ export interface FakeContext extends FeatureContext {
   next<Kind extends EventKind>(kind: Kind, count?: number): Promise<Extract<AnyDeviceEvent, { kind: Kind }>>;
 }
 
-const KINDS: readonly EventKind[] = ['frame', 'scene', 'answer', 'watch', 'status', 'problem', 'health', 'info'];
+const KINDS: readonly EventKind[] = [
+  'frame',
+  'scene',
+  'answer',
+  'watch',
+  'watchState',
+  'setting',
+  'status',
+  'problem',
+  'health',
+  'info',
+];
 
 export async function fakeContext(
   model: VisionLanguageModel | SdkError,

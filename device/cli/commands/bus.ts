@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
+import type { BusClient } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parsePositive } from '../model-options.js';
@@ -57,6 +58,7 @@ function addAsk(bus: Command, context: CommandContext): void {
       await using client = await connect(options, context);
       using progress = createProgressReporter(terminal.stderr);
       progress.onProgress({ phase: `waiting for ${device}`, done: 0, total: 0, unit: 'steps' });
+      await requireSeen(client, device, context, options.timeout * 1000);
       const request = { question, ...(options.camera === undefined ? {} : { camera: options.camera }) };
       const reply = await client.ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal });
       progress[Symbol.dispose]();
@@ -64,6 +66,35 @@ function addAsk(bus: Command, context: CommandContext): void {
       terminal.out(reply.text);
       for (const object of reply.objects) terminal.out(`  ${describeObject(object, terminal)}`);
     });
+}
+
+const UNSEEN_AFTER_MS = 5_000;
+
+/**
+ * A device that was ever here has left its availability with the broker, retained. Without it nobody would answer, and
+ * the whole of a long timeout would pass before that is said.
+ */
+async function requireSeen(client: BusClient, device: string, { signal }: CommandContext, timeoutMs: number) {
+  const { isSdkError, SdkError } = await import('scenebus');
+  const limit = new AbortController();
+  const stop = () => limit.abort(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  const unseen = new SdkError(
+    'ERR_BUS_UNREACHABLE',
+    `No device "${device}" has ever been seen at ${client.broker}. Check its name (\`scenebus bus watch\` shows who publishes), --root, that it runs, and that this account may read its availability.`,
+    { details: { device } },
+  );
+  const timer = setTimeout(() => limit.abort(unseen), Math.min(UNSEEN_AFTER_MS, timeoutMs));
+  try {
+    signal.throwIfAborted();
+    for await (const _ of client.availability(device, { signal: limit.signal })) return;
+  } catch (error) {
+    // A broker account that may not know who is there may ask all the same.
+    if (!isSdkError(error, 'ERR_BUS_REJECTED')) throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', stop);
+  }
 }
 
 function addWatch(bus: Command, context: CommandContext): void {

@@ -13,7 +13,7 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
         import('../../config/load.js'),
         import('../../config/describe.js'),
       ]);
-      const loaded = await loadConfig(file, context.environment);
+      const loaded = await loadConfig(file, context.environment, { check: 'all' });
       context.terminal.out(describeConfig(loaded));
       context.terminal.note(`${file}: correct`);
     });

@@ -1,30 +1,19 @@
-import { once } from 'node:events';
 import type { Command } from 'commander';
 import { type CommandContext, examples } from '../command-context.js';
-import { createProgressReporter } from '../progress.js';
+import { runDevice } from '../run-device.js';
 
 export function addRunCommand(program: Command, context: CommandContext): void {
   program
     .command('run')
     .description('Run the device: cameras, model and bus as the configuration says, until it is told to stop')
     .requiredOption('--config <file>', 'YAML or JSON file')
-    .addHelpText('after', examples('scenebus run --config /etc/scenebus/config.yaml'))
-    .action(async (options: { config: string }) => {
-      const { terminal, signal, environment } = context;
-      const [{ loadConfig }, { createLogger }, { deviceParts }, { DeviceService }] = await Promise.all([
-        import('../../config/load.js'),
-        import('../logger.js'),
-        import('../../app/device-parts.js'),
-        import('../../app/device-service.js'),
-      ]);
-      const config = await loadConfig(options.config, environment);
-      const logger = createLogger(terminal, config.log);
-      const progress = createProgressReporter(terminal.stderr);
-      const { onProgress } = progress;
-      await using service = await DeviceService.start(config, { parts: deviceParts, logger, onProgress, signal });
-      progress[Symbol.dispose]();
-      logger.log('info', `device ${config.device} is ${service.state} on ${service.bus.broker}`);
-      if (!signal.aborted) await once(signal, 'abort');
-      logger.log('info', 'stopping');
-    });
+    .addHelpText(
+      'after',
+      `
+SIGTERM and Ctrl-C end it within 5 seconds, a second one at once. SIGHUP reads the configuration again: cameras,
+descriptions, limits and pauses change while it runs; what needs a restart is named in the log.
+Ends with 2 for what starting again cannot mend: a wrong configuration, a model that cannot be run here.
+${examples('scenebus run --config /etc/scenebus/config.yaml')}`,
+    )
+    .action((options: { config: string }) => runDevice(options.config, context));
 }

@@ -20,6 +20,8 @@ export interface Observation {
   readonly frame: FrameReference;
   readonly answer: {
     readonly text: string;
+    /** For people, where the text is nothing but boxes in JSON. */
+    readonly sentence?: string | undefined;
     readonly objects: readonly GroundedObject[];
     readonly finishReason?: 'stop' | 'length' | undefined;
     /** Only finite numbers of it are published. */

@@ -100,6 +100,7 @@ export function imageSizeOf({ width, height }: FrameReference): object {
 export function answerOf({ answer, frame }: Observation): object {
   return {
     text: answer.text,
+    ...(answer.sentence === undefined ? {} : { sentence: answer.sentence }),
     objects: objectsOf(answer.objects),
     image: imageSizeOf(frame),
     coordinates: BOX_CONVENTION,

@@ -13,10 +13,14 @@ import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-
 /** Kernels by name, slowest first; only those of the processor can be chosen. */
 export type CpuInstructionSet = 'scalar' | 'avx2' | 'avx512-vnni' | 'neon-dotprod';
 
+/** What the cpu backend's decoder is opened with; `CpuEngineOptions` has the defaults. */
 export interface CpuDecoderOptions extends OpenEngineOptions {
   readonly numerics: NonNullable<OpenEngineOptions['numerics']>;
+  /** Tokens that one sequence holds at most: the length of its K/V cache. */
   readonly contextLength: number;
+  /** The fastest that the processor has when left out. ERR_ARGUMENT_INVALID for one that it lacks. */
   readonly instructionSet?: CpuInstructionSet | undefined;
+  /** How the K/V cache stores a value; `'f16'` when left out. */
   readonly keyValueType?: CpuKeyValueType | undefined;
 }
 

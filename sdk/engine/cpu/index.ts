@@ -1,2 +1,3 @@
+export type { CpuKeyValueType } from './addon-types.js';
 export { type CpuEngineOptions, openCpuEngine } from './cpu-engine.js';
 export type { CpuDecoderOptions, CpuInstructionSet } from './decoder.js';

@@ -5,10 +5,12 @@ import { LIMITS } from '../../core/limits.js';
 import { linkedAbort } from '../../core/linked-abort.js';
 import type { Progress } from '../../core/logger.js';
 import { answerSchema, type SchemaInput } from '../../grammar/index.js';
+import { type AskOptions, askDecided, type DecidedAnswer, DecidedSchema } from '../decided-schema.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
   Decidable,
+  DecidedOption,
   DecideOptions,
   Decision,
   GenerateOptions,
@@ -124,13 +126,21 @@ class ProcessModel implements VisionLanguageModel {
     return this;
   }
 
+  ask<V extends DecidedOption['value']>(
+    image: ModelImage,
+    question: string,
+    options: DecideOptions & { readonly schema: DecidedSchema<V> },
+  ): Promise<DecidedAnswer<V>>;
   ask<Schema extends SchemaInput>(
     image: ModelImage,
     question: string,
     options: GenerateOptions & { readonly schema: Schema },
   ): Promise<StructuredAnswer<Schema>>;
   ask(image: ModelImage, question: string, options?: GenerateOptions): Promise<Answer>;
-  async ask(image: ModelImage, question: string, options: GenerateOptions = {}): Promise<Answer> {
+  async ask(image: ModelImage, question: string, given: AskOptions = {}): Promise<Answer> {
+    const { schema, ...others } = given;
+    if (schema instanceof DecidedSchema) return await askDecided(this, image, question, schema, others);
+    const options: GenerateOptions = schema === undefined ? others : { ...others, schema };
     return await this.#call('ask', { image, question }, options);
   }
 

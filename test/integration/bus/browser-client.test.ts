@@ -6,7 +6,7 @@ import { createContext, runInContext } from 'node:vm';
 import mqtt from 'mqtt';
 import { chromium } from 'playwright-core';
 import { rolldown } from 'rolldown';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { connectBus, type EmbeddedBroker, openEmbeddedBroker } from '#sdk/bus/index.js';
 import { observation } from '../../support/observations.js';
@@ -61,7 +61,7 @@ async function startKiosk(broker: EmbeddedBroker) {
 }
 
 describe('scenebus/client', () => {
-  it('bundles for browsers without anything of Node, and works with what a worker of a page has', async () => {
+  test('bundles for browsers without anything of Node, and works with what a worker of a page has', async () => {
     const { code, warnings } = await bundle();
     expect(warnings).toEqual([]);
     expect(code).not.toMatch(/["'`]node:|require\(["'`](fs|net|tls|crypto|timers)/);
@@ -102,7 +102,7 @@ describe('scenebus/client', () => {
     expect(JSON.parse(JSON.stringify(result))).toMatchObject(EXPECTED);
   });
 
-  it.runIf(existsSync(CHROMIUM))('runs in Chromium, on a page that this machine serves', async () => {
+  test.runIf(existsSync(CHROMIUM))('runs in Chromium, on a page that this machine serves', async () => {
     const { code } = await bundle();
     await using broker = await openEmbeddedBroker({ port: 0, webSocket: { port: 0 } });
     await using _bus = await startKiosk(broker);
@@ -140,7 +140,7 @@ describe('the WebSocket of the embedded broker', () => {
       client.on('close', () => resolve(false));
     });
 
-  it('is closed to pages of others, and open to this machine, the listed and programs', async () => {
+  test('is closed to pages of others, and open to this machine, the listed and programs', async () => {
     const warnings: string[] = [];
     await using broker = await openEmbeddedBroker({
       port: 0,
@@ -158,7 +158,7 @@ describe('the WebSocket of the embedded broker', () => {
     expect(warnings).toHaveLength(4);
   });
 
-  it('asks for the same credentials, and is not there unless it is configured', async () => {
+  test('asks for the same credentials, and is not there unless it is configured', async () => {
     await using closed = await openEmbeddedBroker({ port: 0 });
     expect(closed.webSocketUrl).toBeUndefined();
     const account = { username: 'robot', password: 'hunter2' };
@@ -169,7 +169,7 @@ describe('the WebSocket of the embedded broker', () => {
     expect(bus.state).toBe('online');
   });
 
-  it('says that its port is taken', async () => {
+  test('says that its port is taken', async () => {
     await using first = await openEmbeddedBroker({ port: 0, webSocket: { port: 0 } });
     const port = Number(new URL(first.webSocketUrl ?? '').port);
     await expect(openEmbeddedBroker({ port: 0, webSocket: { port } })).rejects.toMatchObject({

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, type BusOptions, busSchemas, connectBus } from '#sdk/bus/index.js';
 import type { Logger } from '#sdk/core/logger.js';
 import { BROKERS, Listener, type TestBroker, until } from '../../support/brokers.js';
@@ -66,7 +66,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     };
   };
 
-  it('publishes birth, info, status and scene retained, each fitting its schema', async () => {
+  test('publishes birth, info, status and scene retained, each fitting its schema', async () => {
     await using bus = await open();
     expect(bus.state).toBe('online');
     expect(bus.protocolVersion).toBe(version);
@@ -116,7 +116,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(late.on(topics.info)[0]?.json).toMatchObject({ verbs: ['ask', 'health'], limits: { requestBytes: 65_536 } });
   });
 
-  it('says stopped when it closes, and publishes nothing afterwards', async () => {
+  test('says stopped when it closes, and publishes nothing afterwards', async () => {
     const bus = await open();
     await using listener = await Listener.open(broker, version, bus.topics.availability);
     await Promise.all([bus.close(), bus.close()]);
@@ -126,7 +126,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     await expect(bus.publishScene('cam0', observation())).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
 
-  it('answers on the topic that the asker chose, with its transaction and correlation', async () => {
+  test('answers on the topic that the asker chose, with its transaction and correlation', async () => {
     await using device = await asked();
     const { bus, listener, answers, ask } = device;
     bus.onAsk(async ({ question, camera }) => ({ ...observation(`Asked: ${question}`), camera: camera ?? 'cam0' }));
@@ -150,7 +150,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(bus.stats).toMatchObject({ requestsReceived: 1, requestsAnswered: 1, requestsRefused: 0 });
   });
 
-  it('answers on response/ask when the asker chose none', async () => {
+  test('answers on response/ask when the asker chose none', async () => {
     await using device = await asked();
     const { bus, listener, ask } = device;
     bus.onAsk(async () => observation());
@@ -159,7 +159,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(topic).toBe(bus.topics.response('ask'));
   });
 
-  it('keeps the answers of two askers at the same time apart', async () => {
+  test('keeps the answers of two askers at the same time apart', async () => {
     await using device = await asked();
     const { bus, listener, ask } = device;
     const release: (() => void)[] = [];
@@ -175,7 +175,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
   });
 
   const tenMegabytes = JSON.stringify({ question: 'x'.repeat(10 * 2 ** 20), transaction: 'big' });
-  it.each([
+  test.each([
     ['malformed JSON', '{"question": ', 'ERR_REQUEST_INVALID', /JSON/],
     ['an empty payload', '', 'ERR_REQUEST_INVALID', /JSON/],
     ['bytes that are not UTF-8', Buffer.from([0x22, 0xff, 0xfe, 0x22]), 'ERR_REQUEST_INVALID', /UTF-8/],
@@ -201,7 +201,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(bus.stats).toMatchObject({ requestsReceived: 2, requestsRefused: 1, requestsAnswered: 1 });
   });
 
-  it('refuses a retained request, also one that waited for the device', async () => {
+  test('refuses a retained request, also one that waited for the device', async () => {
     await using device = await asked();
     const { bus, listener, ask } = device;
     let asks = 0;
@@ -235,7 +235,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     await again.close();
   });
 
-  it.each(['$SYS/broker/x', 'scenebus/+/x', 'scenebus/#', 'elsewhere/x', 'scenebus/victim/availability', 'REQUEST'])(
+  test.each(['$SYS/broker/x', 'scenebus/+/x', 'scenebus/#', 'elsewhere/x', 'scenebus/victim/availability', 'REQUEST'])(
     'does not answer on the response topic %s, and says so on the default one',
     async (wanted) => {
       await using device = await asked();
@@ -259,7 +259,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     },
   );
 
-  it('answers on configured response topics outside the root', async () => {
+  test('answers on configured response topics outside the root', async () => {
     await using bus = await open({ responseTopics: ['robots/+/answers'] });
     bus.onAsk(async () => observation());
     await using listener = await Listener.open(broker, version, 'robots/r1/answers');
@@ -268,7 +268,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect((await listener.next(() => true)).json.status).toBe('ok');
   });
 
-  it('answers an unknown verb and a device without a handler with typed errors', async () => {
+  test('answers an unknown verb and a device without a handler with typed errors', async () => {
     await using device = await asked();
     const { bus, listener, ask } = device;
     await ask({ question: 'Anybody?', transaction: 'early' });
@@ -280,7 +280,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(unknown.json.error).toMatchObject({ code: 'ERR_REQUEST_INVALID', message: expect.stringMatching(/dance/) });
   });
 
-  it('answers at the deadline although the handler never ends, and aborts it', async () => {
+  test('answers at the deadline although the handler never ends, and aborts it', async () => {
     await using device = await asked();
     const { bus, listener, ask } = device;
     let reason: unknown;
@@ -300,7 +300,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(bus.stats).toMatchObject({ requestsExpired: 1, requestsActive: 0 });
   });
 
-  it('turns questions over the limit away with ERR_BUSY', async () => {
+  test('turns questions over the limit away with ERR_BUSY', async () => {
     await using device = await asked({ maxUnanswered: 2 });
     const { bus, listener, ask } = device;
     const release: (() => void)[] = [];
@@ -318,7 +318,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     await listener.next(({ json }) => json?.transaction === '2' && json.status === 'ok');
   });
 
-  it('does not publish what an unexpected error says, but logs it', async () => {
+  test('does not publish what an unexpected error says, but logs it', async () => {
     const logs: string[] = [];
     const logger: Logger = { log: (_level, message, details) => logs.push(`${message} ${JSON.stringify(details)}`) };
     await using device = await asked({ logger });
@@ -333,7 +333,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(logs.join('\n')).toContain('hunter2');
   });
 
-  it('refuses to publish what breaks the contract, naming the field', async () => {
+  test('refuses to publish what breaks the contract, naming the field', async () => {
     await using device = await asked();
     const { bus, listener, ask } = device;
     const wrong = observation();
@@ -349,7 +349,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(json.error.code).toBe('ERR_INTERNAL');
   });
 
-  it('removes what a camera left on the broker', async () => {
+  test('removes what a camera left on the broker', async () => {
     await using bus = await open();
     await bus.publishScene('cam0', observation());
     await bus.publishCameraStatus('cam0', status);
@@ -361,7 +361,7 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
     expect(late.messages.filter(({ topic }) => topic.includes('/camera/'))).toEqual([]);
   });
 
-  it('finds the version by itself', async () => {
+  test('finds the version by itself', async () => {
     await using bus = await connectBus({ url: broker.url, device: 'auto' });
     expect(bus.protocolVersion).toBe(negotiates);
   });

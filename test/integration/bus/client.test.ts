@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { type BusClient, connectClient, type Scene } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connectBus } from '#sdk/bus/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { BROKERS, Listener, startProxy, type TestBroker, until } from '../../support/brokers.js';
@@ -31,7 +31,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
   });
   const open = (device: string) => connectBus({ url: broker.url, device, protocolVersion: version });
 
-  it('asks a device and gets the grounded answer', async () => {
+  test('asks a device and gets the grounded answer', async () => {
     await using bus = await open('asked');
     bus.onAsk(async ({ question, camera }) => ({ ...observation(question), camera: camera ?? 'cam0' }));
     const answer = await client.ask('asked', { question: 'Where is the cup?', camera: 'cam7' }, { timeoutMs: 10_000 });
@@ -46,7 +46,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     expect((await client.ask('asked', 'Plain text?')).text).toBe('Plain text?');
   });
 
-  it('gives each of many concurrent questions its own answer', async () => {
+  test('gives each of many concurrent questions its own answer', async () => {
     await using bus = await open('many');
     await using other = await connectClient({ url: broker.url, protocolVersion: version });
     const release: (() => void)[] = [];
@@ -61,7 +61,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     expect((await Promise.all(answers)).map(({ text }) => text)).toEqual(questions);
   });
 
-  it('throws the typed error that the device answered', async () => {
+  test('throws the typed error that the device answered', async () => {
     await using bus = await open('failing');
     await expect(client.ask('failing', 'Ready?')).rejects.toMatchObject({ code: 'ERR_BUSY', retryable: true });
     bus.onAsk(async () => {
@@ -74,7 +74,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     });
   });
 
-  it('says at once that a stopped device is not there', async () => {
+  test('says at once that a stopped device is not there', async () => {
     const bus = await open('gone');
     await bus.close();
     await expect(client.ask('gone', 'Anybody?')).rejects.toMatchObject({
@@ -83,7 +83,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     });
   });
 
-  it('ends a question when the device stops meanwhile', async () => {
+  test('ends a question when the device stops meanwhile', async () => {
     const bus = await open('stopping');
     bus.onAsk(
       (_request, { signal }) =>
@@ -96,7 +96,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await expect(answer).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_(DISPOSED|BUS_UNREACHABLE)$/) });
   });
 
-  it('says that nobody listens: at once where the broker tells, else at the deadline', async () => {
+  test('says that nobody listens: at once where the broker tells, else at the deadline', async () => {
     // MQTT 5 has a reason code for it; a 3.1.1 broker acknowledges and drops the question.
     const expected =
       version === 5
@@ -106,7 +106,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await expect(client.ask('never-seen', 'Anybody?', { timeoutMs })).rejects.toMatchObject(expected);
   });
 
-  it('stops waiting when the caller aborts, with the caller’s reason', async () => {
+  test('stops waiting when the caller aborts, with the caller’s reason', async () => {
     await using bus = await open('patient');
     bus.onAsk(
       (_request, { signal }) =>
@@ -122,7 +122,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await expect(client.ask('patient', 'Slow?', { signal: controller.signal })).rejects.toBe(reason);
   });
 
-  it('refuses a question or a device name that cannot work', async () => {
+  test('refuses a question or a device name that cannot work', async () => {
     for (const [device, question, options] of [
       ['a/b', 'Who?', {}],
       ['+', 'Who?', {}],
@@ -134,7 +134,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     }
   });
 
-  it('iterates scenes: the retained one first, then new ones, of one camera or all devices', async () => {
+  test('iterates scenes: the retained one first, then new ones, of one camera or all devices', async () => {
     await using bus = await open('watched');
     await bus.publishScene('cam0', observation('first'));
     const seen: Scene[] = [];
@@ -156,7 +156,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     expect(all.sort()).toEqual(['watched cam0 last', 'watched cam1 another camera']);
   });
 
-  it('skips to the newest scene for a slow reader', async () => {
+  test('skips to the newest scene for a slow reader', async () => {
     await using bus = await open('slow');
     await bus.publishScene('cam0', observation('0'));
     const scenes = client.scenes('slow');
@@ -170,7 +170,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await scenes.return?.();
   });
 
-  it('skips messages that do not fit, and a retained scene that is stale', async () => {
+  test('skips messages that do not fit, and a retained scene that is stale', async () => {
     await using bus = await open('noisy');
     await using listener = await Listener.open(broker, version, 'nothing');
     const topic = bus.topics.cameraScene('cam0');
@@ -187,7 +187,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await scenes.return?.();
   });
 
-  it('follows availability over a cut connection, and subscribes again', async () => {
+  test('follows availability over a cut connection, and subscribes again', async () => {
     await using proxy = await startProxy(broker.port);
     await using watcher = await connectClient({ url: proxy.url, protocolVersion: version, ...QUICK });
     const bus = await open('coming');
@@ -203,7 +203,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await states.return?.();
   });
 
-  it('asks through an outage: the question goes out when the broker is back', async () => {
+  test('asks through an outage: the question goes out when the broker is back', async () => {
     await using proxy = await startProxy(broker.port);
     await using asker = await connectClient({ url: proxy.url, protocolVersion: version, ...QUICK });
     await using bus = await open('later');
@@ -215,7 +215,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     expect((await answer).text).toBe('Back again?');
   });
 
-  it('ends loops and questions when it closes', async () => {
+  test('ends loops and questions when it closes', async () => {
     await using bus = await open('closing');
     bus.onAsk(
       (_request, { signal }) =>
@@ -233,7 +233,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
     await expect(closing.scenes('x').next()).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
 
-  it('takes no answer from a device that was not asked', async () => {
+  test('takes no answer from a device that was not asked', async () => {
     await using honest = await open('honest');
     await using liar = await Listener.open(broker, version, 'scenebus/honest/request/ask');
     let answered = false;
@@ -256,7 +256,7 @@ describe.each(BROKERS)('the client against $name', ({ version, start }) => {
 });
 
 describe('scenebus/client', () => {
-  it('loads neither native code nor the model and broker packages', async () => {
+  test('loads neither native code nor the model and broker packages', async () => {
     const script = `
       await import('scenebus/client');
       const cached = Object.keys((await import('node:module')).default._cache);

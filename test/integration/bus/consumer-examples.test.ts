@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, clientAccess, connectBus, deviceAccess } from '#sdk/bus/index.js';
 import { BROKERS, startMosquitto, type TestBroker, until } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
@@ -27,7 +27,7 @@ describe.each(BROKERS)('the consumer examples against $name', ({ version, start 
     await broker[Symbol.asyncDispose]();
   });
 
-  it('ask.sh asks, with quotes and backslashes, and says by its exit code whether there was an answer', async () => {
+  test('ask.sh asks, with quotes and backslashes, and says by its exit code whether there was an answer', async () => {
     const env = { ...process.env, PORT: String(broker.port), SECONDS_TO_WAIT: '20' };
     const question = 'Is "the \\ door" open?';
     const { stdout } = await run(`${FOLDER}ask.sh`, ['kitchen', question], { env });
@@ -38,7 +38,7 @@ describe.each(BROKERS)('the consumer examples against $name', ({ version, start 
     });
   });
 
-  it('watch.sh prints descriptions and events', async () => {
+  test('watch.sh prints descriptions and events', async () => {
     await bus.publishScene('cam0', observation('A cup.'));
     const child = spawn(`${FOLDER}watch.sh`, ['kitchen', 'cam0'], {
       env: { ...process.env, PORT: String(broker.port), COUNT: '2' },
@@ -59,7 +59,7 @@ describe.each(BROKERS)('the consumer examples against $name', ({ version, start 
     expect(lines).toMatchObject([{ text: 'A cup.' }, { watch: 'door', type: 'new', value: true }]);
   });
 
-  it('follow.py follows and asks', async () => {
+  test('follow.py follows and asks', async () => {
     await bus.publishScene('cam0', observation('A cup.'));
     const args = ['--port', String(broker.port), '--device', 'kitchen', '--timeout', '20'];
     const more = version === 5 ? ['--mqtt5'] : [];
@@ -99,7 +99,7 @@ async function publishEvent(bus: Bus): Promise<void> {
 describe('mosquitto.acl', () => {
   const acl = readFileSync(`${FOLDER}mosquitto.acl`, 'utf8');
 
-  it('grants what the contract says, and nothing else', () => {
+  test('grants what the contract says, and nothing else', () => {
     const device = deviceAccess('scenebus', 'kiosk-3');
     const controller = clientAccess('scenebus', 'kiosk-3');
     const lines = (user: string, { publish, subscribe, subscribeOptional }: typeof device): string[] => [
@@ -111,7 +111,7 @@ describe('mosquitto.acl', () => {
     expect(rules).toEqual([...lines('kiosk-3', device), ...lines('controller', controller)]);
   });
 
-  it('is enough at a Mosquitto that reads it', async () => {
+  test('is enough at a Mosquitto that reads it', async () => {
     const { stdout: passwords } = await run('sh', [
       '-c',
       'f=$(mktemp); mosquitto_passwd -b -c "$f" kiosk-3 p 2>/dev/null; mosquitto_passwd -b "$f" controller p 2>/dev/null; cat "$f"; rm "$f"',

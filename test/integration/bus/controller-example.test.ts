@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Bus, connectBus, type EventInput } from '#sdk/bus/index.js';
 import { startEmbedded, until } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
@@ -36,7 +36,7 @@ async function publishPerson(bus: Bus, change: Partial<EventInput> = {}): Promis
 }
 
 describe('the controller example', () => {
-  it('adds a watch, stops when it fires and while the device is away, asks, and ends cleanly', async () => {
+  test('adds a watch, stops when it fires and while the device is away, asks, and ends cleanly', async () => {
     await using broker = await startEmbedded();
     const bus = await connectBus({ url: broker.url, device: 'demo' });
     bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));
@@ -58,7 +58,7 @@ describe('the controller example', () => {
     expect(await controller.end()).toEqual([0, null]);
   });
 
-  it('reads descriptions of a device that has no watches', async () => {
+  test('reads descriptions of a device that has no watches', async () => {
     await using broker = await startEmbedded();
     await using bus = await connectBus({ url: broker.url, device: 'demo' });
     bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));

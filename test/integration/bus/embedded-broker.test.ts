@@ -1,11 +1,11 @@
 import { createServer } from 'node:net';
 import mqtt from 'mqtt';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { connectBus, openEmbeddedBroker } from '#sdk/bus/index.js';
 import { freePort, Listener, until } from '../../support/brokers.js';
 
 describe('the embedded broker', () => {
-  it('listens on loopback only, says where, and carries messages', async () => {
+  test('listens on loopback only, says where, and carries messages', async () => {
     const said: string[] = [];
     await using broker = await openEmbeddedBroker({
       port: 0,
@@ -20,7 +20,7 @@ describe('the embedded broker', () => {
     expect((await listener.next(() => true)).json.state).toBe('online');
   });
 
-  it('says that a port which was asked for is taken, and takes another one when none was asked for', async () => {
+  test('says that a port which was asked for is taken, and takes another one when none was asked for', async () => {
     const busy = createServer();
     const port = await freePort();
     await new Promise<void>((resolve) => busy.listen(port, '127.0.0.1', resolve));
@@ -39,7 +39,7 @@ describe('the embedded broker', () => {
     expect(second.port).not.toBe(1883);
   });
 
-  it('does not open itself to the network without credentials', async () => {
+  test('does not open itself to the network without credentials', async () => {
     await expect(openEmbeddedBroker({ host: '0.0.0.0', port: 0 })).rejects.toMatchObject({
       code: 'ERR_CONFIG_INVALID',
     });
@@ -61,7 +61,7 @@ describe('the embedded broker', () => {
     expect(bus.broker).toBe(broker.url);
   });
 
-  it('ends a connection that sends too long a packet, and keeps the others', async () => {
+  test('ends a connection that sends too long a packet, and keeps the others', async () => {
     await using broker = await openEmbeddedBroker({ port: 0, maxPacketBytes: 10_000 });
     await using good = await Listener.open(broker, 4, 'a');
     const bad = await mqtt.connectAsync(broker.url, { reconnectPeriod: 0 });
@@ -73,14 +73,14 @@ describe('the embedded broker', () => {
     expect(good.messages).toHaveLength(1);
   });
 
-  it('refuses connections over the limit', async () => {
+  test('refuses connections over the limit', async () => {
     await using broker = await openEmbeddedBroker({ port: 0, maxConnections: 1 });
     await using first = await Listener.open(broker, 4, 'a');
     await expect(connectBus({ url: broker.url, device: 'dev' })).rejects.toMatchObject({ code: 'ERR_BUS_UNREACHABLE' });
     expect(first.client.connected).toBe(true);
   });
 
-  it('queues nothing for absent clients, and lets nobody write below $SYS', async () => {
+  test('queues nothing for absent clients, and lets nobody write below $SYS', async () => {
     await using broker = await openEmbeddedBroker({ port: 0 });
     const options = { clean: false, clientId: 'sleeper' };
     {
@@ -99,7 +99,7 @@ describe('the embedded broker', () => {
     await closed;
   });
 
-  it('closes with clients connected', async () => {
+  test('closes with clients connected', async () => {
     const broker = await openEmbeddedBroker({ port: 0 });
     const bus = await connectBus({ url: broker.url, device: 'dev' });
     await broker.close();

@@ -1,6 +1,6 @@
 /** Greedy callers beside modest ones, on a real model: the bus names the callers, the model's scheduler is fair to them. */
 import { loadModel, type VisionLanguageModel } from 'scenebus';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { int4Folder } from '#device/app/int4-cache.js';
 import { connectBus } from '#sdk/bus/index.js';
 import { Listener, startEmbedded, type TestBroker, until } from '../../support/brokers.js';
@@ -39,7 +39,7 @@ async function openDevice(device: string) {
   return { bus, answered, cameBehind };
 }
 
-it('lets one question wait for one answer at most beside 200 rapid ones of another caller', async () => {
+test('lets one question wait for one answer at most beside 200 rapid ones of another caller', async () => {
   const { bus, answered, cameBehind } = await openDevice('fair');
   await using listener = await Listener.open(broker, 4, 'scenebus/client/+/response');
   const ask = (caller: string, number: number) =>
@@ -67,7 +67,7 @@ it('lets one question wait for one answer at most beside 200 rapid ones of anoth
   await bus.close();
 });
 
-it('shares nine answers between five callers that ask 200 questions at once', async () => {
+test('shares nine answers between five callers that ask 200 questions at once', async () => {
   const { bus, answered } = await openDevice('shared');
   await using listener = await Listener.open(broker, 4, 'scenebus/client/+/response');
   const callers = ['a', 'b', 'c', 'd', 'e'];

@@ -1,5 +1,5 @@
 /** The bus as programs see it that share no code with ours: the Mosquitto command line clients. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, connectBus } from '#sdk/bus/index.js';
 import { BROKERS, mosquittoTool, type TestBroker } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
@@ -18,7 +18,7 @@ describe.each(BROKERS)('mosquitto clients against $name', ({ version, start }) =
     await broker[Symbol.asyncDispose]();
   });
 
-  it('mosquitto_sub reads retained availability and scene', async () => {
+  test('mosquitto_sub reads retained availability and scene', async () => {
     await bus.publishScene('cam0', observation());
     const args = [
       '-V',
@@ -38,7 +38,7 @@ describe.each(BROKERS)('mosquitto clients against $name', ({ version, start }) =
     expect(lines[1]).toMatch(/^scenebus\/kitchen\/camera\/cam0\/scene \{.*"generatedByModel":true/);
   });
 
-  it('mosquitto_rr asks and prints the answer', async () => {
+  test('mosquitto_rr asks and prints the answer', async () => {
     const question = JSON.stringify({
       question: 'Where is the cup?',
       transaction: 'rr-1',
@@ -63,7 +63,7 @@ describe.each(BROKERS)('mosquitto clients against $name', ({ version, start }) =
     expect(out).toMatchObject({ status: 'ok', transaction: 'rr-1', data: { text: 'Asked: Where is the cup?' } });
   });
 
-  it('mosquitto_pub asks, mosquitto_sub hears the answer on response/ask', async () => {
+  test('mosquitto_pub asks, mosquitto_sub hears the answer on response/ask', async () => {
     const heard = mosquittoTool('mosquitto_sub', broker, [
       '-V',
       V,

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connectBus, type KeptAnswer } from '#sdk/bus/index.js';
 import { BROKERS, Listener, startProxy, type TestBroker, until } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
@@ -16,7 +16,7 @@ describe.each(BROKERS)('answers that the device keeps, against $name', ({ versio
     await asker.client.publishAsync(topic, request, { qos: 1 });
   };
 
-  it('go out when they are given back, by another run too, the same as they were and marked as repeated', async () => {
+  test('go out when they are given back, by another run too, the same as they were and marked as repeated', async () => {
     const kept: KeptAnswer[] = [];
     const requests: object[] = [];
     const first = await connectBus({
@@ -62,7 +62,7 @@ describe.each(BROKERS)('answers that the device keeps, against $name', ({ versio
     }
   });
 
-  it('are refused while the broker is away, so that whoever keeps them knows', async () => {
+  test('are refused while the broker is away, so that whoever keeps them knows', async () => {
     await using proxy = await startProxy(broker.port);
     const kept: KeptAnswer[] = [];
     await using bus = await connectBus({

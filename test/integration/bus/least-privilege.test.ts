@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Aedes } from 'aedes';
 import { connectClient, type WatchReport } from 'scenebus/client';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type AccessRules, type Bus, type BusOptions, clientAccess, connectBus, deviceAccess } from '#sdk/bus/index.js';
 import type { Logger } from '#sdk/core/logger.js';
 import { startMosquitto, until } from '../../support/brokers.js';
@@ -109,12 +109,12 @@ async function publishAll(bus: Bus): Promise<void> {
 }
 
 describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, dynamic security plugin', () => {
-  it('has in the README what the contract says', () => {
+  test('has in the README what the contract says', () => {
     expect(rulesOfReadme('device')).toEqual(deviceAccess('scenebus', 'dev'));
     expect(rulesOfReadme('controller')).toEqual(clientAccess('scenebus', 'dev'));
   });
 
-  it.each([5, 4] as const)('is enough for a device and a controller, MQTT version %i', async (version) => {
+  test.each([5, 4] as const)('is enough for a device and a controller, MQTT version %i', async (version) => {
     const accounts = { device: rulesOfReadme('device'), controller: rulesOfReadme('controller') };
     await using broker = await startGuarded(accounts);
     const { logger, warnings } = recorder();
@@ -142,7 +142,7 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
     expect(warnings).toEqual([]);
   });
 
-  it.each([5, 4] as const)('is enough without the optional subscriptions, MQTT version %i', async (version) => {
+  test.each([5, 4] as const)('is enough without the optional subscriptions, MQTT version %i', async (version) => {
     const rules = deviceAccess('scenebus', 'dev');
     await using broker = await startGuarded({
       device: { ...rules, subscribeOptional: [] },
@@ -164,7 +164,7 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
     expect(warnings.filter((line) => line.includes('refuses'))).toEqual([]);
   });
 
-  it('is refused what it does not name', async () => {
+  test('is refused what it does not name', async () => {
     await using broker = await startGuarded({ device: deviceAccess('scenebus', 'dev') });
     const other = { url: broker.url, username: 'device', password: PASSWORD, device: 'other' };
     await expect(connectBus(other)).rejects.toMatchObject({ code: 'ERR_BUS_REJECTED' });
@@ -172,7 +172,7 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
 });
 
 describe('a broker that cuts the connection for a subscription that it does not allow', () => {
-  it('loses the subscription, not the device', async () => {
+  test('loses the subscription, not the device', async () => {
     const aedes = await Aedes.createBroker({
       authorizeSubscribe: (client, { topic }, done) => {
         if (topic.endsWith('/availability') && client !== null) client.close();

@@ -1,5 +1,5 @@
 /** What the bus says in a log: once, and in words that fit where it is read. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type BusOptions, connectBus, openEmbeddedBroker } from '#sdk/bus/index.js';
 import type { Logger } from '#sdk/core/logger.js';
 import { freePort, startEmbedded, until } from '../../support/brokers.js';
@@ -11,7 +11,7 @@ function recorder() {
 }
 
 describe('a device that waits for its broker', () => {
-  it('says once that it is not there, without advice for programmers, and once that it is connected', async () => {
+  test('says once that it is not there, without advice for programmers, and once that it is connected', async () => {
     const { lines, logger } = recorder();
     const port = await freePort();
     const options: BusOptions = {
@@ -33,7 +33,7 @@ describe('a device that waits for its broker', () => {
     expect(lines[0]).not.toMatch(/waitForBroker/);
   });
 
-  it('tells a program that waits what else it could do', async () => {
+  test('tells a program that waits what else it could do', async () => {
     const url = `mqtt://127.0.0.1:${await freePort()}`;
     await expect(connectBus({ url, device: 'dev' })).rejects.toMatchObject({
       code: 'ERR_BUS_UNREACHABLE',
@@ -43,7 +43,7 @@ describe('a device that waits for its broker', () => {
 });
 
 describe('the embedded broker', () => {
-  it('says in one line where it runs and why not on its usual port', async () => {
+  test('says in one line where it runs and why not on its usual port', async () => {
     await using _first = await openEmbeddedBroker();
     const { lines, logger } = recorder();
     await using broker = await openEmbeddedBroker({ webSocket: { port: 0 }, logger });
@@ -54,14 +54,14 @@ describe('the embedded broker', () => {
 });
 
 describe('names', () => {
-  it('that not every broker carries are warned about', async () => {
+  test('that not every broker carries are warned about', async () => {
     await using broker = await startEmbedded();
     const { lines, logger } = recorder();
     await using _dotted = await connectBus({ url: broker.url, device: 'kiosk.local', logger });
     expect(lines.filter((line) => line.startsWith('warn'))).toEqual([expect.stringMatching(/RabbitMQ and NATS/)]);
   });
 
-  it('that would make the same client id under other roots do not throw each other out', async () => {
+  test('that would make the same client id under other roots do not throw each other out', async () => {
     await using broker = await startEmbedded();
     const open = (root: string, device: string) => connectBus({ url: broker.url, root, device });
     await using one = await open('a', 'b-c');

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, type BusOptions, connectBus } from '#sdk/bus/index.js';
 import {
   BROKERS,
@@ -30,7 +30,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
   const open = (url: string, device: string, options: Partial<BusOptions> = {}): Promise<Bus> =>
     connectBus({ url, device, protocolVersion: version, ...QUICK, ...options });
 
-  it('the broker says offline for a device that was killed', async () => {
+  test('the broker says offline for a device that was killed', async () => {
     await using listener = await Listener.open(broker, version, 'scenebus/victim/availability');
     const child = spawn(process.execPath, [CHILD, broker.url, String(version), 'victim'], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -46,7 +46,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(packet.retain).toBe(true);
   });
 
-  it('says online again after its connection was cut', async () => {
+  test('says online again after its connection was cut', async () => {
     await using proxy = await startProxy(broker.port);
     await using bus = await open(proxy.url, 'cut');
     await using listener = await Listener.open(broker, version, bus.topics.availability);
@@ -60,7 +60,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(states).toEqual(version === 5 ? ['online', 'online'] : ['online', 'offline', 'online']);
   });
 
-  it('after an outage sends birth, info and the latest of each state, once, and every waiting answer', async () => {
+  test('after an outage sends birth, info and the latest of each state, once, and every waiting answer', async () => {
     await using proxy = await startProxy(broker.port);
     await using bus = await open(proxy.url, 'outage', { offlineQueueLength: 3 });
     const release: (() => void)[] = [];
@@ -111,7 +111,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(await bus.publishScene('cam0', observation('after'))).toBe('delivered');
   });
 
-  it('sends no scene that became stale during the outage', async () => {
+  test('sends no scene that became stale during the outage', async () => {
     await using proxy = await startProxy(broker.port);
     await using bus = await open(proxy.url, 'stale', { sceneExpirySeconds: 0.05 });
     await bus.publishScene('cam0', observation('old'));
@@ -126,7 +126,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(bus.stats).toMatchObject({ droppedExpired: 1, published: 1 });
   });
 
-  it('closes without hanging while the broker is away', async () => {
+  test('closes without hanging while the broker is away', async () => {
     await using proxy = await startProxy(broker.port);
     const bus = await open(proxy.url, 'closing');
     proxy.close();
@@ -136,7 +136,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(bus.state).toBe('closed');
   });
 
-  it('keeps its connection when a listener throws, and says when a camera cannot be removed now', async () => {
+  test('keeps its connection when a listener throws, and says when a camera cannot be removed now', async () => {
     await using proxy = await startProxy(broker.port);
     await using bus = await open(proxy.url, 'listened');
     const fail = (): never => {
@@ -153,7 +153,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
     expect(await bus.publishScene('cam0', observation())).toBe('delivered');
   });
 
-  it('waits for a broker that starts later', async () => {
+  test('waits for a broker that starts later', async () => {
     await using proxy = await startProxy(broker.port);
     proxy.close();
     const states: string[] = [];
@@ -169,7 +169,7 @@ describe.each(BROKERS)('when things break, against $name', ({ version, start }) 
 });
 
 describe('the session of MQTT 5', () => {
-  it('keeps a question that was asked while the device was away for a moment', async () => {
+  test('keeps a question that was asked while the device was away for a moment', async () => {
     await using broker = await startMosquitto();
     await using proxy = await startProxy(broker.port);
     await using bus = await connectBus({ url: proxy.url, device: 'away', protocolVersion: 5, ...QUICK });
@@ -182,7 +182,7 @@ describe('the session of MQTT 5', () => {
     expect((await asker.next(() => true)).json).toMatchObject({ status: 'ok', data: { question: 'Are you there?' } });
   });
 
-  it('ends when the device says goodbye: a later question is not kept for its next start', async () => {
+  test('ends when the device says goodbye: a later question is not kept for its next start', async () => {
     await using broker = await startMosquitto();
     const options = { url: broker.url, device: 'gone', protocolVersion: 5 } as const;
     const bus = await connectBus(options);
@@ -198,7 +198,7 @@ describe('the session of MQTT 5', () => {
 });
 
 describe('an unreachable broker', () => {
-  it('is a typed error that says what to do and shows no password', async () => {
+  test('is a typed error that says what to do and shows no password', async () => {
     const port = await freePort();
     const failure = connectBus({ url: `mqtt://robot:hunter2@127.0.0.1:${port}`, device: 'dev' });
     await expect(failure).rejects.toMatchObject({
@@ -212,14 +212,14 @@ describe('an unreachable broker', () => {
     );
   });
 
-  it('gives up when the caller aborts', async () => {
+  test('gives up when the caller aborts', async () => {
     const controller = new AbortController();
     const failure = connectBus({ url: 'mqtt://192.0.2.1:1883', device: 'dev', signal: controller.signal });
     controller.abort(new Error('enough'));
     await expect(failure).rejects.toThrow('enough');
   });
 
-  it('that is no broker at all is told from one that is not there', async () => {
+  test('that is no broker at all is told from one that is not there', async () => {
     const server = createServer((socket) => {
       socket.on('error', () => {});
       socket.resume();

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Aedes } from 'aedes';
 import { connectClient } from 'scenebus/client';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type BusOptions, connectBus, readTlsFiles } from '#sdk/bus/index.js';
 import { publishPacketBytes } from '#sdk/bus/transport/packet-size.js';
 import type { Logger } from '#sdk/core/logger.js';
@@ -39,7 +39,7 @@ function recorder(): { readonly logger: Logger; readonly text: () => string } {
 }
 
 describe.each([5, 4] as const)('credentials, MQTT version %i', (version) => {
-  it('work from the options or the address, and appear in no log, error or property', async () => {
+  test('work from the options or the address, and appear in no log, error or property', async () => {
     await using broker = await startProtected(ALLOWED);
     const { logger, text } = recorder();
     const withCredentials = broker.url.replace('//', `//robot:${encodeURIComponent(PASSWORD)}@`);
@@ -77,7 +77,7 @@ describe.each([5, 4] as const)('credentials, MQTT version %i', (version) => {
 });
 
 describe('access rules', () => {
-  it('that forbid the request topic are a typed error: the device would be deaf', async () => {
+  test('that forbid the request topic are a typed error: the device would be deaf', async () => {
     // Mosquitto's access file grants every subscription and then delivers nothing, so another broker says no here.
     const aedes = await Aedes.createBroker({ authorizeSubscribe: (_client, _subscription, done) => done(null, null) });
     const server = createServer((socket) => aedes.handle(socket));
@@ -94,7 +94,7 @@ describe('access rules', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  it('that forbid a topic surface as a failed publish, and the rest goes on (MQTT 5)', async () => {
+  test('that forbid a topic surface as a failed publish, and the rest goes on (MQTT 5)', async () => {
     const acl = 'user robot\ntopic readwrite scenebus/#\ntopic deny scenebus/dev/camera/secret/scene\n';
     await using broker = await startProtected(acl);
     await using bus = await connectBus({ url: broker.url, username: 'robot', password: PASSWORD, device: 'dev' });
@@ -108,7 +108,7 @@ describe('access rules', () => {
 });
 
 describe('limits of the broker', () => {
-  it('are respected: a packet over its maximum is refused here, with both sizes', async () => {
+  test('are respected: a packet over its maximum is refused here, with both sizes', async () => {
     await using broker = await startMosquitto(
       'listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 4096\n',
     );
@@ -121,7 +121,7 @@ describe('limits of the broker', () => {
     expect(bus.stats.disconnects).toBe(0);
   });
 
-  it('are used to the last byte', async () => {
+  test('are used to the last byte', async () => {
     await using broker = await startMosquitto(
       'listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 4096\n',
     );
@@ -146,7 +146,7 @@ describe('limits of the broker', () => {
     expect(bus.stats.disconnects).toBe(0);
   });
 
-  it('are told to a caller whose answer is too long', async () => {
+  test('are told to a caller whose answer is too long', async () => {
     await using broker = await startMosquitto(
       'listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 4096\n',
     );
@@ -159,7 +159,7 @@ describe('limits of the broker', () => {
     });
   });
 
-  it('that keeps no retained messages are told at once, with what to do', async () => {
+  test('that keeps no retained messages are told at once, with what to do', async () => {
     await using broker = await startMosquitto(
       'listener {port} 127.0.0.1\nallow_anonymous true\nretain_available false\n',
     );
@@ -179,7 +179,7 @@ keyfile ${tlsFile('server.key')}
 require_certificate true
 `;
 
-  it('connects with the right certificates and says what is wrong with others', async () => {
+  test('connects with the right certificates and says what is wrong with others', async () => {
     await using broker = await startMosquitto(config);
     const url = broker.url.replace('mqtt:', 'mqtts:');
     const right = await readTlsFiles({
@@ -210,7 +210,7 @@ require_certificate true
 });
 
 describe('two devices with one name', () => {
-  it.each([
+  test.each([
     ['and one client id, which throw each other out', undefined],
     ['and client ids of their own', 'second'],
   ])('%s, are told in the log', async (_name, clientId) => {
@@ -226,7 +226,7 @@ describe('two devices with one name', () => {
     expect(second.run).not.toBe(first.run);
   });
 
-  it('are not suspected when a device starts again after a crash', async () => {
+  test('are not suspected when a device starts again after a crash', async () => {
     await using broker = await startMosquitto();
     await using proxy = await startProxy(broker.port);
     const crashed = await connectBus({ url: proxy.url, device: 'dev', backoff: { initialMs: 60_000, maxMs: 60_000 } });

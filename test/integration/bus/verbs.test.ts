@@ -6,7 +6,7 @@ import {
   type WatchEvent,
   type WatchReport,
 } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, type BusOptions, busSchemas, connectBus, type EventInput } from '#sdk/bus/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { BROKERS, Listener, startProxy, type TestBroker, until } from '../../support/brokers.js';
@@ -52,7 +52,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     connectBus({ url: broker.url, device: `dev${++devices}`, protocolVersion: version, ...options });
   const nameOf = (bus: Bus): string => bus.topics.device;
 
-  it('describes', async () => {
+  test('describes', async () => {
     await using bus = await open();
     const asked: unknown[] = [];
     bus.handle('describe', async (request) => {
@@ -64,7 +64,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(asked[0]).toMatchObject({ prompt: 'Briefly.', priority: 'low' });
   });
 
-  it('locates objects by their names, and says which it did not find', async () => {
+  test('locates objects by their names, and says which it did not find', async () => {
     await using bus = await open();
     bus.handle('locate', async ({ objects }) => ({
       ...{ frame, model, objects: answer.objects, notFound: objects.slice(1), notices: ['The frame is 3 s old.'] },
@@ -75,7 +75,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect((await client.locate(nameOf(bus), 'red cup')).notFound).toEqual([]);
   });
 
-  it('sends the picture as it was given', async () => {
+  test('sends the picture as it was given', async () => {
     await using bus = await open();
     const jpeg = Uint8Array.from({ length: 100_000 }, (_, index) => index % 256);
     bus.handle('snapshot', async ({ maxWidth = 0 }) => ({ frame, jpeg, width: maxWidth, height: 240 }));
@@ -84,7 +84,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(reply.jpeg).toEqual(jpeg);
   });
 
-  it('tells its health when asked: what was published last, or what a handler says', async () => {
+  test('tells its health when asked: what was published last, or what a handler says', async () => {
     await using bus = await open();
     const ask = () => client.request(nameOf(bus), 'health', {});
     await expect(ask()).rejects.toMatchObject({ code: 'ERR_BUSY', details: { retryAfterMs: expect.any(Number) } });
@@ -94,7 +94,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect((await ask()).data.state).toBe('degraded');
   });
 
-  it('adds, changes, lists and removes watches', async () => {
+  test('adds, changes, lists and removes watches', async () => {
     await using bus = await open();
     const watches = new Map<string, WatchReport>();
     const unknown = (id: string) =>
@@ -132,7 +132,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     await expect(client.watch(device, wrong)).rejects.toMatchObject({ message: expect.stringMatching(/choices/) });
   });
 
-  it('says in info which verbs it answers, also those that come later, and refuses the others', async () => {
+  test('says in info which verbs it answers, also those that come later, and refuses the others', async () => {
     await using bus = await open();
     await bus.publishInfo({ versions: {}, model: null, cameras: [] });
     const infos = client.info(nameOf(bus));
@@ -147,7 +147,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     });
   });
 
-  it('gives typed answers, and pieces of a text as they come', async () => {
+  test('gives typed answers, and pieces of a text as they come', async () => {
     await using bus = await open();
     bus.onAsk(async ({ answerType, choices }, { partial }) => {
       for (const piece of ['It is ', 'red', '.']) partial?.(piece);
@@ -168,7 +168,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(pieces[0]).toBe('It is ');
   });
 
-  it('publishes events in order, not retained, each fitting its schema; a watch’s state is retained', async () => {
+  test('publishes events in order, not retained, each fitting its schema; a watch’s state is retained', async () => {
     await using bus = await open();
     await using listener = await Listener.open(broker, version, `scenebus/${nameOf(bus)}/#`);
     const heard: WatchEvent[] = [];
@@ -211,7 +211,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     await states.return?.();
   });
 
-  it('keeps events through an outage, or leaves them to whoever keeps them itself', async () => {
+  test('keeps events through an outage, or leaves them to whoever keeps them itself', async () => {
     await using proxy = await startProxy(broker.port);
     const backoff = { initialMs: 5, maxMs: 20 };
     await using bus = await open({ url: proxy.url, backoff });
@@ -230,7 +230,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(listener.messages.map(({ json }) => json.eventId)).toEqual(['e1', 'e3']);
   });
 
-  it('switches camera settings, refuses retained and senseless commands, and says what holds', async () => {
+  test('switches camera settings, refuses retained and senseless commands, and says what holds', async () => {
     await using bus = await open();
     const device = nameOf(bus);
     const commands: unknown[] = [];
@@ -272,7 +272,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     await settings.return?.();
   });
 
-  it('refuses a command that waited retained for the device', async () => {
+  test('refuses a command that waited retained for the device', async () => {
     const device = `waiting${version}`;
     const topic = `scenebus/${device}/camera/cam0/privacy/set`;
     await using early = await Listener.open(broker, version, 'scenebus/none');
@@ -287,7 +287,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     await early.client.publishAsync(topic, '', { qos: 1, retain: true });
   });
 
-  it('answers the same transaction once, and a question past its deadline with a refusal', async () => {
+  test('answers the same transaction once, and a question past its deadline with a refusal', async () => {
     await using bus = await open();
     let asks = 0;
     bus.onAsk(async ({ question }) => {
@@ -314,7 +314,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(bus.stats).toMatchObject({ requestsDuplicate: 2, requestsExpired: 1 });
   });
 
-  it.each([
+  test.each([
     'constructor',
     '__proto__',
     'hasOwnProperty',
@@ -346,7 +346,7 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(late.messages.filter(({ json }) => json?.device === id)).toEqual([]);
   });
 
-  it.each(['', '.', '..', '+', '#', '/', 'a/b', '../x', 'a+', '$SYS', 'a\u0000', '\n', 'x'.repeat(65)])(
+  test.each(['', '.', '..', '+', '#', '/', 'a/b', '../x', 'a+', '$SYS', 'a\u0000', '\n', 'x'.repeat(65)])(
     'refuses %j as the name of a device, camera or watch',
     async (id) => {
       await using bus = await open();

@@ -2,7 +2,7 @@ import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
 import type { ManagedCamera } from '#sdk/capture/managed-camera.js';
 import { captureHosts, isAlive, mappedRings } from './process-watch.js';
@@ -18,7 +18,7 @@ async function status(camera: Camera, state: CameraStatus['state']): Promise<Cam
 }
 
 describe('a capture host that fails', () => {
-  it('is replaced when it is killed: the loss is told, frames and numbers go on', async () => {
+  test('is replaced when it is killed: the loss is told, frames and numbers go on', async () => {
     await using camera = await openCamera('test:checker', quick);
     const before = await camera.read();
     const pid = hostPid(camera);
@@ -31,7 +31,7 @@ describe('a capture host that fails', () => {
     expect(camera.status.state).toBe('streaming');
   });
 
-  it('is killed and replaced when it hangs, as a stopped process does', async () => {
+  test('is killed and replaced when it hangs, as a stopped process does', async () => {
     await using camera = await openCamera('test:checker', { ...quick, timeoutMs: 300 });
     const before = await camera.read();
     const pid = hostPid(camera);
@@ -43,7 +43,7 @@ describe('a capture host that fails', () => {
     expect((await camera.read()).sequence).toBeGreaterThan(before.sequence);
   });
 
-  it('is replaced when the source never returns from a read', async () => {
+  test('is replaced when the source never returns from a read', async () => {
     await using camera = await openCamera('test:hang?frames=3', { ...quick, timeoutMs: 300, fps: 100 });
     const seen: number[] = [];
     for await (const frame of camera) {
@@ -53,7 +53,7 @@ describe('a capture host that fails', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
   });
 
-  it('is replaced when a driver or codec crashes it', async () => {
+  test('is replaced when a driver or codec crashes it', async () => {
     await using camera = await openCamera('test:die?frames=5', { ...quick, fps: 20 });
     const lost = await status(camera, 'reopening');
     expect(lost.error).toEqual(error('ERR_CAPTURE_HOST_DIED'));
@@ -61,7 +61,7 @@ describe('a capture host that fails', () => {
     expect(lost.retryAtMs).toBeGreaterThan(0);
   });
 
-  it('fails for good when reopening is off, and every reader is told', async () => {
+  test('fails for good when reopening is off, and every reader is told', async () => {
     await using camera = await openCamera('test:die?frames=5', { reopen: false, fps: 20 });
     await expect(
       (async () => {
@@ -72,13 +72,13 @@ describe('a capture host that fails', () => {
     expect(camera.status.state).toBe('failed');
   });
 
-  it('gives up after the attempts that were allowed', async () => {
+  test('gives up after the attempts that were allowed', async () => {
     const reopen = { ...quick.reopen, attempts: 2 };
     await using camera = await openCamera('test:die?frames=5', { reopen, fps: 20 });
     expect((await status(camera, 'failed')).error).toEqual(error('ERR_CAPTURE_HOST_DIED'));
   });
 
-  it('lets a read wait no longer than readTimeoutMs, with the reason of the outage', async () => {
+  test('lets a read wait no longer than readTimeoutMs, with the reason of the outage', async () => {
     const reopen = { initialDelayMs: 60_000, maximumDelayMs: 60_000 };
     await using camera = await openCamera('test:checker', { reopen, readTimeoutMs: 50 });
     process.kill(hostPid(camera), 'SIGKILL');
@@ -86,13 +86,13 @@ describe('a capture host that fails', () => {
     await expect(camera.read()).rejects.toEqual(error('ERR_CAPTURE_HOST_DIED'));
   });
 
-  it('is told at once when the very first attempt dies', async () => {
+  test('is told at once when the very first attempt dies', async () => {
     await expect(openCamera('test:die')).rejects.toEqual(error('ERR_CAPTURE_HOST_DIED'));
     await expect(openCamera('test:hang', { openTimeoutMs: 400 })).rejects.toEqual(error('ERR_CAPTURE_TIMEOUT'));
     expect(captureHosts()).toEqual([]);
   });
 
-  it('is tried again in the background when a camera may be missing at start', async () => {
+  test('is tried again in the background when a camera may be missing at start', async () => {
     await using camera = await openCamera('/dev/video99', { ...quick, requireFirstFrame: false, readTimeoutMs: 20 });
     const missing = await status(camera, 'reopening');
     expect(missing.error).toEqual(error('ERR_CAPTURE_NOT_FOUND'));
@@ -101,7 +101,7 @@ describe('a capture host that fails', () => {
 });
 
 describe('readers', () => {
-  it('are given the newest frame, never a queue of old ones', async () => {
+  test('are given the newest frame, never a queue of old ones', async () => {
     await using camera = await openCamera('test:checker', { fps: 100, id: 'lobby' });
     const first = await camera.read();
     expect(first.id).toBe(`lobby-${String(first.sequence).padStart(6, '0')}`);
@@ -110,7 +110,7 @@ describe('readers', () => {
     expect(next.sequence).toBeGreaterThanOrEqual(first.sequence + 20);
   });
 
-  it('each have a position of their own, and reads at the same time share a frame', async () => {
+  test('each have a position of their own, and reads at the same time share a frame', async () => {
     await using camera = await openCamera('test:checker', { fps: 20 });
     await camera.read();
     const [a, b] = await Promise.all([camera.read(), camera.read()]);
@@ -122,7 +122,7 @@ describe('readers', () => {
     }
   });
 
-  it('never see a mixture of two frames while a fast source overtakes them', async () => {
+  test('never see a mixture of two frames while a fast source overtakes them', async () => {
     const size = { width: 640, height: 360 };
     await using camera = await openCamera('test:checker', { fps: 240, size, ringSlots: 3 });
     let frames = 0;
@@ -139,14 +139,14 @@ describe('readers', () => {
     }
   });
 
-  it('can be given fewer frames than the camera has', async () => {
+  test('can be given fewer frames than the camera has', async () => {
     await using camera = await openCamera('test:checker', { fps: 100 });
     const numbers: number[] = [];
     for await (const frame of camera.frames({ maxFps: 10 })) if (numbers.push(frame.sequence) === 3) break;
     expect(numbers[2]! - numbers[0]!).toBeGreaterThanOrEqual(4);
   });
 
-  it('stop at once when they are aborted, with the reason of the abort', async () => {
+  test('stop at once when they are aborted, with the reason of the abort', async () => {
     await using camera = await openCamera('test:hang?frames=1', { fps: 100, timeoutMs: 60_000 });
     await camera.read();
     const reason = new Error('enough');
@@ -161,7 +161,7 @@ describe('readers', () => {
     await expect(loop).rejects.toBe(reason);
   });
 
-  it('do not block the opening of a camera from being aborted', async () => {
+  test('do not block the opening of a camera from being aborted', async () => {
     const reason = new Error('no longer needed');
     const controller = new AbortController();
     const opening = openCamera('test:hang', { signal: controller.signal });
@@ -172,7 +172,7 @@ describe('readers', () => {
 });
 
 describe('closing', () => {
-  it('leaves no process, no shared memory and no waiting reader behind', async () => {
+  test('leaves no process, no shared memory and no waiting reader behind', async () => {
     const camera = await openCamera('test:hang?frames=1', { timeoutMs: 60_000 });
     await camera.read();
     const pid = hostPid(camera);
@@ -191,7 +191,7 @@ describe('closing', () => {
     await expect(camera.read()).rejects.toEqual(error('ERR_DISPOSED'));
   });
 
-  it('happens by itself to the host when its parent is killed', async () => {
+  test('happens by itself to the host when its parent is killed', async () => {
     const parent: ChildProcess = fork(fileURLToPath(new URL('./camera-owner.mjs', import.meta.url)), { execArgv: [] });
     const pid = await new Promise<number>((resolve) => parent.once('message', (message) => resolve(Number(message))));
     expect(isAlive(pid)).toBe(true);
@@ -199,7 +199,7 @@ describe('closing', () => {
     await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false);
   });
 
-  it('clears away the shared memory of hosts that were killed, and no other', async () => {
+  test('clears away the shared memory of hosts that were killed, and no other', async () => {
     const stress = fileURLToPath(new URL('../../../native/build/native/capture/frameRingStress', import.meta.url));
     const writer = () => {
       const child = spawn(stress, ['1000000000', '0'], { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -223,14 +223,14 @@ describe('closing', () => {
     expect(readdirSync('/dev/shm')).not.toContain(living.name);
   });
 
-  it('never brings OpenCV into this process', async () => {
+  test('never brings OpenCV into this process', async () => {
     await using camera = await openCamera('test:checker');
     await camera.read();
     expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain('libopencv');
     expect(readFileSync(`/proc/${hostPid(camera)}/maps`, 'utf8')).toContain('libopencv');
   });
 
-  it('keeps no name in shared memory even while the camera runs', async () => {
+  test('keeps no name in shared memory even while the camera runs', async () => {
     await using camera = await openCamera('test:checker');
     await camera.read();
     const inode = mappedRings()[0]!.trim().split(/\s+/);

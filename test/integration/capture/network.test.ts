@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import { httpAnswer, MjpegCamera, ODD_HEADS, picture } from '../../support/mjpeg-camera.js';
@@ -24,14 +24,14 @@ const failureOf = (opening: Promise<unknown>) =>
 const url = ({ port }: MjpegCamera, path = '/s') => `http://127.0.0.1:${port}${path}`;
 
 describe('a camera over HTTP', () => {
-  it.each(Object.entries(ODD_HEADS))('is read though its answer has %s, and asked once only', async (_name, head) => {
+  test.each(Object.entries(ODD_HEADS))('is read though its answer has %s, and asked once only', async (_name, head) => {
     await using server = await MjpegCamera.start({ head });
     await using camera = await openCamera(url(server), quick);
     expect(await camera.read()).toMatchObject({ width: 160, height: 120 });
     expect(server.requests).toEqual([expect.not.stringContaining('SceneBus')]);
   });
 
-  it.each([
+  test.each([
     ['bigger', [320, 240]],
     ['smaller', [80, 60]],
   ] as const)('that sends %s pictures from some moment on is opened again and gives those', async (_name, second) => {
@@ -43,7 +43,7 @@ describe('a camera over HTTP', () => {
     expect(await camera.read()).toMatchObject({ width: second[0], height: second[1] });
   });
 
-  it('with one place, free some time after a client has left, is opened and comes back', async () => {
+  test('with one place, free some time after a client has left, is opened and comes back', async () => {
     await using server = await MjpegCamera.start({ releaseMs: 600 });
     await using camera = await openCamera(url(server), quick);
     await camera.read();
@@ -54,7 +54,7 @@ describe('a camera over HTTP', () => {
     expect(server.requests.filter((request) => request.includes('SceneBus'))).toEqual([]);
   });
 
-  it('that answers with a page while it starts is tried again, and given up only when told so', async () => {
+  test('that answers with a page while it starts is tried again, and given up only when told so', async () => {
     const answer = (_: string, count: number) => (count <= 4 ? httpAnswer('text/html', '<p>starting</p>') : undefined);
     await using server = await MjpegCamera.start({ answer });
     await using camera = await openCamera(url(server), { ...quick, requireFirstFrame: false });
@@ -67,7 +67,7 @@ describe('a camera over HTTP', () => {
     expect((await status(given, 'failed')).error?.message).toContain('That is a page');
   });
 
-  it('is reached directly, whatever proxy the environment names', async () => {
+  test('is reached directly, whatever proxy the environment names', async () => {
     await using server = await MjpegCamera.start();
     process.env.http_proxy = 'http://127.0.0.1:9';
     try {
@@ -78,7 +78,7 @@ describe('a camera over HTTP', () => {
     }
   });
 
-  it.each(['found out', 'told', 'with a Digest login'])(
+  test.each(['found out', 'told', 'with a Digest login'])(
     'that gives single pictures is asked again and again: %s',
     async (how) => {
       const jpegs = await Promise.all([picture(64, 48, 30), picture(64, 48, 220)]);
@@ -103,7 +103,7 @@ describe('a camera over HTTP', () => {
     },
   );
 
-  it('that is down is not waited for by who does not want to', async () => {
+  test('that is down is not waited for by who does not want to', async () => {
     const server = await MjpegCamera.start();
     const reopen = { initialDelayMs: 60_000, maximumDelayMs: 60_000 };
     await using camera = await openCamera(url(server), { ...quick, reopen, readTimeoutMs: 600_000 });
@@ -119,7 +119,7 @@ describe('a camera over HTTP', () => {
     await expect(camera.read({ whileDown: 'reject' })).rejects.toMatchObject({ retryable: true });
   });
 
-  it('keeps the age of its last frame while it is away', async () => {
+  test('keeps the age of its last frame while it is away', async () => {
     const server = await MjpegCamera.start();
     const reopen = { initialDelayMs: 60_000, maximumDelayMs: 60_000 };
     await using camera = await openCamera(url(server), { ...quick, reopen });
@@ -161,7 +161,7 @@ describe('the certificate of a camera', () => {
     },
   };
 
-  it.each(['https', 'rtsps'] as const)('%s: must be valid unless it is named or all are taken', async (kind) => {
+  test.each(['https', 'rtsps'] as const)('%s: must be valid unless it is named or all are taken', async (kind) => {
     const { address, close } = await servers[kind]();
     try {
       const refused = await failureOf(openCamera(address, quick));
@@ -185,7 +185,7 @@ describe('the certificate of a camera', () => {
     }
   });
 
-  it('is an option of cameras that have one', async () => {
+  test('is an option of cameras that have one', async () => {
     await expect(openCamera('http://127.0.0.1:9/', { tls: { verify: false } })).rejects.toEqual(
       error('ERR_ARGUMENT_INVALID'),
     );
@@ -193,7 +193,7 @@ describe('the certificate of a camera', () => {
   });
 });
 
-it('an RTSP source that starts on demand is not asked before OpenCV asks', async () => {
+test('an RTSP source that starts on demand is not asked before OpenCV asks', async () => {
   await using server = new RtspServer({ codec: 'h264', describeDelayMs: 1500 });
   await server.listen();
   await using camera = await openCamera(`rtsp://127.0.0.1:${server.port}/main`, quick);
@@ -201,7 +201,7 @@ it('an RTSP source that starts on demand is not asked before OpenCV asks', async
   expect(server.userAgents.filter((agent) => agent === 'SceneBus')).toEqual([]);
 });
 
-it('a wrong address makes a failed camera where a first frame is not required', async () => {
+test('a wrong address makes a failed camera where a first frame is not required', async () => {
   await using camera = await openCamera('rtsp://admin:pa/ss@host/x', { requireFirstFrame: false });
   expect(camera.status).toMatchObject({ state: 'failed', error: { code: 'ERR_CAPTURE_ADDRESS_INVALID' } });
   expect(camera.status.error?.message).toContain('write %2F');

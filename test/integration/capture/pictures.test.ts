@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
 import type { ManagedCamera } from '#sdk/capture/managed-camera.js';
 import type { Frame } from '#sdk/core/types.js';
@@ -46,7 +46,7 @@ describe('the orientation that a clip declares', () => {
     upright = await readFile(path);
   });
 
-  it.each(Object.entries(MATRICES))('%s is done as FFmpeg does it, by each part of OpenCV', async (name, matrix) => {
+  test.each(Object.entries(MATRICES))('%s is done as FFmpeg does it, by each part of OpenCV', async (name, matrix) => {
     const clip = Buffer.from(upright);
     const at = clip.indexOf('tkhd', 0, 'latin1') + 4 + 4 + 20 + 16;
     for (const [index, value] of [matrix[0], matrix[1], 0, matrix[2], matrix[3]].entries()) {
@@ -69,7 +69,7 @@ describe('the orientation that a clip declares', () => {
     }
   });
 
-  it('is read over HTTP as well', async () => {
+  test('is read over HTTP as well', async () => {
     const clip = Buffer.from(upright);
     const at = clip.indexOf('tkhd', 0, 'latin1') + 4 + 4 + 20 + 16;
     for (const [index, value] of [0, 1, 0, -1, 0].entries()) clip.writeInt32BE(value * 65_536, at + 4 * index);
@@ -93,7 +93,7 @@ describe('the orientation that a clip declares', () => {
     }
   });
 
-  it('is joined with the rotation and size that the caller wants', async () => {
+  test('is joined with the rotation and size that the caller wants', async () => {
     const clip = Buffer.from(upright);
     const at = clip.indexOf('tkhd', 0, 'latin1') + 4 + 4 + 20 + 16;
     for (const [index, value] of [0, 1, 0, -1, 0].entries()) clip.writeInt32BE(value * 65_536, at + 4 * index);
@@ -117,7 +117,7 @@ function meanDifference({ data }: Frame, rgb: Uint8Array): number {
 describe('a picture that stands still while frames come', () => {
   const quick = { fps: 100, frozenTimeoutMs: 200, reopen: { initialDelayMs: 20, maximumDelayMs: 100 } };
 
-  it('makes the camera stalled and has it opened again, after which it moves', async () => {
+  test('makes the camera stalled and has it opened again, after which it moves', async () => {
     await using camera = await openCamera('test:freeze?frames=5', quick);
     const stalled = await status(camera, 'stalled');
     expect(stalled.error).toEqual(error('ERR_CAPTURE_STALLED'));
@@ -125,7 +125,7 @@ describe('a picture that stands still while frames come', () => {
     await status(camera, 'streaming');
   });
 
-  it('that is the same after it was opened again stays stalled, is read all the same, and is not opened all the time', async () => {
+  test('that is the same after it was opened again stays stalled, is read all the same, and is not opened all the time', async () => {
     await using camera = await openCamera('test:still', quick);
     const first = (camera as ManagedCamera).hostPid;
     await status(camera, 'stalled');
@@ -137,7 +137,7 @@ describe('a picture that stands still while frames come', () => {
     expect((camera as ManagedCamera).hostPid).toBe(second);
   });
 
-  it('is nothing where the caller says so', async () => {
+  test('is nothing where the caller says so', async () => {
     await using camera = await openCamera('test:still', { ...quick, frozenTimeoutMs: 0 });
     const pid = (camera as ManagedCamera).hostPid;
     for await (const frame of camera) if (frame.sequence > 60) break;
@@ -146,7 +146,7 @@ describe('a picture that stands still while frames come', () => {
 });
 
 describe('recordings', () => {
-  it('whose time stamps jump by an hour play on: the jump is a cut', async () => {
+  test('whose time stamps jump by an hour play on: the jump is a cut', async () => {
     const parts = await Promise.all(
       [0, 3600].map(async (offset) => {
         const path = join(folder, `part-${offset}.ts`);
@@ -165,7 +165,7 @@ describe('recordings', () => {
     expect(lines.join('\n')).toContain('taken as a cut');
   });
 
-  it('whose pictures change their size say so instead of going on with the old one', async () => {
+  test('whose pictures change their size say so instead of going on with the old one', async () => {
     const parts = await Promise.all(
       ['160:96', '320:192'].map(async (size, index) => {
         const path = join(folder, `size-${index}.ts`);
@@ -180,7 +180,7 @@ describe('recordings', () => {
     expect(failed.error?.message).toContain('change their size');
   });
 
-  it('over HTTP without a length are played at their own speed and end', async () => {
+  test('over HTTP without a length are played at their own speed and end', async () => {
     const path = join(folder, 'clip.mkv');
     await ffmpeg(...source(2), ...h264, '-f', 'matroska', '-live', '1', path);
     const bytes = await readFile(path);
@@ -204,7 +204,7 @@ describe('recordings', () => {
   });
 });
 
-it('a capture process that is stopped is noticed by that, not by the silence', async () => {
+test('a capture process that is stopped is noticed by that, not by the silence', async () => {
   await using camera = await openCamera('test:checker', {
     timeoutMs: 600_000,
     reopen: { initialDelayMs: 20, maximumDelayMs: 50 },
@@ -216,7 +216,7 @@ it('a capture process that is stopped is noticed by that, not by the silence', a
   await status(camera, 'streaming');
 });
 
-it('a folder is seen as decodeImage sees its pictures, and goes on after broken ones', async () => {
+test('a folder is seen as decodeImage sees its pictures, and goes on after broken ones', async () => {
   const pictures = join(folder, 'mixed');
   await run('mkdir', [pictures]);
   const gradient = Buffer.from(Array.from({ length: 64 * 48 * 4 }, (_, index) => (index * 7) % 256));

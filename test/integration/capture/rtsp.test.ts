@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
 import { RtspServer } from '../../support/rtsp-server.js';
 
@@ -16,7 +16,7 @@ async function status(camera: Camera, state: CameraStatus['state']): Promise<Cam
 }
 
 describe('an RTSP camera', () => {
-  it.each([
+  test.each([
     ['h264', 'auto'],
     ['jpeg', 'ffmpeg'],
     ['jpeg', 'gstreamer'],
@@ -37,7 +37,7 @@ describe('an RTSP camera', () => {
     expect(lines.join('\n')).not.toMatch(/s3cret-pw|admin/);
   });
 
-  it('comes back by itself after it was gone', async () => {
+  test('comes back by itself after it was gone', async () => {
     await using server = await serve({ codec: 'h264' });
     const { port } = server;
     await using camera = await openCamera(`rtsp://127.0.0.1:${port}/main`, {
@@ -54,7 +54,7 @@ describe('an RTSP camera', () => {
     expect((await camera.read()).sequence).toBeGreaterThan(before.sequence);
   });
 
-  it('says what is wrong with user, password or path', async () => {
+  test('says what is wrong with user, password or path', async () => {
     await using server = await serve({ codec: 'h264', credentials: 'admin:s3cret-pw' });
     const at = (userInfo: string, path = 'main') => openCamera(`rtsp://${userInfo}127.0.0.1:${server.port}/${path}`);
     await expect(at('')).rejects.toThrow(/answered 401.*Write user name and password/);

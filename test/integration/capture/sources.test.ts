@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCamera } from '#sdk/capture/index.js';
 import type { Frame } from '#sdk/core/types.js';
 import { makeClip, makePictures } from './media.js';
@@ -33,7 +33,7 @@ describe.each([
   ['H.264 in MP4', () => h264],
   ['MJPEG in AVI', () => mjpeg],
 ])('a video file, %s', (_name, path) => {
-  it('plays once in real time, gives whole BGR frames with media times, and ends', async () => {
+  test('plays once in real time, gives whole BGR frames with media times, and ends', async () => {
     await using camera = await openCamera(path());
     expect(camera.info).toMatchObject({
       kind: 'file',
@@ -62,7 +62,7 @@ describe.each([
     await expect(camera.read()).rejects.toEqual(error('ERR_CAPTURE_ENDED'));
   });
 
-  it('starts again when it loops, with sequence numbers that go on', async () => {
+  test('starts again when it loops, with sequence numbers that go on', async () => {
     await using camera = await openCamera(`file:${path()}?loop`, { timeoutMs: 5000 });
     let last: Frame | undefined;
     for await (const frame of camera) {
@@ -77,7 +77,7 @@ describe.each([
 });
 
 describe('size, rate and rotation', () => {
-  it.each([
+  test.each([
     [0, [320, 180], [80, 90], [240, 90]],
     [90, [180, 320], [90, 80], [90, 240]],
     [180, [320, 180], [240, 90], [80, 90]],
@@ -90,19 +90,19 @@ describe('size, rate and rotation', () => {
     expect(pixel(frame, bright[0], bright[1])[0]).toBeGreaterThan(220);
   });
 
-  it('scales down to fit the size after rotation, proportions kept', async () => {
+  test('scales down to fit the size after rotation, proportions kept', async () => {
     await using camera = await openCamera(mjpeg, { rotation: 90, size: { width: 90, height: 1000 } });
     const frame = await camera.read();
     expect([frame.width, frame.height]).toEqual([90, 160]);
     expect(camera.info.size).toEqual({ width: 90, height: 160 });
   });
 
-  it('never enlarges', async () => {
+  test('never enlarges', async () => {
     await using camera = await openCamera(mjpeg, { size: { width: 1280, height: 720 } });
     expect((await camera.read()).width).toBe(320);
   });
 
-  it('skips frames beyond the rate that was asked for, and counts them', async () => {
+  test('skips frames beyond the rate that was asked for, and counts them', async () => {
     await using camera = await openCamera(mjpeg, { fps: 2 });
     const frames: Frame[] = [];
     for await (const frame of camera) frames.push(frame);
@@ -112,7 +112,7 @@ describe('size, rate and rotation', () => {
 });
 
 describe('a folder of pictures', () => {
-  it('gives them in natural order of their names', async () => {
+  test('gives them in natural order of their names', async () => {
     await using camera = await openCamera(pictures, { fps: 20 });
     expect(camera.info).toMatchObject({ kind: 'images', backend: 'sharp', size: { width: 64, height: 48 } });
     let last = 0;
@@ -125,7 +125,7 @@ describe('a folder of pictures', () => {
     expect(last).toBe(11);
   });
 
-  it('takes pictures of growing size and passes over one that is broken', async () => {
+  test('takes pictures of growing size and passes over one that is broken', async () => {
     const mixed = join(folder, 'mixed');
     await makePictures(mixed, 1);
     await writeFile(join(mixed, 'shot-2.jpg'), 'no picture');
@@ -138,7 +138,7 @@ describe('a folder of pictures', () => {
     expect(sizes.has(640)).toBe(true);
   });
 
-  it('says when there is none', async () => {
+  test('says when there is none', async () => {
     await expect(openCamera(await makePictures(join(folder, 'none'), 0))).rejects.toEqual(
       error('ERR_CAPTURE_NOT_FOUND'),
     );
@@ -183,7 +183,7 @@ describe('HTTP', () => {
     server.close();
   });
 
-  it('reads an MJPEG stream', async () => {
+  test('reads an MJPEG stream', async () => {
     await using camera = await openCamera(`${base}/stream`);
     expect(camera.info).toMatchObject({ kind: 'http', size: { width: 160, height: 120 } });
     const levels = new Set<string>();
@@ -193,7 +193,7 @@ describe('HTTP', () => {
     }
   });
 
-  it('plays a clip that a web server holds in real time, to its end', async () => {
+  test('plays a clip that a web server holds in real time, to its end', async () => {
     await using camera = await openCamera(`${base}/clip.avi`);
     const first = await camera.read();
     let last = first;
@@ -205,7 +205,7 @@ describe('HTTP', () => {
     expect(camera.status.state).toBe('ended');
   });
 
-  it.each([
+  test.each([
     ['/page', 'ERR_CAPTURE_UNSUPPORTED'],
     ['/locked', 'ERR_CAPTURE_REFUSED'],
     ['/nothing', 'ERR_CAPTURE_NOT_FOUND'],
@@ -214,7 +214,7 @@ describe('HTTP', () => {
   });
 });
 
-it('opens a pipeline where OpenCV has GStreamer', async ({ skip }) => {
+test('opens a pipeline where OpenCV has GStreamer', async ({ skip }) => {
   const camera = await openCamera('test:gstreamer', { size: { width: 320, height: 240 }, fps: 15 }).catch((cause) => {
     if ((cause as { code?: string }).code === 'ERR_CAPTURE_UNSUPPORTED') skip('this OpenCV has no GStreamer');
     throw cause;
@@ -228,16 +228,16 @@ it('opens a pipeline where OpenCV has GStreamer', async ({ skip }) => {
 });
 
 describe('sources that cannot be opened', () => {
-  it('a device that is not there', async () => {
+  test('a device that is not there', async () => {
     await expect(openCamera('/dev/video99')).rejects.toThrow(/\/dev\/video99.*ls \/dev\/video/);
     await expect(openCamera('99')).rejects.toEqual(error('ERR_CAPTURE_NOT_FOUND'));
   });
 
-  it('a path with nothing there', async () => {
+  test('a path with nothing there', async () => {
     await expect(openCamera(join(folder, 'missing.mp4'))).rejects.toEqual(error('ERR_CAPTURE_NOT_FOUND'));
   });
 
-  it('a file that is no video, an empty one, and one with a codec that nobody knows', async () => {
+  test('a file that is no video, an empty one, and one with a codec that nobody knows', async () => {
     const text = join(folder, 'text.mp4');
     await writeFile(text, 'this is no video\n'.repeat(1000));
     await expect(openCamera(text)).rejects.toThrow(/ffmpeg -i INPUT/);
@@ -254,7 +254,7 @@ describe('sources that cannot be opened', () => {
     await expect(openCamera(odd)).rejects.toEqual(error('ERR_CAPTURE_UNSUPPORTED'));
   });
 
-  it('RTSP on a closed port, without showing the password', async () => {
+  test('RTSP on a closed port, without showing the password', async () => {
     const probe = createTcpServer();
     await new Promise<void>((done) => probe.listen(0, '127.0.0.1', done));
     const { port } = probe.address() as AddressInfo;
@@ -265,7 +265,7 @@ describe('sources that cannot be opened', () => {
     expect(JSON.stringify([failure, String(failure), (failure as Error).stack])).not.toMatch(/s3cret-pw|admin/);
   });
 
-  it('a CSI camera where there is none', async () => {
+  test('a CSI camera where there is none', async () => {
     await expect(openCamera('csi:0')).rejects.toEqual(
       expect.objectContaining({ code: expect.stringMatching(/^ERR_CAPTURE_(?:NOT_FOUND|UNSUPPORTED)$/) }),
     );

@@ -2,9 +2,9 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { runCli } from '#device/cli/program.js';
-import { freePort } from '../../support/brokers.js';
+import { freePort, startEmbedded } from '../../support/brokers.js';
 import { captureTerminal } from '../../support/captured-terminal.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { clip, demoModel } from './demo-device.js';
@@ -25,13 +25,13 @@ async function scenebus(...args: string[]) {
 const cached = () => ['--cache', join(folder, 'cache')];
 
 describe('ask', () => {
-  it('prints an answer with its boxes', async () => {
+  test('prints an answer with its boxes', async () => {
     const { code, out } = await scenebus('ask', photo, 'List all objects with their boxes.', ...cached());
     expect(code).toBe(0);
     expect(out).toMatch(/\n {2}\w+ \w+ {2}\[\d+, \d+, \d+, \d+\] {2}score 0\.\d\d \(text\)/);
   });
 
-  it('prints one line of JSON on request, at int4 too', async () => {
+  test('prints one line of JSON on request, at int4 too', async () => {
     const { code, out, err } = await scenebus('ask', photo, 'List all objects.', '--json', '--int4', ...cached());
     expect(code).toBe(0);
     const answer = JSON.parse(out);
@@ -40,7 +40,7 @@ describe('ask', () => {
     expect(err).toMatch(/quantize: .*\(100 %\)/);
   });
 
-  it('asks about a clip', async () => {
+  test('asks about a clip', async () => {
     const { code, out } = await scenebus('ask', clip, 'Is there a book?', '--max-tokens', '8', ...cached());
     expect(code).toBe(0);
     expect(out).toMatch(/: (Yes|No)/);
@@ -48,7 +48,7 @@ describe('ask', () => {
 });
 
 describe('describe', () => {
-  it('goes through the images of a folder, in order', async () => {
+  test('goes through the images of a folder, in order', async () => {
     const album = join(folder, 'album');
     mkdirSync(album);
     for (const name of ['b.jpg', 'a.jpg']) copyFileSync(photo, join(album, name));
@@ -59,7 +59,7 @@ describe('describe', () => {
     expect(lines.map((line) => JSON.parse(line).source)).toEqual([join(album, 'a.jpg'), join(album, 'b.jpg')]);
   });
 
-  it('takes so many frames of a clip as it is told', async () => {
+  test('takes so many frames of a clip as it is told', async () => {
     const { code, out } = await scenebus('describe', clip, '--frames', '2', ...cached());
     expect(code).toBe(0);
     expect(out.trimEnd().split('\n')).toHaveLength(2);
@@ -67,7 +67,7 @@ describe('describe', () => {
 });
 
 describe('doctor', () => {
-  it('finds what the set-up of this checkout has built and installed', async () => {
+  test('finds what the set-up of this checkout has built and installed', async () => {
     const { out } = await scenebus('doctor', '--json');
     const { findings } = JSON.parse(out) as { findings: { id: string; status: string; value: string }[] };
     const byId = new Map(findings.map((finding) => [finding.id, finding]));
@@ -79,7 +79,7 @@ describe('doctor', () => {
 });
 
 describe('what cannot work', () => {
-  it.each([
+  test.each([
     ['an image that is none', () => ['describe', corruptImage(), ...cached()], 1, 'ERR_IMAGE_INVALID'],
     ['a camera that is not there', () => ['describe', '/dev/video97', ...cached()], 1, 'ERR_CAPTURE_NOT_FOUND'],
     ['a demo camera that is not there', () => ['demo', '--camera', '/dev/video97'], 1, 'ERR_CAPTURE_NOT_FOUND'],
@@ -100,7 +100,7 @@ describe('what cannot work', () => {
     expect(out).not.toContain('Summary');
   });
 
-  it('a broker that is not there ends with its code', async () => {
+  test('a broker that is not there ends with its code', async () => {
     const broker = `mqtt://127.0.0.1:${await freePort()}`;
     for (const args of [
       ['bus', 'ask', 'demo', 'Who is there?', '--broker', broker],
@@ -113,7 +113,14 @@ describe('what cannot work', () => {
     }
   });
 
-  it('a count that is none is wrong use', async () => {
+  test('a device that was never seen is told as such, long before the answer would be given up', async () => {
+    await using broker = await startEmbedded();
+    const { code, err } = await scenebus('bus', 'ask', 'nobody', 'Who?', '--broker', broker.url, '--timeout', '1');
+    expect(err).toContain('error ERR_BUS_UNREACHABLE: No device "nobody" has ever been seen at ');
+    expect(code).toBe(1);
+  });
+
+  test('a count that is none is wrong use', async () => {
     const { code, err } = await scenebus('describe', photo, '--frames', 'many');
     expect(code).toBe(2);
     expect(err).toContain('Expected a whole number');
@@ -125,14 +132,14 @@ describe('verify', () => {
   const verify = (checkpoint: string) =>
     scenebus('verify', '--checkpoint', golden(checkpoint), '--cases', golden('cases-tiny-a-bf16'), ...cached());
 
-  it('prints a table and ends with 0 when everything agrees', async () => {
+  test('prints a table and ends with 0 when everything agrees', async () => {
     const { code, out } = await verify('tiny-a-bf16');
     expect(out).toMatch(/^case +numerics +tensors +max abs diff +tokens equal/);
     expect(out).toContain('every tensor within 0.0001');
     expect(code).toBe(0);
   });
 
-  it('ends with 1 on a miss', async () => {
+  test('ends with 1 on a miss', async () => {
     const { code, out } = await verify('tiny-a');
     expect(out).toMatch(/MISS|miss|FAIL|fail/);
     expect(code).toBe(1);

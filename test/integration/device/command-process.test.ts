@@ -1,13 +1,11 @@
 /** The command as a process: what it loads, how it ends when its reader or its terminal goes away. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { connectClient } from 'scenebus/client';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { startEmbedded } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 
 const run = promisify(execFile);
@@ -74,29 +72,29 @@ describe('whose reader goes away', () => {
   });
 });
 
-describe('a device whose terminal goes away (SIGHUP)', () => {
-  test('says goodbye on the bus and ends with 0', async () => {
-    await using broker = await startEmbedded();
-    const config = join(folder, 'device.json');
-    await writeFile(
-      config,
-      JSON.stringify({
-        version: 1,
-        device: 'hup',
-        model: { directory: inRepository('examples/demo-model/checkpoint'), cacheDirectory: folder, isolation: 'none' },
-        cameras: [{ id: 'a', address: 'test:checker' }],
-        broker: { url: broker.url },
-        journal: { enabled: false },
-      }),
-    );
-    await using client = await connectClient(broker.url);
-    const child = spawn(process.execPath, [command, 'run', '--config', config], { stdio: 'ignore' });
-    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
-    for await (const { state } of client.health('hup')) if (state !== 'starting') break;
-    child.kill('SIGHUP');
-    const states: string[] = [];
-    for await (const { state } of client.availability('hup')) if (states.push(state) && state !== 'online') break;
-    expect(states.at(-1)).toBe('stopped');
-    expect(await closed).toEqual([0, null]);
-  }, 60_000);
+describe('a device that cannot be run', () => {
+  const unit = () => readFile(inRepository('device/systemd/scenebus.service'), 'utf8');
+
+  test.each([
+    ['has a wrong configuration', { version: 2 }],
+    ['has no model', { model: { directory: '/nonexistent' } }],
+    ['has a model of another kind', { model: { directory: 'other' } }],
+  ])(
+    'since it %s ends with 2, which its unit does not start again',
+    async (_, wrong) => {
+      await mkdir(join(folder, 'other'), { recursive: true });
+      await writeFile(join(folder, 'other/config.json'), '{ "model_type": "llama" }');
+      const config = join(folder, 'wrong.json');
+      const device = { version: 1, model: { directory: 'm' }, cameras: [{ id: 'a', address: 'test:checker' }] };
+      await writeFile(config, JSON.stringify({ ...device, journal: { enabled: false }, ...wrong }));
+      const failure = run(process.execPath, [command, 'run', '--config', config]);
+      await expect(failure).rejects.toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/error ERR_(CONFIG|MODEL)_/),
+      });
+      expect(await unit()).toMatch(/^RestartPreventExitStatus=2$/m);
+      expect(await unit()).not.toMatch(/^ExecStartPre=/m);
+    },
+    60_000,
+  );
 });

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Frame, ModelImage, VisionLanguageModel } from 'scenebus';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { Listener, startEmbedded } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { borrow, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
@@ -45,7 +45,7 @@ function watchMoments(model: VisionLanguageModel) {
 /** Most of the clip, which plays in real time. */
 const SCENES = 8;
 
-it('descriptions of the clip name what is there, as it comes, moves and goes', async () => {
+test('descriptions of the clip name what is there, as it comes, moves and goes', async () => {
   await using broker = await startEmbedded();
   await using model = await loadDemoModel(await makeTemporaryFolder('scenebus-truth-'));
   const watched = watchMoments(model);

@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCamera, silentLogger } from 'scenebus';
 import { connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DeviceParts, DeviceService } from '#device/app/device-service.js';
 import { runCli } from '#device/cli/program.js';
 import { Listener, startMosquitto, startProxy, type TestBroker, until } from '../../support/brokers.js';
@@ -33,8 +33,24 @@ function parts(before?: Parameters<typeof fakeModel>[0]): DeviceParts {
   };
 }
 
+const frame = { id: 'cam-1', capturedAtMs: 1, width: 64, height: 48 };
+const finding = (value: number) => ({
+  frame,
+  model: { id: 'fake' },
+  watch: 'door',
+  eventId: String(value),
+  type: 'update' as const,
+  question: 'How many?',
+  answerType: 'number' as const,
+  value,
+  previous: null,
+  probability: null,
+  startedAtMs: 1,
+  evidence: { objects: [] },
+});
+
 describe('the journal of a service', () => {
-  it('holds an answer that the broker could not take, and the next run gives it to its asker', async () => {
+  test('holds an answer that the broker could not take, and the next run gives it to its asker', async () => {
     await using proxy = await startProxy(broker.port);
     const directory = await makeTemporaryFolder('scenebus-service-journal-');
     const config = await fakeConfig({ device: 'keeper', cameras, broker: { url: proxy.url }, journal: { directory } });
@@ -73,7 +89,32 @@ describe('the journal of a service', () => {
     expect(events[0]?.body).not.toHaveProperty('reply');
   });
 
-  it('that cannot be written degrades the device and stops nothing, until the disk is back', async () => {
+  test('bounds what waits for the broker, counts what it drops and says so', async () => {
+    await using proxy = await startProxy(broker.port);
+    const directory = await makeTemporaryFolder('scenebus-service-journal-');
+    const journal = { directory, waiting: { maxEvents: 2 } };
+    const config = await fakeConfig({ device: 'small', cameras, broker: { url: proxy.url }, journal });
+    await using listener = await Listener.open(broker, 5, 'scenebus/small/#');
+    const options = { parts: parts(), logger: silentLogger, requireBroker: true };
+    await using service = await DeviceService.start(config, options);
+    proxy.close();
+    await until(() => service.bus.state !== 'online');
+    for (const number of [1, 2, 3, 4, 5]) await service.hub.emit('watch', finding(number), { camera: 'cam', frame });
+    expect(service.journal.metrics).toMatchObject({ eventsPending: 2, eventsDroppedQueueFull: 3 });
+    proxy.open();
+    const events = () =>
+      listener.messages.filter(({ topic }) => topic.endsWith('/event')).map(({ json }) => json.value);
+    await listener.next(() => events().length === 2);
+    expect(events()).toEqual([4, 5]);
+    // The log has all of them.
+    expect((await service.journal.query({ kinds: ['watch'] })).events).toHaveLength(5);
+    await until(() => service.journal.metrics.eventsPending === 0);
+    await service.stop(); // with a last word about its health
+    const counted = await listener.next(({ json }) => json.metrics?.eventsDelivered === 2);
+    expect(counted.json.metrics).toMatchObject({ eventsDroppedQueueFull: 3, eventsPending: 0 });
+  });
+
+  test('that cannot be written degrades the device and stops nothing, until the disk is back', async () => {
     const folder = await makeTemporaryFolder('scenebus-service-journal-');
     const directory = join(folder, 'place');
     writeFileSync(directory, 'a file where the folder should be');
@@ -100,7 +141,7 @@ describe('the journal of a service', () => {
     expect(events).toHaveLength(1);
   });
 
-  it('keeps pictures where that is wanted, and gives them away with their questions', async () => {
+  test('keeps pictures where that is wanted, and gives them away with their questions', async () => {
     const folder = await makeTemporaryFolder('scenebus-service-journal-');
     const journal = { directory: join(folder, 'state'), frames: true };
     const address = 'test:moving';

@@ -1,6 +1,6 @@
 /** The service with its model in a process of its own: killed, stopped, and back. */
 import { connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deviceParts } from '#device/app/device-parts.js';
 import { Listener, type Received, startMosquitto, type TestBroker } from '../../support/brokers.js';
 import { isAlive, modelProcesses } from '../model-process/staged.js';
@@ -26,7 +26,7 @@ async function start() {
 }
 
 describe('the service', () => {
-  it('runs the model in a process of its own, unless the configuration says otherwise', async () => {
+  test('runs the model in a process of its own, unless the configuration says otherwise', async () => {
     const config = await makeConfig();
     expect(config.model.isolation).toBe('process');
     const service = await start();
@@ -36,7 +36,7 @@ describe('the service', () => {
     expect(isAlive(pid!)).toBe(false);
   });
 
-  it('is degraded with the reason while its model is gone after kill -9, answers with an error, and is back', async () => {
+  test('is degraded with the reason while its model is gone after kill -9, answers with an error, and is back', async () => {
     await using listener = await Listener.open(broker, 5);
     await using service = await start();
     await using client = await connectClient(broker.url);
@@ -57,7 +57,7 @@ describe('the service', () => {
     expect(modelProcesses()).toHaveLength(1);
   });
 
-  it('stops within seconds although its model process is stopped', async () => {
+  test('stops within seconds although its model process is stopped', async () => {
     const service = await start();
     const [pid] = modelProcesses();
     process.kill(pid!, 'SIGSTOP');

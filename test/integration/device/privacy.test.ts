@@ -1,7 +1,7 @@
 /** What a privacy mask covers is seen by nobody: not by the model, not in the journal, not on the bus. */
 import { decodeImage, type Frame } from 'scenebus';
 import { connectClient } from 'scenebus/client';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { DeviceService } from '#device/app/device-service.js';
 import { startMosquitto } from '../../support/brokers.js';
 import { FakeCamera, fakeFrame, fakeModel } from '../../support/device-fakes.js';
@@ -28,7 +28,7 @@ function brightest({ data, width }: Pick<Frame, 'data' | 'width'>) {
   return levels;
 }
 
-it('keeps what a mask covers from the model, the journal and every message', async () => {
+test('keeps what a mask covers from the model, the journal and every message', async () => {
   await using broker = await startMosquitto();
   const camera = new FakeCamera();
   camera.newest = pictureWithSecret(1);

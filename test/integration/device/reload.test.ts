@@ -1,7 +1,7 @@
 /** Another configuration for a running device: what changes, what goes on, and what has to wait. */
 import { isSdkError } from 'scenebus';
 import { connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DeviceService } from '#device/app/device-service.js';
 import type { DeviceConfigInput } from '#device/config/schema.js';
 import { Listener, startMosquitto, type TestBroker } from '../../support/brokers.js';
@@ -42,7 +42,7 @@ async function startDevice(input: Partial<DeviceConfigInput>) {
 const camera = (id: string, more: object = {}) => ({ id, address: 'test:moving', describe: false, ...more });
 
 describe('a reload', () => {
-  it('adds, changes and removes cameras; the others stay open, and the model loaded', async () => {
+  test('adds, changes and removes cameras; the others stay open, and the model loaded', async () => {
     await using listener = await Listener.open(broker, 5);
     await using device = await startDevice({ cameras: [camera('keep'), camera('change'), camera('gone')] });
     await using client = await connectClient(broker.url);
@@ -74,7 +74,7 @@ describe('a reload', () => {
     );
   });
 
-  it('describes as it is said now, and does not begin again where nothing changed', async () => {
+  test('describes as it is said now, and does not begin again where nothing changed', async () => {
     const silent = { describe: { minIntervalSeconds: 0, maxSilenceSeconds: 86_400 } };
     await using device = await startDevice({ cameras: [camera('a', { describe: true })], ...silent });
     const scenes: string[] = [];
@@ -99,7 +99,7 @@ describe('a reload', () => {
     expect(device.calls.at(-1)).toMatchObject({ kind: 'ask', question: 'Who?' });
   });
 
-  it('changes the limits of callers and says so in info', async () => {
+  test('changes the limits of callers and says so in info', async () => {
     await using listener = await Listener.open(broker, 5);
     await using device = await startDevice({ cameras: [camera('a')] });
     const ask = { perCaller: { requestsPerSecond: 0.1, burst: 1 }, timeoutMs: 5_000 };
@@ -113,7 +113,7 @@ describe('a reload', () => {
     await expect(client.ask(deviceName, 'Two?')).rejects.toMatchObject({ code: 'ERR_BUSY' });
   });
 
-  it('leaves what needs a restart as it is, and everything when something can never work', async () => {
+  test('leaves what needs a restart as it is, and everything when something can never work', async () => {
     await using device = await startDevice({ cameras: [camera('a')] });
     expect(await device.reload({ cameras: [camera('a')], model: { directory: '/another' } })).toEqual({
       applied: [],
@@ -126,7 +126,7 @@ describe('a reload', () => {
     expect(device.service.state).toBe('running');
   });
 
-  it('one after the other, and none after the stop', async () => {
+  test('one after the other, and none after the stop', async () => {
     const device = await startDevice({ cameras: [camera('a')] });
     const both = [device.reload({ cameras: [camera('b')] }), device.reload({ cameras: [camera('c')] })];
     await Promise.all(both);

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCamera, type VisionLanguageModel } from 'scenebus';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DeviceService } from '#device/app/device-service.js';
 import { createLogger } from '#device/cli/logger.js';
 import { runCli } from '#device/cli/program.js';
@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-it.each([
+test.each([
   ['in user-info, from the environment', `viewer:${reference}@HOST/s`],
   ['in the path, from the environment', `HOST/user=admin_password=${reference}_channel=1_stream=0.sdp`],
   ['in the path, written in the file', 'HOST/usr=admin/pwd=Geheim78/ch1'],

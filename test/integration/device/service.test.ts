@@ -1,7 +1,7 @@
 /** The service as a whole: a real clip through OpenCV, the demo model at int4, real brokers. */
 import { type CallOptions, type Camera, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceParts } from '#device/app/device-service.js';
 import { freePort, Listener, type Received, startMosquitto, type TestBroker } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
@@ -28,7 +28,7 @@ const stateIs =
     name === topic('health') && json.state === state && !packet.retain;
 
 describe('a device on a broker', () => {
-  it('says who it is, what its camera does and what it sees; and that it stopped', async () => {
+  test('says who it is, what its camera does and what it sees; and that it stopped', async () => {
     await using listener = await Listener.open(broker, 5);
     const service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
     const scene = await listener.next(({ topic: name }) => name === topic('camera/table/scene'));
@@ -53,7 +53,7 @@ describe('a device on a broker', () => {
     expect(listener.on(topic('camera/table/status')).at(-1)?.json.state).toBe('stopped');
   });
 
-  it('answers a question with objects in its newest frame', async () => {
+  test('answers a question with objects in its newest frame', async () => {
     await using service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
     await using client = await connectClient(broker.url);
     const reply = await client.ask(deviceName, 'List all objects with their boxes.');
@@ -66,7 +66,31 @@ describe('a device on a broker', () => {
     expect(service.bus.stats.requestsAnswered).toBe(1);
   });
 
-  it('tells in health what was computed and what was still there', async () => {
+  test('answers with a value that fits the schema or the type that was asked for', async () => {
+    await using _service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
+    await using client = await connectClient(broker.url);
+    const properties = { label: { enum: ['cup', 'book'] }, count: { type: 'integer', minimum: 0, maximum: 9 } };
+    const answerSchema = { type: 'object', properties, required: ['label', 'count'], additionalProperties: false };
+    const question = 'What is on the table?';
+    const reply = await client.ask(deviceName, { question, answerSchema });
+    expect(reply.value).toEqual(JSON.parse(reply.text));
+    expect(Object.keys(reply.value as object)).toEqual(['label', 'count']);
+    const decided = await client.ask(deviceName, { question: 'Is there a cup?', answerType: 'yes-no' });
+    expect(decided).toMatchObject({ value: expect.any(Boolean), probability: expect.any(Number) });
+
+    const hard = { type: 'string', pattern: '(a|b)*a(a|b){24}$' };
+    for (const [schema, code] of [
+      [{ type: 'array', uniqueItems: true }, 'ERR_SCHEMA_UNSUPPORTED'],
+      [{ not: {} }, 'ERR_SCHEMA_UNSATISFIABLE'],
+      [{ type: 'float' }, 'ERR_SCHEMA_INVALID'],
+      [hard, 'ERR_LIMIT_EXCEEDED'],
+    ] as const) {
+      await expect(client.ask(deviceName, { question, answerSchema: schema })).rejects.toMatchObject({ code });
+    }
+    expect((await client.ask(deviceName, question)).text).not.toBe('');
+  });
+
+  test('tells in health what was computed and what was still there', async () => {
     await using listener = await Listener.open(broker, 5);
     const cameras = [{ id: 'table', address: 'test:moving', describe: false }];
     const service = await startService(await makeConfig({ cameras, ...withBroker(broker.url) }), {
@@ -92,7 +116,7 @@ describe('a device on a broker', () => {
     expect(json.metrics.reusedTokens).toBeGreaterThan(0); // what stands before the picture
   });
 
-  it('refuses bad questions one by one and goes on', async () => {
+  test('refuses bad questions one by one and goes on', async () => {
     await using service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
     await using listener = await Listener.open(broker, 5, 'test/#');
     const ask = async (payload: string | Buffer) => {
@@ -121,7 +145,7 @@ describe('a device on a broker', () => {
     expect(service.state).toBe('running');
   });
 
-  it('needs to know which camera when there are several', async () => {
+  test('needs to know which camera when there are several', async () => {
     const cameras = [
       { id: 'left', address: 'test:moving', describe: false },
       { id: 'right', address: 'test:moving', describe: false },
@@ -134,7 +158,7 @@ describe('a device on a broker', () => {
     expect(reply.camera).toBe('right');
   });
 
-  it('answers ERR_BUSY when too many questions wait, and the others all the same', async () => {
+  test('answers ERR_BUSY when too many questions wait, and the others all the same', async () => {
     const config = await makeConfig({ ask: { queueLength: 1 }, ...withBroker(broker.url) });
     const parts: DeviceParts = {
       openCamera,
@@ -152,7 +176,7 @@ describe('a device on a broker', () => {
 });
 
 describe('without a configured broker', () => {
-  it('brings its own on loopback', async () => {
+  test('brings its own on loopback', async () => {
     await using service = await startService(await makeConfig(), { parts: lend(model) });
     expect(service.bus.broker).toMatch(/^mqtt:\/\/127\.0\.0\.1:\d+$/);
     await using client = await connectClient(service.bus.broker);
@@ -161,13 +185,13 @@ describe('without a configured broker', () => {
 });
 
 describe('trouble', () => {
-  it('with a broker that is not there is an error, where one is required', async () => {
+  test('with a broker that is not there is an error, where one is required', async () => {
     const config = await makeConfig(withBroker(`mqtt://127.0.0.1:${await freePort()}`));
     const start = startService(config, { parts: lend(model) });
     await expect(start).rejects.toMatchObject({ code: 'ERR_BUS_UNREACHABLE' });
   });
 
-  it('with a broker that comes late or goes away degrades the device until it is back', async () => {
+  test('with a broker that comes late or goes away degrades the device until it is back', async () => {
     await using late = await startMosquitto();
     await late.kill();
     const config = await makeConfig(withBroker(late.url));
@@ -182,7 +206,7 @@ describe('trouble', () => {
     expect((await client.ask(deviceName, 'Is there a book?')).text).not.toBe('');
   });
 
-  it('with one camera leaves the others working, and questions about it are told why', async () => {
+  test('with one camera leaves the others working, and questions about it are told why', async () => {
     const cameras = [
       { id: 'table', address: 'test:moving', describe: false },
       { id: 'door', address: '/dev/video97', describe: false, openTimeoutMs: 5_000, timeoutMs: 5_000 },
@@ -200,7 +224,7 @@ describe('trouble', () => {
     expect(service.state).toBe('degraded');
   });
 
-  it('with a camera that hangs does not hold up questions about the others', async () => {
+  test('with a camera that hangs does not hold up questions about the others', async () => {
     const cameras = [
       { id: 'table', address: 'test:moving', describe: false },
       { id: 'hanging', address: 'hanging', describe: false },
@@ -220,7 +244,7 @@ describe('trouble', () => {
     await end;
   });
 
-  it('with the engine is answered with a typed error while the model is loaded again', async () => {
+  test('with the engine is answered with a typed error while the model is loaded again', async () => {
     let failures = 0;
     const parts = lend(model);
     const dying = {
@@ -248,7 +272,7 @@ describe('trouble', () => {
     expect((await client.ask(deviceName, 'What is there?')).text).not.toBe('');
   });
 
-  it('with the model folder ends the start, and leaves `stopped` on the bus', async () => {
+  test('with the model folder ends the start, and leaves `stopped` on the bus', async () => {
     await using listener = await Listener.open(broker, 5);
     const missing = lend(model, {
       loadModel: async () => {
@@ -266,7 +290,7 @@ describe('trouble', () => {
 });
 
 describe('a wrong camera address', () => {
-  it('makes that camera `failed` and leaves the others and the device at work', async () => {
+  test('makes that camera `failed` and leaves the others and the device at work', async () => {
     const cameras = [
       { id: 'wrong', address: 'gopher://x' },
       { id: 'table', address: 'test:moving' },
@@ -288,7 +312,7 @@ describe('a wrong camera address', () => {
 });
 
 describe('descriptions', () => {
-  it('come again after the longest silence when nothing changes, and from the newest frame', async () => {
+  test('come again after the longest silence when nothing changes, and from the newest frame', async () => {
     const config = await makeConfig({
       cameras: [{ id: 'table', address: 'test:checker' }],
       describe: { minIntervalSeconds: 0, maxSilenceSeconds: 1, change: { mean: 255, block: 255 } },

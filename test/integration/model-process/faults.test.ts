@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { VisionLanguageModel } from '#sdk/model/types.js';
 import { type Action, isAlive, leftBehind, modelProcesses, picture, type Stage, Staged } from './staged.js';
 
@@ -40,27 +40,27 @@ async function expectGone(model: VisionLanguageModel, how: string): Promise<void
 }
 
 describe('kill -9 of the model process', () => {
-  it('while it starts', async () => {
+  test('while it starts', async () => {
     const staged = new Staged();
     const [pid] = modelProcesses(); // Node itself is still starting
     process.kill(pid!, 'SIGKILL');
     await expect(staged.model).rejects.toEqual(died('SIGKILL'));
   });
 
-  it('while it loads', async () => {
+  test('while it loads', async () => {
     const staged = new Staged('load', 'hold');
     await staged.reached('load');
     process.kill(modelProcesses()[0]!, 'SIGKILL');
     await expect(staged.model).rejects.toEqual(died('SIGKILL'));
   });
 
-  it('while it has nothing to do: the next call says so', async () => {
+  test('while it has nothing to do: the next call says so', async () => {
     const model = await new Staged().model;
     process.kill(model.process!.pid, 'SIGKILL');
     await expectGone(model, 'SIGKILL');
   });
 
-  it.each(IN_A_CALL)('in the stage "%s" of a call: everything under way is told at once', async (stage) => {
+  test.each(IN_A_CALL)('in the stage "%s" of a call: everything under way is told at once', async (stage) => {
     const { model, answer, pid } = await inCall(stage, 'hold');
     const waiting = model.ask(picture(2), QUESTION);
     process.kill(pid, 'SIGKILL');
@@ -69,7 +69,7 @@ describe('kill -9 of the model process', () => {
     await expectGone(model, 'SIGKILL');
   });
 
-  it('in the middle of a text: what came before is kept, the loop ends with the error', async () => {
+  test('in the middle of a text: what came before is kept, the loop ends with the error', async () => {
     const model = await new Staged().model;
     const pieces: string[] = [];
     const stream = model.generate(
@@ -97,7 +97,7 @@ describe('kill -9 of the model process', () => {
     await expectGone(model, 'SIGKILL');
   });
 
-  it('while it is disposed: the disposal ends', async () => {
+  test('while it is disposed: the disposal ends', async () => {
     const staged = new Staged('dispose', 'hold', { graceMs: 60_000 });
     const model = await staged.model;
     const disposal = model[Symbol.asyncDispose]();
@@ -112,26 +112,26 @@ describe('a model process that hangs', () => {
   /** Longer than Node takes to start on a busy machine. */
   const quick = { hangMs: 5000 };
 
-  it.each(['stopped by a signal', 'caught in an endless loop'])('%s while it loads is killed', async (kind) => {
+  test.each(['stopped by a signal', 'caught in an endless loop'])('%s while it loads is killed', async (kind) => {
     const staged = new Staged('load', kind.includes('loop') ? 'spin' : 'hold', quick);
     await staged.reached('load');
     if (!kind.includes('loop')) process.kill(modelProcesses()[0]!, 'SIGSTOP');
     await expect(staged.model).rejects.toEqual(died('hung'));
   });
 
-  it('stopped while it has nothing to do is noticed without a call', async () => {
+  test('stopped while it has nothing to do is noticed without a call', async () => {
     const model = await new Staged(undefined, 'go', quick).model;
     process.kill(model.process!.pid, 'SIGSTOP');
     await expectGone(model, 'hung');
   });
 
-  it.each(IN_A_CALL)('in the stage "%s" is killed and the call told', async (stage) => {
+  test.each(IN_A_CALL)('in the stage "%s" is killed and the call told', async (stage) => {
     const { model, answer } = await inCall(stage, 'spin', quick);
     await expect(answer).rejects.toEqual(died('hung'));
     await expectGone(model, 'hung');
   });
 
-  it('in native code, with its thread free, is killed when it does not heed an abort', async () => {
+  test('in native code, with its thread free, is killed when it does not heed an abort', async () => {
     const staged = new Staged('prefill', 'hold', quick);
     const model = await staged.model;
     const abort = new AbortController();
@@ -145,13 +145,13 @@ describe('a model process that hangs', () => {
     await expectGone(model, 'hung');
   });
 
-  it('while it is disposed is killed after a grace', async () => {
+  test('while it is disposed is killed after a grace', async () => {
     const model = await new Staged('dispose', 'hold', { graceMs: 100 }).model;
     await model[Symbol.asyncDispose]();
     expect(isAlive(model.process!.pid)).toBe(false);
   });
 
-  it('while it loads is killed when the load is aborted', async () => {
+  test('while it loads is killed when the load is aborted', async () => {
     const abort = new AbortController();
     const staged = new Staged('load', 'spin', { graceMs: 100 }, abort.signal);
     await staged.reached('load');
@@ -160,7 +160,7 @@ describe('a model process that hangs', () => {
     await expect(staged.model).rejects.toBe(reason);
   });
 
-  it('is not taken for hung because its parent was held up', async () => {
+  test('is not taken for hung because its parent was held up', async () => {
     const model = await new Staged(undefined, 'go', quick).model;
     const until = performance.now() + 7000;
     while (performance.now() < until);
@@ -171,7 +171,7 @@ describe('a model process that hangs', () => {
 });
 
 describe('a model process that fails by itself', () => {
-  it('tells its last words', async () => {
+  test('tells its last words', async () => {
     const { model, answer } = await inCall('decode', 'crash');
     const error = expect.objectContaining({
       code: 'ERR_ENGINE_DIED',
@@ -183,7 +183,7 @@ describe('a model process that fails by itself', () => {
     await model[Symbol.asyncDispose]();
   });
 
-  it('ends when its engine died, as a poisoned CUDA context does: a fresh one can be loaded', async () => {
+  test('ends when its engine died, as a poisoned CUDA context does: a fresh one can be loaded', async () => {
     const { model, answer } = await inCall('decode', 'poison');
     await expect(answer).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED', message: expect.stringContaining('(700)') });
     expect(await model.process!.ended).toMatchObject({
@@ -197,7 +197,7 @@ describe('a model process that fails by itself', () => {
 });
 
 describe('memory', () => {
-  it('is back to its level after ten processes were killed in the middle of a call on a 4K picture', async () => {
+  test('is back to its level after ten processes were killed in the middle of a call on a 4K picture', async () => {
     const large = picture(3, 3840, 2160);
     const cycle = async () => {
       const staged = new Staged('prefill', 'hold');
@@ -231,32 +231,32 @@ describe('the model process of a parent that ends', () => {
     while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
-  it('goes with it after kill -9', async () => {
+  test('goes with it after kill -9', async () => {
     const { parent, pid } = await owner('stay');
     parent.kill('SIGKILL');
     await gone(pid);
   });
 
-  it('goes with it even when it is stopped, and cannot notice anything', async () => {
+  test('goes with it even when it is stopped, and cannot notice anything', async () => {
     const { parent, pid } = await owner('stay');
     process.kill(pid, 'SIGSTOP');
     parent.kill('SIGKILL');
     await gone(pid);
   });
 
-  it('goes with it even when it is caught in an endless loop', async () => {
+  test('goes with it even when it is caught in an endless loop', async () => {
     const { parent, pid } = await owner('stay', 'spin');
     parent.kill('SIGKILL');
     await gone(pid);
   });
 
-  it('does not keep a program from ending that forgot to dispose the model', async () => {
+  test('does not keep a program from ending that forgot to dispose the model', async () => {
     const { parent, pid } = await owner('leave');
     expect((await once(parent, 'exit')).slice(0, 1)).toEqual([0]);
     await gone(pid);
   });
 
-  it('is left to the parent by Ctrl-C and by a service manager: only the parent says when to stop', async () => {
+  test('is left to the parent by Ctrl-C and by a service manager: only the parent says when to stop', async () => {
     const model = await new Staged().model;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(model.process!.pid, signal);
     expect((await model.ask(picture(1), QUESTION)).finishReason).toBe('stop');

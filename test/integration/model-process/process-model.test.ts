@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type LogLevel, loadModel, type Progress, type VisionLanguageModel } from 'scenebus';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { GenerateOptions } from '#sdk/model/types.js';
 import { CHECKPOINT, isAlive, modelProcesses, picture, Staged } from './staged.js';
@@ -46,14 +46,14 @@ afterAll(async () => {
 });
 
 describe('a model in a process of its own', () => {
-  it('is what it is in this process, in a process of its own', () => {
+  test('is what it is in this process, in a process of its own', () => {
     expect(there.info).toEqual(here.info);
     expect(there.process!.pid).not.toBe(process.pid);
     expect(isAlive(there.process!.pid)).toBe(true);
     expect(here.process).toBeUndefined();
   });
 
-  it('tells progress and log of the load', () => {
+  test('tells progress and log of the load', () => {
     const phases = progress.map(({ phase }) => phase);
     expect(phases).toEqual(expect.arrayContaining(['open checkpoint', 'load tokenizer']));
     expect(log).toContainEqual(
@@ -61,7 +61,7 @@ describe('a model in a process of its own', () => {
     );
   });
 
-  it('decides the same', async () => {
+  test('decides the same', async () => {
     const image = noisy(3);
     for (const among of [
       { type: 'yes-no' },
@@ -76,7 +76,7 @@ describe('a model in a process of its own', () => {
     );
   });
 
-  it('gives the same answers, descriptions and texts', async () => {
+  test('gives the same answers, descriptions and texts', async () => {
     for (const image of [noisy(1), noisy(2, 100, 30)]) {
       const [a, b] = [await here.ask(image, QUESTION), await there.ask(image, QUESTION)];
       expect({ ...b, timings: undefined }).toEqual({ ...a, timings: undefined });
@@ -85,7 +85,7 @@ describe('a model in a process of its own', () => {
     }
   });
 
-  it('goes on with texts and decides as a model in this process does', async () => {
+  test('goes on with texts and decides as a model in this process does', async () => {
     const image = noisy(12);
     expect((await there.complete(undefined, 'The red')).text).toBe((await here.complete(undefined, 'The red')).text);
     expect((await there.complete(image, 'The')).text).toBe((await here.complete(image, 'The')).text);
@@ -97,7 +97,7 @@ describe('a model in a process of its own', () => {
     expect([b.value, b.probability]).toEqual([a.value, a.probability]);
   });
 
-  it('keeps deadlines, and tells who waits', async () => {
+  test('keeps deadlines, and tells who waits', async () => {
     const late = there.ask(noisy(13), QUESTION, { ...LONG, deadlineMs: 1 });
     await expect(late).rejects.toEqual(code('ERR_REQUEST_EXPIRED'));
     expect(Object.keys(there.stats())).toEqual(Object.keys(here.stats()));
@@ -109,7 +109,7 @@ describe('a model in a process of its own', () => {
     await expect(running).rejects.toEqual(code('ERR_DISPOSED'));
   });
 
-  it('streams text as it is written', async () => {
+  test('streams text as it is written', async () => {
     const pieces: string[] = [];
     const stream = there.generate(request());
     for await (const piece of stream) pieces.push(piece);
@@ -118,12 +118,12 @@ describe('a model in a process of its own', () => {
     expect(pieces.join('')).toBe((await here.generate(request()).collect()).text);
   });
 
-  it('keeps the vision features of pictures that were seen before', async () => {
+  test('keeps the vision features of pictures that were seen before', async () => {
     await there.ask(noisy(3), QUESTION);
     expect((await there.ask(noisy(3), 'And now?')).usage.reusedImages).toBe(1);
   });
 
-  it('answers several calls at once, each its own', async () => {
+  test('answers several calls at once, each its own', async () => {
     const seeds = [4, 5, 6, 7, 8];
     const alone: string[] = [];
     for (const seed of seeds) alone.push((await here.describe(noisy(seed))).text);
@@ -131,12 +131,12 @@ describe('a model in a process of its own', () => {
     expect(together.map(({ text }) => text)).toEqual(alone);
   });
 
-  it('stops when the reader leaves the stream, and is free for the next', async () => {
+  test('stops when the reader leaves the stream, and is free for the next', async () => {
     for await (const _ of there.generate(request())) break;
     expect((await there.ask(picture(1), QUESTION)).finishReason).toBe('stop');
   });
 
-  it('rejects with the reason of the signal: before the call, while it waits, in the middle of the text', async () => {
+  test('rejects with the reason of the signal: before the call, while it waits, in the middle of the text', async () => {
     const reason = new Error('enough');
     await expect(there.ask(picture(1), QUESTION, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const waiting = new AbortController();
@@ -152,7 +152,7 @@ describe('a model in a process of its own', () => {
     await expect(loop).rejects.toBe(reason);
   });
 
-  it('fails as a model in this process does: code, message and details', async () => {
+  test('fails as a model in this process does: code, message and details', async () => {
     const wrong: [string, (model: VisionLanguageModel) => Promise<unknown>][] = [
       ['ERR_ARGUMENT_INVALID', (model) => model.ask(picture(1), QUESTION, { temperature: -1 })],
       ['ERR_ARGUMENT_INVALID', (model) => model.ask(picture(1), QUESTION, { maxTokens: 3 } as GenerateOptions)],
@@ -172,12 +172,12 @@ describe('a model in a process of its own', () => {
     }
   });
 
-  it('refuses what cannot cross, before anything is sent', async () => {
+  test('refuses what cannot cross, before anything is sent', async () => {
     const call = there.ask(picture(1), QUESTION, { stop: z.string() } as never);
     await expect(call).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID', details: { option: 'options.stop' } });
   });
 
-  it('sends the pixels of a 4K frame by shared memory: one copy, and little through the channel', async () => {
+  test('sends the pixels of a 4K frame by shared memory: one copy, and little through the channel', async () => {
     // Counts every byte that this process writes, to a memory file or into a channel.
     const writtenBytes = () => Number(/^wchar: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))![1]);
     const large = noisy(11, 3840, 2160);
@@ -189,7 +189,7 @@ describe('a model in a process of its own', () => {
     expect(there.process!.memory()!.sharedBytes).toBeGreaterThanOrEqual(large.data.byteLength);
   });
 
-  it('tells the memory of the process', () => {
+  test('tells the memory of the process', () => {
     const { rssBytes, peakRssBytes } = there.process!.memory()!;
     expect(rssBytes).toBeGreaterThan(20 * 2 ** 20);
     expect(peakRssBytes).toBeGreaterThanOrEqual(rssBytes);
@@ -197,7 +197,7 @@ describe('a model in a process of its own', () => {
 });
 
 describe('loading into a process', () => {
-  it('fails as a load in this process does, and leaves no process', async () => {
+  test('fails as a load in this process does, and leaves no process', async () => {
     const fail = (isolation: 'none' | 'process', directory: string, options = {}) =>
       loadModel(directory, { isolation, ...options }).then(String, ({ code, message }) => ({ code, message }));
     const before = modelProcesses();
@@ -214,11 +214,11 @@ describe('loading into a process', () => {
     expect(modelProcesses()).toEqual(before);
   });
 
-  it('refuses an isolation that it does not know', async () => {
+  test('refuses an isolation that it does not know', async () => {
     await expect(loadModel(CHECKPOINT, { isolation: 'thread' as never })).rejects.toEqual(code('ERR_ARGUMENT_INVALID'));
   });
 
-  it('starts nothing when it is aborted before', async () => {
+  test('starts nothing when it is aborted before', async () => {
     const before = modelProcesses();
     const load = loadModel(CHECKPOINT, { isolation: 'process', signal: AbortSignal.abort('no') });
     await expect(load).rejects.toBe('no');
@@ -227,7 +227,7 @@ describe('loading into a process', () => {
 });
 
 describe('disposing it', () => {
-  it('ends the process and what it works on, once, and every later call', async () => {
+  test('ends the process and what it works on, once, and every later call', async () => {
     const staged = new Staged('decode', 'hold', { graceMs: 200 });
     const model = await staged.model;
     const answer = model.ask(picture(1), QUESTION);
@@ -242,7 +242,7 @@ describe('disposing it', () => {
     expect(await model.process!.ended).toBeUndefined();
   });
 
-  it('waits until the process has released everything', async () => {
+  test('waits until the process has released everything', async () => {
     const staged = new Staged('dispose', 'go');
     const model = await staged.model;
     await model.ask(picture(1), QUESTION);

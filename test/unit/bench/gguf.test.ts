@@ -1,7 +1,7 @@
 /** The file that the bench writes for llama.cpp, read by the format's own words. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { q4Bytes, writeRandomGguf } from '../../bench/gguf.js';
 import { TEXT_SHAPES } from '../../bench/shapes.js';
 import { temporaryFolder } from '../checkpoint/checkpoint-folder.js';
@@ -37,7 +37,7 @@ function reader(bytes: Buffer) {
   return { take, u32, u64, string, value, position: () => at };
 }
 
-it('writes every tensor where its header says, in blocks of finite scales', async () => {
+test('writes every tensor where its header says, in blocks of finite scales', async () => {
   const file = path.join(temporaryFolder(), 'random.gguf');
   await writeRandomGguf(file, text, 128);
   const bytes = readFileSync(file);

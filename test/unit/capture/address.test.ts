@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseAddress, redactAddress, secretsOf } from '#sdk/capture/address.js';
 import { redact, registerSecret } from '#sdk/core/redaction.js';
 
 describe('camera addresses', () => {
-  it.each([
+  test.each([
     ['0', { kind: 'v4l2', device: '/dev/video0' }],
     ['/dev/video12', { kind: 'v4l2', device: '/dev/video12' }],
     ['v4l2:2', { kind: 'v4l2', device: '/dev/video2' }],
@@ -32,7 +32,7 @@ describe('camera addresses', () => {
     expect(parseAddress(address)).toEqual(expected);
   });
 
-  it.each([
+  test.each([
     [''],
     ['ftp://host/clip.mp4'],
     ['gst:videotestsrc ! appsink'],
@@ -66,7 +66,7 @@ describe('camera addresses', () => {
     );
   });
 
-  it.each([
+  test.each([
     'rtsp://host/a" ! filesink location="/tmp/x',
     "rtsp://host/a' ! fakesink",
     'rtsp://host/a\\" ! fakesink name=\\"',
@@ -81,13 +81,13 @@ describe('camera addresses', () => {
 describe('secrets of an address', () => {
   const address = 'rtsp://admin:p%40ss%2Fword@cam.local/main?token=abcdef&x=1';
 
-  it('are not shown', () => {
+  test('are not shown', () => {
     expect(redactAddress(address)).toBe('rtsp://***@cam.local/main?token=***&x=***');
     expect(redactAddress('http://a:b@c@host/')).toBe('http://***@host/');
     expect(redactAddress('file:a.mp4?loop')).toBe('file:a.mp4?loop');
   });
 
-  it('are taken out of what others write, encoded or not', () => {
+  test('are taken out of what others write, encoded or not', () => {
     const text = `[rtsp @ 0x1] failed: ${address}; user=p@ss/word t=abcdef; http://u:v@other/`;
     const forget = secretsOf(address).map(registerSecret);
     const shown = redact(text);
@@ -96,7 +96,7 @@ describe('secrets of an address', () => {
     expect(shown).toContain('cam.local');
   });
 
-  it('are not in the error about an address that is invalid', () => {
+  test('are not in the error about an address that is invalid', () => {
     for (const broken of ['rtsp://admin:s3cret@ho st/x', 'rtsp://admin:s3cret@host:0x/', 'ftp://admin:s3cret@host/']) {
       expect(() => parseAddress(broken)).toThrow(expect.not.stringContaining('s3cret'));
       try {

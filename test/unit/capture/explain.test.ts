@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { NativeVideoDevice } from '#sdk/capture/host/capture-addon.js';
 import { explainFailure } from '#sdk/capture/host/explain.js';
 import { planCapture, type ResolvedAddress } from '#sdk/capture/host/plan.js';
@@ -16,7 +16,7 @@ describe('a V4L2 device', () => {
     ['notVideo', 'ERR_CAPTURE_UNSUPPORTED', /something else/],
     ['failed', 'ERR_CAPTURE_LOST', /Input\/output error/],
   ];
-  it.each(states)('that is %s gets advice of its own', (state, code, message) => {
+  test.each(states)('that is %s gets advice of its own', (state, code, message) => {
     const device = { state, card: 'UVC Cam', message: 'Input/output error' };
     expect(() => checkDevice('/dev/video7', device)).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(message) }),
@@ -24,7 +24,7 @@ describe('a V4L2 device', () => {
     expect(() => checkDevice('/dev/video7', device)).toThrow('/dev/video7');
   });
 
-  it('that is ready passes', () => {
+  test('that is ready passes', () => {
     expect(checkDevice('/dev/video0', { state: 'ready', card: 'UVC Cam', message: '' })).toBeUndefined();
   });
 });
@@ -36,14 +36,14 @@ describe('a link to a device', () => {
   });
   const link = { kind: 'v4l2', device: '/dev/camera_front' } as const;
 
-  it('is followed to the number that it has now', async () => {
+  test('is followed to the number that it has now', async () => {
     expect(await resolveAddress(link, undefined, tools('/dev/video7'))).toEqual({
       kind: 'v4l2',
       device: '/dev/video7',
     });
   });
 
-  it('must lead to a video device', async () => {
+  test('must lead to a video device', async () => {
     await expect(resolveAddress(link, undefined, tools('/dev/sda'))).rejects.toMatchObject({
       code: 'ERR_CAPTURE_UNSUPPORTED',
       message: expect.stringContaining('leads to /dev/sda'),
@@ -71,7 +71,7 @@ describe('a failure that OpenCV reports', () => {
       planCapture(address, cameraOptionsSchema.parse({}), all),
     );
 
-  it.each<[ResolvedAddress, string, RegExp]>([
+  test.each<[ResolvedAddress, string, RegExp]>([
     [
       { kind: 'file', path: '/a.mp4', loop: false },
       'ERR_CAPTURE_UNSUPPORTED',
@@ -87,12 +87,12 @@ describe('a failure that OpenCV reports', () => {
     expect(error.message).not.toContain('secret');
   });
 
-  it('for lack of shared memory says how to get more', () => {
+  test('for lack of shared memory says how to get more', () => {
     const error = explain({ kind: 'csi', sensor: 0 }, 'ERR_LIMIT_EXCEEDED', 'shared memory: No space left on device');
     expect(error).toMatchObject({ code: 'ERR_LIMIT_EXCEEDED', message: expect.stringContaining('--shm-size') });
   });
 
-  it('with a code that is not in the table becomes a loss', () => {
+  test('with a code that is not in the table becomes a loss', () => {
     expect(explain({ kind: 'csi', sensor: 0 }, 'ERR_ODD').code).toBe('ERR_CAPTURE_LOST');
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { HostSession, SessionEnd } from '#sdk/capture/host-session.js';
 import { type NextAttempt, OpenSequence } from '#sdk/capture/open-sequence.js';
 import { type ErrorCode, SdkError } from '#sdk/core/errors.js';
@@ -18,7 +18,7 @@ function script(...ends: { code?: ErrorCode; tryNext?: string; streamed?: boolea
 }
 
 describe('the ways to open a source', () => {
-  it('are tried in order, each told what came of those before', async () => {
+  test('are tried in order, each told what came of those before', async () => {
     const { seen, run } = script(
       { code: 'ERR_CAPTURE_HOST_DIED', tryNext: 'crashed' },
       { code: 'ERR_CAPTURE_UNSUPPORTED', tryNext: 'GSTREAMER: could not open it' },
@@ -29,7 +29,7 @@ describe('the ways to open a source', () => {
     expect(seen[2]?.earlierFailures).toEqual(['crashed', 'GSTREAMER: could not open it']);
   });
 
-  it('begin with the one that worked the last time, until it fails', async () => {
+  test('begin with the one that worked the last time, until it fails', async () => {
     const { seen, run } = script(
       { code: 'ERR_CAPTURE_UNSUPPORTED', tryNext: 'no' },
       { code: 'ERR_CAPTURE_LOST', streamed: true },
@@ -43,7 +43,7 @@ describe('the ways to open a source', () => {
     expect(seen.map(({ attempt }) => attempt)).toEqual([0, 1, 1, 0]);
   });
 
-  it('report what one of them found out rather than that the last one crashed', async () => {
+  test('report what one of them found out rather than that the last one crashed', async () => {
     const { run } = script(
       { code: 'ERR_CAPTURE_REFUSED', tryNext: 'FFMPEG: could not open it' },
       { code: 'ERR_CAPTURE_HOST_DIED' },

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { cameraFromVideoCapture, frameFromMat, type OpenCvMat, type OpenCvVideoCapture } from '#sdk/capture/index.js';
 
 /** Stand-ins with the shape of opencv4nodejs 5.6 (lib/typings/Mat.d.ts, VideoCapture.d.ts). */
@@ -70,7 +70,7 @@ class VideoCapture implements OpenCvVideoCapture {
 const error = (code: string) => expect.objectContaining({ name: 'SdkError', code });
 
 describe('a Mat of opencv4nodejs', () => {
-  it('becomes a BGR frame', async () => {
+  test('becomes a BGR frame', async () => {
     const bgr = await frameFromMat(new Mat(1, 2, CV_8UC3, new Uint8Array([1, 2, 3, 4, 5, 6])), {
       id: 'a',
       sequence: 7,
@@ -79,14 +79,14 @@ describe('a Mat of opencv4nodejs', () => {
     expect([...bgr.data]).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  it('becomes BGR from grey and BGRA', async () => {
+  test('becomes BGR from grey and BGRA', async () => {
     const grey = await frameFromMat(new Mat(1, 2, CV_8UC1, new Uint8Array([9, 8])));
     expect([...grey.data]).toEqual([9, 9, 9, 8, 8, 8]);
     const bgra = await frameFromMat(new Mat(1, 2, CV_8UC4, new Uint8Array([1, 2, 3, 255, 4, 5, 6, 0])));
     expect([...bgra.data]).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  it.each([
+  test.each([
     ['is empty', EMPTY],
     ['holds floats', new Mat(1, 1, CV_32FC3)],
     ['holds fewer bytes than its size says', new Mat(2, 2, CV_8UC3, new Uint8Array(3))],
@@ -99,7 +99,7 @@ describe('a VideoCapture of opencv4nodejs', () => {
   const mats = (count: number) =>
     Array.from({ length: count }, (_, index) => new Mat(2, 2, CV_8UC3, new Uint8Array(12).fill(index)));
 
-  it('is a camera that ends with an empty Mat', async () => {
+  test('is a camera that ends with an empty Mat', async () => {
     const capture = new VideoCapture(mats(3));
     const camera = cameraFromVideoCapture(capture, { id: 'mine' });
     const seen: string[] = [];
@@ -114,7 +114,7 @@ describe('a VideoCapture of opencv4nodejs', () => {
     await expect(camera.read()).rejects.toEqual(error('ERR_DISPOSED'));
   });
 
-  it('is read by one call at a time, and released only after the last', async () => {
+  test('is read by one call at a time, and released only after the last', async () => {
     const capture = new VideoCapture(mats(3));
     const camera = cameraFromVideoCapture(capture);
     const [first, second] = await Promise.all([camera.read(), camera.read()]);
@@ -128,13 +128,13 @@ describe('a VideoCapture of opencv4nodejs', () => {
     expect(capture.released).toBe(1);
   });
 
-  it('turns a failing read into a typed error', async () => {
+  test('turns a failing read into a typed error', async () => {
     await using camera = cameraFromVideoCapture(new VideoCapture([new Error('select() timeout')]));
     await expect(camera.read()).rejects.toEqual(error('ERR_CAPTURE_LOST'));
     expect(camera.status.state).toBe('failed');
   });
 
-  it('can be aborted while it reads', async () => {
+  test('can be aborted while it reads', async () => {
     const reason = new Error('enough');
     await using camera = cameraFromVideoCapture(new VideoCapture(mats(2)), { release: false });
     const controller = new AbortController();

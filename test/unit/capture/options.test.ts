@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { cameraOptionsSchema, openCamera, reopenSchema } from '#sdk/capture/index.js';
 import { reopenDelayMs, reopenSettings } from '#sdk/capture/reopening.js';
 import { SdkError } from '#sdk/core/errors.js';
 
 describe('camera options', () => {
-  it.each([
+  test.each([
     [{ rotation: 45 }],
     [{ fps: 0 }],
     [{ size: { width: 0, height: 720 } }],
@@ -25,7 +25,7 @@ describe('reopening', () => {
   const camera = { kind: 'rtsp', loop: false, everStreamed: false } as const;
   const clip = { kind: 'file', loop: false, everStreamed: true } as const;
 
-  it.each([
+  test.each([
     ['a camera that is not there yet', camera, 'ERR_CAPTURE_NOT_FOUND', true],
     ['a camera that refuses', camera, 'ERR_CAPTURE_REFUSED', true],
     ['a network camera that answers oddly, as at boot', camera, 'ERR_CAPTURE_UNSUPPORTED', true],
@@ -40,12 +40,12 @@ describe('reopening', () => {
     expect(reopenSettings({ ...settings, reopen: false }, facts, loss(code))).toBeUndefined();
   });
 
-  it('is not tried for what this machine lacks', () => {
+  test('is not tried for what this machine lacks', () => {
     const lacking = new SdkError('ERR_CAPTURE_UNSUPPORTED', 'no GStreamer', { details: { isLacking: true } });
     expect(reopenSettings(settings, { ...camera, everStreamed: true }, lacking)).toBeUndefined();
   });
 
-  it('pauses for a quarter of the time that the camera is away, within the two limits, with jitter', () => {
+  test('pauses for a quarter of the time that the camera is away, within the two limits, with jitter', () => {
     const reopen = reopenSchema.parse({ initialDelayMs: 100, maximumDelayMs: 5000 });
     const pause = (awayMs: number) => reopenDelayMs(reopen, awayMs, undefined, () => 0.5);
     expect([0, 400, 4000, 12_000, 60_000].map(pause)).toEqual([100, 100, 1000, 3000, 5000]);
@@ -53,7 +53,7 @@ describe('reopening', () => {
     expect(reopenDelayMs(reopen, 0, undefined, () => 1)).toBe(125);
   });
 
-  it('waits long after a refused login, for cameras lock accounts', () => {
+  test('waits long after a refused login, for cameras lock accounts', () => {
     const refused = new SdkError('ERR_CAPTURE_REFUSED', 'wrong password', { details: { status: 401 } });
     expect(reopenDelayMs(reopenSchema.parse({}), 0, refused, () => 0.5)).toBe(60_000);
   });

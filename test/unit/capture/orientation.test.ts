@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readOrientation } from '#sdk/capture/host/orientation.js';
 
 function box(type: string, ...parts: Buffer[]): Buffer {
@@ -25,7 +25,7 @@ const movie = (...parts: Buffer[]) =>
 const read = (bytes: Buffer) => readOrientation(async (offset, length) => bytes.subarray(offset, offset + length));
 
 describe('the display matrix of a file', () => {
-  it.each([
+  test.each([
     ['upright', [1, 0, 0, 1], { mirror: false, rotation: 0 }],
     ['a quarter clockwise', [0, 1, -1, 0], { mirror: false, rotation: 90 }],
     ['upside down', [-1, 0, 0, -1], { mirror: false, rotation: 180 }],
@@ -37,12 +37,12 @@ describe('the display matrix of a file', () => {
     expect(await read(movie(track('vide', m, 1)))).toEqual(expected); // 64-bit times
   });
 
-  it('is joined with the one of the whole movie', async () => {
+  test('is joined with the one of the whole movie', async () => {
     const whole = box('mvhd', Buffer.alloc(4 + 16 + 16), matrix([0, 1, -1, 0]));
     expect(await read(movie(whole, track('vide', [0, 1, -1, 0])))).toEqual({ mirror: false, rotation: 180 });
   });
 
-  it('is unknown for slanted pictures and for other files, however they are made', async () => {
+  test('is unknown for slanted pictures and for other files, however they are made', async () => {
     expect(await read(movie(track('vide', [0.7, 0.7, -0.7, 0.7])))).toBeUndefined();
     expect(await read(movie(track('soun', [1, 0, 0, 1])))).toBeUndefined();
     expect(await read(Buffer.from('RIFF....AVI LIST'))).toBeUndefined();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   elementsOf,
   planCapture,
@@ -18,13 +18,13 @@ const attempts = (address: ResolvedAddress, options: object = {}, support = all)
 const BGR_SINK = 'videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false';
 
 describe('what OpenCV is asked to open', () => {
-  it('a CSI camera: Argus, in hardware as far as BGRx', () => {
+  test('a CSI camera: Argus, in hardware as far as BGRx', () => {
     expect(attempts({ kind: 'csi', sensor: 1 }, { size: { width: 1280, height: 720 }, fps: 60 })).toEqual([
       `GSTREAMER nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=60/1,format=NV12 ! nvvidconv ! video/x-raw,format=BGRx ! ${BGR_SINK}`,
     ]);
   });
 
-  it('RTSP: hardware decoding first on a Jetson, FFmpeg last', () => {
+  test('RTSP: hardware decoding first on a Jetson, FFmpeg last', () => {
     const address = { kind: 'rtsp', url: 'rtsp://host/main' } as const;
     const source = 'rtspsrc location="rtsp://host/main" protocols=tcp latency=200 ! queue';
     expect(attempts(address, {}, { ...all, jetson: true })).toEqual([
@@ -41,7 +41,7 @@ describe('what OpenCV is asked to open', () => {
     );
   });
 
-  it('a V4L2 camera: the driver first, pipelines after it or when asked for', () => {
+  test('a V4L2 camera: the driver first, pipelines after it or when asked for', () => {
     const address = { kind: 'v4l2', device: '/dev/video3' } as const;
     expect(attempts(address)[0]).toBe('V4L2 /dev/video3');
     expect(attempts(address, { backend: 'gstreamer', size: { width: 1280, height: 720 }, fps: 30 })[0]).toBe(
@@ -49,7 +49,7 @@ describe('what OpenCV is asked to open', () => {
     );
   });
 
-  it('asks the source for the size before rotation', () => {
+  test('asks the source for the size before rotation', () => {
     const { options } = planCapture(
       { kind: 'csi', sensor: 0 },
       settings({ rotation: 90, size: { width: 720, height: 1280 } }),
@@ -58,7 +58,7 @@ describe('what OpenCV is asked to open', () => {
     expect(options).toMatchObject({ width: 1280, height: 720, rotation: 90 });
   });
 
-  it('quotes file names so that they stay file names', () => {
+  test('quotes file names so that they stay file names', () => {
     expect(quoteForPipeline('/a "b" ! c\\d')).toBe('"/a \\"b\\" ! c\\\\d"');
     const path = '/tmp/x" ! filesink location="/etc/passwd';
     const [pipeline] = attempts({ kind: 'file', path, loop: false }, { backend: 'gstreamer' });
@@ -70,7 +70,7 @@ describe('what OpenCV is asked to open', () => {
     ]);
   });
 
-  it('says what is missing when this OpenCV cannot', () => {
+  test('says what is missing when this OpenCV cannot', () => {
     expect(() => attempts({ kind: 'csi', sensor: 0 }, {}, { ...all, gstreamer: false })).toThrow(
       expect.objectContaining({ code: 'ERR_CAPTURE_UNSUPPORTED', message: expect.stringContaining('gstreamer') }),
     );
@@ -79,7 +79,7 @@ describe('what OpenCV is asked to open', () => {
     );
   });
 
-  it('leaves out pipelines whose elements this GStreamer lacks, and names them when nothing is left', () => {
+  test('leaves out pipelines whose elements this GStreamer lacks, and names them when nothing is left', () => {
     const missing = (names: readonly string[]) => names.filter((name) => name.startsWith('nv'));
     const rtsp = planCapture({ kind: 'rtsp', url: 'rtsp://host/' }, settings(), { ...all, jetson: true });
     const { source } = withoutMissingElements(rtsp, missing);

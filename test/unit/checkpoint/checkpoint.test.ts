@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/safetensors.js';
 import { type ErrorCode, SdkError } from '#sdk/core/errors.js';
@@ -34,7 +34,7 @@ async function expectFailure(folder: string, code: ErrorCode, ...parts: (string 
 }
 
 describe('openCheckpoint', () => {
-  it('describes a single-file float32 checkpoint', async () => {
+  test('describes a single-file float32 checkpoint', async () => {
     const checkpoint = await openCheckpoint(join(GOLDEN, 'tiny-a'));
     expect(checkpoint.name).toBe('tiny-a');
     expect(checkpoint.model.int4).toBeNull();
@@ -70,7 +70,7 @@ describe('openCheckpoint', () => {
     expect(checkpoint.manifest.prompts.locate).toContain('{label}');
   });
 
-  it('reads shards in bfloat16 to the values of the float32 checkpoint, rounded', async () => {
+  test('reads shards in bfloat16 to the values of the float32 checkpoint, rounded', async () => {
     const name = 'language_model.model.layers.1.cross_attn.q_proj.weight';
     const exact = readTensorF32((await openCheckpoint(join(GOLDEN, 'tiny-a'))).model.tensors.get(name)!);
     const rounded = readTensorF32((await openCheckpoint(join(GOLDEN, 'tiny-a-bf16'))).model.tensors.get(name)!);
@@ -80,7 +80,7 @@ describe('openCheckpoint', () => {
     }
   });
 
-  it('reads single rows', async () => {
+  test('reads single rows', async () => {
     const { model } = await openCheckpoint(join(GOLDEN, 'tiny-a'));
     const location = model.tensors.get('language_model.lm_head.weight')!;
     const all = readTensorF32(location);
@@ -88,7 +88,7 @@ describe('openCheckpoint', () => {
     expect(() => readTensorF32(location, { first: 511, count: 2 })).toThrow(/rows within 0–512/);
   });
 
-  it.each([
+  test.each([
     ['newer transformers', (name: string) => newerName(name)],
     ['a wrapper', (name: string) => `module.${name}`],
     ['a "model." prefix', (name: string) => `model.${name}`],
@@ -104,7 +104,7 @@ describe('openCheckpoint', () => {
     expect([...renamed.model.tensors.keys()]).toEqual([...original.model.tensors.keys()]);
   });
 
-  it('ignores tensors that are no part of the model', async () => {
+  test('ignores tensors that are no part of the model', async () => {
     const folder = copyCheckpoint();
     editTensors(join(folder, WEIGHTS), (tensors) => {
       tensors.set('model.rotary_emb.inv_freq', { dtype: 'F64', shape: [2], data: Buffer.alloc(16) });
@@ -113,7 +113,7 @@ describe('openCheckpoint', () => {
     expect((await openCheckpoint(folder)).model.tensors.size).toBe(135);
   });
 
-  it('reads the config layout of transformers 5', async () => {
+  test('reads the config layout of transformers 5', async () => {
     const folder = copyCheckpoint();
     editJson(join(folder, 'config.json'), (config) => {
       const text = config.text_config;
@@ -129,7 +129,7 @@ describe('openCheckpoint', () => {
     expect(model.architecture).toEqual((await openCheckpoint(join(GOLDEN, 'tiny-a'))).model.architecture);
   });
 
-  it('takes stop ids from config.json when generation_config.json is absent', async () => {
+  test('takes stop ids from config.json when generation_config.json is absent', async () => {
     const folder = copyCheckpoint();
     rmSync(join(folder, 'generation_config.json'));
     expect((await openCheckpoint(folder)).generation).toMatchObject({
@@ -139,7 +139,7 @@ describe('openCheckpoint', () => {
     });
   });
 
-  it('reads a manifest and fills its defaults', async () => {
+  test('reads a manifest and fills its defaults', async () => {
     const folder = copyCheckpoint();
     writeFileSync(
       join(folder, 'scenebus.json'),
@@ -162,7 +162,7 @@ describe('openCheckpoint', () => {
     await expectFailure(folder, 'ERR_MODEL_INVALID', 'scenebus.json', 'scale');
   });
 
-  it('takes its name from the hub cache, whose files are links', async () => {
+  test('takes its name from the hub cache, whose files are links', async () => {
     const cache = join(temporaryFolder(), 'models--some-org--Some-Model');
     const snapshot = join(cache, 'snapshots', 'a'.repeat(40));
     mkdirSync(snapshot, { recursive: true });
@@ -174,7 +174,7 @@ describe('openCheckpoint', () => {
     expect(model.tensors.get('vision_model.class_embedding')?.file).toBe(join(GOLDEN, 'tiny-a', 'model.safetensors'));
   });
 
-  it('changes its content hash with the weights and with the config, and only then', async () => {
+  test('changes its content hash with the weights and with the config, and only then', async () => {
     const folder = copyCheckpoint();
     const hash = async () => (await openCheckpoint(folder)).contentHash();
     const first = await hash();
@@ -189,7 +189,7 @@ describe('openCheckpoint', () => {
     expect(await hash()).not.toBe(touched);
   });
 
-  it('changes its content hash with each weight, where size and time are as before', async () => {
+  test('changes its content hash with each weight, where size and time are as before', async () => {
     const folder = copyCheckpoint();
     const file = join(folder, WEIGHTS);
     const then = new Date(1e12);
@@ -209,20 +209,20 @@ describe('openCheckpoint', () => {
     expect(hashes.size).toBe(entries.length + 1);
   });
 
-  it('has the same content hash wherever the checkpoint lies', async () => {
+  test('has the same content hash wherever the checkpoint lies', async () => {
     const [here, there] = [copyCheckpoint(), copyCheckpoint()];
     for (const folder of [here, there]) utimesSync(join(folder, WEIGHTS), new Date(1e12), new Date(1e12));
     expect(await (await openCheckpoint(here)).contentHash()).toBe(await (await openCheckpoint(there)).contentHash());
   });
 
-  it('stops before reading when it was aborted', async () => {
+  test('stops before reading when it was aborted', async () => {
     const reason = new Error('enough');
     await expect(openCheckpoint(join(GOLDEN, 'tiny-a'), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
 });
 
 describe('openCheckpoint on a folder that is wrong', () => {
-  it('says when there is no folder, no config, no weights', async () => {
+  test('says when there is no folder, no config, no weights', async () => {
     await expectFailure('/nowhere/at/all', 'ERR_MODEL_NOT_FOUND', 'checkpoint folder');
     const folder = copyCheckpoint();
     renameSync(join(folder, WEIGHTS), join(folder, 'pytorch_model.bin'));
@@ -230,7 +230,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(temporaryFolder(), 'ERR_MODEL_NOT_FOUND', 'config.json');
   });
 
-  it('names another architecture', async () => {
+  test('names another architecture', async () => {
     const folder = copyCheckpoint();
     editJson(join(folder, 'config.json'), (config) => {
       config.model_type = 'llava';
@@ -238,7 +238,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(folder, 'ERR_MODEL_UNSUPPORTED', '"mllama"', '"llava"');
   });
 
-  it.each([
+  test.each([
     ['not JSON', '{"model_type": ', /is not JSON/],
     ['another type', '[]', /config.json is not as expected/],
     ['a field of the wrong type', '{"model_type":"mllama","text_config":{"hidden_size":"big"}}', /hidden_size/],
@@ -253,7 +253,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(folder, 'ERR_MODEL_INVALID', message);
   });
 
-  it('reports every contradiction between config and tensors at once', async () => {
+  test('reports every contradiction between config and tensors at once', async () => {
     const folder = copyCheckpoint();
     editJson(join(folder, 'config.json'), (config) => {
       config.text_config.intermediate_size = 256;
@@ -280,7 +280,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     expect(has('multi_modal_projector.weight: config.json implies [64, 200], the file has [64, 192]')).toBe(true);
   });
 
-  it.each([
+  test.each([
     [
       'hidden sizes that heads do not divide',
       (c: FreeJson) => (c.text_config.num_attention_heads = 3),
@@ -317,7 +317,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(folder, 'ERR_MODEL_INVALID', message);
   });
 
-  it('refuses an image processor that it does not have', async () => {
+  test('refuses an image processor that it does not have', async () => {
     const folder = copyCheckpoint();
     editJson(join(folder, 'preprocessor_config.json'), (config) => {
       config.resample = 3;
@@ -327,7 +327,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(folder, 'ERR_MODEL_INVALID', 'preprocessor_config.json is missing');
   });
 
-  it('names a missing shard, a misplaced tensor, and a shard outside the folder', async () => {
+  test('names a missing shard, a misplaced tensor, and a shard outside the folder', async () => {
     const folder = copyCheckpoint('tiny-a-bf16');
     const index = join(folder, 'model.safetensors.index.json');
     editJson(index, (value) => {
@@ -344,7 +344,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(folder, 'ERR_MODEL_NOT_FOUND', 'shards need their model.safetensors.index.json');
   });
 
-  it('refuses a tensor that lies in two shards', async () => {
+  test('refuses a tensor that lies in two shards', async () => {
     const folder = copyCheckpoint('tiny-a-bf16');
     const name = 'vision_model.class_embedding';
     const { weight_map: map } = JSON.parse(readFileSync(join(folder, 'model.safetensors.index.json'), 'utf8'));
@@ -355,7 +355,7 @@ describe('openCheckpoint on a folder that is wrong', () => {
     await expectFailure(folder, 'ERR_MODEL_INVALID', /class_embedding is in .* and again in/);
   });
 
-  it('refuses the same tensor under both generations of names', async () => {
+  test('refuses the same tensor under both generations of names', async () => {
     const folder = copyCheckpoint();
     editTensors(join(folder, WEIGHTS), (tensors) => {
       tensors.set('lm_head.weight', tensors.get('language_model.lm_head.weight')!);

@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
 import { expectedTensors } from '#sdk/checkpoint/expected-tensors.js';
 import { publishedTensorName } from '#sdk/checkpoint/tensor-names.js';
 
 describe('expectedTensors', () => {
-  it('counts the published 11B checkpoint to the parameter, from class defaults alone', () => {
+  test('counts the published 11B checkpoint to the parameter, from class defaults alone', () => {
     // The instruct model's config differs from the class defaults in its tile size only.
     const config = configSchema.parse({ model_type: 'mllama', vision_config: { image_size: 560 } });
     const { architecture, problems } = architectureOf(config);
@@ -22,7 +22,7 @@ describe('expectedTensors', () => {
 });
 
 describe('publishedTensorName', () => {
-  it.each([
+  test.each([
     ['language_model.model.layers.0.mlp.up_proj.weight', 'language_model.model.layers.0.mlp.up_proj.weight'],
     ['model.language_model.layers.0.mlp.up_proj.weight', 'language_model.model.layers.0.mlp.up_proj.weight'],
     ['model.language_model.embed_tokens.weight', 'language_model.model.embed_tokens.weight'],

@@ -1,7 +1,7 @@
 /** Folders that other tools quantised or fine-tuned: named in one sentence with the way out, not by missing tensors. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { makeInt4Checkpoint } from '../../support/int4-checkpoint.js';
 import {
@@ -39,7 +39,7 @@ const packed = (format: string) => ({
 });
 
 describe('a format that is not run as it is', () => {
-  it.each<[string, FreeJson, string]>([
+  test.each<[string, FreeJson, string]>([
     ['AWQ, 4 bits in groups of 128', { quantization_config: { quant_method: 'awq', bits: 4, group_size: 128 } }, 'awq'],
     [
       'GPTQ, 4 bits by channel, checkpoint_format gptq_v2',
@@ -57,7 +57,7 @@ describe('a format that is not run as it is', () => {
     });
   });
 
-  it.each<[string, FreeJson]>([
+  test.each<[string, FreeJson]>([
     ['bitsandbytes (nf4)', { quantization_config: { quant_method: 'bitsandbytes', bnb_4bit_quant_type: 'nf4' } }],
     ['bitsandbytes (LLM.int8())', { quantization_config: { quant_method: 'bitsandbytes', load_in_8bit: true } }],
     ['FP8', { quantization_config: { quant_method: 'fp8' } }],
@@ -80,7 +80,7 @@ describe('a format that is not run as it is', () => {
     expect((error as Error).message.split('\n')).toHaveLength(1);
   });
 
-  it.each([
+  test.each([
     ['MLX (mlx-vlm)', (name: string) => name.replace(/^vision_model/, 'vision_tower')],
     ['bitsandbytes', (name: string) => (name === `${Q_PROJ}.weight` ? `${name}.quant_state.bitsandbytes__nf4` : name)],
     ['GPTQ or AWQ without its', (name: string) => (name === `${Q_PROJ}.weight` ? `${Q_PROJ}.qweight` : name)],
@@ -90,7 +90,7 @@ describe('a format that is not run as it is', () => {
     await expect(openCheckpoint(folderWith({}, rename))).rejects.toThrow(`in the format ${name}`);
   });
 
-  it('packed layers of the vision tower are one problem, not one each', async () => {
+  test('packed layers of the vision tower are one problem, not one each', async () => {
     const folder = makeInt4Checkpoint(join(GOLDEN, 'tiny-a'), temporaryFolder(), 32).int4;
     editTensors(join(folder, WEIGHTS), (tensors) => {
       for (const name of [...tensors.keys()].filter((each) => /^vision_model.*fc1\.weight$/.test(each))) {
@@ -113,7 +113,7 @@ describe('the place of the quantisation in config.json', () => {
     return openCheckpoint(folder);
   };
 
-  it('may be compression_config, as older llm-compressor wrote it', async () => {
+  test('may be compression_config, as older llm-compressor wrote it', async () => {
     const { model } = await moved((config) => {
       config.compression_config = config.quantization_config;
       delete config.quantization_config;
@@ -122,7 +122,7 @@ describe('the place of the quantisation in config.json', () => {
     expect(model.int4).toEqual({ bits: 4, groupSize: 32 });
   });
 
-  it('may be one level down, as the first integration in transformers wrote it', async () => {
+  test('may be one level down, as the first integration in transformers wrote it', async () => {
     const { model } = await moved((config) => {
       const { quant_method, ...rest } = config.quantization_config;
       config.quantization_config = { quant_method, quantization_config: rest, sparsity_config: {} };
@@ -130,7 +130,7 @@ describe('the place of the quantisation in config.json', () => {
     expect(model.int4).toEqual({ bits: 4, groupSize: 32 });
   });
 
-  it('is none where a compression_config tells of sparsity alone', async () => {
+  test('is none where a compression_config tells of sparsity alone', async () => {
     const folder = copyCheckpoint();
     editJson(join(folder, 'config.json'), (config) => {
       config.compression_config = { sparsity_config: { format: 'dense' } };
@@ -149,7 +149,7 @@ describe('an adapter', () => {
   const writeConfig = (folder: string) => writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify(CONFIG));
   const lora: RawTensor = { dtype: 'F32', shape: [2, 64], data: Buffer.alloc(512) };
 
-  it('alone is named, with its base and what merges it', async () => {
+  test('alone is named, with its base and what merges it', async () => {
     const folder = temporaryFolder();
     writeConfig(folder);
     writeTensors(
@@ -167,7 +167,7 @@ describe('an adapter', () => {
     await expect(openCheckpoint(folder)).rejects.toThrow('and no model');
   });
 
-  it('beside full weights is a warning', async () => {
+  test('beside full weights is a warning', async () => {
     const folder = copyCheckpoint();
     writeConfig(folder);
     expect((await openCheckpoint(folder)).warnings).toEqual([
@@ -175,7 +175,7 @@ describe('an adapter', () => {
     ]);
   });
 
-  it.each(['base_layer.weight', 'lora_A.default.weight', 'modules_to_save.default.weight'])(
+  test.each(['base_layer.weight', 'lora_A.default.weight', 'modules_to_save.default.weight'])(
     'that is not merged is recognised by %s',
     async (suffix) => {
       const folder = folderWith({}, (name) => (name === `${Q_PROJ}.weight` ? `${Q_PROJ}.${suffix}` : name));
@@ -186,7 +186,7 @@ describe('an adapter', () => {
     },
   );
 
-  it('is not sought where weights are merely absent', async () => {
+  test('is not sought where weights are merely absent', async () => {
     const folder = copyCheckpoint();
     rmSync(join(folder, WEIGHTS));
     await expect(openCheckpoint(folder)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });

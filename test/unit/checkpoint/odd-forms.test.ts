@@ -1,7 +1,7 @@
 /** Folders as transformers and fine-tuning tools really write them. */
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { configSchema } from '#sdk/checkpoint/config.js';
 import { readGenerationDefaults } from '#sdk/checkpoint/generation-config.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
@@ -17,14 +17,14 @@ describe('token ids', () => {
     return readGenerationDefaults(folder, configSchema.parse({ model_type: 'mllama', text_config: text, ...config }));
   };
 
-  it('are those of the class where a config by difference leaves them out', async () => {
+  test('are those of the class where a config by difference leaves them out', async () => {
     expect(await defaults({})).toMatchObject({
       problems: [],
       generation: { bosTokenId: 128_000, eosTokenIds: [128_001], padTokenId: 128_004 },
     });
   });
 
-  it('are those of the class only where nothing else states them', async () => {
+  test('are those of the class only where nothing else states them', async () => {
     expect((await defaults({}, { bos_token_id: 5, eos_token_id: 6, pad_token_id: 7 })).generation).toMatchObject({
       bosTokenId: 5,
       eosTokenIds: [6],
@@ -34,12 +34,12 @@ describe('token ids', () => {
     expect(generation).toMatchObject({ bosTokenId: 1, eosTokenIds: [3, 4], padTokenId: 128_004 });
   });
 
-  it('that a config says there are none of are missing', async () => {
+  test('that a config says there are none of are missing', async () => {
     const { problems } = await defaults({ bos_token_id: null, eos_token_id: null });
     expect(problems).toHaveLength(2);
   });
 
-  it('of the class that a small vocabulary does not hold are refused', async () => {
+  test('of the class that a small vocabulary does not hold are refused', async () => {
     expect((await defaults({ vocab_size: 500 })).problems.join()).toContain('128001 lies outside the 508');
   });
 });
@@ -51,7 +51,7 @@ describe('generation_config.json', () => {
     return await readGenerationDefaults(folder, configSchema.parse({ model_type: 'mllama' }));
   };
 
-  it('gives what is implemented as defaults', async () => {
+  test('gives what is implemented as defaults', async () => {
     const { generation, warnings } = await read({
       do_sample: true,
       temperature: 0.7,
@@ -80,7 +80,7 @@ describe('generation_config.json', () => {
     });
   });
 
-  it('warns by name of what is not', async () => {
+  test('warns by name of what is not', async () => {
     const { warnings } = await read({ num_beams: 4, typical_p: 0.9, bad_words_ids: [[7]], forced_eos_token_id: null });
     expect(warnings).toEqual([
       'generation_config.json: num_beams 4, typical_p 0.9, bad_words_ids [[7]] are not implemented and not honoured',
@@ -88,7 +88,7 @@ describe('generation_config.json', () => {
     expect((await read({ something_new: 3 })).warnings.join()).toContain('something_new 3 is not');
   });
 
-  it.each([{ repetition_penalty: 0 }, { top_k: -1 }, { min_p: 2 }, { no_repeat_ngram_size: 1.5 }])(
+  test.each([{ repetition_penalty: 0 }, { top_k: -1 }, { min_p: 2 }, { no_repeat_ngram_size: 1.5 }])(
     'refuses %o',
     async (file) => {
       await expect(read(file)).rejects.toMatchObject({ code: 'ERR_MODEL_INVALID' });
@@ -102,14 +102,14 @@ describe('config.json', () => {
     return await openCheckpoint(folder);
   };
 
-  it('may have null for supported_aspect_ratios', async () => {
+  test('may have null for supported_aspect_ratios', async () => {
     const { model } = await open((config) => {
       config.vision_config.supported_aspect_ratios = null;
     });
     expect(model.architecture.vision.supportedAspectRatios).toHaveLength(8);
   });
 
-  it('may state sides as [height, width]', async () => {
+  test('may state sides as [height, width]', async () => {
     const { model } = await open((config) => {
       config.vision_config.image_size = [56, 56];
       config.vision_config.patch_size = [14, 14];
@@ -117,14 +117,14 @@ describe('config.json', () => {
     expect(model.architecture.vision).toMatchObject({ tileSize: 56, patchSize: 14 });
   });
 
-  it('with tiles that are not square is refused', async () => {
+  test('with tiles that are not square is refused', async () => {
     const opened = open((config) => {
       config.vision_config.image_size = [56, 112];
     });
     await expect(opened).rejects.toThrow('image_size 56×112 is not supported');
   });
 
-  it('may tie lm_head to the embeddings, whose last rows are then none of it', async () => {
+  test('may tie lm_head to the embeddings, whose last rows are then none of it', async () => {
     const folder = copyCheckpoint();
     editTensors(join(folder, 'model.safetensors'), (tensors) => {
       tensors.delete(HEAD);
@@ -139,7 +139,7 @@ describe('config.json', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('that ties a head which the weights have is said', async () => {
+  test('that ties a head which the weights have is said', async () => {
     const tied = await open((config) => {
       config.text_config.tie_word_embeddings = true;
     });
@@ -152,7 +152,7 @@ describe('config.json', () => {
   });
 });
 
-it('model.safetensors beside an index is read, with a warning', async () => {
+test('model.safetensors beside an index is read, with a warning', async () => {
   const folder = copyCheckpoint();
   copyFileSync(
     join(GOLDEN, 'tiny-a-bf16', 'model.safetensors.index.json'),
@@ -164,7 +164,7 @@ it('model.safetensors beside an index is read, with a warning', async () => {
 });
 
 describe('a name that is no folder', () => {
-  it.each([
+  test.each([
     'meta-llama/Llama-3.2-11B-Vision-Instruct',
     'https://huggingface.co/meta-llama/Llama-3.2-11B-Vision-Instruct',
     'hf://meta-llama/Llama-3.2-11B-Vision-Instruct',
@@ -176,13 +176,13 @@ describe('a name that is no folder', () => {
     });
   });
 
-  it('is no hub name when it is a path', async () => {
+  test('is no hub name when it is a path', async () => {
     for (const path of ['/nothing/here', './nothing/here', '../nothing/here']) {
       await expect(openCheckpoint(path)).rejects.not.toThrow('hub');
     }
   });
 
-  it('is said to be a file when it is one', async () => {
+  test('is said to be a file when it is one', async () => {
     const file = join(GOLDEN, 'tiny-a', 'model.safetensors');
     await expect(openCheckpoint(file)).rejects.toThrow('It is a file');
   });

@@ -1,11 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { samplePayload } from '#sdk/checkpoint/payload-sample.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/safetensors.js';
 import { type RawTensor, temporaryFolder, writeTensors } from './checkpoint-folder.js';
 
-it('looks at the largest tensors where there are very many, and reads little of each', async () => {
+test('looks at the largest tensors where there are very many, and reads little of each', async () => {
   const file = join(temporaryFolder(), 'many.safetensors');
   const tensors = new Map<string, RawTensor>();
   for (let i = 0; i < 600; i += 1) {
@@ -31,7 +31,7 @@ it('looks at the largest tensors where there are very many, and reads little of 
   expect(await changed('tensor.100', 0)).toBe(false);
 });
 
-it('says when a file is gone meanwhile', async () => {
+test('says when a file is gone meanwhile', async () => {
   const path = join(temporaryFolder(), 'gone.safetensors');
   const file = { path, sizeBytes: 1, modifiedMs: 0, entries: [], metadata: {}, headerHash: '' };
   await expect(samplePayload([file])).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND', details: { file: path } });

@@ -1,7 +1,7 @@
 /** Models that others quantised: which scheme a linear has, and what of their variety opens. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { packedForm } from '#sdk/architecture/packed-form.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { quantizationOf } from '#sdk/checkpoint/quantization.js';
@@ -21,12 +21,12 @@ const config = (...groups: object[]) => ({
 });
 
 describe('quantizationOf', () => {
-  it('is null without a config', () => {
+  test('is null without a config', () => {
     expect(quantizationOf(undefined)).toBeNull();
     expect(quantizationOf(null)).toBeNull();
   });
 
-  it('takes names before expressions and those before classes, whatever their order', () => {
+  test('takes names before expressions and those before classes, whatever their order', () => {
     const scheme = quantizationOf(
       config(
         { targets: ['Linear'], weights: weights(4) },
@@ -40,7 +40,7 @@ describe('quantizationOf', () => {
     expect(scheme.schemeOf(['model.language_model.layers.0.mlp.up_proj'])).toEqual({ bits: 4, groupSize: 128 });
   });
 
-  it('matches expressions from the beginning of a name', () => {
+  test('matches expressions from the beginning of a name', () => {
     const scheme = quantizationOf(config({ targets: ['re:lm_head', 're:model.*up_proj$'], weights: weights(4) }))!;
     expect(scheme.schemeOf(['language_model.lm_head'])).toBeUndefined();
     expect(scheme.schemeOf(['language_model.lm_head', 'lm_head'])).toBeDefined();
@@ -48,7 +48,7 @@ describe('quantizationOf', () => {
     expect(scheme.schemeOf(['model.layers.0.mlp.up_proj.more'])).toBeUndefined();
   });
 
-  it.each([
+  test.each([
     ['re:(?i).*LM_HEAD$', 'model.lm_head', true],
     ['re:(?is).*MLP', 'model.mlp', true],
     ['re:.*LM_HEAD$', 'model.lm_head', false],
@@ -63,7 +63,7 @@ describe('quantizationOf', () => {
     expect(scheme.schemeOf([name]) !== undefined).toBe(isMatch);
   });
 
-  it.each(['re:(.*)*x$', 're:(?:a|a|[a-z_.0-9]+)*!', `re:${'.*'.repeat(40)}!`])(
+  test.each(['re:(.*)*x$', 're:(?:a|a|[a-z_.0-9]+)*!', `re:${'.*'.repeat(40)}!`])(
     'gives up an expression that takes forever: %s',
     (target) => {
       const scheme = quantizationOf(config({ targets: [target], weights: weights(4) }))!;
@@ -76,12 +76,12 @@ describe('quantizationOf', () => {
     },
   );
 
-  it('refuses expressions beyond any use', () => {
+  test('refuses expressions beyond any use', () => {
     const given = config({ targets: [`re:${'a'.repeat(10_000)}`], weights: weights(4) });
     expect(() => quantizationOf(given)).toThrow(/more than 4096 characters/);
   });
 
-  it('reads the fields that writers leave out or write in other ways', () => {
+  test('reads the fields that writers leave out or write in other ways', () => {
     const open = (more: object) => quantizationOf(config({ targets: ['Linear'], weights: weights(4, more) }))!.int4;
     expect(open({ group_size: 64 }).groupSize).toBe(64);
     expect(open({ group_size: -1 }).groupSize).toBe(0);
@@ -101,7 +101,7 @@ describe('quantizationOf', () => {
   });
   const rotation = { config_groups: { R1: { type: 'hadamard', apply: [{ targets: ['Linear'], location: 'input' }] } } };
 
-  it.each([
+  test.each([
     ['transform_config', { ...config(group()), transform_config: rotation }, /transform_config/],
     [
       'sparsity_config',
@@ -116,7 +116,7 @@ describe('quantizationOf', () => {
     expect(() => quantizationOf(given)).toThrow(expect.objectContaining({ code: 'ERR_MODEL_UNSUPPORTED' }));
   });
 
-  it.each([
+  test.each([
     { transform_config: null },
     { transform_config: {} },
     { transform_config: { config_groups: {} } },
@@ -127,7 +127,7 @@ describe('quantizationOf', () => {
     expect(quantizationOf({ ...config(group({}, { dynamic: false })), ...more })).not.toBeNull();
   });
 
-  it('refuses two group sizes of 4 bits', () => {
+  test('refuses two group sizes of 4 bits', () => {
     const two = config(
       { targets: ['re:.*mlp.*'], weights: weights(4) },
       { targets: ['Linear'], weights: weights(4, { strategy: 'group', group_size: 32 }) },
@@ -143,7 +143,7 @@ describe('a folder quantised by others', () => {
   const make = (groupSize: number | 'channel', options: { head?: 'int8' | 'float' } = {}) =>
     makeInt4Checkpoint(join(GOLDEN, 'tiny-a'), temporaryFolder(), groupSize, options).int4;
 
-  it('opens by channel, with an 8-bit head', async () => {
+  test('opens by channel, with an 8-bit head', async () => {
     const { model } = await openCheckpoint(make('channel', { head: 'int8' }));
     expect(model.int4).toEqual({ bits: 4, groupSize: 0 });
     expect(packedForm(model, up)).toEqual({ rows: 128, columns: 64, bits: 4, groupSize: 64 });
@@ -152,7 +152,7 @@ describe('a folder quantised by others', () => {
     expect(model.tensors.get(`${up}.weight_scale`)?.shape).toEqual([128, 1]);
   });
 
-  it('opens with the names of newer transformers', async () => {
+  test('opens with the names of newer transformers', async () => {
     const folder = make(32, { head: 'int8' });
     editTensors(join(folder, 'model.safetensors'), (tensors) => {
       for (const [name, tensor] of [...tensors]) {
@@ -171,7 +171,7 @@ describe('a folder quantised by others', () => {
     expect(packedForm(model, up)).toMatchObject({ bits: 4, groupSize: 32 });
   });
 
-  it.each<[string, (tensors: Parameters<Parameters<typeof editTensors>[1]>[0]) => void, RegExp]>([
+  test.each<[string, (tensors: Parameters<Parameters<typeof editTensors>[1]>[0]) => void, RegExp]>([
     [
       'scales of a group in a model by channel',
       (tensors) => tensors.set(`${up}.weight_scale`, { dtype: 'F32', shape: [128, 2], data: Buffer.alloc(1024) }),
@@ -196,7 +196,7 @@ describe('a folder quantised by others', () => {
     });
   });
 
-  it('keeps every value of the 8-bit head', async () => {
+  test('keeps every value of the 8-bit head', async () => {
     const folder = make(64, { head: 'int8' });
     const { model } = await openCheckpoint(folder);
     const { file, offsetBytes, sizeBytes } = model.tensors.get(`${head}.weight_packed`)!;

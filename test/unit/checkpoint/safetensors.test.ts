@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { encodeHeader } from '#calibration/quantize/safetensors-writer.js';
 import { readSafetensorsHeader } from '#sdk/checkpoint/index.js';
 import { temporaryFolder, writeFile } from './checkpoint-folder.js';
@@ -18,7 +18,7 @@ function fileWith(header: unknown, dataBytes: number): string {
 }
 
 describe('readSafetensorsHeader', () => {
-  it('gives absolute offsets, metadata and a hash of the header', async () => {
+  test('gives absolute offsets, metadata and a hash of the header', async () => {
     const path = fileWith({ __metadata__: { format: 'pt' }, b: entry(8, 16), a: entry(0, 8) }, 16);
     const file = await readSafetensorsHeader(path);
     const start = file.sizeBytes - 16;
@@ -30,7 +30,7 @@ describe('readSafetensorsHeader', () => {
     expect(file.headerHash).toMatch(/^[0-9a-f]{64}$/);
   });
 
-  it.each([
+  test.each([
     ['data that was cut short', { a: entry(0, 8) }, 7, /ends at byte 8 of the data, but the file holds 7/],
     ['overlapping tensors', { a: entry(0, 8), b: entry(4, 12) }, 12, /b overlaps tensor a/],
     ['two tensors at one place', { a: entry(0, 8), b: entry(0, 8) }, 8, /overlaps/],
@@ -58,7 +58,7 @@ describe('readSafetensorsHeader', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['an empty file', Buffer.alloc(0), /only 0 bytes/],
     [
       'a Git LFS pointer',
@@ -78,7 +78,7 @@ describe('readSafetensorsHeader', () => {
     });
   });
 
-  it('refuses an oversized header without reading it', async () => {
+  test('refuses an oversized header without reading it', async () => {
     const path = join(temporaryFolder(), 'x.safetensors');
     const length = Buffer.alloc(9, '{');
     length.writeBigUInt64LE(BigInt(2 ** 30));
@@ -92,7 +92,7 @@ describe('readSafetensorsHeader', () => {
     });
   });
 
-  it('refuses a header that is longer than the file', async () => {
+  test('refuses a header that is longer than the file', async () => {
     const path = join(temporaryFolder(), 'x.safetensors');
     const bytes = Buffer.alloc(20, '{');
     bytes.writeBigUInt64LE(1000n);
@@ -102,7 +102,7 @@ describe('readSafetensorsHeader', () => {
     );
   });
 
-  it('has no names that mean something to JavaScript', async () => {
+  test('has no names that mean something to JavaScript', async () => {
     const path = join(temporaryFolder(), 'x.safetensors');
     const entry = (begin: number) => `{"dtype":"U8","shape":[2],"data_offsets":[${begin},${begin + 2}]}`;
     const names = ['__proto__', 'constructor', 'hasOwnProperty', 'toString'];
@@ -119,12 +119,12 @@ describe('readSafetensorsHeader', () => {
     expect(Object.keys(JSON.parse(written.toString('utf8', 8)))).toEqual(['__metadata__', ...names]);
   });
 
-  it('is not confused by names with braces, quotes or backslashes', async () => {
+  test('is not confused by names with braces, quotes or backslashes', async () => {
     const file = await readSafetensorsHeader(fileWith({ '{"a": [': entry(0, 8), 'dtype\\"': entry(8, 16) }, 16));
     expect(file.entries.map((item) => item.name)).toEqual(['{"a": [', 'dtype\\"']);
   });
 
-  it('says when there is no file', async () => {
+  test('says when there is no file', async () => {
     await expect(readSafetensorsHeader('/nowhere.safetensors')).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
   });
 });

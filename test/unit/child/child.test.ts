@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { childEnvironment } from '#sdk/child/environment.js';
 import { LastLines } from '#sdk/child/last-lines.js';
 
@@ -16,24 +16,24 @@ async function read(...chunks: string[]): Promise<{ told: string[]; kept: string
 }
 
 describe('what a child writes', () => {
-  it('is told line by line, whatever pieces it comes in, the unfinished last line too', async () => {
+  test('is told line by line, whatever pieces it comes in, the unfinished last line too', async () => {
     expect((await read('one\ntw', 'o\n\nthree')).told).toEqual(['one', 'two', 'three']);
   });
 
-  it('is kept by its last twenty lines, each cut to a bounded length', async () => {
+  test('is kept by its last twenty lines, each cut to a bounded length', async () => {
     const { kept } = await read(...Array.from({ length: 100 }, (_, i) => `${i} ${'x'.repeat(1000)}\n`));
     expect(kept.split('\n').map((line) => line.slice(0, 2))).toEqual(Array.from({ length: 20 }, (_, i) => `${80 + i}`));
     expect(kept.length).toBeLessThan(20 * 501);
   });
 
-  it('does not gather when no line ever ends', async () => {
+  test('does not gather when no line ever ends', async () => {
     const { kept } = await read(...Array.from({ length: 100 }, () => 'x'.repeat(100_000)));
     expect(kept).toHaveLength(500);
   });
 });
 
 describe('the environment of a child', () => {
-  it('has what engines look for, no secrets, and nothing that is meant for the parent alone', () => {
+  test('has what engines look for, no secrets, and nothing that is meant for the parent alone', () => {
     const engine = { PATH: '/bin', CUDA_VISIBLE_DEVICES: '0', XDG_CACHE_HOME: '/c', SCENEBUS_NATIVE_DIR: '/n' };
     const secrets = {
       SCENEBUS_MQTT_PASSWORD: 'a',

@@ -1,11 +1,11 @@
 import { getEventListeners } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { linkedAbort } from '#sdk/core/linked-abort.js';
 
 describe('linkedAbort', () => {
-  it('aborts with the reason of the source that aborts first', () => {
+  test('aborts with the reason of the source that aborts first', () => {
     const [a, b] = [new AbortController(), new AbortController()];
     using linked = linkedAbort([a.signal, undefined, b.signal]);
     expect(linked.signal.aborted).toBe(false);
@@ -14,14 +14,14 @@ describe('linkedAbort', () => {
     expect(linked.signal.reason).toBe('b');
   });
 
-  it('is aborted at once by a source that is aborted already', () => {
+  test('is aborted at once by a source that is aborted already', () => {
     const a = new AbortController();
     using linked = linkedAbort([a.signal, AbortSignal.abort('before')]);
     expect(linked.signal.reason).toBe('before');
     expect(getEventListeners(a.signal, 'abort')).toEqual([]);
   });
 
-  it('can be aborted by itself, which no source hears of', () => {
+  test('can be aborted by itself, which no source hears of', () => {
     const a = new AbortController();
     using linked = linkedAbort([a.signal]);
     linked.abort('own');
@@ -30,7 +30,7 @@ describe('linkedAbort', () => {
     expect(getEventListeners(a.signal, 'abort')).toEqual([]);
   });
 
-  it('follows nobody after its disposal', () => {
+  test('follows nobody after its disposal', () => {
     const a = new AbortController();
     const linked = linkedAbort([a.signal]);
     linked[Symbol.dispose]();
@@ -38,7 +38,7 @@ describe('linkedAbort', () => {
     expect(linked.signal.aborted).toBe(false);
   });
 
-  it('leaves nothing at a signal that outlives ten thousand pieces of work', async () => {
+  test('leaves nothing at a signal that outlives ten thousand pieces of work', async () => {
     const longLived = new AbortController();
     const seen: WeakRef<AbortSignal>[] = [];
     for (let i = 0; i < 10_000; i++) {

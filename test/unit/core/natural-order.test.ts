@@ -1,7 +1,7 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { naturalOrder } from '#sdk/core/natural-order.js';
 
-it('puts runs of digits in order of their numbers, and is the same whichever way it is asked', () => {
+test('puts runs of digits in order of their numbers, and is the same whichever way it is asked', () => {
   const names = [
     'a',
     'frame-1',

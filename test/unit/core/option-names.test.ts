@@ -1,15 +1,15 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { nearestName, refuseUnknownOptions } from '#sdk/core/option-names.js';
 
 const known = ['maxNewTokens', 'temperature', 'topP', 'seed', 'signal', 'stop'];
 
 describe('refuseUnknownOptions', () => {
-  it('takes what is known, and no options at all', () => {
+  test('takes what is known, and no options at all', () => {
     expect(() => refuseUnknownOptions({ topP: 1, seed: undefined }, known, 'ask')).not.toThrow();
     expect(() => refuseUnknownOptions(undefined, known, 'ask')).not.toThrow();
   });
 
-  it('names the unknown one and the nearest', () => {
+  test('names the unknown one and the nearest', () => {
     expect(() => refuseUnknownOptions({ max_new_tokens: 5 }, known, 'ask')).toThrow(
       expect.objectContaining({
         code: 'ERR_ARGUMENT_INVALID',
@@ -19,16 +19,16 @@ describe('refuseUnknownOptions', () => {
     );
   });
 
-  it('lists all where none is near', () => {
+  test('lists all where none is near', () => {
     expect(() => refuseUnknownOptions({ constructor: 1 }, known, 'ask')).toThrow('It knows maxNewTokens, temperature');
   });
 
-  it.each([null, 7, [], 'x'])('refuses %o', (value) => {
+  test.each([null, 7, [], 'x'])('refuses %o', (value) => {
     expect(() => refuseUnknownOptions(value, known, 'ask')).toThrow('Expected an object with options');
   });
 });
 
-it.each([
+test.each([
   ['temprature', 'temperature'],
   ['top_p', 'topP'],
   ['maxTokens', 'maxNewTokens'],

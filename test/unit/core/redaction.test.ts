@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { redactAddress, secretsOf } from '#sdk/capture/address.js';
 import { SdkError, serializeError } from '#sdk/core/errors.js';
 import { redact, redactDeep, redactingLogger, registerSecret } from '#sdk/core/redaction.js';
@@ -13,14 +13,14 @@ describe('a registered secret', () => {
     'within JSON': JSON.stringify(secret).slice(1, -1),
   };
 
-  it.each(Object.entries(forms))('is taken out %s', (_name, form) => {
+  test.each(Object.entries(forms))('is taken out %s', (_name, form) => {
     const forget = registerSecret(secret);
     const text = redact(`before ${form} after`);
     forget();
     expect(text).toBe('before *** after');
   });
 
-  it('is not in errors, their details, or what is logged, and is forgotten when nobody uses it any more', () => {
+  test('is not in errors, their details, or what is logged, and is forgotten when nobody uses it any more', () => {
     const forget = [registerSecret(secret), registerSecret(secret)];
     const error = new SdkError('ERR_CAPTURE_LOST', `no ${secret}`, { details: { list: [`x${secret}`], count: 3 } });
     expect(error.message).toBe('no ***');
@@ -36,7 +36,7 @@ describe('a registered secret', () => {
     expect(redact(secret)).toBe(secret);
   });
 
-  it('that is very short is hidden as a word only', () => {
+  test('that is very short is hidden as a word only', () => {
     const forget = registerSecret('ab');
     expect(redact('cable ab (ab)')).toBe('cable *** (***)');
     forget();
@@ -44,7 +44,7 @@ describe('a registered secret', () => {
 });
 
 describe('what looks like a secret', () => {
-  it.each([
+  test.each([
     ['rtsp://u:p@host/x', 'rtsp://***@host/x'],
     ['rtsp://u:a/b#c?d@e@host/x', 'rtsp://***@host/x'],
     ['see "http://a:b@c" and <mqtt://d:e@f>', 'see "http://***@c" and <mqtt://***@f>'],
@@ -57,7 +57,7 @@ describe('what looks like a secret', () => {
     expect(redact(text)).toBe(shown);
   });
 
-  it.each([
+  test.each([
     'Write user name and password into the address: rtsp://user:password@host/…',
     `The file refers to rtsp://viewer:\${SCENEBUS_PASSWORD}@host`,
     'mail somebody@example.org',
@@ -66,14 +66,14 @@ describe('what looks like a secret', () => {
     expect(redact(text)).toBe(text);
   });
 
-  it('in values of any depth', () => {
+  test('in values of any depth', () => {
     expect(redactDeep({ a: [{ b: 'rtsp://u:p@h' }] })).toEqual({ a: [{ b: 'rtsp://***@h' }] });
   });
 });
 
 describe('a camera address', () => {
   const secret = 'Ge/he#im?7@7';
-  it.each([
+  test.each([
     `rtsp://admin:${secret}@10.0.0.7/stream`,
     `rtsp://10.0.0.7/user=admin_password=${secret}_channel=1_stream=0.sdp`,
     `rtsp://10.0.0.7:554/usr=admin/pwd=${secret}/ch1`,

@@ -1,5 +1,5 @@
 /** What schemas admit and forbid, keyword by keyword; what is refused, and where. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { isSdkError } from '#sdk/core/errors.js';
 import { compileGrammar } from '#sdk/grammar/rules.js';
@@ -216,13 +216,13 @@ const CASES: readonly (readonly [
 ];
 
 describe('compileGrammar', () => {
-  it.each(CASES)('admits %s', (_, schema, admits, forbids) => {
+  test.each(CASES)('admits %s', (_, schema, admits, forbids) => {
     const admitsText = admitting(schema);
     expect(admits.filter((text) => !admitsText(text))).toEqual([]);
     expect(forbids.filter(admitsText)).toEqual([]);
   });
 
-  it.each([
+  test.each([
     ['an unknown format', { type: 'string', format: 'uri' }, '#/format'],
     ['a word boundary', { properties: { a: { pattern: '\\ba' } } }, '#/properties/a/pattern'],
     ['a back reference', { pattern: '(a)\\1' }, '#/pattern'],
@@ -244,7 +244,7 @@ describe('compileGrammar', () => {
     expect(error).toMatchObject({ code: 'ERR_SCHEMA_UNSUPPORTED', details: { path } });
   });
 
-  it.each([
+  test.each([
     ['false', false],
     ['never', { not: {} }],
     ['bounds out of order', { type: 'number', minimum: 2, maximum: 1 }],
@@ -257,7 +257,7 @@ describe('compileGrammar', () => {
     expect(thrownBy(() => compileGrammar(schema as JsonSchema))).toMatchObject({ code: 'ERR_SCHEMA_UNSATISFIABLE' });
   });
 
-  it.each([
+  test.each([
     ['a type that is none', { type: 'float' }, '#/type'],
     ['a bound that is no number', { properties: { 'a/b': { minimum: '1' } } }, '#/properties/a~1b/minimum'],
     ['an enum that is no list', { enum: 'a' }, '#/enum'],
@@ -270,7 +270,7 @@ describe('compileGrammar', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['email', z.email(), ['"a.b@example.com"'], ['"a@b"', '"a..b@example.com"']],
     ['uuid', z.uuid(), ['"123e4567-e89b-42d3-a456-426614174000"'], ['"123e4567"']],
     ['date-time', z.iso.datetime(), ['"2024-02-29T23:59:59Z"'], ['"2023-02-29T00:00:00Z"', '"2024-01-01"']],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createRandom } from '#sdk/core/random.js';
 import type { BoxConvention } from '#sdk/grounding/box-reader.js';
 import { createTextGrounder } from '#sdk/grounding/text-grounder.js';
@@ -27,7 +27,7 @@ const near = (...edges: number[]) => {
 };
 
 describe('what is read', () => {
-  it.each([
+  test.each([
     ['one object', '{"label":"red cup","box":[10,20,30,40]}', ['red cup']],
     ['spaces and line breaks', '{ "label" : "cup",\n "box" : [10, 20, 30, 40] }', ['cup']],
     ['a list', '[{"label":"cup","box":[1,2,3,4]},{"label":"box","box":[5,6,7,8]}]', ['cup', 'box']],
@@ -44,7 +44,7 @@ describe('what is read', () => {
     expect((await ground(text)).map(({ label }) => label)).toEqual(labels);
   });
 
-  it.each([
+  test.each([
     ['', 'prose without boxes', '{', '}', '{}', '[]', 'null', '{"label":"cup"}', '{"box":[1,2,3,4]}', '"{"'],
     ['{"label":"cup","box":[1,2,3]}', '{"label":"cup","box":[1,2,3,4,5]}', '{"label":"cup","box":["1","2","3","4"]}'],
     ['{"label":"cup","box":[1,2,3,4]', '{"label":"cup","box":[1,2', '{"label":"cu', '{"label":7,"box":[1,2,3,4]}'],
@@ -55,7 +55,7 @@ describe('what is read', () => {
     for (const text of texts) expect(await ground(text)).toEqual([]);
   });
 
-  it('never throws, whatever is done to an answer, and every box lies in the frame', async () => {
+  test('never throws, whatever is done to an answer, and every box lies in the frame', async () => {
     const random = createRandom(7);
     const pieces = [
       '{',
@@ -95,12 +95,12 @@ describe('what is read', () => {
     expect(objects).toBeGreaterThan(1000);
   });
 
-  it('stops at a bounded number of objects', async () => {
+  test('stops at a bounded number of objects', async () => {
     const many = Array.from({ length: 1000 }, (_, i) => `{"label":"c${i}","box":[1,2,3,4]}`).join(',');
     expect(await ground(many)).toHaveLength(256);
   });
 
-  it('follows the keys of the convention', async () => {
+  test('follows the keys of the convention', async () => {
     const change = { labelKey: 'name', boxKey: 'bbox' };
     expect(await ground('{"name":"cup","bbox":[1,2,3,4]}', { change })).toMatchObject([
       { label: 'cup', source: 'text' },
@@ -108,7 +108,7 @@ describe('what is read', () => {
     expect(await ground('{"label":"cup","box":[1,2,3,4]}', { change })).toEqual([]);
   });
 
-  it('is empty for a model without a convention', async () => {
+  test('is empty for a model without a convention', async () => {
     const grounder = createTextGrounder(undefined);
     expect(
       await grounder.ground({ text: '{"label":"cup","box":[1,2,3,4]}', image: imageOf(9, 9), tokens: [] }),
@@ -119,7 +119,7 @@ describe('what is read', () => {
 describe('where it lies', () => {
   const text = '{"label":"cup","box":[10,20,30,40]}';
 
-  it('longer-side, centre: fractions of the longer side in both directions', async () => {
+  test('longer-side, centre: fractions of the longer side in both directions', async () => {
     const [wide] = await ground(text, { width: 1280, height: 640 });
     expect(wide!.box).toEqual(near(0.105, 0.41, 0.305, 0.81));
     expect(wide!.boxPixels).toEqual([134, 262, 390, 518]);
@@ -128,12 +128,12 @@ describe('where it lies', () => {
     expect(tall!.boxPixels).toEqual([105, 205, 305, 405]);
   });
 
-  it('longer-side, edge', async () => {
+  test('longer-side, edge', async () => {
     const [object] = await ground(text, { width: 1000, height: 500, change: { bin: 'edge' } });
     expect(object!.box).toEqual(near(0.1, 0.4, 0.3, 0.8));
   });
 
-  it('axis: x of the width, y of the height', async () => {
+  test('axis: x of the width, y of the height', async () => {
     const [object] = await ground('{"label":"cup","box":[100,200,300,999]}', {
       width: 640,
       height: 480,
@@ -144,20 +144,20 @@ describe('where it lies', () => {
     expect(object!.boxPixels).toEqual([64, 96, 192, 480]);
   });
 
-  it('is clamped to the frame', async () => {
+  test('is clamped to the frame', async () => {
     const [object] = await ground('{"label":"cup","box":[-5,40,60,99]}', { width: 200, height: 100 });
     expect(object!.box).toEqual(near(0, 0.81, 0.605, 1));
     expect(object!.boxPixels).toEqual([0, 81, 121, 100]);
   });
 
-  it('both edges in one bin: one bin wide', async () => {
+  test('both edges in one bin: one bin wide', async () => {
     const [object] = await ground('{"label":"pole","box":[50,10,50,90]}');
     expect(object!.box.x2 - object!.box.x1).toBeCloseTo(0.01, 12);
   });
 });
 
 describe('score', () => {
-  it('is the geometric mean of the probabilities of the tokens that wrote the object', async () => {
+  test('is the geometric mean of the probabilities of the tokens that wrote the object', async () => {
     const text = 'See {"label":"a","box":[1,2,3,4]} and {"label":"b","box":[5,6,7,8]}';
     const split = text.indexOf(' and');
     const tokens = [
@@ -171,7 +171,7 @@ describe('score', () => {
     expect(objects.map(({ score }) => score)).toEqual([expect.closeTo(0.25, 12), expect.closeTo(0.9, 12)]);
   });
 
-  it('is 1 without probabilities', async () => {
+  test('is 1 without probabilities', async () => {
     expect((await ground('{"label":"cup","box":[1,2,3,4]}'))[0]!.score).toBe(1);
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ChangeGate, type PixelImage } from '#sdk/image/index.js';
 import { engineAddon } from '#sdk/native/index.js';
 import { picture, swapChannels } from './pictures.js';
@@ -24,7 +24,7 @@ function brighter(image: PixelImage, by: number): PixelImage {
 }
 
 describe('ChangeGate', () => {
-  it('lets the first picture through, and the next after a reset', () => {
+  test('lets the first picture through, and the next after a reset', () => {
     const gate = new ChangeGate();
     expect(gate.update(base)).toEqual({
       changed: true,
@@ -36,7 +36,7 @@ describe('ChangeGate', () => {
     expect(gate.update(base).changed).toBe(true);
   });
 
-  it('is not moved by sensor noise', () => {
+  test('is not moved by sensor noise', () => {
     const gate = new ChangeGate();
     gate.update(base);
     const measure = gate.update(withNoise(base, 20));
@@ -44,7 +44,7 @@ describe('ChangeGate', () => {
     expect(measure.mean).toBeLessThan(2);
   });
 
-  it('notices a thing of a fifteenth of the width, which the mean alone would miss', () => {
+  test('notices a thing of a fifteenth of the width, which the mean alone would miss', () => {
     const gate = new ChangeGate();
     gate.update(base);
     const measure = gate.update(withSquare(base, 400, 200, 44));
@@ -53,7 +53,7 @@ describe('ChangeGate', () => {
     expect(measure.maxBlock).toBeGreaterThan(16);
   });
 
-  it('adds up slow drift, because the reference stays', () => {
+  test('adds up slow drift, because the reference stays', () => {
     const gate = new ChangeGate();
     gate.update(base);
     expect(gate.update(brighter(base, 2)).changed).toBe(false);
@@ -62,7 +62,7 @@ describe('ChangeGate', () => {
     expect(gate.update(brighter(base, 6)).mean).toBe(0);
   });
 
-  it('compares without moving the reference', () => {
+  test('compares without moving the reference', () => {
     const gate = new ChangeGate();
     gate.accept(base);
     const changed = withSquare(base, 0, 0, 200);
@@ -72,7 +72,7 @@ describe('ChangeGate', () => {
     expect(gate.measure(changed)).toEqual({ changed: false, mean: 0, maxBlock: 0 });
   });
 
-  it('sees RGB and BGR alike, and any size', () => {
+  test('sees RGB and BGR alike, and any size', () => {
     const gate = new ChangeGate();
     gate.update(base);
     expect(gate.update(swapChannels(base))).toEqual({ changed: false, mean: 0, maxBlock: 0 });
@@ -88,7 +88,7 @@ describe('ChangeGate', () => {
     }
   });
 
-  it('averages the pixels of a cell', () => {
+  test('averages the pixels of a cell', () => {
     const checker: PixelImage = {
       width: 4,
       height: 2,
@@ -100,7 +100,7 @@ describe('ChangeGate', () => {
     expect([...engineAddon().greyThumbnail(Uint8Array.from([255, 0, 0]), 1, 1, true, 1, 1)]).toEqual([29]);
   });
 
-  it('refuses bad pictures and options', () => {
+  test('refuses bad pictures and options', () => {
     const gate = new ChangeGate();
     expect(() => gate.update({ ...base, width: 641 })).toThrow(/Expected 692280 bytes/);
     expect(() => new ChangeGate({ gridWidth: 0 })).toThrow(/gridWidth to be an integer in 1–1024/);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { deflateSync } from 'node:zlib';
 import sharp from 'sharp';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { LIMITS } from '#sdk/core/limits.js';
 import { decodeImage } from '#sdk/image/index.js';
 import { temporaryFolder } from '../checkpoint/checkpoint-folder.js';
@@ -47,7 +47,7 @@ function crc(bytes: Buffer): number {
 }
 
 describe('decodeImage', () => {
-  it('decodes lossless pictures exactly, from bytes and from a path', async () => {
+  test('decodes lossless pictures exactly, from bytes and from a path', async () => {
     const bytes = await sharp(image.data, raw).png().toBuffer();
     const fromBytes = await decodeImage(bytes);
     expect(fromBytes).toMatchObject({ width: 48, height: 32, format: 'rgb8' });
@@ -57,7 +57,7 @@ describe('decodeImage', () => {
     expect(Buffer.compare((await decodeImage(path)).data, image.data)).toBe(0);
   });
 
-  it.each(['mode_rgba_80x60', 'mode_gray_80x60', 'mode_palette_80x60'])(
+  test.each(['mode_rgba_80x60', 'mode_gray_80x60', 'mode_palette_80x60'])(
     'converts %s as the reference does',
     async (name) => {
       const golden = JSON.parse(readFileSync(join(GOLDEN, 'processor_56.json'), 'utf8'));
@@ -66,7 +66,7 @@ describe('decodeImage', () => {
     },
   );
 
-  it('lays every value and every alpha over white as Pillow does', async () => {
+  test('lays every value and every alpha over white as Pillow does', async () => {
     // (value × alpha + 255 × (255 − alpha)) / 255, rounded to nearest: what Pillow's fixed point amounts to.
     const rgba = Buffer.alloc(256 * 256 * 4);
     for (let i = 0; i < 256 * 256; i += 1) rgba.set([i % 256, i % 256, i % 256, i >> 8], i * 4);
@@ -81,7 +81,7 @@ describe('decodeImage', () => {
     expect(errors.reduce((worst, error) => Math.max(worst, error))).toBeLessThanOrEqual(0.5 + 1 / 128);
   });
 
-  it('turns 16-bit samples into 8-bit ones', async () => {
+  test('turns 16-bit samples into 8-bit ones', async () => {
     const row = Buffer.alloc(1 + 3 * 6);
     for (const [i, value] of [0x0000, 0x8080, 0xffff, 0x1234, 0x7fff, 0xff00, 0x00ff, 0xabcd, 0x4321].entries()) {
       row.writeUInt16BE(value, 1 + i * 2);
@@ -90,12 +90,12 @@ describe('decodeImage', () => {
     expect([...data]).toEqual([0x00, 0x80, 0xff, 0x12, 0x7f, 0xff, 0x00, 0xab, 0x43]);
   });
 
-  it('turns 16-bit grey into three equal channels', async () => {
+  test('turns 16-bit grey into three equal channels', async () => {
     const { data } = await decodeImage(png(2, 1, 16, 0, Buffer.from([0, 0x12, 0x34, 0xfe, 0xdc])));
     expect([...data]).toEqual([0x12, 0x12, 0x12, 0xfe, 0xfe, 0xfe]);
   });
 
-  it('turns a CMYK JPEG into colours a person would recognise', async () => {
+  test('turns a CMYK JPEG into colours a person would recognise', async () => {
     const rgb = Buffer.alloc(64 * 64 * 3);
     for (let i = 0; i < 64 * 64; i += 1) rgb.set(i % 64 < 32 ? [200, 30, 30] : [240, 240, 240], i * 3);
     const jpeg = await sharp(rgb, { raw: { width: 64, height: 64, channels: 3 } })
@@ -111,7 +111,7 @@ describe('decodeImage', () => {
     expect(Math.min(...data.subarray((32 * 64 + 50) * 3, (32 * 64 + 50) * 3 + 3))).toBeGreaterThan(215);
   });
 
-  it('turns pictures upright as EXIF says', async () => {
+  test('turns pictures upright as EXIF says', async () => {
     const bytes = await sharp(image.data, raw).withMetadata({ orientation: 6 }).png().toBuffer();
     const upright = await decodeImage(bytes);
     expect([upright.width, upright.height]).toEqual([32, 48]);
@@ -122,13 +122,13 @@ describe('decodeImage', () => {
     expect(shown(0, 47)).toEqual(stored(47, 31));
   });
 
-  it('leaves RGB values alone whatever colour profile they carry', async () => {
+  test('leaves RGB values alone whatever colour profile they carry', async () => {
     const bytes = await sharp(image.data, raw).withIccProfile('p3').png().toBuffer();
     const stored = await sharp(bytes, { ignoreIcc: true }).raw().toBuffer();
     expect(Buffer.compare((await decodeImage(bytes)).data, stored)).toBe(0);
   });
 
-  it('decodes a picture of 1×5000', async () => {
+  test('decodes a picture of 1×5000', async () => {
     const bytes = await sharp({ create: { width: 1, height: 5000, channels: 3, background: '#336699' } })
       .png()
       .toBuffer();
@@ -141,13 +141,13 @@ describe('decodeImage and bad input', () => {
   const expectCode = (input: Uint8Array | string, code: string, message: RegExp) =>
     expect(decodeImage(input)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
 
-  it('refuses 20 000×20 000 by its header, without decoding', async () => {
+  test('refuses 20 000×20 000 by its header, without decoding', async () => {
     // No pixel data at all: decoding it would fail in another way.
     await expectCode(png(20_000, 20_000, 8, 2, Buffer.alloc(0)), 'ERR_IMAGE_TOO_LARGE', /received 20000×20000/);
     await expectCode(png(16_000, 16_000, 8, 2, Buffer.alloc(0)), 'ERR_IMAGE_TOO_LARGE', /received 16000×16000/);
   });
 
-  it('reads a JPEG that lacks only its end marker, with a warning; one that is cut short it refuses', async () => {
+  test('reads a JPEG that lacks only its end marker, with a warning; one that is cut short it refuses', async () => {
     const noise = Buffer.from(Array.from({ length: 96 * 64 * 3 }, (_, index) => (index * 31) % 251));
     const whole = await sharp(noise, { raw: { width: 96, height: 64, channels: 3 } })
       .jpeg()
@@ -161,13 +161,13 @@ describe('decodeImage and bad input', () => {
     }
   });
 
-  it('says what to do with BMP and HEIC', async () => {
+  test('says what to do with BMP and HEIC', async () => {
     await expectCode(Buffer.from('BM6...'), 'ERR_IMAGE_INVALID', /is BMP.*ffmpeg -i/);
     const heic = Buffer.concat([Buffer.from([0, 0, 0, 24]), Buffer.from('ftypmif1....mif1heic')]);
     await expectCode(heic, 'ERR_IMAGE_INVALID', /is HEIC.*heif-convert/);
   });
 
-  it('leaves no other decoder of libvips within reach of strangers', async () => {
+  test('leaves no other decoder of libvips within reach of strangers', async () => {
     await decodeImage(
       await sharp({ create: { width: 4, height: 4, channels: 3, background: 'red' } })
         .png()
@@ -178,17 +178,17 @@ describe('decodeImage and bad input', () => {
     await expectCode(ppm, 'ERR_IMAGE_INVALID', /is none/);
   });
 
-  it('refuses 0×0', async () => {
+  test('refuses 0×0', async () => {
     await expectCode(png(0, 0, 8, 2, Buffer.alloc(0)), 'ERR_IMAGE_INVALID', /is none/);
   });
 
-  it('refuses nothing, noise and text', async () => {
+  test('refuses nothing, noise and text', async () => {
     await expectCode(new Uint8Array(0), 'ERR_IMAGE_INVALID', /is empty/);
     await expectCode(new Uint8Array(1000).fill(0x55), 'ERR_IMAGE_INVALID', /is none/);
     await expectCode(Buffer.from('hello'), 'ERR_IMAGE_INVALID', /is none/);
   });
 
-  it('refuses a corrupt and a truncated JPEG', async () => {
+  test('refuses a corrupt and a truncated JPEG', async () => {
     const noisy = picture({ kind: 'noise', width: 256, height: 256, seed: 3 });
     const jpeg = await sharp(noisy.data, { raw: { width: 256, height: 256, channels: 3 } })
       .jpeg()
@@ -199,24 +199,24 @@ describe('decodeImage and bad input', () => {
     await expectCode(corrupt, 'ERR_IMAGE_INVALID', /damaged|is none/);
   });
 
-  it('refuses a truncated PNG', async () => {
+  test('refuses a truncated PNG', async () => {
     const bytes = await sharp(image.data, raw).png().toBuffer();
     await expectCode(bytes.subarray(0, bytes.length - 30), 'ERR_IMAGE_INVALID', /damaged or cut short|is none/);
   });
 
-  it('refuses vector graphics', async () => {
+  test('refuses vector graphics', async () => {
     const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>');
     await expectCode(svg, 'ERR_IMAGE_INVALID', /is SVG/);
   });
 
-  it('refuses a file above the limit, a folder and a path to nothing', async () => {
+  test('refuses a file above the limit, a folder and a path to nothing', async () => {
     const tooLong = new Uint8Array(LIMITS.imageFileBytes + 1);
     await expectCode(tooLong, 'ERR_IMAGE_TOO_LARGE', /at most 67108864 bytes/);
     await expectCode(temporaryFolder(), 'ERR_IMAGE_INVALID', /is no file/);
     await expectCode('/nowhere.png', 'ERR_IMAGE_INVALID', /cannot be opened/);
   });
 
-  it('rejects with the reason of an aborted signal', async () => {
+  test('rejects with the reason of an aborted signal', async () => {
     const reason = new Error('enough');
     await expect(decodeImage(Buffer.from('x'), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { decodeImage, encodeJpeg } from '#sdk/image/index.js';
 
 const size = { width: 32, height: 16 };
@@ -6,7 +6,7 @@ const filled = (a: number, b: number, c: number) =>
   Uint8Array.from({ length: size.width * size.height * 3 }, (_, index) => [a, b, c][index % 3]!);
 
 describe('encodeJpeg', () => {
-  it.each([
+  test.each([
     ['rgb8', filled(200, 40, 10)],
     ['bgr8', filled(10, 40, 200)],
   ] as const)('writes %s pixels as the colours that they are', async (format, data) => {
@@ -17,7 +17,7 @@ describe('encodeJpeg', () => {
       expect(Math.abs(back.data[3 * 100 + channel]! - value)).toBeLessThan(6);
   });
 
-  it('is smaller at a lower quality, and refuses pixels that do not fit their size', async () => {
+  test('is smaller at a lower quality, and refuses pixels that do not fit their size', async () => {
     const data = Uint8Array.from({ length: size.width * size.height * 3 }, (_, index) => (index * 7919) % 256);
     const large = await encodeJpeg({ ...size, format: 'rgb8', data }, { quality: 95 });
     const small = await encodeJpeg({ ...size, format: 'rgb8', data }, { quality: 30 });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createImageProcessor, decodeImage, type ImageProcessorConfig, type PixelImage } from '#sdk/image/index.js';
 import { engineAddon } from '#sdk/native/index.js';
 import { readTensors } from '../checkpoint/checkpoint-folder.js';
@@ -83,7 +83,7 @@ function untile(bytes: Uint8Array, width: number, height: number, canvasWidth: n
 }
 
 describe('the image processor against recorded reference data, tile 56', () => {
-  it.each(Object.entries(golden.cases))('%s', async (name, reference) => {
+  test.each(Object.entries(golden.cases))('%s', async (name, reference) => {
     const image = name.startsWith('mode_') ? await decodeImage(join(GOLDEN, reference.png!)) : picture(reference);
     expect(sha256(image.data)).toBe(reference.sha256_rgb);
     if (reference.png !== null) {
@@ -120,7 +120,7 @@ describe('the image processor against recorded reference data, tile 56', () => {
     expect(sha256(swapped.pixelValues)).toBe(sha256(processed.pixelValues));
   });
 
-  it.each(Object.entries(golden.batches))('%s: images of a batch come out as when alone', async (_, batch) => {
+  test.each(Object.entries(golden.batches))('%s: images of a batch come out as when alone', async (_, batch) => {
     for (const [sample, images] of batch.images.entries()) {
       for (const [i, image] of images.entries()) {
         const processed = await processor56.process(picture(image));
@@ -135,7 +135,7 @@ describe('the image processor against recorded reference data, tile 56', () => {
 });
 
 describe('the image processor against the published hashes, tile 560', () => {
-  it.each([
+  test.each([
     [640, 480, 2, 2, 640, 480, '80289bf8be945428', 'd19354027b08adda', [0, 17, 101], [204, 233, 152], -0.762596],
     [1920, 1080, 6, 4, 1120, 630, '739e82c6882eef79', '51b95110ed00947a', [9, 20, 107], [59, 158, 66], -0.626233],
     [320, 240, 1, 1, 560, 420, 'f0795da6440f3337', '1bc7cebc9ac7bdc4', [0, 17, 101], [220, 121, 248], -0.27592],
@@ -162,7 +162,7 @@ describe('the image processor against the published hashes, tile 560', () => {
     expect([...resized.subarray(-3)]).toEqual([...last]);
   });
 
-  it.each([
+  test.each([
     [3840, 2160, 6, 1120, 630],
     [1024, 768, 6, 1024, 768],
     [800, 600, 6, 800, 600],
@@ -183,7 +183,7 @@ describe('the image processor against the published hashes, tile 560', () => {
 
 describe('the image processor and bad input', () => {
   const good = picture({ kind: 'grad', width: 4, height: 3, seed: 0 });
-  it.each([
+  test.each([
     ['0×0', { ...good, width: 0, height: 0, data: new Uint8Array(0) }, 'ERR_IMAGE_INVALID', /at least 1×1/],
     ['a fraction', { ...good, width: 4.5 }, 'ERR_IMAGE_INVALID', /4.5×3/],
     [
@@ -200,18 +200,18 @@ describe('the image processor and bad input', () => {
     await expect(processor56.process(image)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
-  it('rejects with the reason of an aborted signal', async () => {
+  test('rejects with the reason of an aborted signal', async () => {
     const reason = new Error('enough');
     await expect(processor56.process(good, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
 
-  it('serves many callers at once', async () => {
+  test('serves many callers at once', async () => {
     const image = picture({ kind: 'waves', width: 113, height: 111, seed: 11 });
     const results = await Promise.all(Array.from({ length: 16 }, () => processor56.process(image)));
     expect(new Set(results.map((result) => sha256(result.pixelValues))).size).toBe(1);
   });
 
-  it('returns buffers that can be moved to another thread', async () => {
+  test('returns buffers that can be moved to another thread', async () => {
     const { pixelValues } = await processor56.process(good);
     const moved = structuredClone(pixelValues, { transfer: [pixelValues.buffer as ArrayBuffer] });
     expect(moved.length).toBe(4 * 3 * 56 * 56);
@@ -220,7 +220,7 @@ describe('the image processor and bad input', () => {
 });
 
 describe('a picture that the addon cannot process', () => {
-  it.each([
+  test.each([
     ['ERR_ENGINE_OUT_OF_MEMORY', 'ERR_ENGINE_OUT_OF_MEMORY', true],
     ['ERR_IMAGE_INVALID', 'ERR_IMAGE_INVALID', false],
     // What the addon calls every exception of the standard library: no engine is to blame.

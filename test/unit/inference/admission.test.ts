@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Admission } from '#sdk/inference/admission.js';
 import type { Priority } from '#sdk/inference/priority.js';
 
@@ -11,7 +11,7 @@ const claim = (caller: string, priority: Priority = 'question') => ({
 });
 
 describe('Admission', () => {
-  it('refuses beyond the limit, with a hint that follows what requests take', () => {
+  test('refuses beyond the limit, with a hint that follows what requests take', () => {
     const admission = new Admission(2);
     const waiting = [claim('a'), claim('b')];
     expect(admission.admit(claim('c'), waiting.slice(1))).toBeUndefined();
@@ -23,14 +23,14 @@ describe('Admission', () => {
     expect(() => admission.admit(claim('c'), waiting)).toThrow(expect.objectContaining({ details: faster }));
   });
 
-  it('counts each priority by itself', () => {
+  test('counts each priority by itself', () => {
     const admission = new Admission(2);
     const descriptions = Array.from({ length: 2 }, () => claim('camera', 'description'));
     expect(admission.admit(claim('a'), descriptions)).toBeUndefined();
     expect(() => admission.admit(claim('camera', 'description'), descriptions)).toThrow(/Try again/);
   });
 
-  it('lets the newest request of the heaviest caller go for one of a caller with few', () => {
+  test('lets the newest request of the heaviest caller go for one of a caller with few', () => {
     const admission = new Admission(3);
     const waiting = [claim('greedy'), claim('greedy'), claim('b')];
     expect(admission.admit(claim('modest'), waiting)).toBe(waiting[1]);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DraftSource } from '#sdk/inference/drafting/index.js';
 import type { GenerationOutput } from '#sdk/inference/generation.js';
 import type { TokenMask } from '#sdk/inference/token-mask.js';
@@ -81,7 +81,7 @@ const essence = ({ output, shown, entered, sequenceLength }: Run) => {
 const oracle = (ids: readonly number[]) => (written: readonly number[]) => ids.slice(written.length);
 
 describe('drafted generation', () => {
-  it('takes a right draft with one call, and one more token from its last row', async () => {
+  test('takes a right draft with one call, and one more token from its last row', async () => {
     const { ids } = await tiny();
     const writes = ids('abcdefgh');
     const plain = await run({ writes });
@@ -98,7 +98,7 @@ describe('drafted generation', () => {
     expect(plain.output).toMatchObject({ engineCalls: 9, draftedTokens: 0, acceptedTokens: 0 });
   });
 
-  it('takes the right beginning of a wrong draft, and forgets the rest', async () => {
+  test('takes the right beginning of a wrong draft, and forgets the rest', async () => {
     const { ids } = await tiny();
     const writes = ids('abcdefgh');
     const plain = await run({ writes });
@@ -113,7 +113,7 @@ describe('drafted generation', () => {
     expect(drafted.output.engineCalls).toBe(plain.output.engineCalls - 2);
   });
 
-  it('is what plain generation is, whatever is drafted', async () => {
+  test('is what plain generation is, whatever is drafted', async () => {
     const { ids, stop } = await tiny();
     const writes = ids('the cup is red, the cup is the cup 😀 {"label":"cup","box":[10,11]} é end');
     let seed = 7;
@@ -147,7 +147,7 @@ describe('drafted generation', () => {
     }
   });
 
-  it('asks for no more than may still be written', async () => {
+  test('asks for no more than may still be written', async () => {
     const { ids } = await tiny();
     const asked: number[] = [];
     const writes = ids('abcdefgh');
@@ -163,7 +163,7 @@ describe('drafted generation', () => {
     expect(drafted.output).toMatchObject({ text: 'abcd', finishReason: 'length', engineCalls: 2 });
   });
 
-  it('applies a mask row by row: what it forbids is not taken, though it was drafted and likeliest', async () => {
+  test('applies a mask row by row: what it forbids is not taken, though it was drafted and likeliest', async () => {
     const { ids } = await tiny();
     const [a, b] = ids('ab') as [number, number];
     const makeMask = () => {
@@ -190,7 +190,7 @@ describe('drafted generation', () => {
     }
   });
 
-  it('can be aborted between two tokens of one draft', async () => {
+  test('can be aborted between two tokens of one draft', async () => {
     const { ids } = await tiny();
     const writes = ids('abcdefgh');
     const abort = new AbortController();
@@ -216,7 +216,7 @@ describe('drafted generation', () => {
     expect(engine!.forwards).toHaveLength(2);
   });
 
-  it('leaves a sequence without drafted tokens when the engine fails later', async () => {
+  test('leaves a sequence without drafted tokens when the engine fails later', async () => {
     const { ids } = await tiny();
     const writes = ids('abcdefgh');
     const entered: number[] = [];
@@ -270,7 +270,7 @@ describe('drafted generation', () => {
       };
     };
 
-    it('decides close calls by a row alone', async () => {
+    test('decides close calls by a row alone', async () => {
       const { draft: _, ...plain } = await setting('');
       const expected = await run(plain);
       expect(expected.output.text).toBe('ccaccacc');
@@ -280,7 +280,7 @@ describe('drafted generation', () => {
       }
     });
 
-    it('trusts every row where the engine says they agree', async () => {
+    test('trusts every row where the engine says they agree', async () => {
       const drafted = await run({ ...(await setting('ccbccbcc')), closeCallMargin: 0 });
       expect(drafted.output).toMatchObject({ text: 'ccbccbcc', engineCalls: 2 });
     });
@@ -297,7 +297,7 @@ describe('a model that drafts', () => {
     return { answer: again, calls: engine.forwards.length - calls };
   };
 
-  it('describes the next picture with fewer calls', async () => {
+  test('describes the next picture with fewer calls', async () => {
     const plain = await ask({ drafting: 'off' });
     const drafted = await ask({});
     expect(drafted.answer.text).toBe(plain.answer.text);
@@ -309,23 +309,23 @@ describe('a model that drafts', () => {
     expect(drafted.answer.usage.acceptedTokens).toBeGreaterThan(0);
   });
 
-  it('drafts nothing when sampling, even if the sampler happens to be greedy', async () => {
+  test('drafts nothing when sampling, even if the sampler happens to be greedy', async () => {
     const sampled = await ask({ temperature: 0.1 });
     expect(sampled.answer.usage.draftedTokens).toBe(0);
   });
 
-  it('drafts nothing where rows of several tokens differ by more than last bits', async () => {
+  test('drafts nothing where rows of several tokens differ by more than last bits', async () => {
     const drafted = async (closeCallMargin: number | null) =>
       (await ask({}, { capabilities: { closeCallMargin } })).answer.usage.draftedTokens;
     expect(await drafted(null)).toBe(0);
     expect(await drafted(0)).toBeGreaterThan(0);
   });
 
-  it('refuses another word for drafting', async () => {
+  test('refuses another word for drafting', async () => {
     await expect(ask({ drafting: 'on' })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
   });
 
-  it('stays within the context, and keeps the prefix for the next turn', async () => {
+  test('stays within the context, and keeps the prefix for the next turn', async () => {
     const letters = 'abcdefghijklmnopqrst';
     const { model, engine } = await createFakeModel({ writes: letters, engineInfo: { contextLength: 40 } });
     await using _ = model;

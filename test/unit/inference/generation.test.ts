@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { TokenMask } from '#sdk/inference/token-mask.js';
 import { loadTokenizer } from '#sdk/text/tokenizer.js';
 import { FakeEngine } from '../../support/engine.js';
@@ -27,7 +27,7 @@ async function run(change: (defaults: RunInput) => Partial<RunInput>) {
 }
 
 describe('runGeneration', () => {
-  it('lets a mask decide what may come, without changing the probabilities that are reported', async () => {
+  test('lets a mask decide what may come, without changing the probabilities that are reported', async () => {
     const accepted: number[] = [];
     let allowed = 0;
     const mask: TokenMask = {
@@ -49,7 +49,7 @@ describe('runGeneration', () => {
     for (const { logProbability } of output.tokens) expect(logProbability).toBeCloseTo(expected, 5);
   });
 
-  it('tells where in the text each token wrote, and every token that entered the sequence', async () => {
+  test('tells where in the text each token wrote, and every token that entered the sequence', async () => {
     const forwarded: number[] = [];
     const { output, engine } = await run(() => ({ onForward: (tokens) => void forwarded.push(...tokens) }));
     expect(output.tokens.map(({ start, end }) => [start, end])).toEqual([

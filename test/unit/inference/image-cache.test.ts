@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ImageCache, imageKey } from '#sdk/inference/image-cache.js';
 
 const pixels = (value: number, width = 2, height = 1) => ({
@@ -9,7 +9,7 @@ const pixels = (value: number, width = 2, height = 1) => ({
 });
 
 describe('imageKey', () => {
-  it('follows pixels, shape and format, not the object or its id', () => {
+  test('follows pixels, shape and format, not the object or its id', () => {
     const key = imageKey(pixels(1));
     const named = { ...pixels(1), id: 'other' };
     expect(imageKey(named)).toBe(key);
@@ -18,7 +18,7 @@ describe('imageKey', () => {
     expect(imageKey({ ...pixels(1), format: 'bgr8' })).not.toBe(key);
   });
 
-  it('notices that pixels changed in place', () => {
+  test('notices that pixels changed in place', () => {
     const image = pixels(1);
     const key = imageKey(image);
     image.data[5] = 9;
@@ -35,7 +35,7 @@ describe('ImageCache', () => {
     return { cache, put, disposed };
   };
 
-  it('drops the least recently used beyond the number', () => {
+  test('drops the least recently used beyond the number', () => {
     const { cache, put, disposed } = make(2, 1e9);
     put('a');
     put('b');
@@ -46,7 +46,7 @@ describe('ImageCache', () => {
     expect([cache.get('a'), cache.get('b'), cache.get('c')].map(Boolean)).toEqual([true, false, true]);
   });
 
-  it('drops beyond the bytes, and makes room for what comes', () => {
+  test('drops beyond the bytes, and makes room for what comes', () => {
     const { cache, put, disposed } = make(10, 25);
     put('a');
     put('b');
@@ -60,7 +60,7 @@ describe('ImageCache', () => {
     expect(full.disposed).toEqual(['a']);
   });
 
-  it('never drops what a generation has pinned', () => {
+  test('never drops what a generation has pinned', () => {
     const { cache, put, disposed } = make(1, 0);
     put('a');
     put('b');
@@ -71,7 +71,7 @@ describe('ImageCache', () => {
     expect(cache.size).toBe(2);
   });
 
-  it('disposes what is replaced and everything at the end', () => {
+  test('disposes what is replaced and everything at the end', () => {
     const { cache, put, disposed } = make(5, 1e9);
     put('a');
     put('a');

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DraftSource } from '#sdk/inference/drafting/index.js';
 import { hasPenalties, Penalties, type PenaltyOptions, penaltyStretch } from '#sdk/inference/penalties.js';
 import type { TokenMask } from '#sdk/inference/token-mask.js';
@@ -27,17 +27,17 @@ function rowAfter(
 const OFF = Number.NEGATIVE_INFINITY;
 
 describe('penalties', () => {
-  it('of repetition divide what is positive and multiply what is negative, once a token, prompt included', () => {
+  test('of repetition divide what is positive and multiply what is negative, once a token, prompt included', () => {
     expect(rowAfter({ repetitionPenalty: 2 }, [0, 0, 9], [1], [4, -4, 3, -3, 0])).toEqual([2, -8, 3, -3, 0]);
   });
 
-  it('of presence and frequency look at the answer alone', () => {
+  test('of presence and frequency look at the answer alone', () => {
     expect(rowAfter({ presencePenalty: 0.5 }, [0], [1, 1, 2], [1, 1, 1, 1])).toEqual([1, 0.5, 0.5, 1]);
     expect(rowAfter({ frequencyPenalty: 0.5 }, [0], [1, 1, 2], [1, 1, 1, 1])).toEqual([1, 0, 0.5, 1]);
     expect(rowAfter({ presencePenalty: -1, frequencyPenalty: 1 }, [], [2], [0, 0, 0])).toEqual([0, 0, 0]);
   });
 
-  it('forbid what would complete a sequence of n tokens that was there, across prompt and answer', () => {
+  test('forbid what would complete a sequence of n tokens that was there, across prompt and answer', () => {
     expect(rowAfter({ noRepeatNgramSize: 3 }, [0, 1, 2, 0], [1], [1, 1, 1, 1])).toEqual([1, 1, OFF, 1]);
     expect(rowAfter({ noRepeatNgramSize: 2 }, [0, 1, 0, 2], [0], [1, 1, 1, 1])).toEqual([1, OFF, OFF, 1]);
     expect(rowAfter({ noRepeatNgramSize: 2 }, [], [1, 1], [1, 1])).toEqual([1, OFF]);
@@ -45,7 +45,7 @@ describe('penalties', () => {
     expect(rowAfter({ noRepeatNgramSize: 3 }, [0], [1], [1, 1, 1])).toEqual([1, 1, 1]);
   });
 
-  it('leave a grammar the tokens without which nothing would be allowed', () => {
+  test('leave a grammar the tokens without which nothing would be allowed', () => {
     const only = (allowed: number[]): TokenMask => ({
       apply: (logits) => {
         for (const id of logits.keys()) if (!allowed.includes(id)) logits[id] = OFF;
@@ -56,7 +56,7 @@ describe('penalties', () => {
     expect(rowAfter({ noRepeatNgramSize: 1 }, [], [0], [5, 4, 3], only([0, 1]))).toEqual([OFF, 4, OFF]);
   });
 
-  it('are known to be off', () => {
+  test('are known to be off', () => {
     expect(hasPenalties(NONE)).toBe(false);
     for (const [name, value] of Object.entries({ ...NONE, repetitionPenalty: 1.1, presencePenalty: 1 })) {
       if (value !== NONE[name as keyof PenaltyOptions]) expect(hasPenalties({ ...NONE, [name]: value })).toBe(true);
@@ -106,7 +106,7 @@ describe('a generation with penalties', () => {
     return { chosen, output };
   };
 
-  it.each([
+  test.each([
     { ...NONE, repetitionPenalty: 1.3 },
     { ...NONE, presencePenalty: 0.7, frequencyPenalty: 0.4 },
     { ...NONE, noRepeatNgramSize: 2 },

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Claim, PickOrder } from '#sdk/inference/pick-order.js';
 import type { Priority } from '#sdk/inference/priority.js';
 
@@ -12,12 +12,12 @@ const claim = (caller: string, priority: Priority = 'question', deadlineAtMs?: n
 const names = (claims: readonly Claim[]) => claims.map(({ caller }) => caller).join(' ');
 
 describe('PickOrder', () => {
-  it('puts questions before watches before descriptions, whoever came first', () => {
+  test('puts questions before watches before descriptions, whoever came first', () => {
     const claims = [claim('d', 'description'), claim('w', 'watch'), claim('q')];
     expect(names(new PickOrder().sort(claims))).toBe('q w d');
   });
 
-  it("takes callers in turn, everybody's first before anybody's second", () => {
+  test("takes callers in turn, everybody's first before anybody's second", () => {
     const order = new PickOrder();
     const claims = [claim('a'), claim('a'), claim('a'), claim('b'), claim('c')];
     expect(names(order.sort(claims))).toBe('a b c a a');
@@ -29,7 +29,7 @@ describe('PickOrder', () => {
     expect(names(order.sort([...claims, claim('new')]))).toBe('c a new b a a');
   });
 
-  it('lets nobody starve behind 200 requests of another', () => {
+  test('lets nobody starve behind 200 requests of another', () => {
     const order = new PickOrder();
     const claims = [...Array.from({ length: 200 }, () => claim('greedy')), claim('modest')];
     const served = { greedy: 0, modest: 0 };
@@ -41,7 +41,7 @@ describe('PickOrder', () => {
     expect(served).toEqual({ greedy: 50, modest: 50 });
   });
 
-  it('orders the requests of one caller by deadline, but no deadline overtakes another caller', () => {
+  test('orders the requests of one caller by deadline, but no deadline overtakes another caller', () => {
     const claims = [claim('a'), claim('a', 'question', 900), claim('b'), claim('a', 'question', 500)];
     const sorted = new PickOrder().sort(claims);
     expect(sorted.map(({ caller, deadlineAtMs }) => [caller, deadlineAtMs])).toEqual([
@@ -52,7 +52,7 @@ describe('PickOrder', () => {
     ]);
   });
 
-  it('owes a lower priority a tenth of the time, in pieces that are worth it', () => {
+  test('owes a lower priority a tenth of the time, in pieces that are worth it', () => {
     const order = new PickOrder();
     const claims = [claim('q'), claim('d', 'description')];
     const spentMs = { question: 0, watch: 0, description: 0 };
@@ -68,7 +68,7 @@ describe('PickOrder', () => {
     expect(share).toBeLessThan(0.105);
   });
 
-  it('owes nothing to who was not there', () => {
+  test('owes nothing to who was not there', () => {
     const order = new PickOrder();
     const question = claim('q');
     for (let step = 0; step < 100; step++) order.spend(question, 1000, [question]);

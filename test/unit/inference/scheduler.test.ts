@@ -1,6 +1,6 @@
 /** Who uses the engine when, with jobs that only count. */
 import { setImmediate as turn } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Slice, StepResult } from '#sdk/engine/engine.js';
 import { type Job, Scheduler, type Work } from '#sdk/inference/scheduler.js';
 import { FakeEngine } from '../../support/engine.js';
@@ -75,19 +75,19 @@ function setting(options: { maxWaiting?: number; batchedSlices?: number; room?: 
 }
 
 describe('Scheduler', () => {
-  it('lets two callers take turns, token by token', async () => {
+  test('lets two callers take turns, token by token', async () => {
     const { scheduler, steps, job } = setting();
     await Promise.all([scheduler.run(job('a', 3)), scheduler.run(job('b', 4))]);
     expect(steps).toEqual(['a', 'b', 'a', 'b', 'a', 'b', 'b']);
   });
 
-  it('runs the requests of one caller one after another', async () => {
+  test('runs the requests of one caller one after another', async () => {
     const { scheduler, steps, job } = setting();
     await Promise.all(['a1', 'a2', 'a3'].map((name) => scheduler.run(job(name, 2))));
     expect(steps).toEqual(['a1', 'a1', 'a2', 'a2', 'a3', 'a3']);
   });
 
-  it('serves a caller of one request long before another of 200 is done', async () => {
+  test('serves a caller of one request long before another of 200 is done', async () => {
     const { scheduler, steps, job } = setting({ maxWaiting: 300 });
     const many = Array.from({ length: 200 }, (_, i) => scheduler.run(job(`a${i}`, 2)));
     await scheduler.run(job('b', 4));
@@ -95,7 +95,7 @@ describe('Scheduler', () => {
     await Promise.all(many);
   });
 
-  it('preempts what matters less, once for each time it is put behind, and goes on with it', async () => {
+  test('preempts what matters less, once for each time it is put behind, and goes on with it', async () => {
     const { scheduler, steps, job, onStep } = setting();
     const questions: Promise<unknown>[] = [];
     onStep((step) => {
@@ -109,7 +109,7 @@ describe('Scheduler', () => {
     await Promise.all(questions);
   });
 
-  it('tells how long a request waited, and how many do', async () => {
+  test('tells how long a request waited, and how many do', async () => {
     const { scheduler, job } = setting({ stepMs: 10 });
     const all = [scheduler.run(job('a1', 3)), scheduler.run(job('a2', 1)), scheduler.run(job('a3', 1))];
     expect(scheduler.stats).toMatchObject({ waiting: { question: 2, watch: 0, description: 0 }, running: 1 });
@@ -117,14 +117,14 @@ describe('Scheduler', () => {
     expect((await Promise.all(all)).map(({ queueMs }) => queueMs)).toEqual([0, 20, 30]);
   });
 
-  it('takes the nearest deadline of one caller first', async () => {
+  test('takes the nearest deadline of one caller first', async () => {
     const { scheduler, steps, job } = setting();
     const later = [undefined, 500, 100].map((deadlineMs, i) => scheduler.run(job(`a${i}`, 1, { deadlineMs })));
     await Promise.all(later);
     expect(steps).toEqual(['a0', 'a2', 'a1']); // a0 ran already when the others came
   });
 
-  it('cancels while queued: at once, without a step, and its place is free', async () => {
+  test('cancels while queued: at once, without a step, and its place is free', async () => {
     const { scheduler, steps, job, released } = setting({ maxWaiting: 1 });
     const abort = new AbortController();
     const running = scheduler.run(job('a', 2));
@@ -139,7 +139,7 @@ describe('Scheduler', () => {
     expect(released.sort()).toEqual(['a', 'b!', 'c']);
   });
 
-  it('cancels what computes after the step that runs, and what is preempted at once', async () => {
+  test('cancels what computes after the step that runs, and what is preempted at once', async () => {
     const { scheduler, steps, job, onStep } = setting();
     const [first, second] = [new AbortController(), new AbortController()];
     const reason = new Error('enough');
@@ -156,7 +156,7 @@ describe('Scheduler', () => {
     expect(steps).toEqual(['d', 'q', 'q', 'q']);
   });
 
-  it('computes slices of several jobs together where the engine can', async () => {
+  test('computes slices of several jobs together where the engine can', async () => {
     const { scheduler, steps, job } = setting({ batchedSlices: 2 });
     await Promise.all([
       scheduler.run(job('a', 2)),
@@ -168,7 +168,7 @@ describe('Scheduler', () => {
     expect(steps).toEqual(['a', 'b+c', 'a+b', 'c+d', 'd']);
   });
 
-  it('makes room for what matters more, never the other way round', async () => {
+  test('makes room for what matters more, never the other way round', async () => {
     const { scheduler, steps, job, onStep, suspended } = setting({ room: 1 });
     let question: Promise<unknown> | undefined;
     let other: Promise<unknown> | undefined;
@@ -184,7 +184,7 @@ describe('Scheduler', () => {
     expect(steps.slice(4).sort()).toEqual(['d', 'd', 'e']);
   });
 
-  it('a job that fails, or whose next piece cannot be made, leaves the others alone', async () => {
+  test('a job that fails, or whose next piece cannot be made, leaves the others alone', async () => {
     const { scheduler, job } = setting();
     const broken = job('b', 2, {
       next: () => {
@@ -201,7 +201,7 @@ describe('Scheduler', () => {
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
   });
 
-  it('closed: refuses newcomers and waits for what runs', async () => {
+  test('closed: refuses newcomers and waits for what runs', async () => {
     const { scheduler, steps, job } = setting();
     const running = scheduler.run(job('a', 3));
     const reason = new Error('closing');

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import { SequencePool } from '#sdk/inference/sequence-pool.js';
 import { FakeEngine, type FakeEngineInfo } from '../../support/engine.js';
@@ -21,7 +21,7 @@ function pool(maxTokens: number | undefined, info: FakeEngineInfo = {}) {
 }
 
 describe('SequencePool', () => {
-  it('goes on from what an idle sequence shares, and leaves at least one token to compute', async () => {
+  test('goes on from what an idle sequence shares, and leaves at least one token to compute', async () => {
     const { engine, use, ids } = pool(1000);
     expect(await use(ids(10))).toBe(0);
     expect(await use(ids(10))).toBe(9);
@@ -29,7 +29,7 @@ describe('SequencePool', () => {
     expect(engine.liveSequences).toBe(1);
   });
 
-  it('keeps several conversations, and goes on with the right one', async () => {
+  test('keeps several conversations, and goes on with the right one', async () => {
     const { engine, use, ids } = pool(2000);
     await use(ids(300, 0));
     await use(ids(400, 1000)); // shares nothing: the first is worth keeping
@@ -38,7 +38,7 @@ describe('SequencePool', () => {
     expect(await use(Int32Array.of(...ids(400, 1000), 7))).toBe(400);
   });
 
-  it('holds its bound: the idle ones that were used longest ago go first', async () => {
+  test('holds its bound: the idle ones that were used longest ago go first', async () => {
     const { engine, pool: made, use, ids } = pool(1000);
     await use(ids(300, 0));
     await use(ids(300, 1000));
@@ -51,7 +51,7 @@ describe('SequencePool', () => {
     expect(await use(ids(300, 0))).toBe(0); // gone
   });
 
-  it('reserves what a generation may come to hold, and gives nothing away that others may need', () => {
+  test('reserves what a generation may come to hold, and gives nothing away that others may need', () => {
     const { pool: made, ids } = pool(1000);
     const first = made.acquire(ids(10), [], 600)!;
     expect(made.acquire(ids(10), [], 600)).toBeUndefined();
@@ -63,13 +63,13 @@ describe('SequencePool', () => {
     expect(made.acquire(ids(10), [], 600)).toBeDefined();
   });
 
-  it('counts whole contexts where sequences take them at once', () => {
+  test('counts whole contexts where sequences take them at once', () => {
     const { pool: made, ids } = pool(3000, { capabilities: { reservesContext: true } });
     expect(made.acquire(ids(2), [], 5)).toBeDefined();
     expect(made.acquire(ids(2), [], 5)).toBeUndefined();
   });
 
-  it('refuses what does not fit even alone, before anything runs; by default a whole context fits', () => {
+  test('refuses what does not fit even alone, before anything runs; by default a whole context fits', () => {
     const small = pool(100);
     const refused = { code: 'ERR_LIMIT_EXCEEDED', details: { maxBytes: 100_000, neededBytes: 101_000, tokens: 101 } };
     expect(() => small.pool.check(101)).toThrow(expect.objectContaining(refused));
@@ -78,7 +78,7 @@ describe('SequencePool', () => {
     pool(undefined, { contextLength: 2 ** 24 }).pool.check(2 ** 24);
   });
 
-  it('keeps an aborted sequence in step with its tokens, and drops one that nobody trusts', async () => {
+  test('keeps an aborted sequence in step with its tokens, and drops one that nobody trusts', async () => {
     const { engine, pool: made, ids, use } = pool(1000);
     const lease = made.acquire(ids(5), [], 100)!;
     await lease.sequence.forward(ids(5), { images: [], logits: 'last' });
@@ -89,7 +89,7 @@ describe('SequencePool', () => {
     expect(engine.liveSequences).toBe(0);
   });
 
-  it('makes do with what there is when the engine has no memory for one more', () => {
+  test('makes do with what there is when the engine has no memory for one more', () => {
     const { engine, pool: made, ids } = pool(1000);
     const create = engine.createSequence.bind(engine);
     engine.createSequence = () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { StopStrings } from '#sdk/inference/stop-strings.js';
 
 /** Shown text after each piece, then what the end adds. */
@@ -14,7 +14,7 @@ function run(stops: string[], pieces: string[]): { shown: string[]; stopped: boo
 }
 
 describe('StopStrings', () => {
-  it('ends before the stop string, wherever pieces are cut', () => {
+  test('ends before the stop string, wherever pieces are cut', () => {
     const text = 'one two END three';
     for (let cut = 1; cut < text.length; cut++) {
       const { shown, stopped } = run(['END'], [text.slice(0, cut), text.slice(cut)]);
@@ -24,17 +24,17 @@ describe('StopStrings', () => {
     expect(run(['END'], [...text]).shown.join('')).toBe('one two ');
   });
 
-  it('holds back no more than may be a beginning, and gives it when it was none', () => {
+  test('holds back no more than may be a beginning, and gives it when it was none', () => {
     expect(run(['END'], ['a', 'E', 'N', 'x', 'E'])).toEqual({ shown: ['a', '', '', 'ENx', '', 'E'], stopped: false });
     expect(run(['aab'], ['a', 'a', 'a', 'b'])).toEqual({ shown: ['', '', 'a', ''], stopped: true });
   });
 
-  it('takes the first of several', () => {
+  test('takes the first of several', () => {
     expect(run(['two', 'one'], ['zero one two']).shown).toEqual(['zero ']);
     expect(run(['b', 'abc'], ['xabc']).shown).toEqual(['x']);
   });
 
-  it('lets everything pass without any', () => {
+  test('lets everything pass without any', () => {
     expect(run([], ['a', 'b'])).toEqual({ shown: ['a', 'b', ''], stopped: false });
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type ErrorCode, SdkError } from '#sdk/core/errors.js';
 import type { EngineCheckpoint } from '#sdk/engine/options.js';
 import { openEngine } from '#sdk/model/backends.js';
@@ -12,12 +12,12 @@ const fails = (code: ErrorCode) => async () => {
 };
 
 describe('openEngine', () => {
-  it('auto takes the first that can run the model here', async () => {
+  test('auto takes the first that can run the model here', async () => {
     expect(await openEngine({ cpu: fails('ERR_ENGINE_INCOMPATIBLE'), onnx: able }, 'auto', checkpoint, {})).toBe(works);
     expect(await openEngine({ cpu: able, onnx: fails('ERR_ENGINE_FAILED') }, 'auto', checkpoint, {})).toBe(works);
   });
 
-  it('auto does not hide a failure that another backend would share', async () => {
+  test('auto does not hide a failure that another backend would share', async () => {
     const backends = { cpu: fails('ERR_DISK_FULL'), onnx: able };
     await expect(openEngine(backends, 'auto', checkpoint, {})).rejects.toMatchObject({ code: 'ERR_DISK_FULL' });
     const bug = async () => {
@@ -26,7 +26,7 @@ describe('openEngine', () => {
     await expect(openEngine({ cpu: bug, onnx: able }, 'auto', checkpoint, {})).rejects.toThrow(TypeError);
   });
 
-  it('auto with none able gives every reason', async () => {
+  test('auto with none able gives every reason', async () => {
     const backends = { cpu: fails('ERR_NATIVE_UNAVAILABLE'), onnx: fails('ERR_MODEL_UNSUPPORTED') };
     await expect(openEngine(backends, 'auto', checkpoint, {})).rejects.toMatchObject({
       code: 'ERR_ENGINE_INCOMPATIBLE',
@@ -34,13 +34,13 @@ describe('openEngine', () => {
     });
   });
 
-  it('a named backend is opened or its own error thrown', async () => {
+  test('a named backend is opened or its own error thrown', async () => {
     const backends = { cpu: fails('ERR_ENGINE_INCOMPATIBLE'), onnx: able };
     expect(await openEngine(backends, 'onnx', checkpoint, {})).toBe(works);
     await expect(openEngine(backends, 'cpu', checkpoint, {})).rejects.toThrow('refused with');
   });
 
-  it.each(['remote', 'toString', ''])('refuses the name %o', async (name) => {
+  test.each(['remote', 'toString', ''])('refuses the name %o', async (name) => {
     await expect(openEngine({ onnx: able }, name, checkpoint, {})).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
     });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Decidable } from '#sdk/model/types.js';
 import type { Tokenizer } from '#sdk/text/tokenizer.js';
 import { createFakeModel, HEADER, plainImage } from '../../support/model.js';
@@ -37,7 +37,7 @@ const decideIn = async (table: Table, among: Decidable, engineInfo = {}) => {
 };
 
 describe('decide', () => {
-  it('reads yes or no from the first row behind the prompt, in every spelling, and writes nothing', async () => {
+  test('reads yes or no from the first row behind the prompt, in every spelling, and writes nothing', async () => {
     const { decision, chances, engine } = await decideIn({ '': { Y: 0.5, y: 0.1, N: 0.2 } }, yesNo);
     expect(decision.value).toBe(true);
     expect(decision.probability).toBeCloseTo(0.75, 5);
@@ -52,7 +52,7 @@ describe('decide', () => {
     expect(decision.timings.engineCalls).toBe(1);
   });
 
-  it('tells options apart where they part, however long they begin alike', async () => {
+  test('tells options apart where they part, however long they begin alike', async () => {
     const table = { '': { a: 0.9 }, a: { b: 0.8 }, ab: { x: 0.25, y: 0.5 } };
     const { decision, chances, engine } = await decideIn(table, { type: 'choice', choices: ['abx', 'aby'] });
     expect(decision.value).toBe('aby');
@@ -61,7 +61,7 @@ describe('decide', () => {
     expect(engine.forwards.map(({ tokens }) => tokens.length).slice(1)).toEqual([2]); // `ab`, in one call
   });
 
-  it('takes a beginning of another option for itself when something else follows', async () => {
+  test('takes a beginning of another option for itself when something else follows', async () => {
     const table = { '': { a: 0.8, c: 0.1 }, a: { b: 0.25 } };
     const { decision, chances } = await decideIn(table, { type: 'choice', choices: ['a', 'ab', 'c'] });
     expect(decision.value).toBe('a');
@@ -71,14 +71,14 @@ describe('decide', () => {
     expect(decision.options.reduce((sum, { probability }) => sum + probability, 0)).toBeCloseTo(1, 9);
   });
 
-  it('does not look into what hardly anybody would say', async () => {
+  test('does not look into what hardly anybody would say', async () => {
     const table = { '': { '3': 0.98, a: 0.01 }, a: { b: 1 } };
     const { decision, engine } = await decideIn(table, { type: 'choice', choices: ['3', 'ab', 'ac'] });
     expect(decision.value).toBe('3');
     expect(engine.forwards).toHaveLength(1);
   });
 
-  it('goes on from what questions share, and leaves only the prompt behind', async () => {
+  test('goes on from what questions share, and leaves only the prompt behind', async () => {
     const { model: shared, engine } = await model({ '': { a: 0.5 }, a: { b: 0.6, c: 0.3 } });
     await using _ = shared;
     const among: Decidable = { type: 'choice', choices: ['ab', 'ac'] };
@@ -94,7 +94,7 @@ describe('decide', () => {
     expect(first.value).toBe('ab');
   });
 
-  it('reads small numbers, in digits and words', async () => {
+  test('reads small numbers, in digits and words', async () => {
     const { decision, chances, engine } = await decideIn(
       { '': { '3': 0.5, T: 0.2, '2': 0.1 } },
       { type: 'number', max: 9 },
@@ -105,14 +105,14 @@ describe('decide', () => {
     expect(engine.forwards.length).toBeLessThanOrEqual(2);
   });
 
-  it('computes long prompts in slices', async () => {
+  test('computes long prompts in slices', async () => {
     const { decision, engine } = await decideIn({ '': { Y: 0.9 } }, yesNo, { capabilities: { sliceTokens: 8 } });
     expect(decision.value).toBe(true);
     expect(engine.forwards.length).toBeGreaterThan(1);
     expect(decision.timings.engineCalls).toBe(engine.forwards.length);
   });
 
-  it.each([
+  test.each([
     [{ type: 'maybe' }, 'yes-no'],
     [{ type: 'choice', choices: ['one'] }, '2 to 64 different choices'],
     [{ type: 'choice', choices: ['a', 'a'] }, '2 to 64 different choices'],
@@ -128,7 +128,7 @@ describe('decide', () => {
     });
   });
 
-  it('ends with its signal and its deadline like every request, and refuses an empty question', async () => {
+  test('ends with its signal and its deadline like every request, and refuses an empty question', async () => {
     const fake = await model({ '': { Y: 1 } });
     await using _ = fake.model;
     const aborted = AbortSignal.abort(new Error('enough'));

@@ -1,5 +1,5 @@
 /** Several callers of one model: what they see of each other. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { TokenMask } from '#sdk/inference/token-mask.js';
 import type { InternalGenerateOptions } from '#sdk/model/generate-options.js';
 import type { Answer, ChatMessage, GenerateOptions } from '#sdk/model/types.js';
@@ -23,7 +23,7 @@ async function interrupted(at: number, parts: FakeModelOptions['parts'] = {}, op
 }
 
 describe('a question while a description runs', () => {
-  it.each([1, 2, 7])('goes first, at step %i, and the description goes on where it was', async (at) => {
+  test.each([1, 2, 7])('goes first, at step %i, and the description goes on where it was', async (at) => {
     const { model, engine, description, answer } = await interrupted(at);
     await using _ = model;
     expect([answer.text, description.text]).toEqual([LETTERS, LETTERS]);
@@ -44,7 +44,7 @@ describe('a question while a description runs', () => {
     expect(model.stats()).toMatchObject({ running: 0, preemptions: 1, sequences: 2, cachedImages: 2 });
   });
 
-  it('goes first between drafted tokens too, and the draft is not verified again', async () => {
+  test('goes first between drafted tokens too, and the draft is not verified again', async () => {
     const { model, engine } = await createFakeModel({ writes: LETTERS });
     await using _ = model;
     await model.describe(plainImage(1));
@@ -62,7 +62,7 @@ describe('a question while a description runs', () => {
     expect((await question!).text).toBe(LETTERS);
   });
 
-  it('makes room for itself where memory holds one of them: the same text, computed again', async () => {
+  test('makes room for itself where memory holds one of them: the same text, computed again', async () => {
     const { model, engine, description, answer } = await interrupted(4, { keyValueCache: { maxBytes: 300_000 } });
     await using _ = model;
     expect([answer.text, description.text]).toEqual([LETTERS, LETTERS]);
@@ -72,7 +72,7 @@ describe('a question while a description runs', () => {
     expect(model.stats().sequenceBytes).toBeLessThanOrEqual(300_000);
   });
 
-  it('makes room for its picture likewise', async () => {
+  test('makes room for its picture likewise', async () => {
     const { model, engine, description, answer } = await interrupted(4, {
       imageCache: { maxImages: 1, maxBytes: 1e9 },
     });
@@ -84,7 +84,7 @@ describe('a question while a description runs', () => {
 });
 
 describe('several generations', () => {
-  it('of two callers come in turn, token by token', async () => {
+  test('of two callers come in turn, token by token', async () => {
     const { model, engine } = await createFakeModel({ writes: LETTERS });
     await using _ = model;
     const order: string[] = [];
@@ -96,7 +96,7 @@ describe('several generations', () => {
     expect(engine.liveSequences).toBe(2);
   });
 
-  it('a prompt longer than a slice comes in pieces, between which others have their turn', async () => {
+  test('a prompt longer than a slice comes in pieces, between which others have their turn', async () => {
     const { model, engine } = await createFakeModel({
       writes: 'ab',
       engineInfo: { capabilities: { sliceTokens: 10 } },
@@ -114,7 +114,7 @@ describe('several generations', () => {
     expect(ofQuick).toBe(1);
   });
 
-  it('that cannot fit are refused before anything runs', async () => {
+  test('that cannot fit are refused before anything runs', async () => {
     const { model, engine } = await createFakeModel({
       writes: LETTERS,
       parts: { keyValueCache: { maxBytes: 50_000 } },
@@ -126,7 +126,7 @@ describe('several generations', () => {
     expect((await model.ask(plainImage(1), 'What?', { maxNewTokens: 3 })).text).toBe('abc');
   });
 
-  it('of one caller do not fill the queue for another', async () => {
+  test('of one caller do not fill the queue for another', async () => {
     const { model } = await createFakeModel({ writes: 'a', parts: { maxWaiting: 4 } });
     await using _ = model;
     const greedy = Array.from({ length: 6 }, () => model.generate({ messages: hello }, { caller: 'greedy' }).collect());
@@ -139,7 +139,7 @@ describe('several generations', () => {
     expect((await modest).text).toBe('a');
   });
 
-  it('go on when one of them fails', async () => {
+  test('go on when one of them fails', async () => {
     const { model, engine } = await createFakeModel({ writes: LETTERS });
     await using _ = model;
     engine.onForward = (call) => {
@@ -156,7 +156,7 @@ describe('several generations', () => {
     expect(model.stats().running).toBe(0);
   });
 
-  it('stop encoding a picture that nobody waits for any more', async () => {
+  test('stop encoding a picture that nobody waits for any more', async () => {
     const { model, engine } = await createFakeModel({ writes: LETTERS });
     await using _ = model;
     const leave = new AbortController();
@@ -185,7 +185,7 @@ describe('a mask', () => {
     return { mask: { apply, accept: (id) => void accepted.push(id) }, accepted };
   };
 
-  it('decides what is written, is made when the text begins, and holds for drafts', async () => {
+  test('decides what is written, is made when the text begins, and holds for drafts', async () => {
     const { model, tokenizer } = await createFakeModel({ writes: LETTERS });
     await using _ = model;
     const ids = [...tokenizer.encodeText('jihgfe'), tokenizer.specialTokenId('<|eot_id|>')!];
@@ -205,7 +205,7 @@ describe('a mask', () => {
     expect(made).toBe(3);
   });
 
-  it('that allows nothing more ends in a typed error with the text, and the model keeps what it has', async () => {
+  test('that allows nothing more ends in a typed error with the text, and the model keeps what it has', async () => {
     const { model, tokenizer } = await createFakeModel({ writes: LETTERS });
     await using _ = model;
     const options: InternalGenerateOptions = { createMask: () => only([...tokenizer.encodeText('cab')]).mask };

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
 import { addonCandidates, engineAddon, loadAddonFrom, openMappedFile, packageRoot } from '#sdk/native/index.js';
 import { temporaryFolder } from '../checkpoint/checkpoint-folder.js';
@@ -10,7 +10,7 @@ describe('finding the addons', () => {
     delete process.env.SCENEBUS_NATIVE_DIR;
   });
 
-  it('looks in the named folder, in the build, and for a prebuilt binary', () => {
+  test('looks in the named folder, in the build, and for a prebuilt binary', () => {
     const root = packageRoot();
     process.env.SCENEBUS_NATIVE_DIR = '/opt/scenebus';
     expect(addonCandidates('scenebus_engine')).toEqual([
@@ -21,13 +21,13 @@ describe('finding the addons', () => {
     ]);
   });
 
-  it('finds the package from the compiled tree and from an installed one', () => {
+  test('finds the package from the compiled tree and from an installed one', () => {
     const root = temporaryFolder();
     writeFileSync(join(root, 'package.json'), '{}');
     expect(packageRoot(join(root, 'dist', 'sdk', 'native'))).toBe(root);
   });
 
-  it('tells every attempt and the remedy when none loads', () => {
+  test('tells every attempt and the remedy when none loads', () => {
     const broken = join(temporaryFolder(), 'scenebus_engine.node');
     writeFileSync(broken, 'not a library');
     try {
@@ -55,7 +55,7 @@ describe('openMappedFile', () => {
     return file;
   };
 
-  it('shows a whole file and any range of it, aligned or not', () => {
+  test('shows a whole file and any range of it, aligned or not', () => {
     const file = path();
     using whole = openMappedFile(file);
     expect(Buffer.compare(whole.bytes, bytes)).toBe(0);
@@ -71,7 +71,7 @@ describe('openMappedFile', () => {
     }
   });
 
-  it('gives the memory back on dispose, however often', () => {
+  test('gives the memory back on dispose, however often', () => {
     const file = openMappedFile(path());
     expect(file.bytes.length).toBe(20_000);
     file[Symbol.dispose]();
@@ -79,7 +79,7 @@ describe('openMappedFile', () => {
     file[Symbol.dispose]();
   });
 
-  it('keeps writes to itself', () => {
+  test('keeps writes to itself', () => {
     const file = path();
     using mapped = openMappedFile(file);
     mapped.bytes[0] = 99;
@@ -87,7 +87,7 @@ describe('openMappedFile', () => {
     expect(again.bytes[0]).toBe(0);
   });
 
-  it('refuses ranges outside the file, and files that are none', () => {
+  test('refuses ranges outside the file, and files that are none', () => {
     const file = path();
     for (const range of [
       { offsetBytes: 20_001, sizeBytes: 0 },
@@ -102,7 +102,7 @@ describe('openMappedFile', () => {
 });
 
 describe('the engine addon', () => {
-  it('throws instead of reading out of bounds', async () => {
+  test('throws instead of reading out of bounds', async () => {
     const addon = engineAddon();
     expect(() => addon.greyThumbnail(new Uint8Array(5), 2, 1, false, 1, 1)).toThrow(/Expected 6 bytes, received 5/);
     expect(() => addon.greyThumbnail(new Uint8Array(6), -2, 1, false, 1, 1)).toThrow(TypeError);

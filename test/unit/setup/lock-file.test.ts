@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 
 interface LockedPackage {
   readonly dependencies?: Readonly<Record<string, string>>;
@@ -21,7 +21,7 @@ function resolveLocked(path: string, name: string): string | undefined {
 
 // `npm install` on a registry mirror without the binaries of other platforms drops their entries without a word, and
 // `npm ci` then refuses the file everywhere. Put them back by hand: name, version, os, cpu, `"optional": true`.
-it('the lock file has an entry for every dependency, those of other platforms included', () => {
+test('the lock file has an entry for every dependency, those of other platforms included', () => {
   const missing = Object.entries(lock.packages).flatMap(([path, { dependencies, optionalDependencies }]) =>
     Object.keys({ ...dependencies, ...optionalDependencies })
       .filter((name) => resolveLocked(path, name) === undefined)

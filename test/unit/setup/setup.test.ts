@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { buildNative, type Machine, npmPackages, type Probe, systemPackages } from './setup-modules.js';
 
 const { missingNeeds, planInstallation, describePlan, nodeVersionProblem } = systemPackages;
@@ -22,7 +22,7 @@ const opencvFiles = [
 const root: Machine = { hasApt: true, isRoot: true, hasSudo: false, isInteractive: false, hasPackageLists: true };
 
 describe('what the system lacks', () => {
-  it('finds everything missing on a bare machine, and more for the tests than for the demo', () => {
+  test('finds everything missing on a bare machine, and more for the tests than for the demo', () => {
     expect(names('demo', probe())).toEqual(['g++', 'cmake', 'ninja-build', 'libopencv-videoio-dev']);
     expect(names('test', probe())).toEqual([
       ...[
@@ -39,7 +39,7 @@ describe('what the system lacks', () => {
     ]);
   });
 
-  it('wants the tools that test the Arm kernels, on other machines than Arm ones', () => {
+  test('wants the tools that test the Arm kernels, on other machines than Arm ones', () => {
     const tools = ['g++-aarch64-linux-gnu', 'qemu-user'];
     const wanted = (p: Probe) => names('test', p).filter((name) => tools.includes(name));
     expect(wanted(probe())).toEqual(tools);
@@ -49,12 +49,12 @@ describe('what the system lacks', () => {
     expect(names('demo', probe())).not.toContain('qemu-user');
   });
 
-  it('accepts any compiler and either build tool', () => {
+  test('accepts any compiler and either build tool', () => {
     expect(names('demo', probe(['clang++', 'cmake', 'make'], opencvFiles))).toEqual([]);
     expect(names('demo', probe(['cmake', 'ninja'], opencvFiles, { CXX: '/opt/g++' }))).toEqual([]);
   });
 
-  it('is content with the modules of OpenCV that are used, and not with some of them', () => {
+  test('is content with the modules of OpenCV that are used, and not with some of them', () => {
     const tools = ['g++', 'cmake', 'make'];
     const modules = ['core', 'imgproc', 'imgcodecs', 'videoio'];
     const files = [opencvFiles[0]!, ...modules.map((name) => `/usr/lib/x86_64-linux-gnu/libopencv_${name}.so`)];
@@ -66,7 +66,7 @@ describe('what the system lacks', () => {
     expect(names('demo', probe(tools, [], { OpenCV_DIR: '/opt/opencv' }))).toEqual([]);
   });
 
-  it('finds an OpenCV built by hand', () => {
+  test('finds an OpenCV built by hand', () => {
     const files = [
       '/usr/local/include/opencv4/opencv2/core/version.hpp',
       '/usr/local/lib/cmake/opencv4/OpenCVConfig.cmake',
@@ -78,11 +78,11 @@ describe('what the system lacks', () => {
 describe('the installation plan', () => {
   const missing = missingNeeds('demo', probe(['g++', 'make'], opencvFiles));
 
-  it('does nothing when nothing is missing', () => {
+  test('does nothing when nothing is missing', () => {
     expect(planInstallation([], { ...root, hasApt: false })).toEqual({ kind: 'none' });
   });
 
-  it('calls apt-get directly as root and never asks questions', () => {
+  test('calls apt-get directly as root and never asks questions', () => {
     const plan = planInstallation(missing, root);
     expect(plan).toMatchObject({ kind: 'apt', packages: ['cmake'], updateFirst: false });
     const install = plan.kind === 'apt' ? plan.install : [];
@@ -90,11 +90,11 @@ describe('the installation plan', () => {
     expect(install.slice(-4)).toEqual(['install', '-y', '--no-install-recommends', 'cmake']);
   });
 
-  it('fetches package lists first where there are none', () => {
+  test('fetches package lists first where there are none', () => {
     expect(planInstallation(missing, { ...root, hasPackageLists: false })).toMatchObject({ updateFirst: true });
   });
 
-  it('uses sudo only when it is not root, and does not wait for a password that nobody can type', () => {
+  test('uses sudo only when it is not root, and does not wait for a password that nobody can type', () => {
     const user = { ...root, isRoot: false, hasSudo: true };
     const silent = planInstallation(missing, user);
     expect(silent.kind === 'apt' && silent.install.slice(0, 3)).toEqual(['sudo', '-n', 'env']);
@@ -102,7 +102,7 @@ describe('the installation plan', () => {
     expect(typed.kind === 'apt' && typed.install.slice(0, 2)).toEqual(['sudo', 'env']);
   });
 
-  it.each([
+  test.each([
     ['without apt', { ...root, hasApt: false }, 'apt-get was not found'],
     ['without the right to install', { ...root, isRoot: false }, 'sudo was not found'],
   ])('%s says what to install and why it cannot', (_, machine, reason) => {
@@ -114,7 +114,7 @@ describe('the installation plan', () => {
     expect(text).toContain('drives the native build');
   });
 
-  it('says which packages it installs and why each is needed', () => {
+  test('says which packages it installs and why each is needed', () => {
     const all = missingNeeds('test', probe());
     const text = describePlan(all, planInstallation(all, root)).join('\n');
     expect(text).toMatch(/OpenCV 4 with headers +reads cameras and video files +\(libopencv-videoio-dev\)/);
@@ -123,7 +123,7 @@ describe('the installation plan', () => {
 });
 
 describe('the Node version', () => {
-  it('is checked before anything is changed', () => {
+  test('is checked before anything is changed', () => {
     expect(nodeVersionProblem('v20.0.0')).toBeNull();
     expect(nodeVersionProblem('v24.1.0')).toBeNull();
     expect(nodeVersionProblem('v18.20.4')).toContain('Expected Node 20 or newer, but this is v18.20.4');
@@ -140,11 +140,11 @@ describe('npm packages', () => {
   };
   const mqtt = (version: string) => ({ 'node_modules/mqtt': { version } });
 
-  it('are left alone when the installed tree matches, binaries of other platforms aside', () => {
+  test('are left alone when the installed tree matches, binaries of other platforms aside', () => {
     expect(npmPackages.staleReason(wanted, { packages: mqtt('5.16.0') })).toBeNull();
   });
 
-  it.each([
+  test.each([
     ['nothing is installed', null, 'missing or incomplete'],
     ['a package is missing', { packages: {} }, 'mqtt is missing'],
     ['a version differs', { packages: mqtt('5.15.0') }, 'mqtt is 5.15.0, package-lock.json asks for 5.16.0'],
@@ -155,13 +155,13 @@ describe('npm packages', () => {
 });
 
 describe('the native build', () => {
-  it('never starts more compilers than the memory holds', () => {
+  test('never starts more compilers than the memory holds', () => {
     expect(buildNative.buildJobs(8, 64 * 2 ** 30)).toBe(8);
     expect(buildNative.buildJobs(8, 4 * 2 ** 30)).toBe(4);
     expect(buildNative.buildJobs(4, 2 ** 28)).toBe(1);
   });
 
-  it('configures again when a library comes, an option changes or the checkout moves', () => {
+  test('configures again when a library comes, an option changes or the checkout moves', () => {
     const bare = probe(['g++', 'cmake', 'ninja']);
     const key = buildNative.configureKey([], bare, '/a');
     expect(buildNative.configureKey([], { ...bare }, '/a')).toBe(key);
@@ -176,7 +176,7 @@ describe('the native build', () => {
 describe('prepare.mjs --dry-run', () => {
   const prepare = fileURLToPath(new URL('../../../device/setup/prepare.mjs', import.meta.url));
 
-  it('tells every step that a run would take', () => {
+  test('tells every step that a run would take', () => {
     const { status, stdout } = spawnSync(process.execPath, [prepare, '--for', 'test', '--dry-run'], {
       encoding: 'utf8',
     });
@@ -191,7 +191,7 @@ describe('prepare.mjs on a machine without tools and without apt', () => {
   const start = (...args: string[]) =>
     spawnSync(process.execPath, [prepare, ...args], { env: { PATH: '/nonexistent' }, encoding: 'utf8' });
 
-  it('prints what to install, changes nothing and exits with 1', () => {
+  test('prints what to install, changes nothing and exits with 1', () => {
     const { status, stdout } = start('--for', 'demo');
     expect(stdout).toContain('a C++17 compiler');
     expect(stdout).toContain('Cannot install them: apt-get was not found on this machine.');
@@ -199,7 +199,7 @@ describe('prepare.mjs on a machine without tools and without apt', () => {
     expect(status).toBe(1);
   });
 
-  it('refuses a purpose that it does not know', () => {
+  test('refuses a purpose that it does not know', () => {
     const { status, stdout } = start('--for', 'fun');
     expect(stdout).toContain('Expected [--for demo|test]');
     expect(status).toBe(1);

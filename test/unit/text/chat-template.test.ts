@@ -1,7 +1,7 @@
 /** What transformers gives to chat templates (apply_chat_template), with templates that people publish. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { parseTemplate } from '#sdk/text/chat-template.js';
 import { type PromptMessage, renderPrompt } from '#sdk/text/prompt.js';
 import { strftime } from '#sdk/text/strftime.js';
@@ -25,17 +25,17 @@ const HEAD = '<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n';
 const TAIL = '<|start_header_id|>assistant<|end_header_id|>\n\n';
 
 describe('a template is given', () => {
-  it('eos_token, with which some end their turns', async () => {
+  test('eos_token, with which some end their turns', async () => {
     const rendered = renderPrompt(await fixture('eos-token.jinja'), tokenizer, question).ids;
     expect(Array.from(rendered)).toEqual(ids(`${HEAD}<|image|>What is it?<|eot_id|>${TAIL}`));
   });
 
-  it('tools and documents as none', async () => {
+  test('tools and documents as none', async () => {
     const rendered = renderPrompt(await fixture('tools-none.jinja'), tokenizer, question).ids;
     expect(Array.from(rendered)).toEqual(ids(`${HEAD}<|image|>What is it?<|eot_id|>${TAIL}`));
   });
 
-  it('every token with a role, from tokenizer_config.json before special_tokens_map.json', async () => {
+  test('every token with a role, from tokenizer_config.json before special_tokens_map.json', async () => {
     const folder = await writeTokenizerFolder({
       'tokenizer_config.json': JSON.stringify({
         bos_token: { content: '<|begin_of_text|>' },
@@ -63,7 +63,7 @@ describe('a template is given', () => {
     expect(Array.from(rendered)).toEqual(ids('<|begin_of_text|><|finetune_right_pad_id|>a<|end_of_text|>'));
   });
 
-  it('an eos_token that is an ordinary token of the vocabulary', async () => {
+  test('an eos_token that is an ordinary token of the vocabulary', async () => {
     const vocabulary = tinyTokenizerJson().model.vocab;
     const folder = await writeTokenizerFolder({ 'tokenizer_config.json': JSON.stringify({ eos_token: 'label' }) });
     expect((await loadTokenizer(folder)).eosTokenId).toBe(vocabulary.label);
@@ -71,7 +71,7 @@ describe('a template is given', () => {
     expect((await loadTokenizer(other)).eosTokenId).toBeUndefined();
   });
 
-  it('raise_exception, generation blocks, break and tojson', () => {
+  test('raise_exception, generation blocks, break and tojson', () => {
     const render = (source: string) => parseTemplate(source, 'x').render({ messages: [] });
     expect(render('{% generation %}a{% endgeneration %}')).toBe('a');
     expect(render('{% for i in [1, 2, 3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}')).toBe('1');
@@ -122,7 +122,7 @@ const NEWER = `{{- bos_token }}
 describe('the newer published template', () => {
   const newer = parseTemplate(NEWER, 'newer');
 
-  it('keeps a system message beside a picture', () => {
+  test('keeps a system message beside a picture', () => {
     const system: PromptMessage = { role: 'system', parts: [text(' Be short. ')] };
     const block = '<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe short.<|eot_id|>';
     expect(Array.from(renderPrompt(newer, tokenizer, [system, ...question]).ids)).toEqual(
@@ -130,7 +130,7 @@ describe('the newer published template', () => {
     );
   });
 
-  it('takes no picture within the system message, which is said', () => {
+  test('takes no picture within the system message, which is said', () => {
     const system: PromptMessage = { role: 'system', parts: [image, text('Like this one.')] };
     expect(() => renderPrompt(newer, tokenizer, [system, ...question])).toThrow(
       expect.objectContaining({
@@ -143,7 +143,7 @@ describe('the newer published template', () => {
 
 /** Written by CPython 3.11's `datetime.strftime` in the C locale. */
 const ALL = '%Y %y %m %d %e %b %B %a %A %H %I %M %S %f %p %j %w %u %U %W %D %F %R %T %c %x %X %% %-d %-I|%z%Z|';
-it.each([
+test.each([
   [
     new Date(2024, 6, 6, 0, 5, 9, 7),
     '2024 24 07 06  6 Jul July Sat Saturday 00 12 05 09 007000 AM 188 6 6 26 27 07/06/24 2024-07-06 00:05 00:05:09 Sat Jul  6 00:05:09 2024 07/06/24 00:05:09 % 6 12||',

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { createRandom } from '#sdk/core/random.js';
 import { createDetokenizer } from '#sdk/text/detokenizer.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
@@ -15,19 +15,19 @@ describe('the tokenizer of the demo model', () => {
     cases = JSON.parse(await readFile(path('test/fixtures/text/demo-tokenizer.json'), 'utf8'));
   });
 
-  it('gives the ids that the training code gives', () => {
+  test('gives the ids that the training code gives', () => {
     expect(cases.length).toBeGreaterThan(30);
     for (const { text, ids } of cases) expect(tokenizer.encodeText(text), text).toEqual(ids);
   });
 
-  it('streams them back to the same text', () => {
+  test('streams them back to the same text', () => {
     for (const { text, ids } of cases) {
       const detokenizer = createDetokenizer(tokenizer);
       expect(ids.map((id) => detokenizer.push(id)).join('') + detokenizer.flush()).toBe(text);
     }
   });
 
-  it('keeps every number of a box one token, and its specials out of text', () => {
+  test('keeps every number of a box one token, and its specials out of text', () => {
     for (let number = 0; number < 100; number++) expect(tokenizer.encodeText(String(number))).toHaveLength(1);
     const specials = new Set(tokenizer.specialTokens.values());
     expect(specials.size).toBe(12);
@@ -36,7 +36,7 @@ describe('the tokenizer of the demo model', () => {
     expect(tokenizer.encodeTemplate(everySpecial).filter((id) => specials.has(id))).toHaveLength(12);
   });
 
-  it('gives back any text, and streams any ids to what decode() makes of them', () => {
+  test('gives back any text, and streams any ids to what decode() makes of them', () => {
     const random = createRandom(1);
     const below = (limit: number) => Math.floor(random() * limit);
     const planes = [0x80, 0x800, 0x3000, 0xd800, 0x1f9ff];

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type ChatTemplate, loadChatTemplate, parseTemplate, withoutTemplate } from '#sdk/text/chat-template.js';
 import { completionPrompt, type PromptMessage, renderPrompt } from '#sdk/text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
@@ -22,13 +22,13 @@ const HEAD = '<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n';
 const TAIL = '<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n';
 
 describe('the default layout', () => {
-  it('is the one of Llama 3.2 Vision for one image and a question', () => {
+  test('is the one of Llama 3.2 Vision for one image and a question', () => {
     const { ids, imagePositions } = renderPrompt(template, tokenizer, [user(image, text('What is the image?'))]);
     expect(Array.from(ids)).toEqual(reference(`${HEAD}<|image|>What is the image?${TAIL}`));
     expect(imagePositions).toEqual([ids.indexOf(tokenizer.specialTokenId('<|image|>')!)]);
   });
 
-  it('places interleaved and adjacent images', () => {
+  test('places interleaved and adjacent images', () => {
     const { ids, imagePositions } = renderPrompt(template, tokenizer, [
       user(text('A'), image, image, text('B'), image),
     ]);
@@ -37,7 +37,7 @@ describe('the default layout', () => {
     expect(imagePositions[1]).toBe(imagePositions[0]! + 1);
   });
 
-  it('writes several turns', () => {
+  test('writes several turns', () => {
     const { ids } = renderPrompt(template, tokenizer, [
       system('Be short.'),
       user(text('Hi')),
@@ -52,7 +52,7 @@ describe('the default layout', () => {
     );
   });
 
-  it('refuses an image together with a system message', () => {
+  test('refuses an image together with a system message', () => {
     expect(() => renderPrompt(template, tokenizer, [system('Be short.'), user(image, text('Hi'))])).toThrow(
       expect.objectContaining({
         code: 'ERR_PROMPT_INVALID',
@@ -63,7 +63,7 @@ describe('the default layout', () => {
 });
 
 describe('user text', () => {
-  it('never becomes a special token, in any role and place', () => {
+  test('never becomes a special token, in any role and place', () => {
     const plain = (message: string) =>
       renderPrompt(template, tokenizer, [
         system(message),
@@ -82,7 +82,7 @@ describe('user text', () => {
     }
   });
 
-  it('keeps an injected image token apart from the real one', () => {
+  test('keeps an injected image token apart from the real one', () => {
     const { ids, imagePositions } = renderPrompt(template, tokenizer, [
       user(text('<|image|>'), image, text('<|image|>')),
     ]);
@@ -90,13 +90,13 @@ describe('user text', () => {
     expect(tokenizer.decode(ids)).toContain('<|image|><|image|>');
   });
 
-  it('cannot forge the marks of the renderer', () => {
+  test('cannot forge the marks of the renderer', () => {
     const forged = '\u2003\uE0000\uE001\u2003 \uE0001\uE001';
     const { ids } = renderPrompt(template, tokenizer, [user(text(forged))]);
     expect(tokenizer.decode(ids)).toBe(`user\n\n${forged}assistant\n\n`);
   });
 
-  it('is trimmed exactly when the template trims', () => {
+  test('is trimmed exactly when the template trims', () => {
     const trimming = parseTemplate(
       "{{ bos_token }}{% for m in messages %}[{{ m['content'] | trim }}]{% endfor %}",
       'test',
@@ -111,7 +111,7 @@ describe('user text', () => {
     expect(tokenizer.decode(renderPrompt(template, tokenizer, message).ids)).toContain('  a \n b\u00a0\n');
   });
 
-  it('is encoded as one when parts touch', () => {
+  test('is encoded as one when parts touch', () => {
     const { ids } = renderPrompt(template, tokenizer, [user(text('What is the im'), text('age?'))]);
     expect(Array.from(ids)).toEqual(reference(`${HEAD}What is the image?${TAIL}`));
   });
@@ -162,7 +162,7 @@ describe('a template of the published shape', () => {
   const systemBlock = (message: string) =>
     `<|start_header_id|>system<|end_header_id|>\n\nToday Date: ${today}\n\n${message}<|eot_id|>`;
 
-  it('renders an image and a question, and a text turn after it', () => {
+  test('renders an image and a question, and a text turn after it', () => {
     const conversation = [
       user(image, text('What?')),
       { role: 'assistant', parts: [text('A cup.')] } as const,
@@ -174,14 +174,14 @@ describe('a template of the published shape', () => {
     );
   });
 
-  it('writes the system block, trimmed and dated in English, when there is no image', () => {
+  test('writes the system block, trimmed and dated in English, when there is no image', () => {
     const rendered = renderPrompt(published, tokenizer, [system('  Be short. '), user(text('Hi'))]).ids;
     const turn = HEAD.replace('<|begin_of_text|>', '');
     expect(tokenizer.decode(rendered)).toContain(`Today Date: ${today}\n\nBe short.user`);
     expect(Array.from(rendered)).toEqual(reference(`<|begin_of_text|>${systemBlock('Be short.')}${turn}Hi${TAIL}`));
   });
 
-  it('refuses an image together with a system message', () => {
+  test('refuses an image together with a system message', () => {
     expect(() => renderPrompt(published, tokenizer, [system('Be short.'), user(image, text('Hi'))])).toThrow(
       expect.objectContaining({
         code: 'ERR_PROMPT_INVALID',
@@ -197,13 +197,13 @@ describe('the layout of base models', () => {
   const picture = () => special('<|image|>');
   const words = (value: string) => tokenizer.encodeText(value);
 
-  it('has the picture before begin of text, and no turns', () => {
+  test('has the picture before begin of text, and no turns', () => {
     const { ids, imagePositions } = completionPrompt(tokenizer, [user(image, text('What is'), text(' the cup'))]);
     expect(Array.from(ids)).toEqual([picture(), bos(), ...words('What is the cup')]);
     expect(imagePositions).toEqual([0]);
   });
 
-  it('takes several pictures, later ones too, and text alone', () => {
+  test('takes several pictures, later ones too, and text alone', () => {
     const several = completionPrompt(tokenizer, [user(image, image, text('A'), image, text('B'))]);
     expect(Array.from(several.ids)).toEqual([picture(), picture(), bos(), ...words('A'), picture(), ...words('B')]);
     expect(several.imagePositions).toEqual([0, 1, 4]);
@@ -211,18 +211,18 @@ describe('the layout of base models', () => {
     expect(Array.from(completionPrompt(tokenizer, [user(image)]).ids)).toEqual([picture(), bos()]);
   });
 
-  it('keeps special tokens out of the text', () => {
+  test('keeps special tokens out of the text', () => {
     const { ids } = completionPrompt(tokenizer, [user(image, text('<|image|><|eot_id|>'))]);
     const specials = [...tokenizer.specialTokens.values()];
     expect(Array.from(ids).filter((id) => specials.includes(id))).toEqual([picture(), bos()]);
   });
 
-  it('has no place for a conversation', () => {
+  test('has no place for a conversation', () => {
     expect(() => completionPrompt(tokenizer, [system('a'), user(text('b'))])).toThrow('knows no turns');
   });
 });
 
-it('a base model without tokens for turns is not asked', async () => {
+test('a base model without tokens for turns is not asked', async () => {
   const json = tinyTokenizerJson();
   json.added_tokens = json.added_tokens.filter(({ content }) => !content.includes('header'));
   const directory = await writeTokenizerFolder({ 'tokenizer.json': JSON.stringify(json) });
@@ -238,7 +238,7 @@ it('a base model without tokens for turns is not asked', async () => {
 describe('begin of text', () => {
   const bosCount = (ids: Int32Array) => ids.filter((id) => id === tokenizer.bosTokenId).length;
 
-  it('comes once whether the template writes it or not', () => {
+  test('comes once whether the template writes it or not', () => {
     const without = parseTemplate("{% for m in messages %}{{ m['content'] }}{% endfor %}", 'test');
     for (const each of [template, without]) {
       const { ids } = renderPrompt(each, tokenizer, [user(text('Hi'))]);
@@ -247,7 +247,7 @@ describe('begin of text', () => {
     }
   });
 
-  it('written twice is an error', () => {
+  test('written twice is an error', () => {
     const twice = parseTemplate('{{ bos_token }}{{ bos_token }}{{ messages[0].content }}', 'test');
     expect(() => renderPrompt(twice, tokenizer, [user(text('Hi'))])).toThrow(
       expect.objectContaining({ code: 'ERR_TOKENIZER_INVALID' }),
@@ -256,7 +256,7 @@ describe('begin of text', () => {
 });
 
 describe('a template that does not fit', () => {
-  it.each([
+  test.each([
     ['writes no image', "{{ bos_token }}{{ 'x' }}", [user(image)], 'ERR_TOKENIZER_INVALID'],
     [
       'drops a message',
@@ -275,7 +275,7 @@ describe('a template that does not fit', () => {
 });
 
 describe('malformed messages', () => {
-  it.each([
+  test.each([
     ['none', [], 'ERR_PROMPT_INVALID'],
     ['an assistant message last', [{ role: 'assistant', parts: [text('a')] }], 'ERR_PROMPT_INVALID'],
     ['an unknown role', [{ role: '<|eot_id|>', parts: [] }, user(text('a'))], 'ERR_PROMPT_INVALID'],
@@ -295,7 +295,7 @@ describe('loadChatTemplate', () => {
   };
   const config = JSON.stringify({ bos_token: '<|begin_of_text|>', chat_template: '{{ bos_token }}config' });
 
-  it('prefers chat_template.jinja, then chat_template.json, then tokenizer_config.json', async () => {
+  test('prefers chat_template.jinja, then chat_template.json, then tokenizer_config.json', async () => {
     const json = JSON.stringify({ chat_template: 'json' });
     expect(
       await origin({ 'chat_template.jinja': 'x', 'chat_template.json': json, 'tokenizer_config.json': config }),
@@ -304,7 +304,7 @@ describe('loadChatTemplate', () => {
     expect(await origin({ 'tokenizer_config.json': config })).toBe('tokenizer_config.json');
   });
 
-  it('takes the default one of a list', async () => {
+  test('takes the default one of a list', async () => {
     const list = [
       { name: 'tool_use', template: 'no' },
       { name: 'default', template: '{{ messages[0].content }}' },
@@ -315,7 +315,7 @@ describe('loadChatTemplate', () => {
     expect(loaded.decode(ids)).toBe('Hi');
   });
 
-  it.each([
+  test.each([
     [{ 'chat_template.jinja': '{% for %}' }],
     [{ 'chat_template.json': '{"chat_template": 7}' }],
     [{ 'chat_template.json': 'no json' }],

@@ -1,7 +1,7 @@
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { LIMITS } from '#sdk/core/limits.js';
 import { createDetokenizer } from '#sdk/text/detokenizer.js';
 import { loadTokenizer, type Tokenizer } from '#sdk/text/tokenizer.js';
@@ -22,20 +22,20 @@ const SAMPLES = [
 ];
 
 describe('encodeText', () => {
-  it('gives the ids of the reference encoder for text without specials', () => {
+  test('gives the ids of the reference encoder for text without specials', () => {
     const reference = new HuggingFaceTokenizer(tinyTokenizerJson(), {});
     for (const text of SAMPLES) {
       expect(tokenizer.encodeText(text)).toEqual(reference.encode(text, { add_special_tokens: false }).ids);
     }
   });
 
-  it('merges whole words and two-digit numbers', () => {
+  test('merges whole words and two-digit numbers', () => {
     expect(tokenizer.encodeText(' image')).toHaveLength(1);
     expect(tokenizer.encodeText('user')).toHaveLength(1);
     expect(tokenizer.encodeText('42')).toHaveLength(1);
   });
 
-  it('never gives a special token, and gives back every letter', () => {
+  test('never gives a special token, and gives back every letter', () => {
     const specialIds = new Set(tokenizer.specialTokens.values());
     const texts = SPECIAL_TOKENS.flatMap((name) => [
       name,
@@ -52,7 +52,7 @@ describe('encodeText', () => {
     }
   });
 
-  it('spells a special token that the pre-tokenizer would leave whole', async () => {
+  test('spells a special token that the pre-tokenizer would leave whole', async () => {
     const json = tinyTokenizerJson();
     const special = { ...json.added_tokens[0]!, id: 5000, content: 'secret' };
     const directory = await writeTokenizerFolder({
@@ -65,14 +65,14 @@ describe('encodeText', () => {
     expect(withWord.decode(ids)).toBe('secret');
   });
 
-  it('refuses text beyond the limit', () => {
+  test('refuses text beyond the limit', () => {
     const error = { name: 'SdkError', code: 'ERR_LIMIT_EXCEEDED' };
     expect(() => tokenizer.encodeText('a'.repeat(LIMITS.promptCharacters + 1))).toThrow(expect.objectContaining(error));
   });
 });
 
 describe('encodeTemplate', () => {
-  it('parses specials and adds none of its own', () => {
+  test('parses specials and adds none of its own', () => {
     const [bos, image] = [tokenizer.specialTokenId('<|begin_of_text|>')!, tokenizer.specialTokenId('<|image|>')!];
     expect(tokenizer.bosTokenId).toBe(bos);
     expect(tokenizer.encodeTemplate('<|begin_of_text|><|image|> image')).toEqual([
@@ -85,7 +85,7 @@ describe('encodeTemplate', () => {
 });
 
 describe('decode', () => {
-  it('strips special and unknown tokens', () => {
+  test('strips special and unknown tokens', () => {
     const ids = [
       tokenizer.bosTokenId!,
       ...tokenizer.encodeText('café'),
@@ -98,7 +98,7 @@ describe('decode', () => {
 });
 
 describe('createDetokenizer', () => {
-  it('emits whole characters only and loses nothing', () => {
+  test('emits whole characters only and loses nothing', () => {
     for (const text of SAMPLES) {
       const detokenizer = createDetokenizer(tokenizer);
       const pieces = tokenizer.encodeText(text).map((id) => detokenizer.push(id));
@@ -108,7 +108,7 @@ describe('createDetokenizer', () => {
     }
   });
 
-  it('holds back a part of a character and marks it when the text ends there', () => {
+  test('holds back a part of a character and marks it when the text ends there', () => {
     const detokenizer = createDetokenizer(tokenizer);
     const ids = tokenizer.encodeText('😀'); // four bytes, four tokens
     expect(ids).toHaveLength(4);
@@ -117,7 +117,7 @@ describe('createDetokenizer', () => {
     expect(detokenizer.push(tokenizer.encodeText('a')[0]!)).toBe('a');
   });
 
-  it('writes nothing for special tokens, even inside a character', () => {
+  test('writes nothing for special tokens, even inside a character', () => {
     const detokenizer = createDetokenizer(tokenizer);
     const [a, b] = tokenizer.encodeText('é');
     const eot = tokenizer.specialTokenId('<|eot_id|>')!;
@@ -139,7 +139,7 @@ describe('loadTokenizer', () => {
     return { 'tokenizer.json': JSON.stringify(json) };
   };
 
-  it.each([
+  test.each([
     ['no file', { 'tokenizer.json': undefined }, 'ERR_MODEL_NOT_FOUND'],
     ['a truncated file', { 'tokenizer.json': '{"model": {' }, 'ERR_TOKENIZER_INVALID'],
     ['an array', { 'tokenizer.json': '[]' }, 'ERR_TOKENIZER_INVALID'],
@@ -161,7 +161,7 @@ describe('loadTokenizer', () => {
     await expect(load(files)).rejects.toMatchObject({ name: 'SdkError', code });
   });
 
-  it('refuses a file beyond the limit without reading it', async () => {
+  test('refuses a file beyond the limit without reading it', async () => {
     const directory = await writeTokenizerFolder();
     await truncate(join(directory, 'tokenizer.json'), LIMITS.tokenizerFileBytes + 1); // sparse
     await expect(loadTokenizer(directory)).rejects.toMatchObject({ code: 'ERR_LIMIT_EXCEEDED' });

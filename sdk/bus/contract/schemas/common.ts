@@ -131,6 +131,10 @@ export const objectSchema = z
 /** What a model said about one frame. */
 export const answerFields = {
   text: z.string().meta({ title: 'Text', description: 'What the model wrote' }),
+  sentence: z.string().optional().meta({
+    title: 'Sentence',
+    description: 'The text in words for people, where the text is nothing but boxes in JSON; English',
+  }),
   objects: z.array(objectSchema).meta({ title: 'Objects', description: 'Empty when the model writes no boxes' }),
   image: imageSizeSchema,
   coordinates: boxConventionSchema,

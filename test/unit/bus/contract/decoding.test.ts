@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readPayload } from '#sdk/bus/contract/decoding.js';
 import { busSchemas } from '#sdk/bus/index.js';
 
@@ -14,7 +14,7 @@ const error = {
 };
 
 describe('readPayload', () => {
-  it('leaves out what a newer device adds, at any depth, and touches nothing else', () => {
+  test('leaves out what a newer device adds, at any depth, and touches nothing else', () => {
     const newer = { ...error, mood: 'good', error: { ...error.error, retryAfterMs: 5, since: { year: 2027 } } };
     const before = structuredClone(newer);
     const read = readPayload(busSchemas.response, newer);
@@ -22,7 +22,7 @@ describe('readPayload', () => {
     expect(newer).toEqual(before);
   });
 
-  it('refuses what is wrong besides, with the first judgement', () => {
+  test('refuses what is wrong besides, with the first judgement', () => {
     const wrong = { ...error, mood: 'good', error: { ...error.error, retryable: 'yes' } };
     expect(readPayload(busSchemas.response, wrong)).toMatchObject({ success: false });
     expect(readPayload(busSchemas.response, JSON.parse('{"__proto__":{"status":"ok"}}'))).toMatchObject({

@@ -3,20 +3,20 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Parser } from '@asyncapi/parser';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { contractFiles } from '#sdk/bus/contract/reference-files.js';
 import { asyncApiDocument, busJsonSchema, busJsonSchemas, busSchemas, CHANNELS, parseTopic } from '#sdk/bus/index.js';
 
 const REFERENCE = fileURLToPath(new URL('../../../../sdk/bus/contract/reference/', import.meta.url));
 
 describe('JSON Schemas', () => {
-  it('compile in ajv as they are printed, together, in strict mode', () => {
+  test('compile in ajv as they are printed, together, in strict mode', () => {
     const ajv = new Ajv2020({ strict: true });
     for (const schema of busJsonSchemas().values()) ajv.addSchema(JSON.parse(JSON.stringify(schema)));
     for (const schema of busJsonSchemas().values()) expect(ajv.getSchema(String(schema.$id))).toBeTypeOf('function');
   });
 
-  it('judge like the schemas that the SDK uses', () => {
+  test('judge like the schemas that the SDK uses', () => {
     const ajv = new Ajv2020({ strict: true });
     const ask = ajv.compile(busJsonSchema('ask'));
     const cases: readonly [boolean, object][] = [
@@ -34,14 +34,14 @@ describe('JSON Schemas', () => {
     }
   });
 
-  it('are open where a newer device may add fields, and closed for requests', () => {
+  test('are open where a newer device may add fields, and closed for requests', () => {
     expect(JSON.stringify(busJsonSchema('scene'))).not.toContain('"additionalProperties":false');
     expect(busJsonSchema('ask').additionalProperties).toBe(false);
   });
 });
 
 describe('the AsyncAPI document', () => {
-  it('is one in the eyes of the real parser', async () => {
+  test('is one in the eyes of the real parser', async () => {
     const { document, diagnostics } = await new Parser().parse(JSON.stringify(asyncApiDocument({ version: '1.2.3' })));
     // Severity 0 is an error, 1 a warning; what is left are hints about contact and tags.
     expect(diagnostics.filter(({ severity }) => severity <= 1)).toEqual([]);
@@ -52,7 +52,7 @@ describe('the AsyncAPI document', () => {
     );
   });
 
-  it('has an address for every topic that is parsed, and the other way round', () => {
+  test('has an address for every topic that is parsed, and the other way round', () => {
     const kinds = CHANNELS.map(({ address }) => {
       const filled = address.replace('{setting}', 'privacy').replace(/\{\w+\}/g, 'x');
       return parseTopic('scenebus', `scenebus/dev/${filled}`)?.kind;
@@ -77,7 +77,7 @@ describe('the AsyncAPI document', () => {
 });
 
 describe('the files in sdk/bus/contract/reference', () => {
-  it('are what the schemas say now: node dist/device/cli/main.js bus schema --out sdk/bus/contract/reference', () => {
+  test('are what the schemas say now: node dist/device/cli/main.js bus schema --out sdk/bus/contract/reference', () => {
     const expected = contractFiles();
     const found = readdirSync(REFERENCE, { recursive: true, encoding: 'utf8' }).filter((name) =>
       /\.(md|json)$/.test(name),

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   askRequestSchema,
   asyncApiDocument,
@@ -31,7 +31,7 @@ const scene = {
 };
 
 describe('payload schemas', () => {
-  it('accept a scene, and none without provenance', () => {
+  test('accept a scene, and none without provenance', () => {
     expect(sceneSchema.parse(scene)).toEqual(scene);
     for (const key of [
       'schema',
@@ -50,7 +50,7 @@ describe('payload schemas', () => {
     expect(sceneSchema.safeParse({ ...scene, schema: 'scenebus.scene/2' }).success).toBe(false);
   });
 
-  it.each([
+  test.each([
     ['beyond the image', { boxPixels: [0, 0, 641, 480] }],
     ['the wrong way round', { box: { x1: 0.5, y1: 0, x2: 0.4, y2: 1 } }],
     ['not normalised', { box: { x1: 0, y1: 0, x2: 640, y2: 480 } }],
@@ -62,11 +62,11 @@ describe('payload schemas', () => {
     expect(sceneSchema.safeParse({ ...scene, objects: [{ ...scene.objects[0], ...change }] }).success).toBe(false);
   });
 
-  it('accept the shortest question', () => {
+  test('accept the shortest question', () => {
     expect(askRequestSchema.parse({ question: 'Who?' })).toEqual({ question: 'Who?' });
   });
 
-  it.each(names)('say what %s is for in JSON Schema', (name) => {
+  test.each(names)('say what %s is for in JSON Schema', (name) => {
     const schema = busJsonSchema(name);
     expect(schema.$schema).toContain('2020-12');
     expect(schema.$id).toBe(`urn:${SCHEMA_IDS[name].replace(/[./]/g, ':')}`);
@@ -75,7 +75,7 @@ describe('payload schemas', () => {
     expect(() => JSON.stringify(schema)).not.toThrow();
   });
 
-  it('carry ids that are used once', () => {
+  test('carry ids that are used once', () => {
     expect(new Set(Object.values(SCHEMA_IDS)).size).toBe(names.length);
     expect(Object.keys(busSchemas).sort()).toEqual([...names].sort());
   });
@@ -85,7 +85,7 @@ describe('asyncApiDocument', () => {
   // biome-ignore lint/suspicious/noExplicitAny: a JSON document of another standard
   const document = JSON.parse(JSON.stringify(asyncApiDocument({ root: 'site/bus', version: '0.1.0' }))) as any;
 
-  it('resolves every reference', () => {
+  test('resolves every reference', () => {
     const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path]) => path ?? '');
     expect(references.length).toBeGreaterThan(20);
     for (const path of references) {
@@ -95,7 +95,7 @@ describe('asyncApiDocument', () => {
     }
   });
 
-  it('has each topic of the contract with QoS, retain and direction', () => {
+  test('has each topic of the contract with QoS, retain and direction', () => {
     expect(document).toMatchObject({
       asyncapi: '3.0.0',
       info: { version: '0.1.0' },
@@ -132,7 +132,7 @@ describe('asyncApiDocument', () => {
     });
   });
 
-  it('declares each parameter of an address', () => {
+  test('declares each parameter of an address', () => {
     for (const { address, parameters } of Object.values(
       document.channels as Record<string, { address: string; parameters: object }>,
     )) {

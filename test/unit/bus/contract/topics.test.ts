@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   busTopics,
   isPortableSegment,
@@ -10,11 +10,11 @@ import {
 } from '#sdk/bus/contract/topics.js';
 
 describe('topic segments', () => {
-  it.each(['cam0', 'front door', 'Küche', '摄像头', 'a.b-c_d', 'x'.repeat(64)])('accepts %j', (segment) => {
+  test.each(['cam0', 'front door', 'Küche', '摄像头', 'a.b-c_d', 'x'.repeat(64)])('accepts %j', (segment) => {
     expect(isTopicSegment(segment)).toBe(true);
   });
 
-  it.each([
+  test.each([
     '',
     '.',
     '..',
@@ -38,7 +38,7 @@ describe('topic segments', () => {
 });
 
 describe('busTopics and parseTopic', () => {
-  it('parses what it builds, under a root of several levels', () => {
+  test('parses what it builds, under a root of several levels', () => {
     const root = 'site/hall-2/scenebus';
     const topics = busTopics(root, 'kitchen');
     expect(topics.cameraScene('cam0')).toBe('site/hall-2/scenebus/kitchen/camera/cam0/scene');
@@ -60,7 +60,7 @@ describe('busTopics and parseTopic', () => {
     expect(topicMatches(topics.requests, topics.request('ask'))).toBe(true);
   });
 
-  it.each([
+  test.each([
     'other/kitchen/info',
     'scenebus',
     'scenebus/kitchen',
@@ -74,7 +74,7 @@ describe('busTopics and parseTopic', () => {
     expect(parseTopic('scenebus', topic)).toBeUndefined();
   });
 
-  it('refuses a root with an empty or wild level', () => {
+  test('refuses a root with an empty or wild level', () => {
     for (const root of ['', '/x', 'x/', 'a//b', 'a/+', '#', '$share']) {
       expect(() => busTopics(root, 'dev'), root).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }));
     }
@@ -84,7 +84,7 @@ describe('busTopics and parseTopic', () => {
 describe('topics of cameras, watches and settings', () => {
   const topics = busTopics('scenebus', 'dev');
 
-  it('are parsed as they are built, whatever the ids are called', () => {
+  test('are parsed as they are built, whatever the ids are called', () => {
     for (const id of ['cam0', 'constructor', '__proto__', 'status', 'watch', 'state', 'set', 'a b', 'a.b', '...']) {
       expect(parseTopic('scenebus', topics.cameraEvent(id))).toEqual({
         device: 'dev',
@@ -110,7 +110,7 @@ describe('topics of cameras, watches and settings', () => {
     expect(topicMatches(topics.requests, topics.request('watch/add'))).toBe(false);
   });
 
-  it.each([
+  test.each([
     'camera/c/constructor/state',
     'camera/c/privacy/state/more',
     'camera/c/watch/w',
@@ -123,7 +123,7 @@ describe('topics of cameras, watches and settings', () => {
     expect(parseTopic('scenebus', `scenebus/dev/${rest}`)).toBeUndefined();
   });
 
-  it('of different ids are different, and none is a topic of the device itself', () => {
+  test('of different ids are different, and none is a topic of the device itself', () => {
     const ids = ['a', 'b', 'watch', 'status', 'privacy', 'state', 'availability', 'request', 'camera'];
     const all = ids.flatMap((id) => [
       topics.cameraStatus(id),
@@ -139,7 +139,7 @@ describe('topics of cameras, watches and settings', () => {
 });
 
 describe('isTopicFilter', () => {
-  it.each([
+  test.each([
     ['robots/+/answers', true],
     ['#', true],
     ['a/#', true],
@@ -156,14 +156,14 @@ describe('isTopicFilter', () => {
 });
 
 describe('isPortableSegment', () => {
-  it.each(['kiosk-3', 'Küche_2', '摄像头'])('takes %j', (name) => expect(isPortableSegment(name)).toBe(true));
-  it.each(['kiosk.local', 'front door', 'a*', 'a>', 'a/b', ''])('does not take %j', (name) => {
+  test.each(['kiosk-3', 'Küche_2', '摄像头'])('takes %j', (name) => expect(isPortableSegment(name)).toBe(true));
+  test.each(['kiosk.local', 'front door', 'a*', 'a>', 'a/b', ''])('does not take %j', (name) => {
     expect(isPortableSegment(name)).toBe(false);
   });
 });
 
 describe('topicMatches', () => {
-  it.each([
+  test.each([
     ['a/#', 'a', true],
     ['a/#', 'a/b/c', true],
     ['a/+/c', 'a/b/c', true],
@@ -182,11 +182,11 @@ describe('topicMatches', () => {
 describe('responseTopicProblem', () => {
   const problem = (topic: string, allowed = ['scenebus/#']) => responseTopicProblem(topic, 'scenebus', allowed);
 
-  it.each(['scenebus/client/7/response', 'scenebus/dev/response/ask', 'scenebus/replies'])('allows %s', (topic) => {
+  test.each(['scenebus/client/7/response', 'scenebus/dev/response/ask', 'scenebus/replies'])('allows %s', (topic) => {
     expect(problem(topic)).toBeUndefined();
   });
 
-  it.each([
+  test.each([
     ['$SYS/broker', /\$/],
     ['$share/x', /\$/],
     ['scenebus/+/x', /wildcard/],
@@ -203,7 +203,7 @@ describe('responseTopicProblem', () => {
     expect(problem(topic)).toMatch(why);
   });
 
-  it('keeps device topics closed whatever is configured', () => {
+  test('keeps device topics closed whatever is configured', () => {
     expect(problem('robots/r1/answers', ['robots/+/answers'])).toBeUndefined();
     expect(problem('scenebus/x/availability', ['#'])).toMatch(/availability/);
     expect(problem('$SYS/x', ['#', '$SYS/#'])).toMatch(/\$/);

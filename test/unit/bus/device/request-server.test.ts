@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { decodeRequest } from '#sdk/bus/contract/decoding.js';
 import { busTopics } from '#sdk/bus/contract/topics.js';
 import { ClientLimits } from '#sdk/bus/device/client-limits.js';
@@ -68,7 +68,7 @@ function errorsOf(replies: readonly Reply[]): SdkError[] {
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('RequestServer', () => {
-  it('runs a request that the broker sends twice only once', async () => {
+  test('runs a request that the broker sends twice only once', async () => {
     const { receive, replies, server } = setUp();
     const marked = { properties: { correlationData: Buffer.from('c1') } };
     receive({ question: 'q' }, marked);
@@ -84,7 +84,7 @@ describe('RequestServer', () => {
     expect(replies).toHaveLength(3);
   });
 
-  it('takes the earlier of message expiry and timeoutMs as the deadline', async () => {
+  test('takes the earlier of message expiry and timeoutMs as the deadline', async () => {
     const { receive, contexts } = setUp();
     receive({ question: 'q' });
     receive({ question: 'q', timeoutMs: 5_000 });
@@ -96,7 +96,7 @@ describe('RequestServer', () => {
     expect(contexts.map(({ deadlineMs }) => deadlineMs - UNIX_MS)).toEqual([60_000, 5_000, 2_000, 1_500, 600_000]);
   });
 
-  it('lets the MQTT 5 response topic win over the one in the body', async () => {
+  test('lets the MQTT 5 response topic win over the one in the body', async () => {
     const { receive, replies } = setUp();
     receive({ question: 'q', responseTopic: 'scenebus/body' }, { properties: { responseTopic: 'scenebus/property' } });
     receive({ question: 'q', responseTopic: 'scenebus/body' });
@@ -104,7 +104,7 @@ describe('RequestServer', () => {
     expect(replies.map(({ route }) => route.topic)).toEqual(['scenebus/property', 'scenebus/body']);
   });
 
-  it('logs a burst of refusals once, and counts all', () => {
+  test('logs a burst of refusals once, and counts all', () => {
     const { receive, logs, server, replies, passTime } = setUp();
     for (let n = 0; n < 100; n += 1) receive(Buffer.from('junk'));
     expect(logs).toHaveLength(1);
@@ -115,7 +115,7 @@ describe('RequestServer', () => {
     expect(logs).toHaveLength(2);
   });
 
-  it('answers or ignores any bytes, and never throws', async () => {
+  test('answers or ignores any bytes, and never throws', async () => {
     const { receive, server } = setUp({
       options: {
         clientLimits: { requestsPerSecond: 10_000, burst: 10_000, unanswered: 10_000 },
@@ -154,7 +154,7 @@ describe('RequestServer', () => {
 });
 
 describe('duplicate requests', () => {
-  it('are answered once while the first is being answered, and for ten seconds afterwards', async () => {
+  test('are answered once while the first is being answered, and for ten seconds afterwards', async () => {
     const release: (() => void)[] = [];
     const handler = async () => {
       await new Promise<void>((resolve) => release.push(resolve));
@@ -180,7 +180,7 @@ describe('duplicate requests', () => {
     expect(handled()).toBe(2);
   });
 
-  it('are other requests when the payload, the way back or the transaction is another, or none marks them', async () => {
+  test('are other requests when the payload, the way back or the transaction is another, or none marks them', async () => {
     const { receive, server, handled } = setUp({ options: { clientLimits: { unanswered: 100 }, maxUnanswered: 100 } });
     receive({ question: 'q', transaction: 't' });
     receive({ question: 'another', transaction: 't' });
@@ -195,7 +195,7 @@ describe('duplicate requests', () => {
 });
 
 describe('deadlines', () => {
-  it('that are over are refused without asking anybody', async () => {
+  test('that are over are refused without asking anybody', async () => {
     const { receive, replies, handled, server } = setUp();
     receive({ question: 'q', deadlineMs: UNIX_MS - 1 });
     await settled();
@@ -206,7 +206,7 @@ describe('deadlines', () => {
 });
 
 describe('limits for each caller', () => {
-  it('turn away 160 of 200 rapid questions with a hint when to come back, and none of another caller', async () => {
+  test('turn away 160 of 200 rapid questions with a hint when to come back, and none of another caller', async () => {
     const { receive, replies, handled, passTime, contexts } = setUp({
       options: { clientLimits: { requestsPerSecond: 20, burst: 40, unanswered: 1000 }, maxUnanswered: 1000 },
     });
@@ -223,7 +223,7 @@ describe('limits for each caller', () => {
     expect(handled()).toBe(42);
   });
 
-  it('bound what one caller, and what all together, have waiting', async () => {
+  test('bound what one caller, and what all together, have waiting', async () => {
     const never = () => new Promise<never>(() => {});
     const { receive, replies, handled, server } = setUp({ handler: never });
     for (const client of ['a', 'b', 'c']) {
@@ -236,7 +236,7 @@ describe('limits for each caller', () => {
     for (const error of errorsOf(replies)) expect(error).toMatchObject({ code: 'ERR_BUSY', retryable: true });
   });
 
-  it('remember callers in bounded memory, and names like __proto__ are names', () => {
+  test('remember callers in bounded memory, and names like __proto__ are names', () => {
     const limits = new ClientLimits({ burst: 1, requestsPerSecond: 1 }, 1e9, () => 0);
     for (const name of ['__proto__', 'constructor', 'toString']) {
       limits.take(name)();
@@ -259,7 +259,7 @@ describe('verbs', () => {
       properties: {},
     });
 
-  it('without a handler are refused by name, and made-up ones too', async () => {
+  test('without a handler are refused by name, and made-up ones too', async () => {
     const { server, replies } = setUp();
     send(server, 'snapshot');
     for (const verb of ['dance', 'constructor', '__proto__', 'watch', 'toString', 'watch/constructor'])
@@ -272,7 +272,7 @@ describe('verbs', () => {
     expect(errorsOf(replies)[0]?.message).toMatch(/snapshot.*only ask/);
   });
 
-  it('with a handler are answered with what their schema says, and are busy once it is gone', async () => {
+  test('with a handler are answered with what their schema says, and are busy once it is gone', async () => {
     const { server, replies } = setUp();
     const watch = { id: 'door', question: 'Is the door open?', answerType: 'yes-no' } as const;
     const remove = server.handle('watch/add', async (request) => ({
@@ -292,7 +292,7 @@ describe('verbs', () => {
     expect(errorsOf(replies).at(-1)).toMatchObject({ code: 'ERR_BUSY' });
   });
 
-  it('give a handler’s hint when to ask again to the caller', async () => {
+  test('give a handler’s hint when to ask again to the caller', async () => {
     const handler = async () => {
       throw new SdkError('ERR_BUSY', 'Eight questions wait.', { details: { retryAfterMs: 1234 } });
     };
@@ -303,7 +303,7 @@ describe('verbs', () => {
     expect(server.counters).toMatchObject({ busy: 1, failed: 0 });
   });
 
-  it('stream pieces only to who asked for them, in order, joined while the link is slow', async () => {
+  test('stream pieces only to who asked for them, in order, joined while the link is slow', async () => {
     const acknowledge: (() => void)[] = [];
     const sent: Reply[] = [];
     const { receive } = setUp({
@@ -338,7 +338,7 @@ describe('verbs', () => {
 });
 
 describe('peekTransaction', () => {
-  it('finds a transaction at either end of a payload, and nothing else', () => {
+  test('finds a transaction at either end of a payload, and nothing else', () => {
     const filler = 'x'.repeat(100_000);
     expect(peekTransaction(Buffer.from(`{"transaction" : "a1","question":"${filler}"}`))).toBe('a1');
     expect(peekTransaction(Buffer.from(`{"question":"${filler}","transaction":"a2"}`))).toBe('a2');
@@ -349,7 +349,7 @@ describe('peekTransaction', () => {
 });
 
 describe('decodeRequest', () => {
-  it('keeps a byte order mark out of the JSON and refuses half characters', () => {
+  test('keeps a byte order mark out of the JSON and refuses half characters', () => {
     expect(decodeRequest(Buffer.from('\ufeff{"a":1}'))).toEqual({ ok: true, value: { a: 1 } });
     expect(decodeRequest(Buffer.from('"é"').subarray(0, 2))).toMatchObject({ ok: false });
   });

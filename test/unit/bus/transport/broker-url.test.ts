@@ -1,12 +1,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseBrokerUrl, redactUrl } from '#sdk/bus/transport/broker-url.js';
 import { readTlsFiles } from '#sdk/bus/transport/tls-files.js';
 
 describe('parseBrokerUrl', () => {
-  it('splits an address and hides its credentials', () => {
+  test('splits an address and hides its credentials', () => {
     const address = parseBrokerUrl('mqtts://robot:p%40ss%2Fword@broker.example:8884');
     expect(address).toMatchObject({
       protocol: 'mqtts',
@@ -18,7 +18,7 @@ describe('parseBrokerUrl', () => {
     expect(address.shown).toBe('mqtts://broker.example:8884');
   });
 
-  it('knows the default ports, IPv6 and WebSocket paths', () => {
+  test('knows the default ports, IPv6 and WebSocket paths', () => {
     expect(parseBrokerUrl('mqtt://localhost').port).toBe(1883);
     expect(parseBrokerUrl('mqtts://h').port).toBe(8883);
     expect(parseBrokerUrl('mqtt://[::1]:1884')).toMatchObject({ host: '::1', port: 1884, shown: 'mqtt://[::1]:1884' });
@@ -27,7 +27,7 @@ describe('parseBrokerUrl', () => {
     expect(socket.shown).not.toContain('secret');
   });
 
-  it.each(['', 'broker:1883', 'http://h', 'mqtt://', 'mqtt://h/topic', 'mqtt://h:99999', 'mqtt://h:0', 'u:secret@h'])(
+  test.each(['', 'broker:1883', 'http://h', 'mqtt://', 'mqtt://h/topic', 'mqtt://h:99999', 'mqtt://h:0', 'u:secret@h'])(
     'refuses %j without repeating it',
     (url) => {
       expect(() => parseBrokerUrl(url)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_INVALID' }));
@@ -35,7 +35,7 @@ describe('parseBrokerUrl', () => {
     },
   );
 
-  it('never shows a password, however the address is wrong', () => {
+  test('never shows a password, however the address is wrong', () => {
     for (const url of ['mqtt://u:secret@h/x', 'ftp://u:secret@h', 'mqtt://u:secret@:1', 'mqtt://u:se%zzcret@h/x']) {
       expect(() => parseBrokerUrl(url), url).toThrow(/^(?!.*se(%zz)?cret)/s);
     }
@@ -43,7 +43,7 @@ describe('parseBrokerUrl', () => {
 });
 
 describe('redactUrl', () => {
-  it('removes credentials and queries from text', () => {
+  test('removes credentials and queries from text', () => {
     expect(redactUrl('connect mqtt://u:p@h:1883 failed')).toBe('connect mqtt://***@h:1883 failed');
     expect(redactUrl('rtsp://a:b@c/d?x=1 y')).toBe('rtsp://***@c/d?*** y');
     expect(redactUrl('no address')).toBe('no address');
@@ -51,7 +51,7 @@ describe('redactUrl', () => {
 });
 
 describe('readTlsFiles', () => {
-  it('reads PEM files and names the one that is missing', async () => {
+  test('reads PEM files and names the one that is missing', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'scenebus-tls-'));
     try {
       await writeFile(join(folder, 'ca.pem'), 'PEM');

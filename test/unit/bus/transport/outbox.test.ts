@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Outbox, type OutboxMessage } from '#sdk/bus/transport/outbox.js';
 
 class Lost extends Error {}
@@ -54,7 +54,7 @@ const event = (payload: string, expiresAtMs?: number): OutboxMessage => ({
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('Outbox', () => {
-  it('lets refusals go before answers when there is no room', () => {
+  test('lets refusals go before answers when there is no room', () => {
     const { outbox, attach, payloads, losses } = setUp({ queueLength: 3 });
     void outbox.push(event('answer 1'));
     for (const name of ['no 1', 'no 2', 'no 3']) outbox.push({ ...event(name), isExpendable: true }).catch(() => {});
@@ -64,7 +64,7 @@ describe('Outbox', () => {
     expect(payloads()).toEqual(['answer 1', 'no 3', 'answer 2']);
   });
 
-  it('keeps nothing of what its caller keeps: offline, in flight and waiting behind a slow broker', async () => {
+  test('keeps nothing of what its caller keeps: offline, in flight and waiting behind a slow broker', async () => {
     const { outbox, attach, payloads, sent } = setUp();
     const unkept = (payload: string) => outbox.push({ ...event(payload), isUnkept: true });
     const lost = { code: 'ERR_BUS_UNREACHABLE' };
@@ -86,7 +86,7 @@ describe('Outbox', () => {
     expect(outbox.length).toBe(0);
   });
 
-  it('resolves when the broker acknowledges, and keeps at most a window unacknowledged', async () => {
+  test('resolves when the broker acknowledges, and keeps at most a window unacknowledged', async () => {
     const { outbox, sent, attach, payloads } = setUp();
     attach(2);
     const results = ['a', 'b', 'c'].map((payload) => outbox.push(event(payload)));
@@ -96,7 +96,7 @@ describe('Outbox', () => {
     expect(payloads()).toEqual(['a', 'b', 'c']);
   });
 
-  it('keeps only the latest value of a state, offline and behind a slow broker', async () => {
+  test('keeps only the latest value of a state, offline and behind a slow broker', async () => {
     const { outbox, attach, payloads, sent } = setUp();
     expect(await outbox.push(state('scene', 'old'))).toBe('queued');
     expect(await outbox.push(state('scene', 'new'))).toBe('queued');
@@ -113,7 +113,7 @@ describe('Outbox', () => {
     expect(outbox.counters.superseded).toBe(2);
   });
 
-  it('sends after a reconnect every state by rank, then what was not acknowledged, in order', async () => {
+  test('sends after a reconnect every state by rank, then what was not acknowledged, in order', async () => {
     const { outbox, attach, payloads, sent } = setUp();
     attach(8);
     void outbox.push(state('scene', 'scene', 3));
@@ -131,7 +131,7 @@ describe('Outbox', () => {
     expect(payloads()).toEqual(['info', 'scene', 'answer 1', 'answer 2', 'answer 3']);
   });
 
-  it('ignores an acknowledgement that fails because the connection closed: nothing is lost or sent twice', async () => {
+  test('ignores an acknowledgement that fails because the connection closed: nothing is lost or sent twice', async () => {
     const { outbox, attach, payloads, sent, losses } = setUp();
     attach(1);
     const result = outbox.push(event('answer'));
@@ -145,7 +145,7 @@ describe('Outbox', () => {
     expect(losses).toEqual([]);
   });
 
-  it('drops the oldest answers when full, counts each and keeps the newest', async () => {
+  test('drops the oldest answers when full, counts each and keeps the newest', async () => {
     const { outbox, attach, payloads, losses } = setUp({ queueLength: 3 });
     for (const payload of ['1', '2', '3', '4', '5']) expect(await outbox.push(event(payload))).toBe('queued');
     expect(outbox.length).toBe(3);
@@ -155,7 +155,7 @@ describe('Outbox', () => {
     expect(payloads()).toEqual(['3', '4', '5']);
   });
 
-  it('sends nothing that became too old while the broker was away', async () => {
+  test('sends nothing that became too old while the broker was away', async () => {
     const { outbox, attach, payloads, losses, passTime } = setUp();
     await outbox.push(state('scene', 'scene', 3, 2_000));
     await outbox.push(state('status', 'status', 2));
@@ -167,7 +167,7 @@ describe('Outbox', () => {
     expect(outbox.counters.droppedExpired).toBe(2);
   });
 
-  it('tells the caller when the broker refuses, or reports the loss when the caller has gone', async () => {
+  test('tells the caller when the broker refuses, or reports the loss when the caller has gone', async () => {
     const { outbox, attach, sent, losses } = setUp();
     const early = await outbox.push(event('early'));
     expect(early).toBe('queued');
@@ -179,7 +179,7 @@ describe('Outbox', () => {
     expect(outbox.counters.refused).toBe(2);
   });
 
-  it('bounds the number of state topics', async () => {
+  test('bounds the number of state topics', async () => {
     const { outbox } = setUp({ maxStates: 2 });
     await outbox.push(state('a', '1'));
     await outbox.push(state('b', '1'));
@@ -189,7 +189,7 @@ describe('Outbox', () => {
     expect(await outbox.push(state('c', '1'))).toBe('queued');
   });
 
-  it('is idle when all is acknowledged, and at once when the connection goes', async () => {
+  test('is idle when all is acknowledged, and at once when the connection goes', async () => {
     const { outbox, attach, sent } = setUp();
     await outbox.idle();
     attach(9);

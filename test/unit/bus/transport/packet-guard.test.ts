@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { PacketGuard } from '#sdk/bus/transport/packet-guard.js';
 
 function packet(bodyBytes: number): Buffer {
@@ -35,19 +35,19 @@ describe('PacketGuard', () => {
     packet(16_384),
   ]);
 
-  it.each([1, 2, 3, 7, 100, 65_536])('passes packets unchanged in pieces of %i bytes', async (size) => {
+  test.each([1, 2, 3, 7, 100, 65_536])('passes packets unchanged in pieces of %i bytes', async (size) => {
     const chunks: Buffer[] = [];
     for (let at = 0; at < stream.length; at += size) chunks.push(stream.subarray(at, at + size));
     expect(await pass(new PacketGuard(16_388), chunks)).toEqual(stream);
   });
 
-  it('stops at the header of a packet that is too long by one byte, header included', async () => {
+  test('stops at the header of a packet that is too long by one byte, header included', async () => {
     await expect(pass(new PacketGuard(1003), [packet(1000), packet(1001).subarray(0, 3)])).rejects.toMatchObject({
       code: 'ERR_LIMIT_EXCEEDED',
     });
   });
 
-  it('stops at a length that never ends', async () => {
+  test('stops at a length that never ends', async () => {
     const endless = Buffer.from([0x30, 0x80, 0x80, 0x80, 0x80, 0x80]);
     await expect(pass(new PacketGuard(2 ** 28), [endless])).rejects.toThrow(/malformed/);
   });

@@ -1,5 +1,5 @@
 import { generate } from 'mqtt-packet';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { pauseCeilingMs } from '#sdk/bus/transport/connection.js';
 import { publishPacketBytes } from '#sdk/bus/transport/packet-size.js';
 
@@ -29,7 +29,7 @@ describe('publishPacketBytes', () => {
     userProperties: { schema: 'scenebus.scene/1', größe: '摄像头' },
   };
 
-  it('is what the encoder makes, at every length of length and with every property', () => {
+  test('is what the encoder makes, at every length of length and with every property', () => {
     for (const version of [4, 5] as const) {
       for (const qos of [0, 1] as const) {
         for (const characters of [0, 1, 80, 100, 127, 128, 16_200, 16_383, 16_384, 2_097_100, 2_097_152]) {
@@ -43,7 +43,7 @@ describe('publishPacketBytes', () => {
     }
   });
 
-  it('counts bytes, not characters', () => {
+  test('counts bytes, not characters', () => {
     const shape = { topic: 't', payload: 'ü€😀', qos: 1, version: 4, properties: undefined } as const;
     expect(publishPacketBytes(shape)).toBe(generated(shape));
     expect(publishPacketBytes(shape)).toBe(2 + 3 + 2 + 9);
@@ -51,7 +51,7 @@ describe('publishPacketBytes', () => {
 });
 
 describe('the pause before a device tries its broker again', () => {
-  it('is a quarter of the outage, so that a broker that was away for 12 s is found within 3 s', () => {
+  test('is a quarter of the outage, so that a broker that was away for 12 s is found within 3 s', () => {
     const backoff = { initialMs: 500, maxMs: 30_000 };
     expect([0, 1_000, 12_000, 60_000, 600_000].map((outageMs) => pauseCeilingMs(outageMs, backoff))).toEqual([
       500, 500, 3_000, 15_000, 30_000,

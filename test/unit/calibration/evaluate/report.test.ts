@@ -1,9 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { jsonTable, renderTable, TARGETS } from '#calibration/evaluate/report.js';
 import { Scores } from '#calibration/evaluate/scores.js';
 
 describe('the evaluation report', () => {
-  it('aligns measures, targets and runs', () => {
+  test('aligns measures, targets and runs', () => {
     const columns = [
       { title: 'float', table: TARGETS },
       { title: 'int4', table: { ...TARGETS, exists: Number.NaN, colour: 1 } },
@@ -15,7 +15,7 @@ describe('the evaluation report', () => {
     expect(lines[2]!.split(/\s+/)).toEqual(['colour', '0.990', '0.990', '1.000', '0']);
   });
 
-  it('is valid JSON for measures never asked', () => {
+  test('is valid JSON for measures never asked', () => {
     expect(JSON.parse(JSON.stringify(jsonTable({ ...TARGETS, exists: Number.NaN, colour: 1 / 3 })))).toMatchObject({
       exists: null,
       colour: 0.3333,

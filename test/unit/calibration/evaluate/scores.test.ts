@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { questionSchema, type Scene, sceneSchema } from '#calibration/evaluate/scenes.js';
 import { MEASURES, type ScoredAnswer, Scores } from '#calibration/evaluate/scores.js';
 
@@ -29,7 +29,7 @@ function score(...answers: [Record<string, unknown>, Partial<ScoredAnswer>][]) {
 }
 
 describe('Scores', () => {
-  it.each([
+  test.each([
     ['exists', true, 'Yes.', 'No.'],
     ['exists', false, 'no', 'Nothing.'],
     ['lampOn', false, 'Off.', 'On.'],
@@ -45,7 +45,7 @@ describe('Scores', () => {
     expect(scores.counts()[task as 'exists']).toBe(2);
   });
 
-  it('absentSaid wants a box that is null', () => {
+  test('absentSaid wants a box that is null', () => {
     const task = { task: 'absentSaid', label: 'cup' };
     const texts = ['{"label":"cup","box":null}', '{"label":"cup","box":[1,2,3,4]}', 'There is no cup.', 'null'];
     expect(score(...texts.map((text): [typeof task, { text: string }] => [task, { text }])).table().absentSaid).toBe(
@@ -53,7 +53,7 @@ describe('Scores', () => {
     );
   });
 
-  it('locate measures the first box', () => {
+  test('locate measures the first box', () => {
     const task = { task: 'locate', label: 'cup', relativeBox: [0, 0, 0.5, 0.5] };
     const table = score(
       [task, { objects: [object('cup', 0, 0, 0.5, 0.5)] }],
@@ -65,7 +65,7 @@ describe('Scores', () => {
     expect(table.locateMeanIoU).toBeCloseTo((1 + 0.6 + 0.2 + 0) / 4, 12);
   });
 
-  it('list wants label and place, each thing once', () => {
+  test('list wants label and place, each thing once', () => {
     const objects = [
       object('red cup', 0, 0, 0.5, 0.5),
       object('red cup', 0, 0, 0.5, 0.5),
@@ -75,14 +75,14 @@ describe('Scores', () => {
     expect(score([{ task: 'list' }, {}]).table()['listF1@0.5']).toBe(0);
   });
 
-  it('caption counts colour and class pairs, confusions and pairs never trained', () => {
+  test('caption counts colour and class pairs, confusions and pairs never trained', () => {
     const scores = score([{ task: 'caption' }, { text: 'A red box on the left and a blue box at the top right.' }]);
     expect(scores.table().captionF1).toBe(0.5);
     expect(scores.confusion()).toEqual([{ there: 'cup', said: 'box', times: 1 }]);
     expect(scores.heldOut()).toEqual({ named: 1, there: 1 });
   });
 
-  it('a measure never asked is no number', () => {
+  test('a measure never asked is no number', () => {
     const { exists, locateMeanIoU } = new Scores().table();
     expect([exists, locateMeanIoU]).toEqual([Number.NaN, Number.NaN]);
     expect(Object.keys(new Scores().table())).toEqual([...MEASURES]);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { adjustedBytes, adjustedRows } from '#calibration/quantize/adjustments.js';
 import { calibrate } from '#calibration/quantize/awq.js';
 import { groupGrams } from '#calibration/quantize/awq-search.js';
@@ -41,7 +41,7 @@ function withOutliers(): string {
 }
 
 describe('calibrate', () => {
-  it('folds factors so that the float model stays the same, cross layers and shared key/value heads included', async () => {
+  test('folds factors so that the float model stays the same, cross layers and shared key/value heads included', async () => {
     const source = withOutliers();
     const checkpoint = await openCheckpoint(source);
     const scenes = randomScenes(checkpoint.model, 4, 1);
@@ -92,7 +92,7 @@ describe('calibrate', () => {
     }
   });
 
-  it('never scales the inputs of cross keys and values, which several layers share', async () => {
+  test('never scales the inputs of cross keys and values, which several layers share', async () => {
     const checkpoint = await openCheckpoint(withOutliers());
     const workDirectory = temporaryFolder();
     const options = {
@@ -109,7 +109,7 @@ describe('calibrate', () => {
 });
 
 describe('awq', () => {
-  it.each([
+  test.each([
     ['random weights', () => TINY, 64],
     ['outlier channels', withOutliers, 32],
   ] as const)('diverges less from the float model than rtn: %s', async (_, makeSource, groupSize) => {
@@ -130,7 +130,7 @@ describe('awq', () => {
     expect(await divergence('awq')).toBeLessThan(await divergence('rtn'));
   });
 
-  it('diverges less on the demo model at group 128, on scenes that took no part in calibration', async () => {
+  test('diverges less on the demo model at group 128, on scenes that took no part in calibration', async () => {
     const lines = await quantizeReport({
       checkpoint: join(DEMO, 'checkpoint'),
       data: join(DEMO, 'evaluation', 'scenes.jsonl'),
@@ -143,7 +143,7 @@ describe('awq', () => {
     expect(awq!.meanKl).toBeLessThan(rtn!.meanKl);
   }, 300_000);
 
-  it('makes the same bytes every time', async () => {
+  test('makes the same bytes every time', async () => {
     const folder = temporaryFolder();
     const { model } = await openCheckpoint(TINY);
     const hashes = [];
@@ -167,7 +167,7 @@ describe('awq', () => {
 });
 
 describe('rounding with error feedback', () => {
-  it('makes up for what correlated inputs lose, and is plain rounding where inputs are independent', () => {
+  test('makes up for what correlated inputs lose, and is plain rounding where inputs are independent', () => {
     const [rows, columns] = [8, 128];
     const random = createRandom(7);
     const weights = Float32Array.from({ length: rows * columns }, () => random() - 0.5);
@@ -213,7 +213,7 @@ describe('rounding with error feedback', () => {
     expect(round(dead)).toEqual(plain.packed);
   });
 
-  it('measures divergence in nats', () => {
+  test('measures divergence in nats', () => {
     expect(klDivergence(Float32Array.of(1, 2, 3), Float32Array.of(11, 12, 13))).toBeCloseTo(0, 6);
     // p = (1/2, 1/2), q = (1/4, 3/4): ½ ln 2 + ½ ln ⅔
     const q = Float32Array.of(0, Math.log(3));
@@ -225,7 +225,7 @@ describe('calibration pictures', () => {
   const demo = () => openCheckpoint(join(DEMO, 'checkpoint'));
   const pictures = join(DEMO, 'evaluation');
 
-  it('come from a folder with the prompts of the model, or from lines with answers', async () => {
+  test('come from a folder with the prompts of the model, or from lines with answers', async () => {
     const checkpoint = await demo();
     const [scene] = await readCalibration(pictures, checkpoint, { count: 1 });
     expect(scene!.samples).toHaveLength(3); // describe, list, locate
@@ -243,7 +243,7 @@ describe('calibration pictures', () => {
     expect(asked!.samples[0]!.answerStart).toBeLessThan(asked!.samples[0]!.tokens.length);
   });
 
-  it('that are not there, or not as expected, are named', async () => {
+  test('that are not there, or not as expected, are named', async () => {
     const checkpoint = await demo();
     const folder = temporaryFolder();
     const file = join(folder, 'frames.jsonl');
@@ -262,7 +262,7 @@ describe('calibration pictures', () => {
     expect(readdirSync(folder).sort()).toEqual(['empty', 'frames.jsonl']);
   });
 
-  it('that are more than are used are left out with a warning', async () => {
+  test('that are more than are used are left out with a warning', async () => {
     const checkpoint = await demo();
     const file = join(temporaryFolder(), 'frames.jsonl');
     const questions = Array.from({ length: 9 }, () => ({ question: 'x' }));
@@ -280,7 +280,7 @@ describe('calibration pictures', () => {
     expect(log).toHaveLength(3); // of the questions only
   });
 
-  it('whose prompts would all be cut off are refused', async () => {
+  test('whose prompts would all be cut off are refused', async () => {
     const checkpoint = await demo();
     const sample = (tokens: number, imageTokenIndex: number) => ({
       tokens: new Int32Array(tokens),
@@ -300,7 +300,7 @@ describe('calibration pictures', () => {
     expect(log).toEqual([expect.stringMatching(/^1 of 2 calibration prompts are left out/)]);
   });
 
-  it('bring no more text than memory is meant for: the first questions of all, long ones cut', () => {
+  test('bring no more text than memory is meant for: the first questions of all, long ones cut', () => {
     const sample = (length: number) => ({
       tokens: new Int32Array(length).fill(length),
       imageTokenIndex: 1,

@@ -1,13 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseKeepingNumbers, stringifyKeepingNumbers } from '#calibration/quantize/json-text.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
 import { copyCheckpoint, editTensors, temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
 
 describe('JSON whose numbers keep their text', () => {
-  it('comes back as it was, whatever is in its strings', () => {
+  test('comes back as it was, whatever is in its strings', () => {
     const value = `{
   "factor": 8.0,
   "eps": 1e-05,
@@ -24,13 +24,13 @@ describe('JSON whose numbers keep their text', () => {
     expect(stringifyKeepingNumbers(parseKeepingNumbers(value))).toBe(value);
   });
 
-  it('says what is no JSON', () => {
+  test('says what is no JSON', () => {
     expect(() => parseKeepingNumbers('{"a": 01}')).toThrow(SyntaxError);
   });
 });
 
 describe('config.json of a quantised folder', () => {
-  it('keeps 8.0 a float', async () => {
+  test('keeps 8.0 a float', async () => {
     const source = copyCheckpoint();
     const text = readFileSync(join(source, 'config.json'), 'utf8');
     expect(text).toContain('"factor": 8.0,');
@@ -42,7 +42,7 @@ describe('config.json of a quantised folder', () => {
     expect(written).toContain('"rms_norm_eps": 1e-05,');
   });
 
-  it('no longer ties the head, which is a tensor of its own then', async () => {
+  test('no longer ties the head, which is a tensor of its own then', async () => {
     const source = copyCheckpoint();
     const path = join(source, 'config.json');
     const config = readFileSync(path, 'utf8').replace('"tie_word_embeddings": false', '"tie_word_embeddings": true');

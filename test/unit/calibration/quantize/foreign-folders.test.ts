@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openForeignSource } from '#calibration/quantize/sources/open-source.js';
 import type { ModelDescription } from '#sdk/architecture/architecture.js';
@@ -30,7 +30,7 @@ function sameBits(a: Float32Array, b: Float32Array): boolean {
 }
 
 describe.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'mlx', 'compressed-tensors'])('a folder of %s', (kind) => {
-  it('is read to the values that were packed, zero points included', async () => {
+  test('is read to the values that were packed, zero points included', async () => {
     const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), kind);
     const source = await openForeignSource(folder, 'auto', {});
     expect(values.size).toBe(35);
@@ -46,7 +46,7 @@ describe.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'mlx', 'compressed-tensors
     }
   });
 
-  it('becomes a folder that opens, with the groups it had', async () => {
+  test('becomes a folder that opens, with the groups it had', async () => {
     const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), kind);
     const output = join(temporaryFolder(), 'int4');
     const result = await quantizeCheckpoint({ source: folder, output, from: from(kind) as 'gptq' });
@@ -70,7 +70,7 @@ describe.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'mlx', 'compressed-tensors
   });
 });
 
-it.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'compressed-tensors'])(
+test.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'compressed-tensors'])(
   'symmetric int4 of %s is kept to the bit, nothing is rounded',
   async (kind) => {
     const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), kind, { symmetric: true, groupSize: 64 });
@@ -91,7 +91,7 @@ it.each<ForeignKind>(['gptq', 'gptq_v2', 'awq', 'compressed-tensors'])(
   },
 );
 
-it('a 16-bit folder of MLX gets its names and the kernel of its convolution back', async () => {
+test('a 16-bit folder of MLX gets its names and the kernel of its convolution back', async () => {
   const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'mlx-bf16');
   await expect(openCheckpoint(folder)).rejects.toThrow('MLX (mlx-vlm)');
   const [converted, plain] = ['a', 'b'].map((name) => join(temporaryFolder(), name));
@@ -101,7 +101,7 @@ it('a 16-bit folder of MLX gets its names and the kernel of its convolution back
   expect(weights!.equals(others!)).toBe(true);
 });
 
-it('packed layers of the vision tower come back to 16 bits', async () => {
+test('packed layers of the vision tower come back to 16 bits', async () => {
   const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'compressed-tensors', { symmetric: true });
   const name = 'vision_model.transformer.layers.0.self_attn.q_proj';
   editTensors(join(folder, 'model.safetensors'), (tensors) => {
@@ -119,7 +119,7 @@ it('packed layers of the vision tower come back to 16 bits', async () => {
   expect(readTensorF32(model.tensors.get(`${name}.weight`)!).every((value) => value === 0.25)).toBe(true);
 });
 
-it.each([true, false])('one scale for each output (GPTQ, group_size −1), symmetric: %s', async (symmetric) => {
+test.each([true, false])('one scale for each output (GPTQ, group_size −1), symmetric: %s', async (symmetric) => {
   const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq', { symmetric, groupSize: -1 });
   const output = join(temporaryFolder(), 'int4');
   const result = await quantizeCheckpoint({ source: folder, output, from: 'gptq', groupSize: 64 });
@@ -129,7 +129,7 @@ it.each([true, false])('one scale for each output (GPTQ, group_size −1), symme
   for (const [name, expected] of values) expect(sameBits(unpack(model, name), expected), name).toBe(true);
 });
 
-it('a folder of MLX may have packed all that is a matrix', async () => {
+test('a folder of MLX may have packed all that is a matrix', async () => {
   const { folder, values } = makeForeignCheckpoint(TINY, temporaryFolder(), 'mlx', { everything: true });
   const source = await openForeignSource(folder, 'mlx', {});
   const names = ['language_model.model.embed_tokens', 'language_model.lm_head', 'multi_modal_projector'];
@@ -141,7 +141,7 @@ it('a folder of MLX may have packed all that is a matrix', async () => {
   expect((await quantizeCheckpoint({ source: folder, output, from: 'auto' })).quantizedLinears).toBe(35);
 });
 
-it('goes on where it was stopped, with the same bytes', async () => {
+test('goes on where it was stopped, with the same bytes', async () => {
   const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'awq');
   const [whole, resumed] = ['whole', 'resumed'].map((name) => join(temporaryFolder(), name));
   await quantizeCheckpoint({ source: folder, output: whole!, from: 'awq' });
@@ -160,7 +160,7 @@ it('goes on where it was stopped, with the same bytes', async () => {
 });
 
 describe('--from', () => {
-  it('is refused for another format, for plain weights and for what cannot be converted', async () => {
+  test('is refused for another format, for plain weights and for what cannot be converted', async () => {
     const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'awq');
     await expect(openForeignSource(folder, 'gptq', {})).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
@@ -173,7 +173,7 @@ describe('--from', () => {
     await expect(openForeignSource(folder, 'auto', {})).rejects.toThrow('bitsandbytes (nf4)');
   });
 
-  it('reports all tensors that do not fit at once, and leaves nothing behind', async () => {
+  test('reports all tensors that do not fit at once, and leaves nothing behind', async () => {
     const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq');
     const base = 'language_model.model.layers.0.mlp.up_proj';
     editTensors(join(folder, 'model.safetensors'), (tensors) => {
@@ -195,7 +195,7 @@ describe('--from', () => {
     expect(readdirSync(target)).toEqual([]);
   });
 
-  it('does not calibrate', async () => {
+  test('does not calibrate', async () => {
     const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq');
     const output = join(temporaryFolder(), 'x');
     await expect(quantizeCheckpoint({ source: folder, output, from: 'gptq', method: 'awq' })).rejects.toMatchObject({
@@ -203,7 +203,7 @@ describe('--from', () => {
     });
   });
 
-  it('hands on no file that describes how another tool wrote the weights', async () => {
+  test('hands on no file that describes how another tool wrote the weights', async () => {
     const { folder } = makeForeignCheckpoint(TINY, temporaryFolder(), 'gptq');
     for (const name of ['quantize_config.json', 'hf_quant_config.json', 'recipe.yaml', 'README.md']) {
       writeFileSync(join(folder, name), '{}');

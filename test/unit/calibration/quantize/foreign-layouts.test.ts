@@ -1,7 +1,7 @@
 /** The layouts of other tools, by words whose every digit was placed by hand. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   awqLinear,
   compressedLinear,
@@ -47,7 +47,7 @@ describe('GPTQ', () => {
   const qweight = words([1, 8], 0x76543210, 0x89abcdef, 0, 0x11111111, 0xffffffff, 0x80000000, 0x00000008, 0x0f0f0f0f);
   const make = (more: Record<string, RawTensor>) => siblings({ qweight, ...more });
 
-  it('has eight inputs in a word, and zeros less one in format 1', async () => {
+  test('has eight inputs in a word, and zeros less one in format 1', async () => {
     const find = await make({
       qzeros: words([1, 1], 0x77777777),
       scales: floats([1, 8], ...ONES.map((_, n) => n + 1)),
@@ -66,7 +66,7 @@ describe('GPTQ', () => {
     expect(Array.from(tensor.int4!.packed(0, 2), (word) => word >>> 0)).toEqual([0x76543210, 0x89abcdef]);
   });
 
-  it('has zeros as they are in format 2, one for each output, eight in a word', async () => {
+  test('has zeros as they are in format 2, one for each output, eight in a word', async () => {
     const find = await make({ qzeros: words([1, 1], 0x76543210), scales: floats([1, 8], ...ONES) });
     const tensor = packedTensor(gptqLinear({ outputs: 8, inputs: 8 }, find, { groupSize: -1, version: 2 }));
     expect(Array.from(tensor.rows(0, 2))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 14, 13, 12, 11, 10, 9, 8, 7]);
@@ -76,7 +76,7 @@ describe('GPTQ', () => {
     expect(first.rows(0, 1)[0]).toBe(-1);
   });
 
-  it('may name the group of each input (desc_act)', async () => {
+  test('may name the group of each input (desc_act)', async () => {
     const find = await make({
       qzeros: words([2, 1], 0x77777777, 0x77777777),
       scales: floats([2, 8], ...ONES, ...ONES.map(() => 100)),
@@ -95,7 +95,7 @@ describe('GPTQ', () => {
 });
 
 describe('AWQ', () => {
-  it('has eight outputs in a word, in the order 0 2 4 6 1 3 5 7', async () => {
+  test('has eight outputs in a word, in the order 0 2 4 6 1 3 5 7', async () => {
     // Nibbles from the lowest: outputs 0, 2, 4, 6, 1, 3, 5, 7.
     const find = await siblings({
       qweight: words([2, 1], 0x75316420, 0x00000000),
@@ -106,7 +106,7 @@ describe('AWQ', () => {
     expect(Array.from(tensor.rows(0, 8))).toEqual([0, 0, 10, 0, 200, 0, 3, 0, 4, 0, 5, 0, 6, 0, 3.5, 0]);
   });
 
-  it('takes its zeros in the same order', async () => {
+  test('takes its zeros in the same order', async () => {
     const find = await siblings({
       qweight: words([2, 1], 0x88888888, 0x88888888),
       qzeros: words([1, 1], 0x75316420),
@@ -118,7 +118,7 @@ describe('AWQ', () => {
 });
 
 describe('MLX', () => {
-  it('has a scale and a bias for each group, lowest bits first', async () => {
+  test('has a scale and a bias for each group, lowest bits first', async () => {
     const find = await siblings({
       weight: { ...words([1, 1], 0x76543210), dtype: 'U32' },
       scales: floats([1, 2], 0.5, 2),
@@ -129,7 +129,7 @@ describe('MLX', () => {
     expect(tensor.int4).toBeUndefined();
   });
 
-  it('lets integers of 6 bits cross from word to word', async () => {
+  test('lets integers of 6 bits cross from word to word', async () => {
     // 16 values of 6 bits: 0 … 15, as one number of 96 bits.
     let whole = 0n;
     for (let i = 15n; i >= 0n; i -= 1n) whole = (whole << 6n) | i;
@@ -148,7 +148,7 @@ describe('compressed-tensors', () => {
   const weight_packed = words([2, 1], 0x76543210, 0xfedcba98);
   const shape = { outputs: 2, inputs: 8 };
 
-  it('packs zero points along the outputs', async () => {
+  test('packs zero points along the outputs', async () => {
     const find = await siblings({
       weight_packed,
       weight_scale: floats([2, 2], 1, 10, 2, 3),
@@ -162,7 +162,7 @@ describe('compressed-tensors', () => {
     expect(tensor.int4).toBeUndefined();
   });
 
-  it('has them plain in its first releases', async () => {
+  test('has them plain in its first releases', async () => {
     const find = await siblings({
       weight_packed,
       weight_scale: floats([2, 1], 1, 1),
@@ -172,7 +172,7 @@ describe('compressed-tensors', () => {
     expect(Array.from(tensor.rows(0, 2))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, -7, -6, -5, -4, -3, -2, -1, 0]);
   });
 
-  it('keeps integers where every zero point is the middle', async () => {
+  test('keeps integers where every zero point is the middle', async () => {
     const find = await siblings({
       weight_packed,
       weight_scale: floats([2, 1], 0.1, 1),
@@ -186,7 +186,7 @@ describe('compressed-tensors', () => {
   });
 });
 
-it('says what of a layout does not fit', async () => {
+test('says what of a layout does not fit', async () => {
   const find = await siblings({
     qweight: words([1, 8], ...ONES),
     qzeros: words([1, 1], 0),
@@ -202,7 +202,7 @@ it('says what of a layout does not fit', async () => {
   expect(() => gptqLinear(shape, () => undefined, { groupSize: 8, version: 1 })).toThrow('qweight [1, 8] is missing');
 });
 
-it('rounds to float16 as IEEE 754 says', () => {
+test('rounds to float16 as IEEE 754 says', () => {
   const back = (value: number) => f16ToF32(Uint16Array.of(f16Bits(value)))[0];
   for (const value of [0, 1, -1, 0.5, 65_504, 2 ** -14, 2 ** -24, 1.5 * 2 ** -24 * 2, 0.333251953125])
     expect(back(value)).toBe(value);

@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { llamaLicenseEvidence } from '#calibration/quantize/llama-license.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { int4Folder } from '#device/app/int4-cache.js';
@@ -17,7 +17,7 @@ const evidenceOf = (files: Record<string, string>): Promise<string | null> => {
 const LICENCE = 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\nLlama 3.2 Version Release Date: September 25, 2024';
 
 describe('the Llama licence', () => {
-  it.each<[string, Record<string, string>, RegExp]>([
+  test.each<[string, Record<string, string>, RegExp]>([
     ['its text', { 'LICENSE.txt': LICENCE }, /LICENSE.txt is the Llama Community License/],
     ['its text as COPYING', { COPYING: LICENCE }, /COPYING is/],
     ['its text as LLAMA_LICENSE', { LLAMA_LICENSE: LICENCE }, /LLAMA_LICENSE is/],
@@ -48,7 +48,7 @@ describe('the Llama licence', () => {
     expect(await evidenceOf(files)).toMatch(message);
   });
 
-  it('is not seen where there is none', async () => {
+  test('is not seen where there is none', async () => {
     const files = {
       LICENSE: 'Apache License',
       NOTICE: 'Copyright of somebody',
@@ -61,7 +61,7 @@ describe('the Llama licence', () => {
     expect(await evidenceOf({ 'README.md': 'no front matter', 'config.json': 'no JSON' })).toBeNull();
   });
 
-  it('is asked for when scenebus.json gives the model another name', async () => {
+  test('is asked for when scenebus.json gives the model another name', async () => {
     const source = copyCheckpoint();
     writeFileSync(join(source, 'scenebus.json'), '{"name":"kiosk"}');
     editJson(join(source, 'config.json'), (config) => {
@@ -75,7 +75,7 @@ describe('the Llama licence', () => {
 });
 
 describe('a model folder with links to nothing and a folder of licences', () => {
-  it('is quantised with the files that are there', async () => {
+  test('is quantised with the files that are there', async () => {
     const source = copyCheckpoint();
     mkdirSync(join(source, 'LICENSES'));
     for (const name of ['README.md', 'LICENSE', 'foo.txt']) symlinkSync('/nothing/at/all', join(source, name));

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { mergeLora } from '#calibration/quantize/lora/merge.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openCheckpoint, readTensorF32 } from '#sdk/checkpoint/index.js';
@@ -69,7 +69,7 @@ describe('merge-lora', () => {
   const B = sparse(64, 2, [0, 0, 3], [1, 1, 4], [63, 0, -1], [63, 1, 1]);
   const pair = (module = Q) => ({ [`${module}.lora_A.weight`]: A, [`${module}.lora_B.weight`]: B });
 
-  it('adds alpha / r · B·A, and nothing to any other tensor', async () => {
+  test('adds alpha / r · B·A, and nothing to any other tensor', async () => {
     const folder = base();
     const merged = await merge(folder, adapterFolder({}, pair()));
     expect(entries(merged.weight(Q), 64)).toEqual([
@@ -90,7 +90,7 @@ describe('merge-lora', () => {
       if (name !== `${Q}.weight`) expect(data.equals(before.get(name)!.data)).toBe(true);
   });
 
-  it('takes alpha / √r with rslora, and what the patterns say of single modules', async () => {
+  test('takes alpha / √r with rslora, and what the patterns say of single modules', async () => {
     const first = async (config: object, rank = 2) => {
       const a = sparse(rank, 64, [0, 0, 1]);
       const b = sparse(64, rank, [0, 0, 1]);
@@ -104,7 +104,7 @@ describe('merge-lora', () => {
     expect(await first({ rank_pattern: { 'layers\\.[0-3]\\.self_attn\\.q_proj': 1 } }, 1)).toBe(4);
   });
 
-  it.each([
+  test.each([
     ['transformers 5', Q.replace('language_model.model.', 'model.language_model.')],
     ['an adapter that was not the only one', `${Q}`],
   ])('knows the names of %s', async (_, module) => {
@@ -117,7 +117,7 @@ describe('merge-lora', () => {
     expect((await merge(base(), adapterFolder({}, tensors))).weight(Q)[0]).toBe(7);
   });
 
-  it('reaches the vision tower and the embeddings, whose parts are stored the other way round', async () => {
+  test('reaches the vision tower and the embeddings, whose parts are stored the other way round', async () => {
     const vision = await merge(
       baseWith(`${FC1}.weight`, sparse(128, 64)),
       adapterFolder(
@@ -142,7 +142,7 @@ describe('merge-lora', () => {
     expect(entries(table.weight(EMBED), 64)).toEqual([[519, 7, 20]]);
   });
 
-  it('puts modules_to_save in the place of what the base has', async () => {
+  test('puts modules_to_save in the place of what the base has', async () => {
     const head = f32(
       [512, 64],
       Float32Array.from({ length: 512 * 64 }, (_, i) => i % 3),
@@ -155,7 +155,7 @@ describe('merge-lora', () => {
     expect(Array.from(merged.weight(HEAD).subarray(0, 4))).toEqual([0, 1, 2, 0]);
   });
 
-  it('sums in float32 whatever the base is written in', async () => {
+  test('sums in float32 whatever the base is written in', async () => {
     const bf16 = join(GOLDEN, 'tiny-a-bf16');
     // 2⁻¹² is lost beside 1 in bfloat16, and kept in float32.
     const adapter = adapterFolder(
@@ -177,7 +177,7 @@ describe('merge-lora', () => {
     expect([...readTensors(join(same.output, shards[0]!)).values()].every(({ dtype }) => dtype === 'BF16')).toBe(true);
   });
 
-  it('hands on nothing that describes an adapter', async () => {
+  test('hands on nothing that describes an adapter', async () => {
     const folder = base();
     const adapter = adapterFolder({}, pair());
     for (const name of readdirSync(adapter)) writeFileSync(join(folder, name), readFileSync(join(adapter, name)));
@@ -188,7 +188,7 @@ describe('merge-lora', () => {
     expect((await openCheckpoint(merged.output)).warnings).toEqual([]);
   });
 
-  it('merges weights that were saved with the wrappers of PEFT around them', async () => {
+  test('merges weights that were saved with the wrappers of PEFT around them', async () => {
     const folder = base();
     editTensors(join(folder, 'model.safetensors'), (tensors) => {
       const weight = tensors.get(`${Q}.weight`)!;
@@ -212,7 +212,7 @@ describe('merge-lora', () => {
     expect(merged.result).toMatchObject({ mergedLinears: 1, replacedTensors: 1 });
   });
 
-  it.each<[string, object, Record<string, RawTensor>, string, RegExp]>([
+  test.each<[string, object, Record<string, RawTensor>, string, RegExp]>([
     ['DoRA', { use_dora: true }, pair(), 'ERR_MODEL_UNSUPPORTED', /with magnitudes \(use_dora\)/],
     ['IA³', { peft_type: 'IA3' }, pair(), 'ERR_MODEL_UNSUPPORTED', /of the kind IA3/],
     ['transposed weights', { fan_in_fan_out: true }, pair(), 'ERR_MODEL_UNSUPPORTED', /fan_in_fan_out/],
@@ -247,7 +247,7 @@ describe('merge-lora', () => {
     expect(readdirSync(target)).toEqual([]);
   });
 
-  it('says which file of an adapter is missing', async () => {
+  test('says which file of an adapter is missing', async () => {
     const adapter = adapterFolder({}, pair());
     rmSync(join(adapter, 'adapter_model.safetensors'));
     const output = join(temporaryFolder(), 'x');
@@ -257,7 +257,7 @@ describe('merge-lora', () => {
     );
   });
 
-  it('does not write into the adapter', async () => {
+  test('does not write into the adapter', async () => {
     const adapter = adapterFolder({}, pair());
     await expect(mergeLora({ base: TINY, adapter, output: join(adapter, 'merged') })).rejects.toThrow(
       'lies in the source',
@@ -275,7 +275,7 @@ describe('quantize with a LoRA', () => {
     return f32(shape, values);
   };
 
-  it('makes the bytes that merging first would have made', async () => {
+  test('makes the bytes that merging first would have made', async () => {
     const adapter = adapterFolder(
       {},
       {
@@ -295,14 +295,14 @@ describe('quantize with a LoRA', () => {
     expect(weights(direct!).equals(weights(plain!))).toBe(false);
   });
 
-  it('does not calibrate', async () => {
+  test('does not calibrate', async () => {
     const output = join(temporaryFolder(), 'x');
     await expect(quantizeCheckpoint({ source: TINY, output, lora: temporaryFolder(), method: 'awq' })).rejects.toThrow(
       'Merge first (`scenebus merge-lora`), then calibrate.',
     );
   });
 
-  it('of a source with an adapter beside it copies no adapter_config.json, and says so', async () => {
+  test('of a source with an adapter beside it copies no adapter_config.json, and says so', async () => {
     const source = copyCheckpoint();
     writeFileSync(join(source, 'adapter_config.json'), JSON.stringify({ r: 8 }));
     editJson(join(source, 'config.json'), () => {});

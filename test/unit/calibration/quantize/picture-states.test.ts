@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { CalibrationScene } from '#calibration/quantize/calibration-samples.js';
 import { encodePictures, picturesBytes, readStates } from '#calibration/quantize/picture-states.js';
 import { Runtime } from '#calibration/quantize/runtime.js';
@@ -27,7 +27,7 @@ const bytesIn = (folder: string) =>
   readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
 
 describe('pictures encoded a few layers at a time', () => {
-  it('are what the tower gives, wherever it is cut', async () => {
+  test('are what the tower gives, wherever it is cut', async () => {
     const options = { numerics: 'meta', contextLength: 64, threads: 1, cacheDirectory: temporaryFolder() } as const;
     await using tower = await openVisionTower(checkpoint, options);
     const expected = [];
@@ -52,7 +52,7 @@ describe('pictures encoded a few layers at a time', () => {
     }
   });
 
-  it('go on where an earlier run ended, with equal bits, and never need more disk than was said', async () => {
+  test('go on where an earlier run ended, with equal bits, and never need more disk than was said', async () => {
     const undisturbed = await encodePictures(checkpoint, scenes, runtime, {
       directory: temporaryFolder(),
       weightBytes: layerBytes,

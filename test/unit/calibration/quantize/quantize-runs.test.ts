@@ -20,7 +20,7 @@ import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { licenceQuestion } from '#calibration/quantize/cli-options.js';
 import { quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
@@ -64,7 +64,7 @@ async function standing(output: string, bytes: number) {
 }
 
 describe('a quantising run', () => {
-  it('keeps others from its output while it lives, and is taken up with identical bytes after a kill', async () => {
+  test('keeps others from its output while it lives, and is taken up with identical bytes after a kill', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const child = await standing(output, 500_000);
@@ -83,7 +83,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['out']);
   }, 60_000);
 
-  it('keeps out other calls of the same process', async () => {
+  test('keeps out other calls of the same process', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const calls = Array.from({ length: 3 }, () => quantizeCheckpoint({ ...OPTIONS, output }));
@@ -94,7 +94,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['out']);
   });
 
-  it('that was aborted goes on with what it had, and starts anew with other options', async () => {
+  test('that was aborted goes on with what it had, and starts anew with other options', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const abortAt = async (bytes: number, change = {}) => {
@@ -121,7 +121,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['out']);
   });
 
-  it('that was aborted while calibrating does not search decided layers again', async () => {
+  test('that was aborted while calibrating does not search decided layers again', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const { model } = await openCheckpoint(TINY);
@@ -140,7 +140,7 @@ describe('a quantising run', () => {
     expect(hashOf(output)).toBe(hashOf(again));
   });
 
-  it('that was aborted while calibrating does not go on with other pictures', async () => {
+  test('that was aborted while calibrating does not go on with other pictures', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const { model } = await openCheckpoint(TINY);
@@ -159,7 +159,7 @@ describe('a quantising run', () => {
     expect(hashOf(output)).toBe(hashOf(clean));
   });
 
-  it('looks at every picture before it begins', async () => {
+  test('looks at every picture before it begins', async () => {
     const folder = temporaryFolder();
     const pictures = join(folder, 'pictures');
     mkdirSync(pictures);
@@ -179,7 +179,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['pictures']);
   });
 
-  it('starts the weights over when files that it noted as done are gone', async () => {
+  test('starts the weights over when files that it noted as done are gone', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const controller = new AbortController();
@@ -194,7 +194,7 @@ describe('a quantising run', () => {
     expect(hashOf(output)).toBe(await undisturbed());
   });
 
-  it('on a disk that fills up says so, keeps what is done and goes on when there is room', async () => {
+  test('on a disk that fills up says so, keeps what is done and goes on when there is room', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const full = await diskThatFills(folder, 80);
@@ -214,7 +214,7 @@ describe('a quantising run', () => {
     expect(hashOf(output)).toBe(await undisturbed());
   });
 
-  it('keeps what is done when the source goes away, as a disk that is pulled out', async () => {
+  test('keeps what is done when the source goes away, as a disk that is pulled out', async () => {
     const source = copyCheckpoint();
     const output = join(temporaryFolder(), 'out');
     const weights = join(source, 'model.safetensors');
@@ -232,7 +232,7 @@ describe('a quantising run', () => {
     expect(hashOf(output)).toBe(await undisturbed());
   });
 
-  it('tells what it still needs and what is free', async () => {
+  test('tells what it still needs and what is free', async () => {
     const folder = temporaryFolder();
     await diskThatFills(folder, 80);
     let calls = 0;
@@ -250,7 +250,7 @@ describe('a quantising run', () => {
     expect(error.details.neededBytes).toBeGreaterThan(spare);
   });
 
-  it.each([
+  test.each([
     ['EACCES', 'ERR_ARGUMENT_INVALID', /refused it \(EACCES.*choose another folder/],
     ['EROFS', 'ERR_ARGUMENT_INVALID', /refused it \(EROFS/],
     ['ENOSPC', 'ERR_DISK_FULL', /GB are free/],
@@ -270,7 +270,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('does not fail any more once the output is there, and leaves nothing that keeps the next from working', async () => {
+  test('does not fail any more once the output is there, and leaves nothing that keeps the next from working', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const { rm } = fs;
@@ -288,7 +288,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['out']);
   });
 
-  it('takes nothing of a run that was killed behind its last step for done', async () => {
+  test('takes nothing of a run that was killed behind its last step for done', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const { rm } = fs;
@@ -305,7 +305,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['out']);
   });
 
-  it('tells why it failed, and not why it could not be cleared away', async () => {
+  test('tells why it failed, and not why it could not be cleared away', async () => {
     const source = copyCheckpoint();
     editTensors(join(source, 'model.safetensors'), (tensors) => {
       tensors.get('language_model.model.layers.3.mlp.up_proj.weight')!.data.writeFloatLE(Number.NaN, 400);
@@ -318,7 +318,7 @@ describe('a quantising run', () => {
     await expect(run).rejects.toMatchObject({ code: 'ERR_MODEL_INVALID' });
   });
 
-  it('goes on over files that the source forbids to write', async () => {
+  test('goes on over files that the source forbids to write', async () => {
     const source = copyCheckpoint();
     chmodSync(join(source, 'generation_config.json'), 0o444);
     const output = join(temporaryFolder(), 'out');
@@ -326,7 +326,7 @@ describe('a quantising run', () => {
     expect(statSync(join(output, 'generation_config.json')).mode & 0o777).toBe(0o644);
   });
 
-  it('makes the folder that a link leads to', async () => {
+  test('makes the folder that a link leads to', async () => {
     const [folder, elsewhere] = [temporaryFolder(), temporaryFolder()];
     mkdirSync(join(elsewhere, 'there'));
     const link = join(folder, 'out');
@@ -346,14 +346,14 @@ describe('a quantising run', () => {
     });
   });
 
-  it.each(['/proc', '/'])('refuses a mount point before it begins: %s', async (output) => {
+  test.each(['/proc', '/'])('refuses a mount point before it begins: %s', async (output) => {
     await expect(quantizeCheckpoint({ ...OPTIONS, output, source: '/nothing' })).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
       message: expect.stringMatching(/is a mount point.*choose a folder inside it/),
     });
   });
 
-  it('takes over a lock that was cut short, once it is not new any more', async () => {
+  test('takes over a lock that was cut short, once it is not new any more', async () => {
     const folder = temporaryFolder();
     const lock = join(folder, '.out.lock');
     writeFileSync(lock, '{"pid":');
@@ -393,7 +393,7 @@ function mocked(name: 'rm' | 'statfs' | 'writeFile', instead: (...args: unknown[
 }
 
 describe('the Llama licence', () => {
-  it('is asked for last: nobody is asked for what cannot be done', async () => {
+  test('is asked for last: nobody is asked for what cannot be done', async () => {
     const source = copyCheckpoint();
     writeFileSync(join(source, 'LICENSE.txt'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n…');
     const folder = temporaryFolder();
@@ -408,7 +408,7 @@ describe('the Llama licence', () => {
     expect(confirmLlamaLicense).toHaveBeenCalledOnce();
   });
 
-  it('is confirmed by typing, with the notice for the European Union, and its papers come along', async () => {
+  test('is confirmed by typing, with the notice for the European Union, and its papers come along', async () => {
     const source = copyCheckpoint();
     writeFileSync(join(source, 'LICENSE.txt'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n…');
     writeFileSync(join(source, 'USE_POLICY.md'), 'Llama 3.2 Acceptable Use Policy');

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { formatQuantizeResult, quantizeOptionsFrom } from '#calibration/quantize/cli-options.js';
 import { type QuantizeResult, quantizeCheckpoint } from '#calibration/quantize/quantize.js';
 import type { TensorLocation } from '#sdk/architecture/architecture.js';
@@ -43,7 +43,7 @@ function unpack(tensors: ReadonlyMap<string, TensorLocation>, name: string): Flo
 }
 
 describe('quantizeCheckpoint', () => {
-  it.each([
+  test.each([
     [32, 'bf16'],
     [64, 'bf16'],
     [64, 'int4'],
@@ -98,7 +98,7 @@ describe('quantizeCheckpoint', () => {
     }
   });
 
-  it('writes config, index and companions as other programs expect them', async () => {
+  test('writes config, index and companions as other programs expect them', async () => {
     const source = copyCheckpoint();
     writeFileSync(join(source, 'tokenizer.json'), '{"tokens":1}');
     writeFileSync(join(source, 'chat_template.jinja'), '{{ messages }}');
@@ -147,7 +147,7 @@ describe('quantizeCheckpoint', () => {
     expect((await openCheckpoint(output)).manifest.boxes).toBeDefined();
   });
 
-  it('takes bfloat16 shards, keeps their 16-bit bytes, and makes the same bytes every time', async () => {
+  test('takes bfloat16 shards, keeps their 16-bit bytes, and makes the same bytes every time', async () => {
     const source = join(GOLDEN, 'tiny-a-bf16');
     const folder = temporaryFolder();
     const hashes = [];
@@ -165,7 +165,7 @@ describe('quantizeCheckpoint', () => {
     expect(Buffer.compare(read(before), read(after))).toBe(0);
   });
 
-  it('reports progress in bytes up to the whole', async () => {
+  test('reports progress in bytes up to the whole', async () => {
     const seen: number[] = [];
     let total = 0;
     const output = join(temporaryFolder(), 'out');
@@ -190,7 +190,7 @@ describe('quantizeCheckpoint on bad input', () => {
     return { output, result: quantizeCheckpoint({ source: TINY, output, groupSize: 32, ...change }) };
   };
 
-  it('names the groups that would fit', async () => {
+  test('names the groups that would fit', async () => {
     await expect(attempt({ groupSize: 128 }).result).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
       message: expect.stringMatching(/128 do not divide linears with 64 inputs. Use --group 32 or 64/),
@@ -199,7 +199,7 @@ describe('quantizeCheckpoint on bad input', () => {
     await expect(attempt({ lmHead: 'int2' }).result).rejects.toThrow(/bf16, int8 or int4/);
   });
 
-  it('leaves a used folder alone, and the source too', async () => {
+  test('leaves a used folder alone, and the source too', async () => {
     const output = join(temporaryFolder(), 'out');
     mkdirSync(output);
     writeFileSync(join(output, 'mine'), 'x');
@@ -209,7 +209,7 @@ describe('quantizeCheckpoint on bad input', () => {
     expect(readdirSync(output)).toEqual(['mine']);
   });
 
-  it('says so when somebody else made the folder meanwhile', async () => {
+  test('says so when somebody else made the folder meanwhile', async () => {
     const folder = temporaryFolder();
     const output = join(folder, 'out');
     const onProgress = () => {
@@ -221,7 +221,7 @@ describe('quantizeCheckpoint on bad input', () => {
     expect(readdirSync(output)).toEqual(['theirs']);
   });
 
-  it('leaves nothing behind when weights are not finite, when aborted, when the source is quantised', async () => {
+  test('leaves nothing behind when weights are not finite, when aborted, when the source is quantised', async () => {
     const source = copyCheckpoint();
     editTensors(join(source, 'model.safetensors'), (tensors) => {
       tensors.get('language_model.model.layers.3.mlp.up_proj.weight')!.data.writeFloatLE(Number.NaN, 400);
@@ -244,7 +244,7 @@ describe('quantizeCheckpoint on bad input', () => {
     await expect(attempt({ source: first.output }).result).rejects.toThrow(/quantised already/);
   });
 
-  it.each([
+  test.each([
     ['rtn', 'vision_model.class_embedding', Number.NaN, /^vision_model.class_embedding holds .* not finite/],
     ['rtn', 'language_model.model.layers.2.input_layernorm.weight', Infinity, /^language_model.*layers.2.* not finite/],
     [
@@ -280,7 +280,7 @@ describe('quantizeCheckpoint on bad input', () => {
     },
   );
 
-  it('says how much room it needs before it writes anything', async (context) => {
+  test('says how much room it needs before it writes anything', async (context) => {
     // Sparse: claims terabytes, holds a header.
     const source = copyCheckpoint();
     editJson(join(source, 'config.json'), (config) => {
@@ -316,7 +316,7 @@ describe('quantizeCheckpoint on bad input', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('asks for the Llama licence wherever it shows, and keeps the name', async () => {
+  test('asks for the Llama licence wherever it shows, and keeps the name', async () => {
     const licensed = copyCheckpoint();
     writeFileSync(join(licensed, 'LICENSE.txt'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n…');
     const tagged = copyCheckpoint();
@@ -353,7 +353,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
   };
   const up = 'language_model.model.layers.0.mlp.up_proj.weight';
 
-  it.each([
+  test.each([
     [
       'one scale for a tensor',
       (w: FreeJson) => Object.assign(w, { strategy: 'tensor', group_size: null }),
@@ -373,7 +373,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     });
   });
 
-  it('refuses a target that is no expression', async () => {
+  test('refuses a target that is no expression', async () => {
     const folder = await quantized();
     editJson(join(folder, 'config.json'), (config) => {
       config.quantization_config.config_groups.group_0.targets = ['re:(lm_head'];
@@ -384,7 +384,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     });
   });
 
-  it('refuses packed weights that no target names', async () => {
+  test('refuses packed weights that no target names', async () => {
     const folder = await quantized();
     editJson(join(folder, 'config.json'), (config) => {
       config.quantization_config.config_groups.group_0.targets = ['re:.*self_attn.*'];
@@ -395,7 +395,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     });
   });
 
-  it('refuses a head in other bits than its target says', async () => {
+  test('refuses a head in other bits than its target says', async () => {
     const output = join(temporaryFolder(), 'int8-head');
     await quantizeCheckpoint({ source: TINY, output, groupSize: 32, lmHead: 'int8' });
     editJson(join(output, 'config.json'), (config) => {
@@ -407,7 +407,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     });
   });
 
-  it('refuses another method', async () => {
+  test('refuses another method', async () => {
     const folder = await quantized();
     editJson(join(folder, 'config.json'), (config) => {
       config.quantization_config = { quant_method: 'gptq', bits: 4 };
@@ -415,7 +415,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     await expect(openCheckpoint(folder)).rejects.toThrow(/is in the format GPTQ, 4 bits.*--from gptq` converts it/);
   });
 
-  it.each<[string, (tensors: ReturnType<typeof readTensors>) => void, RegExp]>([
+  test.each<[string, (tensors: ReturnType<typeof readTensors>) => void, RegExp]>([
     ['missing scales', (tensors) => tensors.delete(`${up}_scale`), /up_proj.weight_scale \[128, 2\] is missing/],
     [
       'scales of another group size',
@@ -456,7 +456,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
     });
   });
 
-  it('refuses packed tensors without a config, and a config without packed tensors', async () => {
+  test('refuses packed tensors without a config, and a config without packed tensors', async () => {
     const folder = await quantized();
     editJson(join(folder, 'config.json'), (config) => {
       delete config.quantization_config;
@@ -472,7 +472,7 @@ describe('openCheckpoint on quantised folders that are wrong', () => {
 });
 
 describe('the words of scenebus quantize', () => {
-  it('become options', () => {
+  test('become options', () => {
     expect(quantizeOptionsFrom('a', 'b', {})).toEqual({
       source: 'a',
       output: 'b',
@@ -497,7 +497,7 @@ describe('the words of scenebus quantize', () => {
     expect(quantizeOptionsFrom('a', 'b', { lmHead: 'int8' }).lmHead).toBe('int8');
   });
 
-  it('tell the result', () => {
+  test('tell the result', () => {
     const result: QuantizeResult = {
       method: 'rtn',
       directory: '/models/x',

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   bf16Bits,
   bf16Value,
@@ -18,7 +18,7 @@ function dequantize(packed: Int32Array, scales: Uint16Array, groupSize: number):
 }
 
 describe('bf16Bits', () => {
-  it.each([
+  test.each([
     [1, 0x3f80],
     [-2, 0xc000],
     [1 + 2 ** -8, 0x3f80], // a tie goes to the even neighbour
@@ -31,13 +31,13 @@ describe('bf16Bits', () => {
     expect(bf16Bits(value)).toBe(bits);
   });
 
-  it('keeps NaN a NaN', () => {
+  test('keeps NaN a NaN', () => {
     expect(bf16Value(bf16Bits(Number.NaN))).toBeNaN();
   });
 });
 
 describe('quantizeRows', () => {
-  it('packs value + 8, lowest bits first, with the scale absmax / 7.5 in bfloat16', () => {
+  test('packs value + 8, lowest bits first, with the scale absmax / 7.5 in bfloat16', () => {
     const group = Float32Array.from({ length: 32 }, (_, i) => [7.5, -7.5, 0.4, -0.6, 3, -3, 1.5, 2.5][i % 8]!);
     const { packed, scales } = quantizeRows(group, 32)!;
     expect([...scales]).toEqual([0x3f80]);
@@ -47,7 +47,7 @@ describe('quantizeRows', () => {
     expect([...packed]).toEqual([word, word, word, word]);
   });
 
-  it.each([32, 64, 128] as const)(
+  test.each([32, 64, 128] as const)(
     'stays within half a step in groups of %i, one step at the positive end',
     (groupSize) => {
       let state = 1;
@@ -73,7 +73,7 @@ describe('quantizeRows', () => {
     },
   );
 
-  it('packs four values + 128 a word at 8 bits, with the scale absmax / 127', () => {
+  test('packs four values + 128 a word at 8 bits, with the scale absmax / 127', () => {
     const group = Float32Array.from({ length: 32 }, (_, i) => [127, -127, 0.5, -1.5, 60.2, -60.7, 0, 1][i % 8]!);
     const { packed, scales } = quantizeRowsTo8Bits(group, 32)!;
     expect([...scales]).toEqual([0x3f80]);
@@ -83,13 +83,13 @@ describe('quantizeRows', () => {
     expect(quantizeRowsTo8Bits(new Float32Array(32).fill(Number.NaN), 32)).toBeNull();
   });
 
-  it('gives a group of zeros a finite scale and zeros', () => {
+  test('gives a group of zeros a finite scale and zeros', () => {
     const { packed, scales } = quantizeRows(new Float32Array(64), 32)!;
     expect([...packed].every((word) => word === 0x88888888 - 2 ** 32)).toBe(true);
     for (const bits of scales) expect(Number.isFinite(bf16Value(bits))).toBe(true);
   });
 
-  it('tells of weights that are not finite', () => {
+  test('tells of weights that are not finite', () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       const weights = new Float32Array(32);
       weights[17] = bad;
@@ -104,14 +104,14 @@ describe('searchedScales', () => {
     return Math.sqrt(squaredError / squaredSum);
   };
 
-  it('finds the steps of the source where its levels lie around zero', () => {
+  test('finds the steps of the source where its levels lie around zero', () => {
     const step = 2 ** -6;
     const weights = Float32Array.from({ length: 32 }, (_, i) => ((i % 12) - 4) * step); // −4 … 7 steps
     expect(errorOf(weights, searchedScales(weights, 32, Float32Array.of(step)))).toBe(0);
     expect(errorOf(weights, groupScales(weights, 32))).toBeGreaterThan(0.01);
   });
 
-  it('loses less than half of what fresh scales lose on asymmetric int4, and never more', () => {
+  test('loses less than half of what fresh scales lose on asymmetric int4, and never more', () => {
     const random = createRandom(11);
     const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
     const sums = { plain: 0, searched: 0 };
@@ -133,7 +133,7 @@ describe('searchedScales', () => {
     expect(sums.searched).toBeLessThan(sums.plain / 2);
   });
 
-  it('is nothing for weights that are no numbers', () => {
+  test('is nothing for weights that are no numbers', () => {
     expect(searchedScales(new Float32Array(32).fill(Number.NaN), 32, Float32Array.of(1))).toBeNull();
   });
 });

@@ -1,5 +1,6 @@
-import { type Clock, SdkError, silentLogger, systemClock } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { SdkError, silentLogger } from 'scenebus';
+import { type Clock, systemClock } from 'scenebus/service';
+import { describe, expect, test } from 'vitest';
 import { CameraFeed } from '#device/app/camera-feed.js';
 import { FakeCamera, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
@@ -22,7 +23,7 @@ async function startFeed(clock: Clock = systemClock) {
 }
 
 describe('a camera feed', () => {
-  it('says what the camera does, in the words of the bus, with the frame it speaks of', async () => {
+  test('says what the camera does, in the words of the bus, with the frame it speaks of', async () => {
     const { camera, feed, context } = await startFeed();
     expect((await context.next('status')).body).toMatchObject({ state: 'starting', frameId: null, reason: null });
     camera.newest = fakeFrame(1);
@@ -35,7 +36,7 @@ describe('a camera feed', () => {
     expect(context.events.filter(({ kind }) => kind === 'status').at(-1)?.body).toMatchObject({ state: 'stopped' });
   });
 
-  it('makes a lost camera a problem until it streams again', async () => {
+  test('makes a lost camera a problem until it streams again', async () => {
     const { camera, feed, context } = await startFeed();
     camera.set('reopening', new SdkError('ERR_CAPTURE_LOST', 'unplugged'));
     const lost = await context.next('problem');
@@ -49,7 +50,7 @@ describe('a camera feed', () => {
     await feed[Symbol.asyncDispose]();
   });
 
-  it('gives the frame it knows while the camera has no newer one, and reads a newer one', async () => {
+  test('gives the frame it knows while the camera has no newer one, and reads a newer one', async () => {
     const { camera, feed } = await startFeed();
     camera.set('streaming');
     camera.newest = fakeFrame(1);
@@ -65,7 +66,7 @@ describe('a camera feed', () => {
     await feed[Symbol.asyncDispose]();
   });
 
-  it('gives the last frame of a clip that is over, and the reason when there never was one', async () => {
+  test('gives the last frame of a clip that is over, and the reason when there never was one', async () => {
     const { camera, feed } = await startFeed();
     await expect(feed.latestFrame()).rejects.toMatchObject({ code: 'ERR_CAPTURE_TIMEOUT' });
     camera.newest = fakeFrame(9);
@@ -75,7 +76,7 @@ describe('a camera feed', () => {
     await feed[Symbol.asyncDispose]();
   });
 
-  it('counts ages by the monotonic clock: the wall clock may be set back by a year', async () => {
+  test('counts ages by the monotonic clock: the wall clock may be set back by a year', async () => {
     let [monotonicMs, wallMs] = [50_000, 1_900_000_000_000];
     const { camera, feed, context } = await startFeed({ monotonicMs: () => monotonicMs, wallMs: () => wallMs });
     camera.set('streaming');
@@ -94,7 +95,7 @@ describe('a camera feed', () => {
     await feed[Symbol.asyncDispose]();
   });
 
-  it('says of a clip that has ended, and of a picture that stands still, that they are not of now', async () => {
+  test('says of a clip that has ended, and of a picture that stands still, that they are not of now', async () => {
     const { camera, feed, context } = await startFeed();
     camera.newest = { ...fakeFrame(1), capturedAtMonotonicMs: systemClock.monotonicMs() - 7_200_000 };
     camera.set('stalled', new SdkError('ERR_CAPTURE_STALLED', 'still', { details: { seconds: 300 } }));
@@ -105,7 +106,7 @@ describe('a camera feed', () => {
     await feed[Symbol.asyncDispose]();
   });
 
-  it('does not wait for a camera that is down', async () => {
+  test('does not wait for a camera that is down', async () => {
     const { camera, feed } = await startFeed();
     await feed.latestFrame().catch(() => {});
     expect(camera.lastRead).toMatchObject({ whileDown: 'reject' });

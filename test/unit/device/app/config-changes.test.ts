@@ -1,14 +1,14 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { configChanges, isSameSource } from '#device/app/config-changes.js';
 import { fakeConfig } from '../../../support/device-fakes.js';
 
 describe('changes of a configuration', () => {
-  it('are none when nothing changed', async () => {
+  test('are none when nothing changed', async () => {
     const { applied, needsRestart } = configChanges(await fakeConfig(), await fakeConfig());
     expect({ applied, needsRestart }).toEqual({ applied: [], needsRestart: [] });
   });
 
-  it('apply at once to cameras, descriptions, limits and pauses, each named', async () => {
+  test('apply at once to cameras, descriptions, limits and pauses, each named', async () => {
     const now = await fakeConfig({
       cameras: [
         { id: 'a', address: '0' },
@@ -39,7 +39,7 @@ describe('changes of a configuration', () => {
     expect(config).toEqual(next);
   });
 
-  it('wait for a restart where the model, the bus or the journal would have to be opened again', async () => {
+  test('wait for a restart where the model, the bus or the journal would have to be opened again', async () => {
     const now = await fakeConfig();
     const next = await fakeConfig({
       device: 'other',
@@ -61,7 +61,7 @@ describe('changes of a configuration', () => {
     expect(config).toMatchObject({ device: 'fake', model: now.model, ask: { queueLength: 8, staleSeconds: 3 } });
   });
 
-  it('leave a camera open unless its source or its masks change', async () => {
+  test('leave a camera open unless its source or its masks change', async () => {
     const camera = async (more: object) =>
       (await fakeConfig({ cameras: [{ id: 'a', address: '0', ...more }] })).cameras[0]!;
     const before = await camera({});

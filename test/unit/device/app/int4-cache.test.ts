@@ -2,7 +2,7 @@ import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openCheckpoint } from 'scenebus';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { int4Folder } from '#device/app/int4-cache.js';
 import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
 
@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 
 describe('the int4 form of a model folder', () => {
-  it('is made once, and again when the source has changed', async () => {
+  test('is made once, and again when the source has changed', async () => {
     const source = join(folder, 'plain');
     cpSync(golden, source, { recursive: true });
     const cacheDirectory = join(folder, 'cache');
@@ -25,7 +25,7 @@ describe('the int4 form of a model folder', () => {
     expect(await int4Folder(source, { cacheDirectory })).not.toBe(first);
   });
 
-  it('of a model under the Llama licence needs its acceptance, and keeps "Llama" first in the name', async () => {
+  test('of a model under the Llama licence needs its acceptance, and keeps "Llama" first in the name', async () => {
     const source = join(folder, 'kiosk');
     cpSync(golden, source, { recursive: true });
     writeFileSync(join(source, 'LICENSE'), 'LLAMA 3.2 COMMUNITY LICENSE AGREEMENT');

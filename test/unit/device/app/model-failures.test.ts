@@ -1,11 +1,11 @@
 import { SdkError } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ModelFailures } from '#device/app/model-failures.js';
 
 const died = (how: string) => new SdkError('ERR_ENGINE_DIED', how, { details: { how } });
 
 describe('failures of a model', () => {
-  it('count as losses until it answers: the pauses between restarts follow them', () => {
+  test('count as losses until it answers: the pauses between restarts follow them', () => {
     const failures = new ModelFailures();
     for (const losses of [1, 2, 3]) {
       expect(failures.judge(died('SIGSEGV'))).toBe('replace');
@@ -17,7 +17,7 @@ describe('failures of a model', () => {
     expect(failures.losses).toBe(1);
   });
 
-  it('are no reason to replace it when they are about the call', () => {
+  test('are no reason to replace it when they are about the call', () => {
     const failures = new ModelFailures();
     const calls = [
       new SdkError('ERR_PROMPT_INVALID', ''),

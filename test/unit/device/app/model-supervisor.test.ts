@@ -1,5 +1,5 @@
 import { SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ModelSupervisor, type ModelSupervisorOptions } from '#device/app/model-supervisor.js';
 
 const never = new AbortController().signal;
@@ -45,14 +45,14 @@ const fail = (code: 'ERR_ENGINE_DIED' | 'ERR_ENGINE_FAILED' | 'ERR_PROMPT_INVALI
 };
 
 describe('the model supervisor', () => {
-  it('reports a first load that fails to its caller', async () => {
+  test('reports a first load that fails to its caller', async () => {
     const load = async (): Promise<VisionLanguageModel> => {
       throw new SdkError('ERR_MODEL_NOT_FOUND', 'no such folder');
     };
     await expect(startSupervisor(load)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
   });
 
-  it('replaces an engine that died, and says so meanwhile', async () => {
+  test('replaces an engine that died, and says so meanwhile', async () => {
     const models = fakeModels();
     const { supervisor, health, recovered } = await startSupervisor(models.load);
     await expect(supervisor.use(fail('ERR_ENGINE_DIED'), never)).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
@@ -65,7 +65,7 @@ describe('the model supervisor', () => {
     expect(supervisor.restarts).toBe(1);
   });
 
-  it('goes on trying while the model cannot be loaded', async () => {
+  test('goes on trying while the model cannot be loaded', async () => {
     const models = fakeModels();
     const load = async () => {
       const model = await models.load();
@@ -79,7 +79,7 @@ describe('the model supervisor', () => {
     expect(health).toHaveLength(5);
   });
 
-  it('keeps an engine after a bad question, and after a single failure', async () => {
+  test('keeps an engine after a bad question, and after a single failure', async () => {
     const models = fakeModels();
     const { supervisor } = await startSupervisor(models.load);
     for (let i = 0; i < 5; i++) await supervisor.use(fail('ERR_PROMPT_INVALID'), never).catch(() => {});
@@ -89,7 +89,7 @@ describe('the model supervisor', () => {
     expect(models.loads()).toBe(1);
   });
 
-  it('does not trust an engine that fails three times in a row', async () => {
+  test('does not trust an engine that fails three times in a row', async () => {
     const models = fakeModels();
     const { supervisor, recovered } = await startSupervisor(models.load);
     for (let i = 0; i < 3; i++) await supervisor.use(fail('ERR_ENGINE_FAILED'), never).catch(() => {});
@@ -97,7 +97,7 @@ describe('the model supervisor', () => {
     expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 2');
   });
 
-  it('replaces an engine that does not come back after an abort', async () => {
+  test('replaces an engine that does not come back after an abort', async () => {
     const models = fakeModels();
     const { supervisor, recovered } = await startSupervisor(models.load, 1);
     const caller = new AbortController();
@@ -108,7 +108,7 @@ describe('the model supervisor', () => {
     expect(supervisor.info?.name).toBe('model 2');
   });
 
-  it('releases the model once and refuses work afterwards', async () => {
+  test('releases the model once and refuses work afterwards', async () => {
     const models = fakeModels();
     const { supervisor } = await startSupervisor(models.load);
     await supervisor[Symbol.asyncDispose]();
@@ -117,7 +117,7 @@ describe('the model supervisor', () => {
     await expect(supervisor.use(async () => 'x', never)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
   });
 
-  it('stops trying when it is closed', async () => {
+  test('stops trying when it is closed', async () => {
     const models = fakeModels();
     const { supervisor } = await startSupervisor(async () => {
       if (models.loads() > 0) throw new SdkError('ERR_ENGINE_FAILED', 'never again');
@@ -128,7 +128,7 @@ describe('the model supervisor', () => {
     expect(models.disposed).toEqual([1]);
   });
 
-  it('loads nothing before the memory of the lost model is back', async () => {
+  test('loads nothing before the memory of the lost model is back', async () => {
     const models = fakeModels();
     let release = () => {};
     const released = new Promise<void>((resolve) => {
@@ -149,7 +149,7 @@ describe('the model supervisor', () => {
     expect(models.loads()).toBe(2);
   });
 
-  it('loads again although the lost model cannot be released cleanly', async () => {
+  test('loads again although the lost model cannot be released cleanly', async () => {
     const models = fakeModels();
     const load = async () => {
       const model = await models.load();
@@ -162,7 +162,7 @@ describe('the model supervisor', () => {
     expect(supervisor.info?.name).toBe('model 2');
   });
 
-  it('can be closed while it waits for memory that never comes back', async () => {
+  test('can be closed while it waits for memory that never comes back', async () => {
     const models = fakeModels();
     const load = async () => ({ ...(await models.load()), [Symbol.asyncDispose]: () => new Promise<void>(() => {}) });
     const { supervisor } = await startSupervisor(load);
@@ -191,7 +191,7 @@ describe('a model in a process of its own', () => {
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
   };
 
-  it('is loaded again when its process ends, although nobody asks', async () => {
+  test('is loaded again when its process ends, although nobody asks', async () => {
     const { load, end } = isolatedModels();
     const { supervisor, health, recovered } = await startSupervisor(load);
     expect(supervisor.memory?.rssBytes).toBe(7);
@@ -201,7 +201,7 @@ describe('a model in a process of its own', () => {
     expect(health.at(0)).toBe('ERR_ENGINE_DIED');
   });
 
-  it('is replaced once when a call and the end of its process both tell', async () => {
+  test('is replaced once when a call and the end of its process both tell', async () => {
     const { load, end, models } = isolatedModels();
     const { supervisor, recovered } = await startSupervisor(load);
     const call = supervisor.use(fail('ERR_ENGINE_DIED'), never);
@@ -212,7 +212,7 @@ describe('a model in a process of its own', () => {
     expect([models.loads(), supervisor.restarts]).toEqual([2, 1]);
   });
 
-  it('is not loaded again when it was told to end', async () => {
+  test('is not loaded again when it was told to end', async () => {
     const { load, ends, models } = isolatedModels();
     const { supervisor } = await startSupervisor(load);
     await supervisor[Symbol.asyncDispose]();
@@ -221,7 +221,7 @@ describe('a model in a process of its own', () => {
     expect(models.loads()).toBe(1);
   });
 
-  it('is given smaller caches after it was killed three times in a row', async () => {
+  test('is given smaller caches after it was killed three times in a row', async () => {
     const { load, end, memories } = isolatedModels();
     const { supervisor } = await startSupervisor(load);
     for (let restarts = 1; restarts <= 4; restarts++) {
@@ -240,7 +240,7 @@ describe('a model that runs out of memory', () => {
     for (let i = 0; i < 3; i++) await supervisor.use(outOfMemory, never).catch(() => {});
   };
 
-  it('is kept after two failures, and after failures with answers in between', async () => {
+  test('is kept after two failures, and after failures with answers in between', async () => {
     const models = fakeModels();
     const { supervisor } = await startSupervisor(models.load);
     for (let i = 0; i < 5; i++) {
@@ -251,7 +251,7 @@ describe('a model that runs out of memory', () => {
     expect(models.loads()).toBe(1);
   });
 
-  it('is loaded once more, with smaller caches; then the reason is told and nothing is loaded over and over', async () => {
+  test('is loaded once more, with smaller caches; then the reason is told and nothing is loaded over and over', async () => {
     const models = fakeModels();
     const memories: string[] = [];
     const load = (_: AbortSignal, memory: string) => {

@@ -1,5 +1,5 @@
 import type { Frame } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { maskCamera, type Polygon, PrivacyMasks } from '#device/app/privacy-masks.js';
 import { FakeCamera, fakeFrame } from '../../../support/device-fakes.js';
 
@@ -24,7 +24,7 @@ const masked = (polygons: readonly Polygon[], width = 8, height = 4) =>
   shown(new PrivacyMasks(polygons).apply(pictureOf(width, height)));
 
 describe('privacy masks', () => {
-  it('fill what is inside and every pixel that the outline touches', () => {
+  test('fill what is inside and every pixel that the outline touches', () => {
     const rectangle: Polygon = [
       [0.3, 0.3],
       [0.7, 0.3],
@@ -40,7 +40,7 @@ describe('privacy masks', () => {
     expect(masked([triangle], 4, 4)).toEqual(['####', '###.', '##..', '#...']);
   });
 
-  it('may be bent, lie over each other and over the border of the picture, and be smaller than a pixel', () => {
+  test('may be bent, lie over each other and over the border of the picture, and be smaller than a pixel', () => {
     const letterU: Polygon = [
       [0, 0],
       [0.25, 0],
@@ -75,7 +75,7 @@ describe('privacy masks', () => {
     expect(masked([corner])[3]).toBe('.......#');
   });
 
-  it('cover, for any polygon, at least every pixel whose middle is inside', () => {
+  test('cover, for any polygon, at least every pixel whose middle is inside', () => {
     let state = 7;
     const random = () => {
       state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
@@ -90,7 +90,7 @@ describe('privacy masks', () => {
     }
   });
 
-  it('follow the size of the frames', () => {
+  test('follow the size of the frames', () => {
     const masks = new PrivacyMasks([
       [
         [0, 0],
@@ -105,7 +105,7 @@ describe('privacy masks', () => {
     expect(larger).toBe('######....');
   });
 
-  it('hold for whatever is read of a camera, in a loop or one by one', async () => {
+  test('hold for whatever is read of a camera, in a loop or one by one', async () => {
     const camera = new FakeCamera();
     const half: Polygon = [
       [0, 0],

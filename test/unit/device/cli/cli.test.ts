@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { version } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createProgram, runCli } from '#device/cli/program.js';
 import { captureTerminal } from '../../../support/captured-terminal.js';
 
@@ -17,6 +17,7 @@ function commandPaths(): string[][] {
     terminal: captureTerminal(),
     signal: new AbortController().signal,
     environment: {},
+    onReload: () => () => {},
     setExitCode: () => {},
   };
   const paths: string[][] = [];
@@ -29,7 +30,7 @@ function commandPaths(): string[][] {
 }
 
 describe('help', () => {
-  it.each(commandPaths().map((path) => [path.join(' ') || '(none)', path] as const))(
+  test.each(commandPaths().map((path) => [path.join(' ') || '(none)', path] as const))(
     'of the command "%s" says what it does and ends with 0',
     async (_, path) => {
       const { code, out, err } = await scenebus(...path, '--help');
@@ -43,7 +44,7 @@ describe('help', () => {
 });
 
 describe('help of quantize', () => {
-  it('tells what is used, where from, and what the output must be called', async () => {
+  test('tells what is used, where from, and what the output must be called', async () => {
     const { out } = await scenebus('quantize', '--help');
     const text = out.replace(/\s+/g, ' ');
     expect(text).toContain('at most 64 pictures with 8 questions each are used');
@@ -53,7 +54,7 @@ describe('help of quantize', () => {
 });
 
 describe('merge-lora and quantize --from', () => {
-  it('tell what they take', async () => {
+  test('tell what they take', async () => {
     const quantize = (await scenebus('quantize', '--help')).out.replace(/\s+/g, ' ');
     expect(quantize).toMatch(/--from <format> .*choices: "auto", "mlx", "awq", "gptq", "compressed-tensors"/);
     expect(quantize).toContain('--lora <folder>');
@@ -62,7 +63,7 @@ describe('merge-lora and quantize --from', () => {
     expect(merge).toContain('must begin with "Llama"');
   });
 
-  it('end with an error that names what is missing', async () => {
+  test('end with an error that names what is missing', async () => {
     const { code, err } = await scenebus('merge-lora', 'examples/demo-model/checkpoint', '/nothing', '/tmp/never-made');
     expect(code).not.toBe(0);
     expect(err).toContain('Expected adapter_config.json of a LoRA adapter in /nothing');
@@ -70,11 +71,11 @@ describe('merge-lora and quantize --from', () => {
 });
 
 describe('exit codes', () => {
-  it('the version is printed with 0', async () => {
+  test('the version is printed with 0', async () => {
     expect(await scenebus('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' });
   });
 
-  it.each([
+  test.each([
     ['an unknown command', ['fly'], "unknown command 'fly'"],
     ['an unknown option', ['doctor', '--fast'], "unknown option '--fast'"],
     ['a missing argument', ['config', 'check'], "missing required argument 'file'"],
@@ -84,7 +85,7 @@ describe('exit codes', () => {
     expect(err).toContain(message);
   });
 
-  it('a wrong configuration is wrong use, named by its code', async () => {
+  test('a wrong configuration is wrong use, named by its code', async () => {
     const { code, out, err } = await scenebus('config', 'check', '/nonexistent/config.yaml');
     expect(code).toBe(2);
     expect(out).toBe('');
@@ -93,7 +94,7 @@ describe('exit codes', () => {
 });
 
 describe('bus schema', () => {
-  it('prints JSON Schemas by name, an AsyncAPI document or a page, and writes all of them', async () => {
+  test('prints JSON Schemas by name, an AsyncAPI document or a page, and writes all of them', async () => {
     const schemas = await scenebus('bus', 'schema');
     expect(schemas.code).toBe(0);
     expect(JSON.parse(schemas.out)).toMatchObject({ ask: { $id: 'urn:scenebus:ask:1' }, event: { type: 'object' } });

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { journalFile } from '#device/app/journal-options.js';
 import { parseTime } from '#device/cli/commands/log.js';
 import { runCli } from '#device/cli/program.js';
@@ -53,7 +53,7 @@ async function log(...args: string[]) {
 }
 
 describe('scenebus log', () => {
-  it('finds events by words, the newest first, in the device’s own folder whatever it is called', async () => {
+  test('finds events by words, the newest first, in the device’s own folder whatever it is called', async () => {
     expect(readdirSync(folder).sort()).toEqual(['%2e%2e', 'config.yaml']);
     const { code, out } = await log('search', '--config', config, 'cup');
     expect(code).toBe(0);
@@ -64,7 +64,7 @@ describe('scenebus log', () => {
     ]);
   });
 
-  it('takes phrases, kinds, cameras, times and a limit, and prints JSON lines', async () => {
+  test('takes phrases, kinds, cameras, times and a limit, and prints JSON lines', async () => {
     const search = async (...args: string[]) => (await log('search', '--config', config, ...args)).out.trim();
     expect(await search('red cup')).toMatch(/A red cup$/);
     expect(await search('cup red')).toBe('');
@@ -84,7 +84,7 @@ describe('scenebus log', () => {
     expect(line.ts).toBe('2026-11-30T08:02:00.000Z');
   });
 
-  it('exports every event as a line, the oldest first', async () => {
+  test('exports every event as a line, the oldest first', async () => {
     const { out, err } = await log('export', '--config', config);
     const kinds = out
       .trim()
@@ -94,7 +94,7 @@ describe('scenebus log', () => {
     expect(err).toContain('4 events');
   });
 
-  it('exports questions with pictures as a data set whose card is named as the licence wants it', async () => {
+  test('exports questions with pictures as a data set whose card is named as the licence wants it', async () => {
     const target = join(folder, 'kitchen');
     const { code, out, err } = await log('export', '--config', config, '--data-set', target);
     expect(code).toBe(0);
@@ -112,7 +112,7 @@ describe('scenebus log', () => {
     expect(again.err).toMatch(/new or empty folder/);
   });
 
-  it('says what is wrong with its arguments', async () => {
+  test('says what is wrong with its arguments', async () => {
     expect((await log('search', 'cup')).err).toMatch(/--config or --journal/);
     expect((await log('search', '--journal', join(folder, 'none.db'))).err).toMatch(/Cannot read the journal/);
     expect((await log('search', '--config', config, '--from', 'yesterday')).err).toMatch(/2026-11-30T08:00, or 90m/);
@@ -124,7 +124,7 @@ describe('scenebus log', () => {
     expect(existsSync(join(folder, 'none.db'))).toBe(false);
   });
 
-  it('reads times as dates and as so long ago', () => {
+  test('reads times as dates and as so long ago', () => {
     expect(parseTime('90m', undefined, 10_000_000)).toBe(10_000_000 - 5_400_000);
     expect(parseTime('1.5h', undefined, 10_000_000)).toBe(10_000_000 - 5_400_000);
     expect(parseTime('2026-11-30T08:00:00Z')).toBe(Date.UTC(2026, 10, 30, 8));
@@ -133,7 +133,7 @@ describe('scenebus log', () => {
 });
 
 describe('the place of a journal', () => {
-  it('is the configured folder, systemd’s, or the user’s; different devices never share a file', async () => {
+  test('is the configured folder, systemd’s, or the user’s; different devices never share a file', async () => {
     const at = async (input: Parameters<typeof fakeConfig>[0], environment = {}) =>
       journalFile(await fakeConfig(input), environment);
     expect(await at({ journal: { directory: '/data' } })).toBe('/data/fake/journal.db');

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createProgressReporter, describeProgress } from '#device/cli/progress.js';
 
 function recorder(isTTY: boolean) {
@@ -9,14 +9,14 @@ function recorder(isTTY: boolean) {
 }
 
 describe('progress', () => {
-  it('names amounts in readable units', () => {
+  test('names amounts in readable units', () => {
     expect(describeProgress({ phase: 'Packing', done: 12e6, total: 48e6, unit: 'bytes' })).toBe(
       'Packing: 12.0 of 48.0 MB (25 %)',
     );
     expect(describeProgress({ phase: 'Reading', done: 3, total: 0, unit: 'tensors' })).toBe('Reading: 3 tensors');
   });
 
-  it('tells rate and time left of what this run does, when they are known', () => {
+  test('tells rate and time left of what this run does, when they are known', () => {
     const { reporter, clock, text } = recorder(false);
     for (const [seconds, done] of [
       [0, 100e6],
@@ -34,7 +34,7 @@ describe('progress', () => {
     ]);
   });
 
-  it('rewrites one line on a terminal and ends it', () => {
+  test('rewrites one line on a terminal and ends it', () => {
     const { reporter, clock, text } = recorder(true);
     for (let done = 1; done <= 4; done++) {
       clock.nowMs += 1_000;
@@ -46,7 +46,7 @@ describe('progress', () => {
     expect(text()).toContain('[========================] Packing: 4 of 4 tensors (100 %)');
   });
 
-  it('makes room for lines of others, draws anew after them, and draws an end once', () => {
+  test('makes room for lines of others, draws anew after them, and draws an end once', () => {
     const { reporter, clock, text } = recorder(true);
     reporter.onProgress({ phase: 'Packing', done: 1, total: 4, unit: 'tensors' });
     reporter.clear();
@@ -60,7 +60,7 @@ describe('progress', () => {
     expect(text()).toBe(drawn.join(''));
   });
 
-  it('writes a few whole lines into a log: start, end, and some between', () => {
+  test('writes a few whole lines into a log: start, end, and some between', () => {
     const { reporter, clock, text } = recorder(false);
     for (let done = 0; done <= 100; done++) {
       clock.nowMs += 100;

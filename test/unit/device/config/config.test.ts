@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSdkError } from 'scenebus';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { describeConfig } from '#device/config/describe.js';
 import { loadConfig } from '#device/config/load.js';
 import { defaultDeviceName } from '#device/config/schema.js';
@@ -26,7 +26,7 @@ async function problemsOf(text: string, environment = {}): Promise<string> {
 }
 
 describe('a configuration file', () => {
-  it('is completed by defaults, with paths relative to the file, and frozen', async () => {
+  test('is completed by defaults, with paths relative to the file, and frozen', async () => {
     const config = await loadConfig(write(minimal), {});
     expect(config.model.directory).toBe(join(folder, 'models/demo'));
     expect(config.model.backend).toBe('auto');
@@ -37,7 +37,7 @@ describe('a configuration file', () => {
     expect(Object.isFrozen(config.describe)).toBe(true);
   });
 
-  it('may allow response topics and open the embedded broker to pages', async () => {
+  test('may allow response topics and open the embedded broker to pages', async () => {
     const more = `${minimal}responseTopics: [robots/+/answers]\nembeddedBroker: { webSocket: { origins: ["https://kiosk.example"] } }\n`;
     expect(await loadConfig(write(more), {})).toMatchObject({
       responseTopics: ['robots/+/answers'],
@@ -48,7 +48,7 @@ describe('a configuration file', () => {
     expect(await problemsOf(both)).toMatch(/not both/);
   });
 
-  it('may say for each camera what is asked, when, and what nobody may see', async () => {
+  test('may say for each camera what is asked, when, and what nobody may see', async () => {
     const more = `${minimal}    prompt: Who waits?\n    change: { mean: 2 }\n    schedule: [{ from: "22:00", to: "06:00" }]\n    masks: [[[0, 0], [0.5, 0], [0, 1]]]\n`;
     expect(
       (await loadConfig(write(more.replace(/- \{ id: front, address: "0" \}/, '- id: front\n    address: "0"')), {}))
@@ -71,7 +71,7 @@ describe('a configuration file', () => {
     expect(await problemsOf(wrong)).toMatch(/cameras\[0\]\.prompt/);
   });
 
-  it('may be JSON', async () => {
+  test('may be JSON', async () => {
     const json = JSON.stringify({
       version: 1,
       model: { directory: '/m' },
@@ -80,15 +80,15 @@ describe('a configuration file', () => {
     expect((await loadConfig(write(json, 'config.json'), {})).model.directory).toBe('/m');
   });
 
-  it('with several mistakes is told all of them at once, each with its line', async () => {
+  test('with several mistakes is told all of them at once, each with its line', async () => {
     const text = `${minimal}colour: red\nask:\n  queueLength: 0\n  qeueLength: 3\n`;
     const message = await problemsOf(text);
-    expect(message).toContain('line 5: Unrecognized key: "colour"');
+    expect(message).toMatch(/line 5: colour: Unrecognized key "colour": known here are version, device, /);
     expect(message).toMatch(/line 7: ask\.queueLength: Too small/);
-    expect(message).toMatch(/line 8: ask: Unrecognized key: "qeueLength"/);
+    expect(message).toMatch(/line 8: ask\.qeueLength: Unrecognized key "qeueLength": did you mean queueLength\?/);
   });
 
-  it.each([
+  test.each([
     ['is not YAML', 'version: [1', 'line 1'],
     ['lacks a model', 'version: 1\ncameras: [{ id: a, address: "0" }]\n', 'model'],
     ['has no camera', 'version: 1\nmodel: { directory: m }\ncameras: []\n', 'cameras'],
@@ -101,7 +101,7 @@ describe('a configuration file', () => {
     expect(await problemsOf(text)).toContain(part);
   });
 
-  it('that multiplies itself with aliases is refused', async () => {
+  test('that multiplies itself with aliases is refused', async () => {
     let text = 'a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n';
     for (let i = 1; i < 9; i++)
       text += `a${i}: &a${i} [${Array(10)
@@ -111,10 +111,120 @@ describe('a configuration file', () => {
   });
 });
 
+describe('what only a look at the machine can tell', () => {
+  const check = { check: 'all' } as const;
+  const failure = (text: string, options: Parameters<typeof loadConfig>[2] = check) =>
+    loadConfig(write(text), {}, options).then(
+      () => 'no failure',
+      (error: Error) => error.message,
+    );
+  mkdirSync(join(folder, 'models/demo'), { recursive: true });
+  mkdirSync(join(folder, 'models/hollow'), { recursive: true });
+  writeFileSync(join(folder, 'models/demo/config.json'), '{}');
+
+  test('a model folder that is there is fine, also for a device that starts', async () => {
+    expect(await failure(minimal)).toBe('no failure');
+  });
+
+  test.each([
+    ['is not there', 'models/none', /line 2: model\.directory: Expected a model folder, but .*models\/none is none/],
+    ['holds no model', 'models/hollow', /line 2: model\.directory: .*models\/hollow has no config\.json/],
+  ])('a model folder that %s is told with its line', async (_, directory, message) => {
+    const text = minimal.replace('models/demo', directory);
+    expect(await failure(text)).toMatch(message);
+    expect(await failure(text, { check: 'model' })).toMatch(message);
+    expect(await failure(text, {})).toBe('no failure');
+  });
+
+  test('an impossible camera address is told with its line; a running device would go on without that camera', async () => {
+    const text = `${minimal}  - { id: door, address: "gopher://x" }\n`;
+    expect(await failure(text)).toMatch(/line 5: cameras\[1\]\.address: .*"gopher:" is not known/);
+    expect(await failure(text, { check: 'model' })).toBe('no failure');
+  });
+});
+
+describe('addresses of cameras', () => {
+  test.each([
+    ['clip.mp4', 'clip.mp4'],
+    ['./clips', 'clips'],
+    ['../clip.mp4', '../clip.mp4'],
+    ['file:clip.mp4?loop', 'file:clip.mp4?loop'],
+  ])('%s is relative to the file', async (address, path) => {
+    const config = await loadConfig(write(minimal.replace('"0"', JSON.stringify(address))), {});
+    const expected = path.startsWith('file:') ? `file:${join(folder, path.slice(5))}` : join(folder, path);
+    expect(config.cameras[0]?.address).toBe(expected);
+  });
+
+  test.each(['0', '/dev/video0', 'v4l2:1', 'csi:0', 'rtsp://h/s', 'test:checker', '/clips/a.mp4', 'file:///a.mp4'])(
+    '%s stays as it is',
+    async (address) => {
+      const config = await loadConfig(write(minimal.replace('"0"', JSON.stringify(address))), {});
+      expect(config.cameras[0]?.address).toBe(address);
+    },
+  );
+
+  test('that are numbers get a hint', async () => {
+    expect(await problemsOf(minimal.replace('"0"', '0'))).toMatch(
+      /line 4: cameras\[0\]\.address: Expected text, but received the number 0: write "0"/,
+    );
+  });
+});
+
+describe('the text of a file', () => {
+  const bytes = (name: string, content: Uint8Array) => {
+    const path = join(folder, name);
+    writeFileSync(path, content);
+    return loadConfig(path, {});
+  };
+
+  test('in Latin-1 or UTF-16 is refused with the line, rather than making topics of U+FFFD', async () => {
+    const text = `${minimal}device: Küche\n`;
+    const latin1 = {
+      code: 'ERR_CONFIG_INVALID',
+      message: expect.stringMatching(/line 5: Expected UTF-8, but byte 0xfc/),
+    };
+    await expect(bytes('latin1.yaml', Buffer.from(text, 'latin1'))).rejects.toMatchObject(latin1);
+    const utf16 = { code: 'ERR_CONFIG_INVALID', message: expect.stringContaining('UTF-16') };
+    await expect(bytes('utf16.yaml', Buffer.from(`\uFEFF${text}`, 'utf16le'))).rejects.toMatchObject(utf16);
+    await expect(bytes('cut.yaml', Buffer.from(text).subarray(0, -5))).rejects.toMatchObject({
+      message: expect.stringContaining('line 5: Expected UTF-8'),
+    });
+  });
+
+  test('in UTF-8 is fine, with a byte order mark too', async () => {
+    expect((await bytes('utf8.yaml', Buffer.from(`\uFEFF${minimal}device: Küche\n`))).device).toBe('Küche');
+  });
+
+  test('may use merge keys and keep anchors below keys of its own', async () => {
+    const text = `version: 1
+model: { directory: m }
+x-camera: &camera { rotation: 90, describe: false }
+cameras:
+  - { <<: *camera, id: a, address: "0" }
+  - { <<: *camera, id: b, address: "1", describe: true }
+`;
+    expect((await loadConfig(write(text), {})).cameras).toMatchObject([
+      { id: 'a', rotation: 90, describe: false },
+      { id: 'b', rotation: 90, describe: true },
+    ]);
+    expect(await problemsOf(text.replace('describe: false', 'descirbe: false'))).toMatch(/did you mean describe\?/);
+  });
+});
+
+describe('a variable that is not set', () => {
+  test('is told with its line, together with everything else', async () => {
+    const text = `${minimal}  - { id: b, address: "rtsp://u:${reference('SCENEBUS_NONE')}@h/" }\n  - { id: c, address: "${reference('HOME')}" }\nlog: loud\n`;
+    const message = await problemsOf(text);
+    expect(message).toMatch(/line 5: cameras\[1\]\.address: .*SCENEBUS_NONE}, but that variable is not set/);
+    expect(message).toMatch(/line 6: cameras\[2\]\.address: .*HOME/);
+    expect(message).toMatch(/line 7: log: /);
+  });
+});
+
 describe('secrets', () => {
   const withBroker = `${minimal}broker: { url: "mqtts://host", username: me, passwordFile: password.txt }\n`;
 
-  it('come from the environment before files', async () => {
+  test('come from the environment before files', async () => {
     writeFileSync(join(folder, 'password.txt'), 'from-file\n');
     const path = write(withBroker);
     expect((await loadConfig(path, {})).secrets).toEqual({ mqttUsername: 'me', mqttPassword: 'from-file' });
@@ -125,7 +235,7 @@ describe('secrets', () => {
     });
   });
 
-  it('fill references in addresses, of our own variables only', async () => {
+  test('fill references in addresses, of our own variables only', async () => {
     const text = minimal.replace('"0"', `"rtsp://viewer:${reference('SCENEBUS_CAMERA_PASSWORD')}@10.0.0.7/stream"`);
     const config = await loadConfig(write(text), { SCENEBUS_CAMERA_PASSWORD: 'secret' });
     expect(config.cameras[0]?.address).toBe('rtsp://viewer:secret@10.0.0.7/stream');
@@ -135,7 +245,7 @@ describe('secrets', () => {
     );
   });
 
-  it('are never printed', async () => {
+  test('are never printed', async () => {
     const text = withBroker.replace('"0"', '"rtsp://viewer:hidden1@10.0.0.7/stream"');
     const printed = describeConfig(await loadConfig(write(text), { SCENEBUS_MQTT_PASSWORD: 'hidden2' }));
     expect(printed).toContain('rtsp://***@10.0.0.7/stream');
@@ -145,7 +255,7 @@ describe('secrets', () => {
 });
 
 describe('the default device name', () => {
-  it('is the host name made fit for a topic', () => {
+  test('is the host name made fit for a topic', () => {
     expect(defaultDeviceName('kiosk 3/hall+#')).toBe('kiosk-3-hall--');
     expect(defaultDeviceName('kiosk.local')).toBe('kiosk-local');
     expect(defaultDeviceName('')).toBe('device');

@@ -1,5 +1,5 @@
 import type { Logger } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { EventHub, type EventRecorder } from '#device/events/hub.js';
 import { Problems } from '#device/events/problems.js';
@@ -21,7 +21,7 @@ function recorder() {
 }
 
 describe('the event hub', () => {
-  it('records an event before anybody is told of it', async () => {
+  test('records an event before anybody is told of it', async () => {
     const store = recorder();
     const hub = new EventHub({ recorder: store });
     const told: string[] = [];
@@ -35,7 +35,7 @@ describe('the event hub', () => {
     expect(told).toEqual(['a']);
   });
 
-  it('tells of events in the order in which they were emitted, whatever is recorded first', async () => {
+  test('tells of events in the order in which they were emitted, whatever is recorded first', async () => {
     const store = recorder();
     const hub = new EventHub({ recorder: store });
     const told: string[] = [];
@@ -53,7 +53,7 @@ describe('the event hub', () => {
     expect(store.events).toHaveLength(2);
   });
 
-  it('gives every event an id of its own that sorts in order, and the frame without its pixels', async () => {
+  test('gives every event an id of its own that sorts in order, and the frame without its pixels', async () => {
     const hub = new EventHub({ run: 'r1', wallMs: () => 7 });
     const frame = fakeFrame(3);
     const first = await hub.emit('problem', problem('a'), { camera: 'cam', frame });
@@ -64,7 +64,7 @@ describe('the event hub', () => {
     expect(new EventHub().run).not.toBe(new EventHub().run);
   });
 
-  it('goes on when a listener throws, when recording fails, and after a listener has left', async () => {
+  test('goes on when a listener throws, when recording fails, and after a listener has left', async () => {
     const logged: string[] = [];
     const logger: Logger = { log: (_level, message) => void logged.push(message) };
     const hub = new EventHub({ logger, recorder: { record: () => Promise.reject(new Error('disk')) } });
@@ -83,7 +83,7 @@ describe('the event hub', () => {
 });
 
 describe('problems', () => {
-  it('are events when they come, change and go, and only then', async () => {
+  test('are events when they come, change and go, and only then', async () => {
     const hub = new EventHub();
     const told: (string | undefined)[] = [];
     hub.on('problem', ({ body }) => told.push(body.problem?.message));

@@ -1,5 +1,6 @@
-import { type AskHandler, SdkError } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { SdkError } from 'scenebus';
+import type { AskHandler } from 'scenebus/bus';
+import { describe, expect, test } from 'vitest';
 import { startAsk } from '#device/features/ask.js';
 import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
@@ -29,7 +30,7 @@ const twoCameras = {
 };
 
 describe('questions', () => {
-  it('are answered about the latest frame', async () => {
+  test('are answered about the latest frame', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, { ask: { maxNewTokens: 77, timeoutMs: 5_000 } });
     const bus = questions();
@@ -45,7 +46,7 @@ describe('questions', () => {
     });
   });
 
-  it('from within this process are events before they are answered', async () => {
+  test('from within this process are events before they are answered', async () => {
     const { model } = fakeModel();
     const context = await fakeContext(model);
     using answering = startAsk(context, questions());
@@ -60,7 +61,7 @@ describe('questions', () => {
     });
   });
 
-  it('may bring options of their own', async () => {
+  test('may bring options of their own', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
     const bus = questions();
@@ -70,11 +71,9 @@ describe('questions', () => {
     expect(calls[0]?.options).toMatchObject({ maxNewTokens: 3, temperature: 0.5, seed: 9, deadlineMs: 200 });
   });
 
-  it.each([
-    { frameId: 'cam-1' },
-    { answerType: 'yes-no' },
-    { answerType: 'choice', choices: ['a', 'b'] },
-    { answerSchema: { type: 'object' } },
+  test.each([
+    { answerType: 'yes-no', temperature: 0.5 },
+    { answerType: 'choice', choices: ['a', 'b'], maxNewTokens: 5 },
   ] as const)('with %j are refused as long as nothing honours it', async (fields) => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
@@ -87,7 +86,76 @@ describe('questions', () => {
     expect(calls).toEqual([]);
   });
 
-  it('need to say which camera when there are several, and one that is there', async () => {
+  test('may be about a frame that was looked at a moment ago, and say what to do when it is gone', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    for (let number = 1; number <= 10; number++) {
+      context.feeds[0]!.latest = fakeFrame(number);
+      await bus.ask({ question: '?' });
+    }
+    expect((await bus.ask({ question: '?', frameId: 'cam-4' })).frame.id).toBe('cam-4');
+    expect(calls.at(-1)!.frameId).toBe('cam-4');
+    for (const frameId of ['cam-1', 'constructor']) {
+      await expect(bus.ask({ question: '?', frameId })).rejects.toMatchObject({
+        code: 'ERR_REQUEST_INVALID',
+        message: expect.stringMatching(/"(cam-1|constructor)" is gone.*leave "frameId" out/),
+      });
+    }
+  });
+
+  test('give way when their priority is low', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    await bus.ask({ question: '?', priority: 'low' });
+    await bus.ask({ question: '?', priority: 'high' });
+    expect(calls.map(({ options }) => options.priority)).toEqual(['description', 'question']);
+  });
+
+  test('with an answer schema give it to the model as a stranger’s', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    const answerSchema = { type: 'boolean' };
+    await bus.ask({ question: '?', answerSchema });
+    expect(calls[0]?.options).toMatchObject({ schema: answerSchema, schemaFrom: 'stranger' });
+  });
+
+  test.each([
+    [{ answerType: 'yes-no' }, { type: 'yes-no' }, true, 'yes'],
+    [{ answerType: 'number' }, { type: 'number' }, 3, '3'],
+    [{ answerType: 'choice', choices: ['a', 'b'] }, { type: 'choice', choices: ['a', 'b'] }, 'b', 'b'],
+  ] as const)('with %j are decided without writing', async (fields, among, value, text) => {
+    const { model, calls } = fakeModel();
+    const given: unknown[] = [];
+    const decide = async (...all: unknown[]) => {
+      given.push(...all);
+      return {
+        value,
+        probability: 0.75,
+        options: [],
+        coverage: 1,
+        usage: { promptTokens: 9 },
+        timings: { totalMs: 1 },
+      };
+    };
+    const context = await fakeContext({ ...model, decide } as unknown as typeof model);
+    const bus = questions();
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    const { answer } = await bus.ask({ question: '?', ...fields } as Parameters<AskHandler>[0]);
+    expect(answer).toMatchObject({ text, value, probability: 0.75, usage: { promptTokens: 9 } });
+    expect(given.slice(1)).toMatchObject(['?', among, { priority: 'question', caller: call.client }]);
+    expect(calls).toEqual([]);
+  });
+
+  test('need to say which camera when there are several, and one that is there', async () => {
     const { model } = fakeModel();
     const context = await fakeContext(model, twoCameras);
     const bus = questions();
@@ -101,7 +169,7 @@ describe('questions', () => {
     expect((await bus.ask({ question: '?', camera: 'right' })).camera).toBe('right');
   });
 
-  it('about a camera without frames, or while there is no model, fail with the reason and are no answers', async () => {
+  test('about a camera without frames, or while there is no model, fail with the reason and are no answers', async () => {
     const bus = questions();
     const blind = await fakeContext(fakeModel().model);
     {
@@ -116,7 +184,7 @@ describe('questions', () => {
     expect([...blind.events, ...lost.events]).toEqual([]);
   });
 
-  it('about a picture that is not of now say so, or are refused where the configuration wants that', async () => {
+  test('about a picture that is not of now say so, or are refused where the configuration wants that', async () => {
     const { model, calls } = fakeModel();
     const bus = questions();
     const context = await fakeContext(model);

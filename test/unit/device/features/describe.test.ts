@@ -1,12 +1,12 @@
 import { SdkError } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startDescribe } from '#device/features/describe.js';
-import { fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
+import { fakeAnswer, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
 const settings = { describe: { minIntervalSeconds: 2, maxSilenceSeconds: 60, change: { mean: 4, block: 16 } } };
 
 describe('descriptions', () => {
-  it('are about the frame that gave the reason, however many came meanwhile', async () => {
+  test('are about the frame that gave the reason, however many came meanwhile', async () => {
     let finish = () => {};
     const { model, calls } = fakeModel(() => new Promise((resolve) => (finish = resolve)));
     const context = await fakeContext(model, settings);
@@ -25,7 +25,63 @@ describe('descriptions', () => {
     expect(calls[0]?.options).toMatchObject({ priority: 'description', caller: 'cam' });
   });
 
-  it('come when enough has changed, not sooner than the shortest pause', async () => {
+  test('carry boxes of what is there, where the model writes boxes', async () => {
+    const { model } = fakeModel();
+    const box = { x1: 0, y1: 0, x2: 1, y2: 1 };
+    const object = { label: 'red cup', box, boxPixels: [0, 0, 64, 48], score: 1, source: 'text' } as const;
+    const asked: string[] = [];
+    const boxing = {
+      ...model,
+      info: { ...model.info, writesBoxes: true, prompts: { describe: '', list: 'List all.', locate: '' } },
+      ask: async (_frame: unknown, question: string) => {
+        asked.push(question);
+        return { ...fakeAnswer('[]'), objects: [object] };
+      },
+    } as unknown as typeof model;
+    const context = await fakeContext(boxing, settings);
+    await using _running = startDescribe(context);
+    context.feeds[0]!.push(fakeFrame(1));
+    const { answer } = (await context.next('scene')).body;
+    expect(answer).toMatchObject({ text: 'describe cam-1', objects: [object], usage: { promptTokens: 20 } });
+    expect(asked).toEqual(['List all.']);
+    const without = await fakeContext(boxing, { describe: { objects: false } });
+    await using _other = startDescribe(without);
+    without.feeds[0]!.push(fakeFrame(1));
+    expect((await without.next('scene')).body.answer.objects).toEqual([]);
+  });
+
+  test('are switched off and on, and end where privacy begins', async () => {
+    const { model, calls } = fakeModel();
+    const context = await fakeContext(model, { cameras: [{ id: 'cam', address: 'test:moving', describe: false }] });
+    const on = new Set<string>();
+    let changed = () => {};
+    const switches = {
+      isOn: (_camera: string, setting: string) => on.has(setting),
+      onChange: (listener: () => void) => {
+        changed = listener;
+        return () => {};
+      },
+    };
+    await using running = startDescribe(context, switches);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    on.add('describe');
+    changed();
+    await context.next('scene');
+    on.add('privacy');
+    changed();
+    await running.reconfigure();
+    context.advance(60_000);
+    feed!.push(fakeFrame(2, 200));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toHaveLength(1);
+    on.delete('privacy');
+    changed();
+    await context.next('scene', 2);
+    expect(calls).toHaveLength(2);
+  });
+
+  test('come when enough has changed, not sooner than the shortest pause', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, settings);
     await using _running = startDescribe(context);
@@ -43,7 +99,7 @@ describe('descriptions', () => {
     expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'change', frame: { id: 'cam-4' } });
   });
 
-  it('come again after the longest silence, measured by a clock that nobody sets', async () => {
+  test('come again after the longest silence, measured by a clock that nobody sets', async () => {
     const { model } = fakeModel();
     const context = await fakeContext(model, settings);
     await using _running = startDescribe(context);
@@ -58,7 +114,7 @@ describe('descriptions', () => {
     expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'interval', frame: { id: 'cam-3' } });
   });
 
-  it('that fail are a problem of that camera until one succeeds', async () => {
+  test('that fail are a problem of that camera until one succeeds', async () => {
     let failures = 1;
     const { model } = fakeModel(async () => {
       if (failures-- > 0) throw new SdkError('ERR_ENGINE_FAILED', 'once');
@@ -74,7 +130,7 @@ describe('descriptions', () => {
     expect((await context.next('problem', 2)).body.problem).toBeNull();
   });
 
-  it('end with the clip, and are not made for cameras that only answer', async () => {
+  test('end with the clip, and are not made for cameras that only answer', async () => {
     const { model, calls } = fakeModel();
     const cameras = [
       { id: 'clip', address: 'test:moving' },
@@ -91,7 +147,7 @@ describe('descriptions', () => {
     expect(calls.map(({ frameId }) => frameId)).toEqual(['cam-2']);
   });
 
-  it('stop while the model works', async () => {
+  test('stop while the model works', async () => {
     const { model, calls } = fakeModel(
       ({ options }) =>
         new Promise((_, reject) => options.signal?.addEventListener('abort', () => reject(options.signal?.reason))),
@@ -105,7 +161,7 @@ describe('descriptions', () => {
     expect(context.problems.list).toEqual([]);
   });
 
-  it('follow the settings of their camera before those for all', async () => {
+  test('follow the settings of their camera before those for all', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model, {
       describe: { ...settings.describe, prompt: 'Everything?' },
@@ -136,7 +192,7 @@ describe('descriptions', () => {
     expect((await context.next('scene', 4)).camera).toBe('till');
   });
 
-  it('rest outside of the hours of their camera', async () => {
+  test('rest outside of the hours of their camera', async () => {
     const { model, calls } = fakeModel();
     // The clock of the test begins on a Wednesday at noon.
     const schedule = [{ days: ['wed' as const], from: '12:01', to: '13:00' }];

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { isWithin } from '#device/features/schedule.js';
 
 /** A Wednesday and the days after it, local time. */
@@ -8,11 +8,11 @@ const at = (time: string, daysLater = 0) => {
 };
 
 describe('a schedule', () => {
-  it('left out holds always', () => {
+  test('left out holds always', () => {
     expect(isWithin(undefined, at('03:00'))).toBe(true);
   });
 
-  it('begins with its first minute and ends before its last', () => {
+  test('begins with its first minute and ends before its last', () => {
     const hours = [{ from: '07:30', to: '18:00' }];
     expect(['07:29', '07:30', '17:59', '18:00'].map((time) => isWithin(hours, at(time)))).toEqual([
       false,
@@ -22,7 +22,7 @@ describe('a schedule', () => {
     ]);
   });
 
-  it('that ends before it begins reaches into the next day, of the day that it began on', () => {
+  test('that ends before it begins reaches into the next day, of the day that it began on', () => {
     const night = [{ days: ['wed' as const], from: '22:00', to: '06:00' }];
     expect(isWithin(night, at('05:00'))).toBe(false); // of the night that began on Tuesday
     expect(isWithin(night, at('22:00'))).toBe(true);
@@ -31,7 +31,7 @@ describe('a schedule', () => {
     expect(isWithin(night, at('23:00', 1))).toBe(false);
   });
 
-  it('from a time to the same one is a whole day; several add up', () => {
+  test('from a time to the same one is a whole day; several add up', () => {
     expect(isWithin([{ from: '00:00', to: '00:00' }], at('12:00'))).toBe(true);
     const both = [
       { from: '08:00', to: '09:00' },

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { SdkError } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { Journal, type JournalOptions } from '#device/journal/journal.js';
 import { JournalStore } from '#device/journal/store.js';
@@ -54,7 +54,7 @@ const bodies = async (journal: Pick<Journal, 'query'>) => {
 };
 
 describe('the journal', () => {
-  it('has an event on the disk before it says so, and many of one moment in one transaction', async () => {
+  test('has an event on the disk before it says so, and many of one moment in one transaction', async () => {
     const file = await newFile();
     const { journal, health } = await open(file);
     const order: number[] = [];
@@ -70,7 +70,7 @@ describe('the journal', () => {
     expect(health).toEqual([]);
   });
 
-  it('is found by words, kinds and frames, with the event’s body as it was emitted', async () => {
+  test('is found by words, kinds and frames, with the event’s body as it was emitted', async () => {
     const { journal } = await open(undefined);
     await journal.record(event(1, 'A red cup'));
     const { frame, body: _body, ...rest } = event(2);
@@ -96,7 +96,7 @@ describe('the journal', () => {
     await journal[Symbol.asyncDispose]();
   });
 
-  it('keeps the pictures of frames where that is wanted', async () => {
+  test('keeps the pictures of frames where that is wanted', async () => {
     const { journal } = await open(undefined, { encodeJpeg: async (frame) => frame.data.subarray(0, 3) });
     const frame = fakeFrame(7, 9);
     await journal.record({ ...event(1), kind: 'frame', body: { frame } } as AnyDeviceEvent);
@@ -112,7 +112,7 @@ describe('the journal', () => {
     await journal[Symbol.asyncDispose]();
   });
 
-  it('remembers what a sink was not given, over a restart, in order and marked', async () => {
+  test('remembers what a sink was not given, over a restart, in order and marked', async () => {
     const file = await newFile();
     {
       const { journal } = await open(file);
@@ -141,7 +141,7 @@ describe('the journal', () => {
     await journal[Symbol.asyncDispose]();
   });
 
-  it('does not let one sink hold up another, nor the log', async () => {
+  test('does not let one sink hold up another, nor the log', async () => {
     const { journal } = await open(undefined);
     const slow = await journal.openOutlet('slow', ['answer'], { ...OUTLET, maxEvents: 2 });
     const fast = await journal.openOutlet('fast', ['answer'], OUTLET);
@@ -156,7 +156,7 @@ describe('the journal', () => {
     await journal[Symbol.asyncDispose]();
   });
 
-  it('can be read from beside', async () => {
+  test('can be read from beside', async () => {
     const file = await newFile();
     const { journal } = await open(file);
     await journal.record(event(1));
@@ -169,7 +169,7 @@ describe('the journal', () => {
 });
 
 describe('a disk in trouble', () => {
-  it('that is not there at first: events are told of all the same, and written when it comes', async () => {
+  test('that is not there at first: events are told of all the same, and written when it comes', async () => {
     const folder = await makeTemporaryFolder('scenebus-journal-');
     writeFileSync(join(folder, 'place'), 'a file where the folder should be');
     const file = join(folder, 'place', 'journal.db');
@@ -188,7 +188,7 @@ describe('a disk in trouble', () => {
     await journal[Symbol.asyncDispose]();
   });
 
-  it('that spoils the file: it is set aside, nothing is deleted, and a new one goes on', async () => {
+  test('that spoils the file: it is set aside, nothing is deleted, and a new one goes on', async () => {
     const file = await newFile();
     {
       const { journal } = await open(file);
@@ -214,7 +214,7 @@ describe('a disk in trouble', () => {
     await journal[Symbol.asyncDispose]();
   });
 
-  it('that takes for ever: nobody waits for it longer than its patience', async () => {
+  test('that takes for ever: nobody waits for it longer than its patience', async () => {
     const file = await newFile();
     const { journal, health } = await open(file, { patienceMs: 20 });
     // Another program holds the write lock; SQLite waits for it, and with it the journal's thread.
@@ -231,43 +231,46 @@ describe('a disk in trouble', () => {
   });
 
   const mounted = mountSmallDisk();
-  it.skipIf(mounted === undefined)('that is full, then read-only: degraded meanwhile, and back by itself', async () => {
-    const folder = mounted!;
-    try {
-      const file = join(folder, 'journal.db');
-      const { journal, health, until } = await open(file);
-      await journal.record(event(1));
-      const ballast = join(folder, 'ballast');
+  test.skipIf(mounted === undefined)(
+    'that is full, then read-only: degraded meanwhile, and back by itself',
+    async () => {
+      const folder = mounted!;
       try {
-        writeFileSync(ballast, Buffer.alloc(4 * 2 ** 20));
-      } catch {
-        // as much as there was room for
+        const file = join(folder, 'journal.db');
+        const { journal, health, until } = await open(file);
+        await journal.record(event(1));
+        const ballast = join(folder, 'ballast');
+        try {
+          writeFileSync(ballast, Buffer.alloc(4 * 2 ** 20));
+        } catch {
+          // as much as there was room for
+        }
+        // Large enough to need pages that are not there.
+        await journal.record(event(2, 'x'.repeat(200_000)));
+        expect(health.at(-1)).toMatchObject({ code: 'ERR_DISK_FULL' });
+        await journal.record(event(3)); // told of at once
+        rmSync(ballast);
+        await until(() => health.at(-1) === undefined);
+        expect((await bodies(journal)).length).toBe(3);
+
+        await journal[Symbol.asyncDispose]();
+
+        execFileSync('mount', ['-o', 'remount,ro', folder]);
+        const again = await open(file);
+        expect(again.health.at(-1)).toMatchObject({ code: 'ERR_JOURNAL_UNAVAILABLE' });
+        await again.journal.record(event(4));
+        execFileSync('mount', ['-o', 'remount,rw', folder]);
+        await again.until(() => again.health.at(-1) === undefined);
+        await again.journal.record(event(5));
+        const texts = (await bodies(again.journal)).filter((text) => text.length < 20);
+        expect(texts).toEqual([1, 3, 4, 5].map((n) => `answer ${n}`));
+        await again.journal[Symbol.asyncDispose]();
+      } finally {
+        execFileSync('umount', ['-l', folder]);
+        rmSync(folder, { recursive: true, force: true });
       }
-      // Large enough to need pages that are not there.
-      await journal.record(event(2, 'x'.repeat(200_000)));
-      expect(health.at(-1)).toMatchObject({ code: 'ERR_DISK_FULL' });
-      await journal.record(event(3)); // told of at once
-      rmSync(ballast);
-      await until(() => health.at(-1) === undefined);
-      expect((await bodies(journal)).length).toBe(3);
-
-      await journal[Symbol.asyncDispose]();
-
-      execFileSync('mount', ['-o', 'remount,ro', folder]);
-      const again = await open(file);
-      expect(again.health.at(-1)).toMatchObject({ code: 'ERR_JOURNAL_UNAVAILABLE' });
-      await again.journal.record(event(4));
-      execFileSync('mount', ['-o', 'remount,rw', folder]);
-      await again.until(() => again.health.at(-1) === undefined);
-      await again.journal.record(event(5));
-      const texts = (await bodies(again.journal)).filter((text) => text.length < 20);
-      expect(texts).toEqual([1, 3, 4, 5].map((n) => `answer ${n}`));
-      await again.journal[Symbol.asyncDispose]();
-    } finally {
-      execFileSync('umount', ['-l', folder]);
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
+    },
+  );
 });
 
 /** A disk of two megabytes; undefined where this user may not mount one. */

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Outlet, type OutletLimits } from '#device/journal/outlet.js';
 import type { EventRecord } from '#device/journal/record.js';
 
@@ -22,7 +22,7 @@ function open(limits: Partial<OutletLimits> = {}) {
 const taken = (outlet: Outlet, count: number) => Array.from({ length: count }, () => outlet.take()?.record.id);
 
 describe('an outlet', () => {
-  it('gives events in order, each once, and again in the same order after a lost connection, marked', () => {
+  test('gives events in order, each once, and again in the same order after a lost connection, marked', () => {
     const { outlet } = open();
     const events = [1, 2, 3].map((number) => record(number));
     for (const event of events) outlet.add(event);
@@ -37,7 +37,7 @@ describe('an outlet', () => {
     expect(outlet.counters.delivered).toBe(1);
   });
 
-  it('moves its cursor past what is done without a gap, and only to what is on the disk', () => {
+  test('moves its cursor past what is done without a gap, and only to what is on the disk', () => {
     const { outlet, progress } = open();
     const events = [1, 2, 3].map((number) => record(number));
     for (const event of events) outlet.add(event);
@@ -54,7 +54,7 @@ describe('an outlet', () => {
     expect(progress).toEqual([12, 13]);
   });
 
-  it('goes on where an earlier run ended, marked, before what came meanwhile', () => {
+  test('goes on where an earlier run ended, marked, before what came meanwhile', () => {
     const { outlet } = open();
     const now = record(5);
     outlet.add(now);
@@ -71,7 +71,7 @@ describe('an outlet', () => {
     expect(outlet.cursor).toBe(1);
   });
 
-  it('is bounded by number and bytes: the oldest that is not on its way goes, and is counted', () => {
+  test('is bounded by number and bytes: the oldest that is not on its way goes, and is counted', () => {
     const { outlet } = open({ maxEvents: 3 });
     outlet.add(record(1));
     expect(taken(outlet, 1)).toEqual(['r-1']);
@@ -89,7 +89,7 @@ describe('an outlet', () => {
     expect(taken(small, 1)).toEqual(['r-4']);
   });
 
-  it('drops what became too old, by a clock that nobody sets', () => {
+  test('drops what became too old, by a clock that nobody sets', () => {
     const { outlet, clock } = open();
     outlet.add(record(1));
     clock.nowMs = 600;
@@ -100,7 +100,7 @@ describe('an outlet', () => {
     expect(outlet.counters.droppedExpired).toBe(2);
   });
 
-  it('wakes its sink for what comes', () => {
+  test('wakes its sink for what comes', () => {
     const { outlet } = open();
     let woken = 0;
     outlet.onEvent(() => woken++);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { matchExpression } from '#device/journal/query.js';
 import type { EventRecord } from '#device/journal/record.js';
 import { isDamage, JournalStore, setAside } from '#device/journal/store.js';
@@ -35,7 +35,7 @@ const picture = (number: number, bytes: number) => ({
 });
 
 describe('the journal’s file', () => {
-  it('keeps events with their frames in order, over a restart', async () => {
+  test('keeps events with their frames in order, over a restart', async () => {
     const file = await newFile();
     {
       using store = new JournalStore({ file });
@@ -58,7 +58,7 @@ describe('the journal’s file', () => {
     });
   });
 
-  it('is written through before a transaction returns: WAL, synchronous FULL, readable by its owner only', async () => {
+  test('is written through before a transaction returns: WAL, synchronous FULL, readable by its owner only', async () => {
     const file = await newFile();
     using store = new JournalStore({ file });
     write(store, record(1));
@@ -69,7 +69,7 @@ describe('the journal’s file', () => {
     expect(readFileSync('dist/device/journal/store.js', 'utf8')).toMatch(/synchronous = FULL/);
   });
 
-  it('takes all of a transaction or nothing', async () => {
+  test('takes all of a transaction or nothing', async () => {
     using store = new JournalStore({ file: await newFile() });
     const broken = record(2, { body: null as unknown as string });
     expect(() => write(store, record(1), broken)).toThrow(/NOT NULL/);
@@ -77,7 +77,7 @@ describe('the journal’s file', () => {
     expect(write(store, record(1))).toEqual([1]);
   });
 
-  it('finds by kind, camera, time, frame and words, page by page', async () => {
+  test('finds by kind, camera, time, frame and words, page by page', async () => {
     using store = new JournalStore({ file: await newFile() });
     write(
       store,
@@ -108,7 +108,7 @@ describe('the journal’s file', () => {
     expect(numbers(store.query({ limit: 2, cursor: newest.cursor! }))).toEqual([2, 1]);
   });
 
-  it('takes any text for words, and refuses limits and cursors that are none', async () => {
+  test('takes any text for words, and refuses limits and cursors that are none', async () => {
     using store = new JournalStore({ file: await newFile() });
     write(store, record(1, { text: `it's "quoted" AND NEAR(x) text:col -minus` }));
     for (const text of ['AND', 'NEAR(x', 'text:col', '"', `'; DROP TABLE event; --`, '^ * : ( )', '-minus', 'a"b'])
@@ -120,7 +120,7 @@ describe('the journal’s file', () => {
     expect(matchExpression('a "b c" d* "e')).toBe('"a" "b c" "d"* "e"');
   });
 
-  it('gives the picture of a frame, of several runs the newest unless one is named', async () => {
+  test('gives the picture of a frame, of several runs the newest unless one is named', async () => {
     using store = new JournalStore({ file: await newFile() });
     const [first, second] = [picture(1, 100), { ...picture(1, 100), run: 'later' }];
     store.write({ records: [], frames: [first, second], cursors: [] });
@@ -130,7 +130,7 @@ describe('the journal’s file', () => {
     expect(store.frame('cam-2')).toBeUndefined();
   });
 
-  it('knows what each sink is done with; a new one begins with what comes, and none goes back', async () => {
+  test('knows what each sink is done with; a new one begins with what comes, and none goes back', async () => {
     const file = await newFile();
     {
       using store = new JournalStore({ file });
@@ -146,7 +146,7 @@ describe('the journal’s file', () => {
     expect(store.cursor('other')).toBe(5);
   });
 
-  it('lets old events go, but none that a sink still waits for', async () => {
+  test('lets old events go, but none that a sink still waits for', async () => {
     using store = new JournalStore({ file: await newFile() });
     write(store, record(1, { text: 'old' }), record(2), record(3), record(4));
     store.write({ records: [], frames: [picture(1_000, 10), picture(4_000, 10)], cursors: [['mqtt', 2]] });
@@ -157,7 +157,7 @@ describe('the journal’s file', () => {
     expect(write(store, record(5))).toEqual([5]);
   });
 
-  it('stays below its size: pictures go first, then events, and the file shrinks', async () => {
+  test('stays below its size: pictures go first, then events, and the file shrinks', async () => {
     const file = await newFile();
     using store = new JournalStore({ file });
     write(
@@ -179,7 +179,7 @@ describe('the journal’s file', () => {
     expect(numbers(store.query({ limit: 1 }))).toEqual([1_000]);
   });
 
-  it('can be read while another process writes, and not written', async () => {
+  test('can be read while another process writes, and not written', async () => {
     const file = await newFile();
     using writer = new JournalStore({ file });
     write(writer, record(1));
@@ -191,7 +191,7 @@ describe('the journal’s file', () => {
 });
 
 describe('a file that is no journal', () => {
-  it('of a newer version or of another program is refused, and left as it is', async () => {
+  test('of a newer version or of another program is refused, and left as it is', async () => {
     const file = await newFile();
     new JournalStore({ file })[Symbol.dispose]();
     const newer = new DatabaseSync(file);
@@ -205,7 +205,7 @@ describe('a file that is no journal', () => {
     expect(() => new JournalStore({ file: other })).toThrow(/another database/);
   });
 
-  it('because it is damaged is told apart, and set aside whole', async () => {
+  test('because it is damaged is told apart, and set aside whole', async () => {
     const file = await newFile();
     mkdirSync(dirname(file));
     writeFileSync(file, 'no database at all '.repeat(100));

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkCuda, checkTensorRt } from '#device/platform/doctor/accelerator-checks.js';
 import { checkCaptureAddon, checkEngineAddon } from '#device/platform/doctor/addon-checks.js';
 import { checkCameraDevices } from '#device/platform/doctor/camera-checks.js';
@@ -35,20 +35,20 @@ const files =
     content[path] ?? null;
 
 describe('doctor', () => {
-  it('names every finding once and gives each absence a meaning', async () => {
+  test('names every finding once and gives each absence a meaning', async () => {
     const findings = await diagnose({ machine: machine() });
     const ids = findings.map((finding) => finding.id);
     expect(new Set(ids).size).toBe(ids.length);
     for (const finding of findings) if (finding.status === 'absent') expect(finding.meaning, finding.id).toBeTruthy();
   });
 
-  it('refuses an old Node and an architecture without binaries', () => {
+  test('refuses an old Node and an architecture without binaries', () => {
     expect(checkNode(machine())).toMatchObject({ status: 'ok' });
     expect(checkNode(machine({ nodeVersion: 'v18.20.0' }))).toMatchObject({ status: 'problem' });
     expect(checkNode(machine({ architecture: 'riscv64' }))).toMatchObject({ status: 'problem' });
   });
 
-  it('reads instruction sets of x64 and arm64', async () => {
+  test('reads instruction sets of x64 and arm64', async () => {
     const x64 = { '/proc/cpuinfo': 'flags\t\t: fpu avx2 avx512_vnni\n' };
     const arm = { '/proc/cpuinfo': 'Features\t: fp asimd asimddp\n' };
     expect((await checkProcessor(machine({ readText: files(x64) }))).value).toContain('AVX-512 VNNI, AVX2');
@@ -56,13 +56,13 @@ describe('doctor', () => {
     expect(await checkProcessor(machine())).toMatchObject({ status: 'absent' });
   });
 
-  it('counts memory that the page cache would give back as available', async () => {
+  test('counts memory that the page cache would give back as available', async () => {
     const readText = files({ '/proc/meminfo': 'MemTotal: 16777216 kB\nMemAvailable:   12582912 kB\n' });
     expect(await checkMemory(machine({ readText }))).toMatchObject({ status: 'ok' });
     expect((await checkMemory(machine())).value).toContain('1.0 GiB available');
   });
 
-  it('finds shared memory that is missing or too small for frames', async () => {
+  test('finds shared memory that is missing or too small for frames', async () => {
     expect(await checkSharedMemory(machine())).toMatchObject({ status: 'problem' });
     const small = machine({ freeBytes: async () => 2 ** 20 });
     expect(await checkSharedMemory(small)).toMatchObject({ status: 'problem' });
@@ -70,7 +70,7 @@ describe('doctor', () => {
     expect(await checkSharedMemory(enough)).toMatchObject({ status: 'ok' });
   });
 
-  it('tells a library that does not load from one that does', async () => {
+  test('tells a library that does not load from one that does', async () => {
     const broken = machine({ run: async () => ({ code: 1, output: 'x\nError: GLIBC_2.99 not found\n' }) });
     expect(await checkOnnxRuntime(broken)).toMatchObject({
       status: 'problem',
@@ -80,7 +80,7 @@ describe('doctor', () => {
     expect(await checkOnnxRuntime(good)).toMatchObject({ status: 'ok', value: 'onnxruntime-node 1.30.0' });
   });
 
-  it('recognises a Jetson and a graphics card', async () => {
+  test('recognises a Jetson and a graphics card', async () => {
     const release = (revision: string) => ({
       '/etc/nv_tegra_release': `# R36 (release), REVISION: ${revision}, GCID: 1, BOARD: generic\n`,
     });
@@ -92,7 +92,7 @@ describe('doctor', () => {
     expect((await checkCuda(card)).value).toBe('NVIDIA X, 550.1');
   });
 
-  it('repeats what the addon says about TensorRT, and what follows from it', async () => {
+  test('repeats what the addon says about TensorRT, and what follows from it', async () => {
     const device = { name: 'Orin', hasKernels: true };
     const library = { path: '/usr/lib/libnvinfer.so.10', version: '10.3.0' };
     const fits = { compiledFor: '10.3.0', library, device, problem: null };
@@ -123,7 +123,7 @@ describe('doctor', () => {
     expect(await says(null, 1)).toMatchObject({ status: 'absent', value: expect.stringContaining('does not load') });
   });
 
-  it('finds cameras, and those that this user may not open', async () => {
+  test('finds cameras, and those that this user may not open', async () => {
     const cameras = {
       list: async () => ['video0', 'video1', 'null'],
       readText: files({ '/sys/class/video4linux/video0/name': 'HD Webcam\n' }),
@@ -139,12 +139,12 @@ describe('doctor', () => {
     });
   });
 
-  it('sees a broker that listens', async () => {
+  test('sees a broker that listens', async () => {
     expect(await checkBroker(machine({ isListening: async () => true }))).toMatchObject({ status: 'ok' });
     expect(await checkBroker(machine())).toMatchObject({ status: 'absent' });
   });
 
-  it('says which video backends OpenCV was built without, and what that costs', async () => {
+  test('says which video backends OpenCV was built without, and what that costs', async () => {
     const build = (backends: string[]) =>
       machine({ run: async () => ({ code: 0, output: `${JSON.stringify({ version: '4.6.0', backends })}\n` }) });
     expect(await checkCaptureAddon(build(['FFMPEG', 'GSTREAMER', 'V4L2']))).toMatchObject({
@@ -157,7 +157,7 @@ describe('doctor', () => {
     });
   });
 
-  it('tells an addon that was not built from one that does not load', async () => {
+  test('tells an addon that was not built from one that does not load', async () => {
     const fails = (output: string) => machine({ run: async () => ({ code: 1, output }) });
     const absent = 'SdkError: Expected the native addon\n  /a/scenebus_engine.node: does not exist\n';
     expect(await checkEngineAddon(fails(absent))).toMatchObject({ status: 'problem', value: 'not built' });
@@ -166,7 +166,7 @@ describe('doctor', () => {
     expect(await checkCaptureAddon(fails(absent))).toMatchObject({ status: 'problem', value: 'not built' });
   });
 
-  it('looks into a model folder', async () => {
+  test('looks into a model folder', async () => {
     const tiny = fileURLToPath(new URL('../../../fixtures/golden/tiny-a', import.meta.url));
     expect((await checkModel(tiny)).value).toMatch(/^tiny-a: \d+ tensors, float, writes no boxes/);
     expect(await checkModel('/nonexistent')).toMatchObject({ status: 'problem' });

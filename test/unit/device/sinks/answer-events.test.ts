@@ -1,5 +1,5 @@
-import type { KeptAnswer } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import type { KeptAnswer } from 'scenebus/bus';
+import { describe, expect, test } from 'vitest';
 import type { DeviceEvent } from '#device/events/events.js';
 import { EventHub } from '#device/events/hub.js';
 import { AnswerEvents } from '#device/sinks/mqtt-sink.js';
@@ -31,7 +31,7 @@ function open() {
 }
 
 describe('answers to callers on the bus', () => {
-  it('are events about their frame, with what the caller is to be given', async () => {
+  test('are events about their frame, with what the caller is to be given', async () => {
     const { hub, events, answers } = open();
     expect(answers.keep(reply(answered), { question: 'Who?' })).toBe(true);
     await hub.idle();
@@ -43,7 +43,7 @@ describe('answers to callers on the bus', () => {
     expect(events[0]?.body.reply).toEqual(reply(answered));
   });
 
-  it('that are failures are kept too, and what is not worth keeping is left to the bus', async () => {
+  test('that are failures are kept too, and what is not worth keeping is left to the bus', async () => {
     const { hub, events, answers } = open();
     const error = { code: 'ERR_ENGINE_DIED', message: 'gone', retryable: true };
     expect(
@@ -56,7 +56,7 @@ describe('answers to callers on the bus', () => {
     expect(events[0]).toMatchObject({ camera: 'left', frame: undefined, body: { answer: null, error } });
   });
 
-  it('are left to the bus when the service stops', async () => {
+  test('are left to the bus when the service stops', async () => {
     const { hub, events, answers } = open();
     answers.stop();
     expect(answers.keep(reply(answered), { question: 'Who?' })).toBe(false);

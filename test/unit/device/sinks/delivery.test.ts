@@ -1,5 +1,5 @@
 import { SdkError, silentLogger } from 'scenebus';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Outlet, type PendingEvent } from '#device/journal/outlet.js';
 import type { EventRecord } from '#device/journal/record.js';
 import { Delivery } from '#device/sinks/delivery.js';
@@ -39,7 +39,7 @@ function open({ window = 4, maxPerSecond = 1_000, count = 0 } = {}) {
 const lost = new SdkError('ERR_BUS_UNREACHABLE', 'gone');
 
 describe('delivery', () => {
-  it('keeps few events on their way, in order, and goes on with each acknowledgement', async () => {
+  test('keeps few events on their way, in order, and goes on with each acknowledgement', async () => {
     const { sent, ids, turn, outlet } = open({ count: 6 });
     expect(ids()).toBe('1 2 3 4');
     sent[0]!.ack();
@@ -55,7 +55,7 @@ describe('delivery', () => {
     expect(ids()).toBe('1 2 3 4 5 6 7');
   });
 
-  it('sends again from the first that was not acknowledged, marked, when all of them are back', async () => {
+  test('sends again from the first that was not acknowledged, marked, when all of them are back', async () => {
     const { sent, ids, turn, delivery, link } = open({ count: 6 });
     sent[0]!.ack();
     sent[1]!.ack(lost);
@@ -77,7 +77,7 @@ describe('delivery', () => {
     ]);
   });
 
-  it('passes over what the other side will never take', async () => {
+  test('passes over what the other side will never take', async () => {
     const { sent, turn, outlet, ids } = open({ count: 2, window: 1 });
     sent[0]!.ack(new SdkError('ERR_BUS_REJECTED', 'not allowed'));
     await turn();
@@ -85,7 +85,7 @@ describe('delivery', () => {
     expect(outlet.counters).toMatchObject({ refused: 1, delivered: 0 });
   });
 
-  it('spreads what waited over time', async () => {
+  test('spreads what waited over time', async () => {
     const { sent, clock, turn, delivery } = open({ count: 50, window: 100, maxPerSecond: 10 });
     expect(sent).toHaveLength(10);
     delivery.pump();
@@ -99,7 +99,7 @@ describe('delivery', () => {
     await turn();
   });
 
-  it('takes nothing more when it has ended', async () => {
+  test('takes nothing more when it has ended', async () => {
     const { sent, turn, delivery, outlet } = open({ count: 6 });
     await delivery[Symbol.asyncDispose]();
     sent[0]!.ack();

@@ -1,6 +1,6 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkExternalData } from '#sdk/engine/onnx/external-data.js';
 import { MessageWriter } from '#sdk/graph/protobuf.js';
 import { temporaryFolder } from '../../checkpoint/checkpoint-folder.js';
@@ -55,7 +55,7 @@ const check = (bytes: Uint8Array) => checkExternalData(join(folderWith(bytes), '
 const WEIGHTS = ['location', 'weights.bin'] as const;
 
 describe('checkExternalData', () => {
-  it('gives the ranges of a sound model, and none for what lies inside', async () => {
+  test('gives the ranges of a sound model, and none for what lies inside', async () => {
     const graph = new MessageWriter()
       .message(5, tensor([WEIGHTS, ['offset', '64'], ['length', '24']]))
       .message(5, tensor([WEIGHTS], { name: 'to the end' }))
@@ -70,7 +70,7 @@ describe('checkExternalData', () => {
     ]);
   });
 
-  it.each<[string, Entries]>([
+  test.each<[string, Entries]>([
     ['an absolute path', [['location', '/etc/passwd']]],
     ['a path upwards', [['location', '../weights.bin']]],
     ['a path down and up', [['location', 'a/../../weights.bin']]],
@@ -93,7 +93,7 @@ describe('checkExternalData', () => {
     });
   });
 
-  it.each<[string, Entries, RegExp, Parameters<typeof tensor>[1]?]>([
+  test.each<[string, Entries, RegExp, Parameters<typeof tensor>[1]?]>([
     ['no location', [['offset', '0']], /has no location/],
     ['two locations', [WEIGHTS, WEIGHTS], /states location twice/],
     ['two offsets', [WEIGHTS, ['offset', '0'], ['offset', '8']], /states offset twice/],
@@ -116,12 +116,12 @@ describe('checkExternalData', () => {
     });
   });
 
-  it.each(Object.keys(PLACES))('finds what lies in %s', async (place) => {
+  test.each(Object.keys(PLACES))('finds what lies in %s', async (place) => {
     const [field, message] = PLACES[place]!(tensor([['location', '/etc/passwd']]));
     await expect(check(model(new MessageWriter().message(field, message)))).rejects.toThrow('/etc/passwd');
   });
 
-  it('finds what lies in functions and training graphs', async () => {
+  test('finds what lies in functions and training graphs', async () => {
     const evil = tensor([['location', '/etc/passwd']]);
     const [, node] = PLACES['an attribute']!(evil);
     const inFunction = model(new MessageWriter(), (message) =>
@@ -135,7 +135,7 @@ describe('checkExternalData', () => {
     await expect(check(inTraining)).rejects.toThrow('/etc/passwd');
   });
 
-  it('follows no link out of the folder, a folder in between or a file', async () => {
+  test('follows no link out of the folder, a folder in between or a file', async () => {
     const outside = temporaryFolder();
     writeFileSync(join(outside, 'weights.bin'), Buffer.alloc(100));
     const file = folderWith(initializer([['location', 'link.bin']]));
@@ -149,7 +149,7 @@ describe('checkExternalData', () => {
     await expect(checkExternalData(join(device, 'model.onnx'))).rejects.toThrow('is no regular file');
   });
 
-  it('takes a model of a hub cache, where model and weights are links into one folder', async () => {
+  test('takes a model of a hub cache, where model and weights are links into one folder', async () => {
     const cache = temporaryFolder();
     const [blobs, snapshot] = ['blobs', 'snapshot'].map((name) => join(cache, name));
     for (const each of [blobs!, snapshot!]) mkdirSync(each);
@@ -161,13 +161,13 @@ describe('checkExternalData', () => {
     expect(range).toMatchObject({ file: join(blobs!, 'bb'), sizeBytes: 24 });
   });
 
-  it('says what is no ONNX model, and what is not there', async () => {
+  test('says what is no ONNX model, and what is not there', async () => {
     await expect(check(Buffer.from('PK\x03\x04 something else'))).rejects.toMatchObject({ code: 'ERR_MODEL_INVALID' });
     const missing = join(temporaryFolder(), 'model.onnx');
     await expect(checkExternalData(missing)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
   });
 
-  it('does not follow graphs without end', async () => {
+  test('does not follow graphs without end', async () => {
     let graph = new MessageWriter();
     for (let depth = 0; depth < 80; depth++) {
       graph = new MessageWriter().message(1, new MessageWriter().message(5, new MessageWriter().message(6, graph)));

@@ -1,6 +1,6 @@
 /** What engines in the addon do alike, with a backend that only waits. */
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import { CancelFlag } from '#sdk/engine/shared/cancel-flag.js';
@@ -52,7 +52,7 @@ function waitingEngine() {
   return { backend, engine: new NativeEngine(info, checkpoint.model.architecture, backend) };
 }
 
-it('tells the backend which images nobody waits for any more, and frees what comes of them all the same', async () => {
+test('tells the backend which images nobody waits for any more, and frees what comes of them all the same', async () => {
   const { backend, engine } = waitingEngine();
   const leaving = new AbortController();
   const kept = engine.encodeImage(image);
@@ -72,7 +72,7 @@ it('tells the backend which images nobody waits for any more, and frees what com
   expect(backend.cancelled).toEqual([0, 1, 1]);
 });
 
-it('gives errors of the addon their code when it begins a sequence', async () => {
+test('gives errors of the addon their code when it begins a sequence', async () => {
   const { backend, engine } = waitingEngine();
   const full = Object.assign(new Error('no memory for the sequence'), { code: 'ERR_ENGINE_OUT_OF_MEMORY' });
   backend.createSequence = () => {
@@ -91,7 +91,7 @@ it('gives errors of the addon their code when it begins a sequence', async () =>
   await engine[Symbol.asyncDispose]();
 });
 
-it('takes many calls at once without a warning of the runtime', async () => {
+test('takes many calls at once without a warning of the runtime', async () => {
   const { backend, engine } = waitingEngine();
   const warnings: string[] = [];
   const onWarning = ({ message }: Error) => void warnings.push(message);
@@ -105,7 +105,7 @@ it('takes many calls at once without a warning of the runtime', async () => {
   await engine[Symbol.asyncDispose]();
 });
 
-it('a vision tower does not begin what was cancelled while it waited', async () => {
+test('a vision tower does not begin what was cancelled while it waited', async () => {
   const options = { numerics: 'meta', contextLength: 64, threads: 1, cacheDirectory: temporaryFolder() } as const;
   await using tower = await openVisionTower(checkpoint, options);
   const cancel = new CancelFlag();

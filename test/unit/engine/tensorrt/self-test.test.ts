@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { formatSelfTest } from '#device/cli/self-test-output.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { LogLevel } from '#sdk/core/logger.js';
@@ -43,7 +43,7 @@ function choose(on: TensorRtHost, cache: string, mode: 'auto' | 'plugin' | 'nati
 }
 
 describe('recorded values', () => {
-  it('are what the reference backend gives', async () => {
+  test('are what the reference backend gives', async () => {
     const samples = await referenceSamples(path.join(folder, 'reference'));
     const recorded = recordedSamples();
     expect(samples.map(({ name }) => name)).toEqual(recorded.map(({ name }) => name));
@@ -51,7 +51,7 @@ describe('recorded values', () => {
     for (const { error } of compareSamples(samples, recorded)) expect(error).toBeLessThan(5e-4);
   });
 
-  it('cover every layer of every sort of call', () => {
+  test('cover every layer of every sort of call', () => {
     const names = recordedSamples().map(({ name }) => name);
     for (const call of ['prefill', 'decode', 'verify', 'continue']) {
       for (const layer of [0, 1, 2, 3]) expect(names).toContain(`${call}: text.after_layer_${layer}`);
@@ -66,7 +66,7 @@ describe('comparison', () => {
   const check = (...values: number[]) =>
     compareSamples([{ name: recorded[0]!.name, values: Float32Array.from(values) }], recorded);
 
-  it('measures relative to the whole vector and names what differs most', () => {
+  test('measures relative to the whole vector and names what differs most', () => {
     expect(check(3, 4.05)[0]).toMatchObject({ error: expect.closeTo(0.01, 4), tolerance: TOLERANCE.text });
     expect(firstFailure(check(3, 4.05))).toBeUndefined();
     expect(describeCheck(firstFailure(check(3, 5))!)).toBe(
@@ -74,7 +74,7 @@ describe('comparison', () => {
     );
   });
 
-  it('lets neither NaN nor a missing value pass', () => {
+  test('lets neither NaN nor a missing value pass', () => {
     expect(firstFailure(check(3, Number.NaN))).toBeDefined();
     expect(firstFailure(check(3))).toBeDefined();
     expect(firstFailure(compareSamples([], [{ name: 'decode: logits', values: Float32Array.of(1) }]))).toBeDefined();
@@ -82,19 +82,22 @@ describe('comparison', () => {
 });
 
 describe('on the graphs in ONNX Runtime', () => {
-  it.each(['plugin', 'native'] as const)('%s mode passes, layer by layer, well within the tolerance', async (mode) => {
-    const on = host();
-    const { checks, reason } = await runSelfTest(on, { mode, layers: true, cacheDirectory });
-    expect(reason).toBeNull();
-    expect(checks).toHaveLength(recordedSamples().length);
-    const worst = Math.max(...checks.map(({ error }) => error));
-    expect(worst).toBeLessThan(TOLERANCE.text / 3);
-    // A float16 that was none would be exact.
-    expect(worst).toBeGreaterThan(1e-4);
-    expect(on.addon.live).toEqual([]);
-  });
+  test.each(['plugin', 'native'] as const)(
+    '%s mode passes, layer by layer, well within the tolerance',
+    async (mode) => {
+      const on = host();
+      const { checks, reason } = await runSelfTest(on, { mode, layers: true, cacheDirectory });
+      expect(reason).toBeNull();
+      expect(checks).toHaveLength(recordedSamples().length);
+      const worst = Math.max(...checks.map(({ error }) => error));
+      expect(worst).toBeLessThan(TOLERANCE.text / 3);
+      // A float16 that was none would be exact.
+      expect(worst).toBeGreaterThan(1e-4);
+      expect(on.addon.live).toEqual([]);
+    },
+  );
 
-  it('is done once for a device, and again for other kernels', async () => {
+  test('is done once for a device, and again for other kernels', async () => {
     const cache = path.join(folder, 'once');
     const first = host();
     expect(await choose(first, cache).mode).toBe('plugin');
@@ -107,7 +110,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(rebuilt.addon.steps.length).toBeGreaterThan(0);
   });
 
-  it('refuses kernels that get a layer wrong, names it, and takes standard operators', async () => {
+  test('refuses kernels that get a layer wrong, names it, and takes standard operators', async () => {
     const on = host({ onWeight: wrongLayer }, 'wrong layer');
     const { log, mode } = choose(on, cacheDirectory);
     expect(await mode).toBe('native');
@@ -126,7 +129,7 @@ describe('on the graphs in ONNX Runtime', () => {
     });
   });
 
-  it('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
+  test('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
     const on = host({ onStep: wrongEverywhere }, 'wrong everywhere');
     const refused = choose(on, cacheDirectory).mode.catch((error: unknown) => error);
     const { code, message } = (await refused) as SdkError;
@@ -136,7 +139,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(on.addon.live).toEqual([]);
   });
 
-  it('takes a plan that is refused for a mode that failed, and no memory for no verdict', async () => {
+  test('takes a plan that is refused for a mode that failed, and no memory for no verdict', async () => {
     const refuse: ExecutorOptions['onBuild'] = ({ plugins }) => {
       if (plugins) throw new NativeError('ERR_MODEL_UNSUPPORTED', 'no plugin creator for KvAttention');
     };
@@ -153,7 +156,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(readdirSync(path.join(noMemory, 'tensorrt-self-test')).filter((name) => name.endsWith('.json'))).toEqual([]);
   });
 
-  it('on request runs layer by layer and as it serves, and remembers that', async () => {
+  test('on request runs layer by layer and as it serves, and remembers that', async () => {
     const cache = path.join(folder, 'on-request');
     const reports = await tensorRtSelfTestOn(host({}, 'on request'), { cacheDirectory: cache });
     expect(reports.map(({ mode, layers, reason }) => [mode, layers, reason])).toEqual([
@@ -171,7 +174,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(after.addon.steps).toEqual([]);
   });
 
-  it('takes nothing for a verdict that a failed context says', async () => {
+  test('takes nothing for a verdict that a failed context says', async () => {
     const cache = path.join(folder, 'poisoned');
     let steps = 0;
     const onStep = () => {
@@ -185,7 +188,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(await choose(host({}, 'poisoned'), cache).mode).toBe('native');
   });
 
-  it('in processes of their own, one mode that dies leaves the other its verdict', async () => {
+  test('in processes of their own, one mode that dies leaves the other its verdict', async () => {
     const cache = path.join(folder, 'isolated');
     const asked: string[] = [];
     const on: TensorRtHost = {
@@ -201,7 +204,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(asked).toEqual(['plugin', 'native']);
   });
 
-  it('counts a test that was begun and never ended as failed, unless it still runs', async () => {
+  test('counts a test that was begun and never ended as failed, unless it still runs', async () => {
     const cache = path.join(folder, 'stale');
     const asked: string[] = [];
     let during: string[] = [];
@@ -232,7 +235,7 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(JSON.parse(readFileSync(verdict, 'utf8'))).toMatchObject({ passed: false });
   });
 
-  it('asks a process of its own, tells what it reports, and takes its death for a failure', async () => {
+  test('asks a process of its own, tells what it reports, and takes its death for a failure', async () => {
     const entry = (source: string) => {
       const file = path.join(folder, `child-${source.length}.mjs`);
       writeFileSync(file, source);
@@ -255,7 +258,7 @@ describe('on the graphs in ONNX Runtime', () => {
     await expect(runIsolatedSelfTest(options, refuses)).rejects.toMatchObject({ code: 'ERR_DISK_FULL' });
   });
 
-  it('has no plugin mode where the addon has no kernels', async () => {
+  test('has no plugin mode where the addon has no kernels', async () => {
     const device = { ...new TensorRtExecutor().tensorRtStatus().device!, hasKernels: false };
     const on = host({ status: { device } }, 'no kernels');
     expect(await choose(on, cacheDirectory).mode).toBe('native');

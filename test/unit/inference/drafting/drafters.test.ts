@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { AnswerMemory } from '#sdk/inference/drafting/answer-memory.js';
 import type { Drafter } from '#sdk/inference/drafting/drafter.js';
 import { PromptLookupDrafter } from '#sdk/inference/drafting/prompt-lookup.js';
@@ -18,32 +18,32 @@ const proposed = (drafter: Drafter, most = 4) => {
 describe('prompt lookup', () => {
   const start = (prompt: string) => new PromptLookupDrafter(ids(prompt));
 
-  it('proposes what followed the last two tokens before', () => {
+  test('proposes what followed the last two tokens before', () => {
     expect(proposed(start('where is the cup? wh'))).toEqual({ text: 'ere ', matched: 2 });
   });
 
-  it('takes the last of several occurrences, and counts how far they agree', () => {
+  test('takes the last of several occurrences, and counts how far they agree', () => {
     expect(proposed(start('xab1 yab2 zab3 yab'))).toEqual({ text: '3 ya', matched: 2 });
     expect(proposed(start('-ab1 +ab2 -ab1 +ab'))).toEqual({ text: '1 +a', matched: 2 });
     expect(proposed(accept(start('one two '), 'one tw'))).toEqual({ text: 'o on', matched: 6 });
   });
 
-  it('follows a match while it comes true, and looks again when it does not', () => {
+  test('follows a match while it comes true, and looks again when it does not', () => {
     const drafter = start('abcdef ghijkl ab');
     expect(proposed(accept(drafter, 'c'))).toEqual({ text: 'def ', matched: 3 });
     expect(proposed(accept(drafter, 'x'))).toBeUndefined();
     expect(proposed(accept(drafter, 'gh'))).toEqual({ text: 'ijkl', matched: 2 });
   });
 
-  it('finds repetition in the answer alone', () => {
+  test('finds repetition in the answer alone', () => {
     expect(proposed(accept(start(''), 'abcabc'))).toEqual({ text: 'abc', matched: 3 });
   });
 
-  it.each(['', 'a', 'ab', 'abc', 'aa'])('has no idea after %o', (prompt) => {
+  test.each(['', 'a', 'ab', 'abc', 'aa'])('has no idea after %o', (prompt) => {
     expect(proposed(start(prompt))).toBeUndefined();
   });
 
-  it('proposes no more than asked for', () => {
+  test('proposes no more than asked for', () => {
     expect(proposed(start('abcdefgab'), 2)?.text).toBe('cd');
     expect(proposed(start('abcdefgab'), 0)).toBeUndefined();
   });
@@ -52,42 +52,42 @@ describe('prompt lookup', () => {
 describe('temporal drafting', () => {
   const following = (...answers: string[]) => new TemporalDrafter(answers.map(ids));
 
-  it('proposes the newest answer from its beginning, as sure as after a long match: the prompt agrees', () => {
+  test('proposes the newest answer from its beginning, as sure as after a long match: the prompt agrees', () => {
     expect(proposed(following('a red cup', 'a blue book'), 20)).toEqual({ text: 'a red cup', matched: 16 });
   });
 
-  it('follows it to its end, and then has nothing', () => {
+  test('follows it to its end, and then has nothing', () => {
     const drafter = following('abc');
     expect(proposed(accept(drafter, 'ab'))).toEqual({ text: 'c', matched: 16 });
     expect(proposed(accept(drafter, 'c'))).toBeUndefined();
     expect(proposed(accept(drafter, 'de'))).toBeUndefined();
   });
 
-  it('takes a new token for a replaced one, and goes on behind it', () => {
+  test('takes a new token for a replaced one, and goes on behind it', () => {
     expect(proposed(accept(following('12:34:56 red'), '12:35'))).toEqual({ text: ':56 ', matched: 0 });
   });
 
-  it('finds its place after something was left out', () => {
+  test('finds its place after something was left out', () => {
     const drafter = following('a red cup, a blue book, a lamp');
     expect(proposed(accept(drafter, 'a red cup, a la'), 9)).toEqual({ text: 'mp', matched: 6 });
   });
 
-  it('finds its place after something came in', () => {
+  test('finds its place after something came in', () => {
     const drafter = following('a red cup, a blue book');
     expect(proposed(accept(drafter, 'a red cup, a fat green apple, a blu'), 9)?.text).toBe('e book');
   });
 
-  it('goes over to an older answer that agrees longer', () => {
+  test('goes over to an older answer that agrees longer', () => {
     const drafter = following('the lamp is on. end', 'the lamp is off. fin');
     expect(proposed(accept(drafter, 'the lamp is of'), 9)).toEqual({ text: 'f. fin', matched: 14 });
   });
 
-  it('prefers the nearer of two equal places', () => {
+  test('prefers the nearer of two equal places', () => {
     // After `xy` instead of `b` comes `c`, which stands there twice.
     expect(proposed(accept(following('abcd-----ece'), 'axyc'))).toEqual({ text: 'd---', matched: 1 });
   });
 
-  it('has no idea without answers', () => {
+  test('has no idea without answers', () => {
     expect(proposed(accept(following(), 'abab'))).toBeUndefined();
   });
 });
@@ -95,7 +95,7 @@ describe('temporal drafting', () => {
 describe('the memory of answers', () => {
   const prompt = (...tokens: number[]) => Int32Array.from(tokens);
 
-  it('keeps the last four different ones of a prompt, newest first', () => {
+  test('keeps the last four different ones of a prompt, newest first', () => {
     const memory = new AnswerMemory();
     for (const id of [1, 2, 3, 1, 4, 5]) memory.remember(prompt(7), [id]);
     expect(memory.recall(prompt(7))).toEqual([[5], [4], [1], [3]]);
@@ -103,7 +103,7 @@ describe('the memory of answers', () => {
     expect(memory.recall(prompt(7, 0))).toEqual([]);
   });
 
-  it('forgets the prompts that were asked longest ago, and the tails of endless answers', () => {
+  test('forgets the prompts that were asked longest ago, and the tails of endless answers', () => {
     const memory = new AnswerMemory();
     for (let id = 0; id < 40; id++) memory.remember(prompt(id), Array<number>(3000).fill(id));
     expect(memory.recall(prompt(7))).toEqual([]);
@@ -111,13 +111,13 @@ describe('the memory of answers', () => {
     expect(memory.recall(prompt(39))).toHaveLength(1);
   });
 
-  it('keeps no empty answer', () => {
+  test('keeps no empty answer', () => {
     const memory = new AnswerMemory();
     memory.remember(prompt(7), []);
     expect(memory.recall(prompt(7))).toEqual([]);
   });
 
-  it('looks at the tokens of a view, not at the buffer behind it', () => {
+  test('looks at the tokens of a view, not at the buffer behind it', () => {
     const memory = new AnswerMemory();
     memory.remember(prompt(1, 2, 3, 4).subarray(1, 3), [9]);
     expect(memory.recall(prompt(2, 3))).toEqual([[9]]);

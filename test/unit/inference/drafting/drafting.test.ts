@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Acceptance } from '#sdk/inference/drafting/acceptance.js';
 import { isCloseCall } from '#sdk/inference/drafting/close-call.js';
 import { Drafting } from '#sdk/inference/drafting/drafting.js';
@@ -39,7 +39,7 @@ function draftAnswer(drafting: Drafting, answer: readonly number[], ms: (rows: n
 describe('drafting', () => {
   const cheap = (rows: number) => 10 + rows * 0.1;
 
-  it('drafts nothing before the cost of one row is known', () => {
+  test('drafts nothing before the cost of one row is known', () => {
     const drafting = new Drafting();
     const session = drafting.begin(Int32Array.of(1, 2, 3, 1, 2));
     expect(session.propose(10)).toEqual([]);
@@ -47,7 +47,7 @@ describe('drafting', () => {
     expect(session.propose(10)).toEqual([3, 1, 2]);
   });
 
-  it('drafts the previous answer to the same prompt, longer as it comes true', () => {
+  test('drafts the previous answer to the same prompt, longer as it comes true', () => {
     const drafting = new Drafting();
     writeAnswer(drafting, ANSWER, cheap);
     const lengths = draftAnswer(drafting, ANSWER, cheap);
@@ -57,7 +57,7 @@ describe('drafting', () => {
     expect(drafting.begin(Int32Array.of(7)).propose(10)).toEqual([]); // another prompt
   });
 
-  it('never drafts more than asked for', () => {
+  test('never drafts more than asked for', () => {
     const drafting = new Drafting();
     for (let i = 0; i < 3; i++) writeAnswer(drafting, ANSWER, cheap);
     const session = drafting.begin(PROMPT);
@@ -66,7 +66,7 @@ describe('drafting', () => {
     expect(session.propose(0)).toEqual([]);
   });
 
-  it('falls silent where guesses fail, though they cost nothing to verify', () => {
+  test('falls silent where guesses fail, though they cost nothing to verify', () => {
     const drafting = new Drafting();
     let seed = 1;
     const noise = () =>
@@ -79,7 +79,7 @@ describe('drafting', () => {
     expect(lengths.filter((length) => length > 0).length).toBeLessThan(3);
   });
 
-  it('falls silent where verifying costs as much as decoding, and tries again later', () => {
+  test('falls silent where verifying costs as much as decoding, and tries again later', () => {
     const drafting = new Drafting();
     const dear = (rows: number) => 10 * rows;
     writeAnswer(drafting, ANSWER, dear);
@@ -92,7 +92,7 @@ describe('drafting', () => {
     expect(later.some((length) => length === 15)).toBe(true);
   });
 
-  it('chooses a length that fits the cost of rows', () => {
+  test('chooses a length that fits the cost of rows', () => {
     const drafting = new Drafting();
     const steep = (rows: number) => (rows <= 4 ? 10 : 10 * rows); // four rows in one, as a kernel with four lanes
     for (let i = 0; i < 6; i++) draftAnswer(drafting, ANSWER, steep);
@@ -102,7 +102,7 @@ describe('drafting', () => {
 });
 
 describe('acceptance', () => {
-  it('learns by length of the match', () => {
+  test('learns by length of the match', () => {
     const acceptance = new Acceptance(() => 0.5);
     for (let i = 0; i < 200; i++) {
       acceptance.observe(0, i % 4 === 0);
@@ -114,14 +114,14 @@ describe('acceptance', () => {
     expect(acceptance.probability(3)).toBe(0.5);
   });
 
-  it('expects one token without a draft, and less of each further one', () => {
+  test('expects one token without a draft, and less of each further one', () => {
     const acceptance = new Acceptance(() => 0.5);
     expect(acceptance.expectedTokens(0, 3)).toEqual([1, 1.5, 1.75, 1.875]);
   });
 });
 
 describe('the cost of verifying', () => {
-  it('is what was measured last, busy moments left out', () => {
+  test('is what was measured last, busy moments left out', () => {
     const cost = new VerifyCost();
     expect([cost.oneTokenMs, cost.estimateMs(4)]).toEqual([undefined, undefined]);
     for (const ms of [10, 11, 500, 9, 10]) cost.observe(1, ms);
@@ -129,7 +129,7 @@ describe('the cost of verifying', () => {
     expect([cost.oneTokenMs, cost.estimateMs(3), cost.estimateMs(4)]).toEqual([10, 20, 20]);
   });
 
-  it('is assumed modestly until it was measured three times, so that one bad moment rules nothing out', () => {
+  test('is assumed modestly until it was measured three times, so that one bad moment rules nothing out', () => {
     const cost = new VerifyCost();
     cost.observe(1, 10);
     expect(cost.estimateMs(6)).toBeCloseTo(16);
@@ -142,7 +142,7 @@ describe('the cost of verifying', () => {
 });
 
 describe('close calls', () => {
-  it('are two highest logits nearer than the margin, whatever a mask left', () => {
+  test('are two highest logits nearer than the margin, whatever a mask left', () => {
     expect(isCloseCall(Float32Array.of(1, 5, 4.9, 0), 0.2)).toBe(true);
     expect(isCloseCall(Float32Array.of(1, 5, 4.5, 0), 0.2)).toBe(false);
     expect(isCloseCall(Float32Array.of(5, 1, 2, 5), 1e-9)).toBe(true);

@@ -1,5 +1,5 @@
 import { fstatSync, readdirSync, readSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LIMITS } from '#sdk/core/limits.js';
 import { type ByteRange, SharedFrames } from '#sdk/model/process/shared-frames.js';
 import { engineAddon } from '#sdk/native/index.js';
@@ -24,13 +24,13 @@ function read({ offsetBytes, sizeBytes }: ByteRange): Uint8Array {
 const residentBytes = () => fstatSync(frames.descriptor).blocks * 512;
 
 describe('SharedFrames', () => {
-  it('gives every picture a range of its own', () => {
+  test('gives every picture a range of its own', () => {
     const [a, b] = [frames.write(new Uint8Array(5000).fill(1)), frames.write(new Uint8Array(3).fill(2))];
     expect(read(a)).toEqual(new Uint8Array(5000).fill(1));
     expect(read(b)).toEqual(Uint8Array.of(2, 2, 2));
   });
 
-  it('uses a released range again, and joins neighbours for a larger picture', () => {
+  test('uses a released range again, and joins neighbours for a larger picture', () => {
     const [a, b, c] = [4096, 4096, 4096].map((size) => frames.write(new Uint8Array(size))) as [
       ByteRange,
       ByteRange,
@@ -43,12 +43,12 @@ describe('SharedFrames', () => {
     expect(read(c)).toEqual(new Uint8Array(4096));
   });
 
-  it('does not grow with the number of pictures', () => {
+  test('does not grow with the number of pictures', () => {
     for (let i = 0; i < 1000; i++) frames.release(frames.write(new Uint8Array(10_000 + i)));
     expect(fstatSync(frames.descriptor).size).toBeLessThan(64 * 1024);
   });
 
-  it('keeps little memory after a burst, whatever is in use at the beginning of the file', () => {
+  test('keeps little memory after a burst, whatever is in use at the beginning of the file', () => {
     const first = frames.write(new Uint8Array(MIB).fill(9));
     const burst = Array.from({ length: 10 }, () => frames.write(new Uint8Array(16 * MIB).fill(1)));
     expect(residentBytes()).toBeGreaterThan(160 * MIB);
@@ -59,7 +59,7 @@ describe('SharedFrames', () => {
     expect(again.map((range) => read(range)[16 * MIB - 1])).toEqual([3, 3, 3, 3, 3]);
   });
 
-  it('bounds what may be under way: busy while others take the room, refused when one alone is too large', () => {
+  test('bounds what may be under way: busy while others take the room, refused when one alone is too large', () => {
     const most = LIMITS.processFrameBytes;
     const huge = new Uint8Array(0);
     Object.defineProperty(huge, 'byteLength', { value: most + 1 }); // no test needs a gigabyte
@@ -72,7 +72,7 @@ describe('SharedFrames', () => {
     expect(frames.usedBytes).toBe(0);
   });
 
-  it('says what to do where the addon is older than the SDK', () => {
+  test('says what to do where the addon is older than the SDK', () => {
     const addon = engineAddon() as { createSharedMemory?: unknown };
     const { createSharedMemory } = addon;
     try {
@@ -83,7 +83,7 @@ describe('SharedFrames', () => {
     }
   });
 
-  it('has no name in /dev/shm and leaves no descriptor behind', () => {
+  test('has no name in /dev/shm and leaves no descriptor behind', () => {
     const descriptors = () => readdirSync('/proc/self/fd').length;
     const before = descriptors();
     const other = new SharedFrames();

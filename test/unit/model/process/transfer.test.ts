@@ -1,5 +1,5 @@
 import { serialize } from 'node:v8';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { ByteRange } from '#sdk/model/process/shared-frames.js';
 import { putTogether, takeApart } from '#sdk/model/process/transfer.js';
@@ -20,7 +20,7 @@ function memory() {
 const image = { id: 'cam-1', width: 2, height: 1, format: 'bgr8' as const, data: Uint8Array.of(1, 2, 3, 4, 5, 6) };
 
 describe('arguments that cross to the model process', () => {
-  it('come out as they went in, pictures in several messages included', () => {
+  test('come out as they went in, pictures in several messages included', () => {
     const { share, open, held } = memory();
     const second = { width: 1, height: 1, format: 'rgb8', data: Uint8Array.of(1, 2, 3), id: undefined };
     const request = {
@@ -47,7 +47,7 @@ describe('arguments that cross to the model process', () => {
     expect(held.size).toBe(2); // the same bytes are shared once
   });
 
-  it('take less than a kilobyte of the channel for a frame of 25 MB', () => {
+  test('take less than a kilobyte of the channel for a frame of 25 MB', () => {
     const large = { ...image, width: 3840, height: 2160, data: new Uint8Array(3840 * 2160 * 3) };
     const transfer = takeApart(
       [large, 'Where?', { maxNewTokens: 5 }],
@@ -57,7 +57,7 @@ describe('arguments that cross to the model process', () => {
     expect(serialize(transfer).byteLength).toBeLessThan(1024);
   });
 
-  it('may hold frames that are instances of a class: what a model reads of them crosses', () => {
+  test('may hold frames that are instances of a class: what a model reads of them crosses', () => {
     class CameraFrame {
       readonly width = 1;
       readonly height = 1;
@@ -70,7 +70,7 @@ describe('arguments that cross to the model process', () => {
     expect(back).toEqual({ width: 1, height: 1, format: 'rgb8', data: Uint8Array.of(1, 2, 3) });
   });
 
-  it.each([
+  test.each([
     ['a function', { onToken: () => {} }, 'options.onToken', 'a function'],
     ['a symbol', { stop: [Symbol('x')] }, 'options.stop[0]', 'a symbol'],
     ['an instance of a class', { schema: z.string() }, 'options.schema', 'an instance of ZodString'],
@@ -85,7 +85,7 @@ describe('arguments that cross to the model process', () => {
     );
   });
 
-  it('are refused when they go round in a circle', () => {
+  test('are refused when they go round in a circle', () => {
     const circle: Record<string, unknown> = {};
     circle.self = circle;
     expect(() => takeApart([circle], ['options'], memory().share)).toThrow(

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { openCheckpoint } from 'scenebus';
 import type { TensorRtStatus } from 'scenebus/tensorrt';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildEngine, type EngineBuildParts } from '#device/platform/jetson/engine-build.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { Engine } from '#sdk/engine/engine.js';
@@ -62,7 +62,7 @@ async function build(parts: Partial<EngineBuildParts>, files: Readonly<Record<st
 }
 
 describe('build-engine', () => {
-  it('forecasts, names the device, builds and closes', async () => {
+  test('forecasts, names the device, builds and closes', async () => {
     const { lines, calls, error } = await build({});
     expect(error).toBeUndefined();
     expect(calls).toEqual(['open auto 64', 'closed']);
@@ -72,7 +72,7 @@ describe('build-engine', () => {
     expect(lines.at(-1)).toBe('Ready: Orin, TensorRT 10.3.0, own kernels, 64 tokens of context');
   });
 
-  it('without a device writes the graphs and says what is missing', async () => {
+  test('without a device writes the graphs and says what is missing', async () => {
     const problem = { code: 'ERR_NATIVE_UNAVAILABLE', message: 'libnvinfer.so.10 was not found: sudo apt install …' };
     for (const status of [
       () => ({ ...ready(1), device: null, library: null, problem }),
@@ -87,7 +87,7 @@ describe('build-engine', () => {
     }
   });
 
-  it('refuses what cannot fit, and names modules', async () => {
+  test('refuses what cannot fit, and names modules', async () => {
     const tooSmall = await build({ status: () => ready(leastBytes - 1) });
     expect(tooSmall.calls).toEqual([]);
     expect(tooSmall.error).toMatchObject({ code: 'ERR_ENGINE_OUT_OF_MEMORY' });
@@ -98,7 +98,7 @@ describe('build-engine', () => {
     expect((await build({ status: () => ready(leastBytes) })).error).toBeUndefined();
   });
 
-  it('refuses an old JetPack before anything is built, and tells of a slow power mode', async () => {
+  test('refuses an old JetPack before anything is built, and tells of a slow power mode', async () => {
     const files = (revision: string) => ({
       '/etc/nv_tegra_release': `# R36 (release), REVISION: ${revision}, GCID: 1`,
       '/var/lib/nvpmodel/status': 'pmode:0001',
@@ -122,7 +122,7 @@ describe('memory forecast of the published 11B shape at int4', () => {
     forecastTensorRtMemory(model, { contextLength, mode });
   const part = (name: string) => bytes('plugin').parts.find((each) => each.name === name)!.leastBytes;
 
-  it('counts what the model is known to need', () => {
+  test('counts what the model is known to need', () => {
     // 4.46 GB of int4 layers and an lm_head of 1.05 GB in 16 bits.
     expect(part('decoder weights') / 1e9).toBeCloseTo(5.5, 0);
     expect(part('vision weights') / 1e9).toBeCloseTo(1.8, 1);
@@ -134,7 +134,7 @@ describe('memory forecast of the published 11B shape at int4', () => {
     expect(bytes('plugin').leastBytes / 1e9).toBeLessThan(10);
   });
 
-  it('grows with the context, and in native mode with the scores of attention', () => {
+  test('grows with the context, and in native mode with the scores of attention', () => {
     expect(bytes('plugin', 8192).leastBytes - bytes('plugin').leastBytes).toBe(part('K/V'));
     // Standard operators keep the past K/V beside the present.
     expect(bytes('native').leastBytes - bytes('plugin').leastBytes).toBe(part('K/V'));

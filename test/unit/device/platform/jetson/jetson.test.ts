@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from '#device/platform/jetson/board.js';
 import { describeFittingModules, modulesThatFit, ORIN_MODULES } from '#device/platform/jetson/modules.js';
 import { parsePowerMode } from '#device/platform/jetson/power-mode.js';
@@ -20,7 +20,7 @@ const board = (files: Readonly<Record<string, string>>) =>
   readJetsonBoard({ readText: async (path) => files[path] ?? null });
 
 describe('JetPack', () => {
-  it.each([
+  test.each([
     [36, '4.0', '6.1'],
     [36, '4.3', '6.2'],
     [36, '4.4', '6.2'],
@@ -36,7 +36,7 @@ describe('JetPack', () => {
     });
   });
 
-  it.each([
+  test.each([
     [32, '7.1', '4'],
     [35, '6.1', '5'],
     [36, '2.0', '6.0'],
@@ -48,13 +48,16 @@ describe('JetPack', () => {
     expect(found?.problem).toMatch(/has no int4.*Install JetPack 6\.2 or 7\.2/);
   });
 
-  it.each(['', 'R36', '# R (release), REVISION: , GCID', 'Debian GNU/Linux 12'])('knows %o for no release', (text) => {
-    expect(parseJetsonRelease(text)).toBeNull();
-  });
+  test.each(['', 'R36', '# R (release), REVISION: , GCID', 'Debian GNU/Linux 12'])(
+    'knows %o for no release',
+    (text) => {
+      expect(parseJetsonRelease(text)).toBeNull();
+    },
+  );
 });
 
 describe('power mode', () => {
-  it('is named, and the faster one with it', () => {
+  test('is named, and the faster one with it', () => {
     expect(parsePowerMode('pmode:0001', nvpmodel)).toEqual({
       id: 1,
       name: '25W',
@@ -63,14 +66,14 @@ describe('power mode', () => {
     expect(parsePowerMode('pmode:0002 fmode:fanNull\n', nvpmodel)).toEqual({ id: 2, name: 'MAXN_SUPER', faster: null });
   });
 
-  it('has no name without the configuration, and is nothing without a number', () => {
+  test('has no name without the configuration, and is nothing without a number', () => {
     expect(parsePowerMode('pmode:0003', null)).toEqual({ id: 3, name: null, faster: null });
     expect(parsePowerMode('', nvpmodel)).toBeNull();
   });
 });
 
 describe('board', () => {
-  it('says what it is and what holds it back', async () => {
+  test('says what it is and what holds it back', async () => {
     const found = await board({
       '/etc/nv_tegra_release': release(36, '4.3'),
       '/proc/device-tree/model': 'NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0',
@@ -83,7 +86,7 @@ describe('board', () => {
     expect(powerModeAdvice(found!)).toContain('sudo nvpmodel -m 2');
   });
 
-  it('is described with the little that is there', async () => {
+  test('is described with the little that is there', async () => {
     const found = await board({ '/etc/nv_tegra_release': release(41, '1.0') });
     expect(describeBoard(found!)).toBe('Jetson, L4T 41.1.0');
     expect(powerModeAdvice(found!)).toBeUndefined();
@@ -93,7 +96,7 @@ describe('board', () => {
 
 describe('modules', () => {
   const names = (bytes: number) => modulesThatFit(bytes).map(({ name }) => name);
-  it('fit what they have room for', () => {
+  test('fit what they have room for', () => {
     expect(names(0)).toHaveLength(ORIN_MODULES.length);
     // The 11B at int4 is about 9.3 to 10 GB resident: 16 GB modules and larger.
     expect(names(10e9)).toEqual(['Orin NX 16 GB', 'AGX Orin 32 GB', 'AGX Orin 64 GB']);
@@ -101,7 +104,7 @@ describe('modules', () => {
     expect(names(100e9)).toEqual([]);
   });
 
-  it('are named in a sentence', () => {
+  test('are named in a sentence', () => {
     expect(describeFittingModules(10e9)).toBe('It fits Orin NX 16 GB, AGX Orin 32 GB, AGX Orin 64 GB.');
     expect(describeFittingModules(1)).toBe('It fits every Orin module.');
     expect(describeFittingModules(100e9)).toMatch(/^No Orin module has room/);

@@ -1,0 +1,136 @@
+/** What callers ask for besides questions: descriptions, boxes of named things, the picture itself. */
+import { encodeJpeg, type GroundedObject, type Priority, SdkError, type Usage } from 'scenebus';
+import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
+import type { FeatureContext } from './context.js';
+import type { Pictures } from './pictures.js';
+import { addUsage, withObjects, write } from './writing.js';
+
+type Call = Pick<VerbContext, 'signal' | 'client' | 'partial'>;
+
+export interface PictureVerbsOptions {
+  readonly context: FeatureContext;
+  readonly pictures: Pictures;
+  readonly verbs: Pick<Bus, 'handle'>;
+}
+
+const DEFAULT_JPEG_QUALITY = 80;
+
+export function startPictureVerbs({ context, pictures, verbs }: PictureVerbsOptions): Disposable {
+  const stops = [
+    verbs.handle('describe', (request, call) => describe(context, pictures, request, call)),
+    verbs.handle('locate', (request, call) => locate(context, pictures, request, call)),
+    verbs.handle('snapshot', (request, call) => snapshot(context, pictures, request, call)),
+  ];
+  return {
+    [Symbol.dispose]() {
+      for (const stop of stops) stop();
+    },
+  };
+}
+
+/** @throws SdkError as `Pictures.of`, ERR_BUSY, ERR_ENGINE_* */
+async function describe(
+  { config, model, hub }: FeatureContext,
+  pictures: Pictures,
+  request: RequestOf<'describe'>,
+  call: Call,
+): Promise<AskResult> {
+  const { feed, frame } = await pictures.of(request, call);
+  const options = {
+    maxNewTokens: request.maxNewTokens ?? config.describe.maxNewTokens,
+    deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
+    priority: priorityOf(request),
+    caller: call.client,
+    signal: call.signal,
+  };
+  const { maxNewTokens } = config.describe;
+  const own = request.prompt ?? feed.config.prompt ?? config.describe.prompt;
+  return await model.use(async (loaded) => {
+    void hub.emit('frame', { frame }, { camera: feed.id, frame });
+    const text = await write(loaded, frame, own ?? loaded.info.prompts.describe, options, call.partial);
+    const answer = config.describe.objects
+      ? await withObjects(loaded, frame, text, { ...options, maxNewTokens })
+      : text;
+    const notices = feed.noticesFor(frame);
+    return {
+      camera: feed.id,
+      frame,
+      answer: notices.length > 0 ? { ...answer, notices } : answer,
+      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+    };
+  }, call.signal);
+}
+
+/** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that writes no boxes; as `describe` */
+async function locate(
+  { config, model, hub }: FeatureContext,
+  pictures: Pictures,
+  request: RequestOf<'locate'>,
+  call: Call,
+): Promise<LocateResult> {
+  const { feed, frame } = await pictures.of(request, call);
+  const options = {
+    maxNewTokens: config.ask.maxNewTokens,
+    deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
+    priority: priorityOf(request),
+    caller: call.client,
+    signal: call.signal,
+  };
+  return await model.use(async (loaded) => {
+    if (!loaded.info.writesBoxes) {
+      const message = `The model ${loaded.info.name} writes no boxes: ask where things are in words.`;
+      throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
+    }
+    void hub.emit('frame', { frame }, { camera: feed.id, frame });
+    const objects: GroundedObject[] = [];
+    const notFound: string[] = [];
+    let usage: Usage | undefined;
+    const startedMs = performance.now();
+    // One after another: they share the picture's encoding and the beginning of the prompt.
+    for (const name of new Set(request.objects)) {
+      const found = await loaded.ask(
+        frame,
+        loaded.info.prompts.locate.replace('{label}', () => name),
+        options,
+      );
+      usage = addUsage(usage, found.usage);
+      if (found.objects.length === 0) notFound.push(name);
+      objects.push(...found.objects.map((object) => ({ ...object, label: name })));
+    }
+    const notices = feed.noticesFor(frame);
+    return {
+      camera: feed.id,
+      frame,
+      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      objects,
+      notFound,
+      usage,
+      timings: { totalMs: performance.now() - startedMs },
+      ...(notices.length > 0 ? { notices } : {}),
+    };
+  }, call.signal);
+}
+
+/** @throws SdkError ERR_REQUEST_UNSUPPORTED unless the configuration allows it; as `Pictures.of` */
+async function snapshot(
+  { config }: FeatureContext,
+  pictures: Pictures,
+  request: RequestOf<'snapshot'>,
+  call: Call,
+): Promise<SnapshotResult> {
+  if (!config.snapshots) {
+    const message =
+      'This device gives no pictures away. Its owner allows it with `snapshots: true` in the configuration.';
+    throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
+  }
+  const { feed, frame } = await pictures.of(request, call);
+  const { maxWidth, quality = DEFAULT_JPEG_QUALITY } = request;
+  const width = Math.min(frame.width, maxWidth ?? frame.width);
+  const height = Math.max(1, Math.round((frame.height * width) / frame.width));
+  return { camera: feed.id, frame, jpeg: await encodeJpeg(frame, { quality, width }), width, height };
+}
+
+/** A low one gives way to every question. */
+function priorityOf({ priority }: { readonly priority?: 'low' | 'normal' | 'high' | undefined }): Priority {
+  return priority === 'low' ? 'description' : 'question';
+}

@@ -1,0 +1,38 @@
+import type { Answer, Frame, GenerateOptions, Usage, VisionLanguageModel } from 'scenebus';
+
+/** Asks about a frame; with `partial`, the text is told in pieces as it is written. */
+export async function write(
+  model: VisionLanguageModel,
+  frame: Frame,
+  prompt: string,
+  options: GenerateOptions,
+  partial: ((text: string) => void) | undefined,
+): Promise<Answer> {
+  if (partial === undefined) return await model.ask(frame, prompt, options);
+  const content = [{ type: 'image', image: frame } as const, { type: 'text', text: prompt } as const];
+  const { temperature = 0 } = options;
+  const stream = model.generate({ messages: [{ role: 'user', content }] }, { ...options, temperature });
+  for await (const text of stream) if (text !== '') partial(text);
+  return await stream.collect();
+}
+
+/**
+ * A description with the boxes of what is there, where the model writes boxes: they are asked for by themselves, because
+ * a description in words has none. The picture is encoded already.
+ */
+export async function withObjects(
+  model: VisionLanguageModel,
+  frame: Frame,
+  description: Answer,
+  options: GenerateOptions,
+): Promise<Answer> {
+  if (!model.info.writesBoxes || description.objects.length > 0) return description;
+  const { objects, usage } = await model.ask(frame, model.info.prompts.list, options);
+  return { ...description, objects, usage: addUsage(description.usage, usage) };
+}
+
+export function addUsage(sum: Usage | undefined, usage: Usage): Usage {
+  if (sum === undefined) return usage;
+  const names = Object.keys(usage) as (keyof Usage)[];
+  return Object.fromEntries(names.map((name) => [name, sum[name] + usage[name]])) as unknown as Usage;
+}

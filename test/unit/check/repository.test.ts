@@ -1,0 +1,38 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+
+const repository = fileURLToPath(new URL('../../..', import.meta.url));
+
+/** A check's faults are in what it writes to stderr, so a failure shows them. */
+async function check(script: string, ...args: string[]): Promise<{ stdout: string; stderr: string }> {
+  const run = promisify(execFile)(process.execPath, [`test/check/${script}`, ...args], {
+    cwd: repository,
+    maxBuffer: 2 ** 24,
+  });
+  return run.catch(({ stdout, stderr }: { stdout: string; stderr: string }) => ({
+    stdout,
+    stderr: `FAILED\n${stderr}`,
+  }));
+}
+
+describe('this repository', () => {
+  test('imports only downward and in no circle', async () => {
+    const { stderr } = await check('imports.mjs', '--graph');
+    expect(stderr).toMatch(/^\d+ files, \d+ imports, 0 not allowed\n$/);
+  });
+
+  test('draws its folders and their imports', async () => {
+    const { stdout } = await check('imports.mjs', '--graph');
+    expect(stdout).toMatch(/^graph TD\n/);
+    expect(stdout).toContain('sdk_model["sdk/model"] --> sdk_inference["sdk/inference"]');
+    expect(stdout).not.toContain('sdk_inference["sdk/inference"] --> sdk_model["sdk/model"]');
+  });
+
+  test('exports every type that a public signature names, and documents it', async () => {
+    const { stdout, stderr } = await check('public-api.mjs');
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^\d+ public declarations, 0 faults\n/);
+  });
+});

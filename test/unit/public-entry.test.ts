@@ -1,0 +1,28 @@
+import { expect, test } from 'vitest';
+
+/** Types come and go with the signatures; a name that people import is a promise. */
+test('offers the names that people use at `scenebus`, and leaves the rest to the other entries', async () => {
+  const names = Object.keys(await import('scenebus'));
+  expect(names.sort()).toEqual([
+    'ChangeGate',
+    'ERROR_CODES',
+    'LIMITS',
+    'SdkError',
+    'boxArea',
+    'boxToPixels',
+    'cameraFromVideoCapture',
+    'clampBox',
+    'createImageProcessor',
+    'createTextGrounder',
+    'decodeImage',
+    'encodeJpeg',
+    'frameFromMat',
+    'intersectionOverUnion',
+    'isSdkError',
+    'loadModel',
+    'openCamera',
+    'openCheckpoint',
+    'silentLogger',
+    'version',
+  ]);
+});
