@@ -1,8 +1,6 @@
-import { addonIdentity, engineAddon } from '../../native/index.js';
 import type { TensorRtAddon } from './addon-types.js';
 import type { LowerOptions } from './lowering.js';
-import { runIsolatedSelfTest } from './self-test/isolated.js';
-import type { SelfTestOptions, SelfTestReport } from './self-test/self-test.js';
+import type { SelfTestOptions, SelfTestReport } from './self-test/report.js';
 
 /** What runs plans: the addon, or what stands for it in a test. */
 export interface TensorRtHost {
@@ -13,8 +11,4 @@ export interface TensorRtHost {
   readonly types?: LowerOptions['types'];
   /** Runs the self-test in a process of its own. Without it the test runs in this one. */
   readonly runSelfTest?: (options: SelfTestOptions) => Promise<SelfTestReport>;
-}
-
-export function installedTensorRt(): TensorRtHost {
-  return { addon: engineAddon(), identity: addonIdentity('scenebus_engine'), runSelfTest: runIsolatedSelfTest };
 }

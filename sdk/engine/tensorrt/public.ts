@@ -3,11 +3,12 @@
 import type { EngineCheckpoint } from '../options.js';
 import { resolveContextLength } from '../shared/engine-checks.js';
 import type { TensorRtStatus } from './addon-types.js';
-import { installedTensorRt, type TensorRtHost } from './host.js';
+import type { TensorRtHost } from './host.js';
+import { installedTensorRt } from './installed.js';
 import { lowerCheckpoint, type TensorRtMode } from './lowering.js';
 import type { SampleCheck } from './self-test/compare.js';
 import { type GateOptions, keepVerdict, testOn } from './self-test/gate.js';
-import type { SelfTestReport } from './self-test/self-test.js';
+import type { SelfTestReport } from './self-test/report.js';
 import { requirePlatform } from './status.js';
 
 export type { SampleCheck, SelfTestReport };

@@ -2,7 +2,7 @@
 import type { MllamaArchitecture } from '../../architecture/architecture.js';
 import { visionGeometry, visionRows } from '../../architecture/vision-rows.js';
 import { checkShapes, type ShapedGraph, ShapeError, type Sizes } from '../shape-check.js';
-import type { LoweredEngine, LoweredGraphName } from './manifest.js';
+import type { LoweredEngine, LoweredGraphName } from './engines.js';
 import type { LoweringOptions } from './options.js';
 import { loweredVisionRows } from './vision.js';
 

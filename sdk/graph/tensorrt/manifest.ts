@@ -12,13 +12,11 @@ import { visionGeometry, visionRows } from '../../architecture/vision-rows.js';
 import type { Dimension, ElementType, ValueInfo } from '../onnx.js';
 import { lowerCrossKeyValue, lowerDecoder } from './decoder.js';
 import { checkEngineShapes } from './engine-shapes.js';
+import { LOWERED_GRAPHS, type LoweredEngine, type LoweredGraphName, type ProfileRange } from './engines.js';
 import type { Lowering } from './lowering.js';
 import { LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
 import { lowerVision } from './vision.js';
 import { type LoweredWeight, LoweredWeights } from './weights.js';
-
-export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
-export type LoweredGraphName = (typeof LOWERED_GRAPHS)[number];
 
 /**
  * - host: written by the host before each run · states: cross-attention states, from vision to cross-kv
@@ -40,19 +38,6 @@ export interface Binding {
   readonly layer?: number;
   /** Of a present: the past that it continues. */
   readonly aliasOf?: string;
-}
-
-export interface ProfileRange {
-  readonly min: number;
-  readonly opt: number;
-  readonly max: number;
-}
-
-export interface LoweredEngine {
-  readonly name: 'vision' | 'vision-full' | 'cross-kv' | 'prefill' | 'decode' | 'prefill-text' | 'decode-text';
-  readonly graph: LoweredGraphName;
-  /** Bounds of every size of the graph's inputs; TensorRT works out shapes with all at the minimum, or all at the maximum. */
-  readonly profile: Readonly<Record<string, ProfileRange>>;
 }
 
 export interface LoweredGraph {

@@ -73,7 +73,7 @@ test('a shape that is asked for must lie in the profile', () => {
 test.each([
   ['11B', async () => publishedModel(`${tmpdir()}/model.safetensors`)],
   ['self-test', async () => (await makeSyntheticModel(temporaryFolder())).model],
-])('all engines of the %s model at all shapes', async (_, make) => {
+])('all engines of the %s model at all shapes', { timeout: 60_000 }, async (_, make) => {
   const model = await make();
   // Writing the graphs checks them; here it is made sure that the check looked at something.
   const { manifest } = lowerModel(model, options(512));

@@ -1,7 +1,7 @@
 /** The process of one self-test: what a failing kernel does to the device's context ends with it. */
 import { connectParent } from '../../../child/index.js';
 import { isSdkError, SdkError } from '../../../core/errors.js';
-import { installedTensorRt } from '../host.js';
+import { installedTensorRt } from '../installed.js';
 import type { SelfTestMessage, SelfTestRequest } from './messages.js';
 import { runSelfTest } from './self-test.js';
 

@@ -14,7 +14,8 @@ import { defaultCacheDirectory } from '../../shared/prepared-cache.js';
 import type { TensorRtHost } from '../host.js';
 import type { TensorRtMode } from '../lowering.js';
 import type { TensorRtPlatform } from '../status.js';
-import { runSelfTest, type SelfTestOptions, type SelfTestReport } from './self-test.js';
+import type { SelfTestOptions, SelfTestReport } from './report.js';
+import { runSelfTest } from './self-test.js';
 import { SELF_TEST_VERSION } from './synthetic-model.js';
 
 const verdictSchema = z.object({ passed: z.boolean(), reason: z.string().nullable() });

@@ -6,7 +6,7 @@ import { silentLogger } from '../../../core/logger.js';
 import { isErrorCode } from '../../shared/native-call.js';
 import { defaultCacheDirectory } from '../../shared/prepared-cache.js';
 import type { SelfTestMessage, SelfTestRequest } from './messages.js';
-import type { SelfTestOptions, SelfTestReport } from './self-test.js';
+import type { SelfTestOptions, SelfTestReport } from './report.js';
 
 /** The builder's threads leave the child's own free to give signs of life; opening a driver may hold it for seconds. */
 const HANG_MS = 60_000;

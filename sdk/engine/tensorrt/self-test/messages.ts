@@ -1,7 +1,7 @@
 /** Between the process that asks for a self-test and the one that runs it. */
 import type { Progress } from '../../../core/logger.js';
 import type { TensorRtMode } from '../lowering.js';
-import type { SelfTestReport } from './self-test.js';
+import type { SelfTestReport } from './report.js';
 
 export interface SelfTestRequest {
   readonly type: 'self-test';

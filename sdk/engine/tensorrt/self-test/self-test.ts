@@ -4,30 +4,12 @@ import { isSdkError } from '../../../core/errors.js';
 import type { OpenEngineOptions } from '../../options.js';
 import { defaultCacheDirectory } from '../../shared/prepared-cache.js';
 import type { TensorRtHost } from '../host.js';
-import type { TensorRtMode } from '../lowering.js';
 import { isRefusal, openModel } from '../open-model.js';
-import { compareSamples, describeCheck, firstFailure, type SampleCheck } from './compare.js';
+import { compareSamples, describeCheck, firstFailure } from './compare.js';
 import { recordedSamples } from './recording.js';
+import type { SelfTestOptions, SelfTestReport } from './report.js';
 import { runScenario, SELF_TEST_CONTEXT } from './scenario.js';
 import { makeSyntheticModel } from './synthetic-model.js';
-
-export interface SelfTestOptions
-  extends Pick<OpenEngineOptions, 'cacheDirectory' | 'onProgress' | 'logger' | 'signal'> {
-  readonly mode: TensorRtMode;
-  /** Layer by layer: other plans than those that serve, so both are worth running. */
-  readonly layers: boolean;
-}
-
-export interface SelfTestReport {
-  readonly mode: TensorRtMode;
-  readonly layers: boolean;
-  /** In the order of computation; empty when nothing could be run. */
-  readonly checks: readonly SampleCheck[];
-  /** Null: passed. Else what differs first and by how much, or why nothing ran. */
-  readonly reason: string | null;
-  /** The device or the process failed, rather than a value: nothing that the same process says afterwards counts. */
-  readonly isDeviceFailure: boolean;
-}
 
 /**
  * A plan that is refused is a mode that failed. So is a device that fails: the next start then tries the other mode.
