@@ -1,13 +1,12 @@
 /**
- * A robot controller that listens to a device's eyes: it stops while the device is away or a person is in the way, and
- * asks before it grips. Needs only a broker and a running device; nothing of the model is loaded here.
+ * A robot controller that listens to a device's eyes: it stops while the device is away, a camera sees nothing or a
+ * person is in the way, and asks before it grips. Needs only a broker and a running device; nothing of the model is
+ * loaded here.
  *
  *     node dist/examples/controller.js mqtt://127.0.0.1:1883 demo
  */
 import { type BusClient, connect, isSdkError, type Scene } from 'scenebus/client';
 
-/** A scene is evidence only while it is fresh, and a model can be wrong: in doubt, a robot stops. */
-const SCENE_MAX_AGE_MS = 10_000;
 /** Asked of every new picture; what it finds comes as events, new to end. */
 const WATCH = { id: 'person-in-the-way', question: 'Is there a person in the picture?', answerType: 'yes-no' } as const;
 
@@ -40,14 +39,29 @@ async function watchForPeople(client: BusClient, device: string, brake: Brake, s
   } catch (error) {
     if (!isSdkError(error)) throw error;
     console.log(`no watch (${error.code}): reading descriptions instead`);
-    client.onScene(device, (scene) => brake.set(`scene ${scene.camera}`, mustStop(scene)), { signal });
+    const fresh = new Map<string, NodeJS.Timeout>();
+    const listener = (scene: Scene) => {
+      brake.set(`scene ${scene.camera}`, mustStop(scene));
+      clearTimeout(fresh.get(scene.camera));
+      const late = () => brake.set(`scene ${scene.camera}`, `no new scene of ${scene.camera}`);
+      fresh.set(scene.camera, setTimeout(late, SCENE_MAX_AGE_MS).unref());
+    };
+    client.onScene(device, listener, { signal });
   }
 }
 
+/** A scene is evidence only while it is fresh, and a model can be wrong: in doubt, a robot stops. */
 function mustStop(scene: Scene): string | undefined {
-  if (Date.now() - Date.parse(scene.frameTs) > SCENE_MAX_AGE_MS) return 'the last scene is too old';
+  // Two machines, two clocks: one that is set wrongly can make an old scene look as if it came from the future.
+  if (Math.abs(Date.now() - Date.parse(scene.frameTs)) > SCENE_MAX_AGE_MS) return 'the last scene is too old';
   const person = /\b(person|people|man|woman|child|hand)\b/i.exec(scene.text)?.[0];
   return person === undefined ? undefined : `"${person.toLowerCase()}" in what ${scene.camera} sees`;
+}
+
+/** Who sees nothing reports nobody: no event comes from a camera that is lost or whose picture stands still. */
+async function watchCameras(client: BusClient, device: string, brake: Brake, signal: AbortSignal): Promise<void> {
+  for await (const { camera, state } of client.cameraStatuses(device, { signal }))
+    brake.set(`camera ${camera}`, state === 'running' ? undefined : `camera ${camera} is ${state}`);
 }
 
 async function watchPresence(client: BusClient, device: string, brake: Brake, signal: AbortSignal): Promise<void> {
@@ -73,7 +87,9 @@ async function findTarget(client: BusClient, device: string, what: string): Prom
   }
 }
 
-const [url = 'mqtt://127.0.0.1:1883', device = 'demo', what = 'red box'] = process.argv.slice(2);
+const [url = 'mqtt://127.0.0.1:1883', device = 'demo', what = 'red box', maxAge = '10'] = process.argv.slice(2);
+/** Without watches: how old a scene may be. Below `describe.maxSilenceSeconds` of the device the robot stops in between. */
+const SCENE_MAX_AGE_MS = 1000 * Number(maxAge);
 const end = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end.abort());
 
@@ -81,9 +97,10 @@ const client = await connect({ url, waitForBroker: false });
 const brake = new Brake();
 brake.set('presence', `${device} has not been seen`);
 const presence = watchPresence(client, device, brake, end.signal);
+const cameras = watchCameras(client, device, brake, end.signal);
 const work = watchForPeople(client, device, brake, end.signal).then(() => findTarget(client, device, what));
 try {
-  await Promise.all([presence, work]);
+  await Promise.all([presence, cameras, work]);
 } catch (error) {
   if (!end.signal.aborted) throw error;
 } finally {

@@ -24,11 +24,13 @@ import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
+import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
 import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
+import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 
@@ -81,6 +83,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
   readonly #usage: UsageTotals;
+  readonly #console: DeviceConsole | undefined;
   #model: ModelSupervisor | undefined;
   #feeds: CameraFeeds | undefined;
   readonly #features: ReconfigurableFeature[] = [];
@@ -98,6 +101,7 @@ export class DeviceService implements AsyncDisposable {
     this.#resources = parts.resources;
     this.#problems = parts.problems;
     this.#usage = new UsageTotals(this.hub);
+    this.#console = parts.console;
   }
 
   /**
@@ -105,15 +109,19 @@ export class DeviceService implements AsyncDisposable {
    *   the credentials. A missing camera or an unreachable broker is no such thing (see `requireBroker`).
    */
   static async start(config: DeviceConfig, options: StartOptions): Promise<DeviceService> {
-    const { logger = silentLogger, requireBroker = false, signal = new AbortController().signal } = options;
+    const { requireBroker = false, signal = new AbortController().signal } = options;
     const resources = new DisposalStack();
+    const { logger, tail } = logTail(options.logger ?? silentLogger);
     try {
       const { hub, journal, problems } = await openEvents(config, logger, resources);
+      // Listens from the first event on.
+      const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
       const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
       options.onBus?.(bus);
-      const service = new DeviceService(config, options, { bus, hub, journal, problems, resources });
+      const events = { hub, journal, problems };
+      const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
@@ -125,6 +133,16 @@ export class DeviceService implements AsyncDisposable {
       await resources[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The address of the console; undefined: there is none. */
+  get consoleAddress(): string | undefined {
+    return this.#console?.address;
+  }
+
+  /** An address that lets one browser in, once; undefined where there is no console, or one with a password. */
+  makeConsoleLink(): string | undefined {
+    return this.#console?.makeLink();
   }
 
   get state(): ServiceState | 'stopped' {
@@ -213,9 +231,22 @@ export class DeviceService implements AsyncDisposable {
         return currentConfig();
       },
     };
-    const health = this.#resources.use(startHealth(healthContext, { state: () => this.#healthState, metrics }));
+    const machine = new TelemetryReader();
+    const health = this.#resources.use(
+      startHealth(healthContext, { state: () => this.#healthState, metrics, telemetry: () => machine.read() }),
+    );
+    const journal = this.journal;
+    await this.#console?.open({
+      journal,
+      problems: this.#problems,
+      feeds: () => this.#feeds?.list ?? [],
+      model: () => this.#model,
+      broker: () => ({ address: bus.broker, state: bus.state }),
+      get config() {
+        return currentConfig();
+      },
+    });
     const feeds = await this.#openCameras();
-    this.#feeds = feeds;
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
     await this.#startFeatures({
@@ -237,6 +268,7 @@ export class DeviceService implements AsyncDisposable {
     const staleSeconds = () => this.#config.ask.staleSeconds;
     const parts = { openCamera, staleSeconds, problems: this.#problems, logger: this.#logger, hub: this.hub };
     const feeds = this.#resources.use(new CameraFeeds(parts));
+    this.#feeds = feeds;
     await feeds.apply(this.#config.cameras);
     // The age of a camera's newest frame is told as often as the device's health.
     this.#resources.defer(this.hub.on('health', () => void feeds.reportStatus()));
@@ -305,6 +337,7 @@ interface ServiceParts {
   readonly hub: EventHub;
   readonly journal: Journal;
   readonly problems: Problems;
+  readonly console: DeviceConsole | undefined;
   readonly resources: DisposalStack;
 }
 

@@ -61,6 +61,9 @@ export async function runDevice(file: string, context: CommandContext): Promise<
   const ignoreReloads = context.onReload(() => void reload());
   notifier.ready();
   logger.log('info', `device ${config.device} is ${service.state} on ${service.bus.broker}`);
+  // With its one-time token it is no line for a log that others keep: for the terminal, and the unit's own journal.
+  if (service.consoleAddress !== undefined)
+    terminal.note(`Console: ${service.makeConsoleLink() ?? service.consoleAddress}`);
   if (!signal.aborted) await once(signal, 'abort');
   ignoreReloads();
   logger.log('info', 'stopping');

@@ -9,6 +9,8 @@ import { encodingProblem } from './file-text.js';
 import { unknownKeyMessage } from './known-keys.js';
 import { type DeviceConfig, type DeviceConfigInput, deviceConfigSchema } from './schema.js';
 
+/** Of the console. */
+export const MIN_PASSWORD_LENGTH = 10;
 export interface LoadConfigOptions {
   /**
    * `model`: the model folder must be there, since a device cannot do without. `all`: camera addresses must be such that
@@ -73,7 +75,12 @@ export async function parseConfig(
       options.file,
       problems.map(({ path, message }) => describeProblem(path, message, options)),
     );
-  const { model, broker, journal } = parsed.data;
+  const {
+    model,
+    broker,
+    journal,
+    console: { tls },
+  } = parsed.data;
   const at = (path: string | undefined) => (path === undefined ? undefined : resolve(options.folder, path));
   const cameras = parsed.data.cameras.map((camera) => ({
     ...camera,
@@ -85,6 +92,10 @@ export async function parseConfig(
     cameras,
     model: { ...model, directory: resolve(options.folder, model.directory), cacheDirectory: at(model.cacheDirectory) },
     journal: { ...journal, directory: at(journal.directory) },
+    console: {
+      ...parsed.data.console,
+      tls: tls && { certFile: at(tls.certFile), keyFile: at(tls.keyFile) },
+    },
     broker: broker && {
       ...broker,
       passwordFile: at(broker.passwordFile),
@@ -105,9 +116,17 @@ async function readSecrets(passwordFile: string | undefined, username: string | 
     passwordFile === undefined ? undefined : (await readBounded(passwordFile)).replace(/\r?\n$/, '');
   const mqttPassword = environment.SCENEBUS_MQTT_PASSWORD ?? (await fromFile());
   registerSecret(mqttPassword ?? '');
+  const consolePassword = environment.SCENEBUS_CONSOLE_PASSWORD;
+  if (consolePassword !== undefined && consolePassword.length < MIN_PASSWORD_LENGTH)
+    throw new SdkError(
+      'ERR_CONFIG_INVALID',
+      `Expected SCENEBUS_CONSOLE_PASSWORD to have at least ${MIN_PASSWORD_LENGTH} characters, but it has ${consolePassword.length}.`,
+    );
+  registerSecret(consolePassword ?? '');
   return {
     mqttUsername: environment.SCENEBUS_MQTT_USERNAME ?? username,
     mqttPassword,
+    consolePassword,
   };
 }
 

@@ -250,6 +250,35 @@ export const journalSchema = z
   })
   .meta({ title: 'Journal of events' });
 
+export const consoleSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).meta({ title: 'Console', description: 'A page and an HTTP API of this device' }),
+    host: z.string().min(1).max(255).default('127.0.0.1').meta({
+      title: 'Interface',
+      description: 'Any other than loopback needs TLS and a password',
+    }),
+    port: z
+      .int()
+      .min(0)
+      .max(65_535)
+      .optional()
+      .meta({ title: 'Port', description: '0: a free one. Default: 8088, else a free one' }),
+    hosts: z
+      .array(z.string().regex(/^[A-Za-z0-9._-]{1,253}$/, 'Expected a host name such as robot.local, without a port'))
+      .max(16)
+      .default([])
+      .meta({ title: 'Names', description: 'That this device is reached by, besides `host` and localhost' }),
+    tls: z
+      .strictObject({ certFile: filePath, keyFile: filePath })
+      .optional()
+      .meta({ title: 'TLS files', description: 'PEM, relative to this file' }),
+    liveFps: z.number().min(1).max(60).default(20).meta({
+      title: 'Live pictures a second, at most',
+      description: 'A page that paints slower is sent fewer',
+    }),
+  })
+  .meta({ title: 'Console' });
+
 export const metricsSchema = z
   .strictObject({
     host: z.string().min(1).default('127.0.0.1').meta({ title: 'Interface' }),
@@ -307,6 +336,7 @@ export const deviceConfigSchema = z
       description: 'true: whoever may ask over the bus also gets pictures, as JPEG',
     }),
     journal: journalSchema.prefault({}),
+    console: consoleSchema.prefault({}),
     metrics: metricsSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
@@ -334,5 +364,10 @@ export type CameraConfig = ParsedConfig['cameras'][number];
 
 /** What the service is given: complete and frozen, secrets joined from the environment. */
 export interface DeviceConfig extends Readonly<ParsedConfig> {
-  readonly secrets: { readonly mqttUsername?: string | undefined; readonly mqttPassword?: string | undefined };
+  readonly secrets: {
+    readonly mqttUsername?: string | undefined;
+    readonly mqttPassword?: string | undefined;
+    /** The admin's of the console. */
+    readonly consolePassword?: string | undefined;
+  };
 }

@@ -64,6 +64,9 @@ export async function runDemo(options: DemoOptions): Promise<DemoSummary> {
       if (isAnswered !== undefined) count[isAnswered ? 'answers' : 'failures']++;
     }
     if (!end.aborted) for (const line of options.howToAsk(service.bus.broker)) terminal.out(line);
+    // Last, where a reader's eyes are.
+    const link = end.aborted ? undefined : (service.makeConsoleLink() ?? service.consoleAddress);
+    if (link !== undefined) terminal.out(`See it in a browser:\n  ${link}\n`);
     await untilAborted(new Promise(() => {}), end);
   } finally {
     await service.stop();

@@ -68,7 +68,7 @@ async function answer(
   } as const;
   const result = await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
-    const notices = feed.noticesFor(frame);
+    const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
     const answer = await answerFrom(loaded, frame, request, options, call.partial);
     return {
       answer: notices.length > 0 ? { ...answer, notices } : answer,

@@ -8,6 +8,8 @@ export interface HealthSources {
   readonly state: () => ServiceState;
   /** Plain numbers by name; names carry units. */
   readonly metrics: () => Readonly<Record<string, number>>;
+  /** Of the machine: temperatures and the like. */
+  readonly telemetry?: (() => Promise<Readonly<Record<string, number>>>) | undefined;
 }
 
 type HealthContext = Pick<FeatureContext, 'config' | 'hub' | 'problems' | 'monotonicMs'>;
@@ -66,7 +68,7 @@ export class HealthReporter implements AsyncDisposable {
       state: this.#sources.state(),
       problems: [...problems.list],
       uptimeSeconds: Math.round((monotonicMs() - this.#startedAtMs) / 1000),
-      metrics: this.#sources.metrics(),
+      metrics: { ...this.#sources.metrics(), ...(await this.#sources.telemetry?.()) },
     };
     await hub.emit('health', { ...health, memory: await readMemory() }, { isKept: false });
   }

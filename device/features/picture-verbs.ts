@@ -51,7 +51,7 @@ async function describe(
     const answer = config.describe.objects
       ? await withObjects(loaded, frame, text, { ...options, maxNewTokens })
       : text;
-    const notices = feed.noticesFor(frame);
+    const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
     return {
       camera: feed.id,
       frame,
@@ -97,7 +97,7 @@ async function locate(
       if (found.objects.length === 0) notFound.push(name);
       objects.push(...found.objects.map((object) => ({ ...object, label: name })));
     }
-    const notices = feed.noticesFor(frame);
+    const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
     return {
       camera: feed.id,
       frame,

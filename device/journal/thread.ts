@@ -63,7 +63,7 @@ export class JournalThread {
   #ended: Error | undefined;
 
   constructor() {
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { name: 'scenebus journal' });
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { name: 'scenebus journal', execArgv: [] });
     this.#worker.on('message', (reply: ReplyMessage) => {
       const waiting = this.#waiting.get(reply.number);
       this.#waiting.delete(reply.number);

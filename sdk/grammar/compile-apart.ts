@@ -57,7 +57,11 @@ async function takeSlot(signal: AbortSignal | undefined): Promise<void> {
 function compileInThread(request: CompileRequest, bounds: CompileBounds): Promise<Grammar> {
   const { timeoutMs = LIMITS.schemaCompileMs, memoryMebibytes = LIMITS.schemaCompileMebibytes, signal } = bounds;
   const resourceLimits = { maxOldGenerationSizeMb: memoryMebibytes, maxYoungGenerationSizeMb: 32, stackSizeMb: 4 };
-  const worker = new Worker(new URL('./compile-worker.js', import.meta.url), { workerData: request, resourceLimits });
+  const worker = new Worker(new URL('./compile-worker.js', import.meta.url), {
+    workerData: request,
+    resourceLimits,
+    execArgv: [],
+  });
   return new Promise<Grammar>((resolve, reject) => {
     const end = (settle: () => void) => {
       clearTimeout(timer);

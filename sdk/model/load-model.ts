@@ -128,9 +128,8 @@ export async function loadModelOn(
   const opened = new DisposalStack();
   try {
     const logger = options.logger ?? silentLogger;
-    for (const warning of [...checkpoint.warnings, withoutTemplate(template)]) {
-      if (warning !== undefined) logger.log('warn', `${checkpoint.name}: ${warning}`);
-    }
+    const notices = [withoutTemplate(template)].filter((notice) => notice !== undefined);
+    for (const warning of [...checkpoint.warnings, ...notices]) logger.log('warn', `${checkpoint.name}: ${warning}`);
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
@@ -141,6 +140,7 @@ export async function loadModelOn(
         engine: engine.info,
         writesBoxes: manifest.boxes !== undefined,
         prompts: manifest.prompts,
+        notices: notices.map((notice) => `${name}: ${notice}`),
       },
       engine,
       tokenizer,

@@ -209,6 +209,8 @@ export interface ModelInfo {
   readonly writesBoxes: boolean;
   /** What the model's manifest asks it for a description, a list of objects, and one of them (`{label}`). */
   readonly prompts: { readonly describe: string; readonly list: string; readonly locate: string };
+  /** What a person should know of every answer, for example that the model was not trained to give any. */
+  readonly notices: readonly string[];
 }
 
 /** The process of a model loaded with `isolation: 'process'`. */

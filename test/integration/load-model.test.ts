@@ -116,8 +116,9 @@ describe('loadModel', () => {
     await rm(join(folder, 'chat_template.jinja'));
     const warnings: string[] = [];
     const logger: Logger = { log: (level, message) => void (level === 'warn' && warnings.push(message)) };
-    await using _ = await loadModel(folder, { cacheDirectory, threads: 1, logger });
+    await using model = await loadModel(folder, { cacheDirectory, threads: 1, logger });
     expect(warnings).toEqual([expect.stringMatching(/no chat template.*complete\(\) for a base model/)]);
+    expect(model.info.notices).toEqual(warnings);
   });
 
   test('warns of what the folder asks for and is not honoured', async () => {

@@ -82,6 +82,7 @@ export function fakeModel(
       name: 'fake',
       contentHash: 'hash',
       writesBoxes: false,
+      notices: [] as readonly string[],
       engine: { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 1_024 },
     },
     stats: () => ({ waiting: { question: 0, watch: 0, description: 0 }, running: 0, preemptions: 0 }),
@@ -171,8 +172,10 @@ export interface FakeContext extends FeatureContext {
   readonly feeds: readonly FakeFeed[];
   /** What was emitted, in order. */
   readonly events: AnyDeviceEvent[];
-  /** Moves the clock. */
+  /** Moves both clocks. */
   advance(ms: number): void;
+  /** Sets the wall clock, by so much. */
+  setWall(ms: number): void;
   next<Kind extends EventKind>(kind: Kind, count?: number): Promise<Extract<AnyDeviceEvent, { kind: Kind }>>;
 }
 
@@ -204,6 +207,7 @@ export async function fakeContext(
     });
   }
   let nowMs = 0;
+  let setMs = 0;
   // A Wednesday, local time.
   const day = new Date(2026, 10, 25, 12, 0).getTime();
   return {
@@ -214,9 +218,12 @@ export async function fakeContext(
     problems: new Problems(hub),
     logger: silentLogger,
     monotonicMs: () => nowMs,
-    now: () => new Date(day + nowMs),
+    now: () => new Date(day + nowMs + setMs),
     advance: (ms) => {
       nowMs += ms;
+    },
+    setWall: (ms) => {
+      setMs += ms;
     },
     model: {
       info: model instanceof SdkError ? undefined : model.info,

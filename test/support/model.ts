@@ -68,6 +68,7 @@ export async function createFakeModel(options: FakeModelOptions): Promise<FakeMo
       engine: engine.info,
       writesBoxes: true,
       prompts: { describe: 'Describe.', list: 'List.', locate: 'Where is the {label}?' },
+      notices: [],
     },
     engine,
     tokenizer,

@@ -78,7 +78,8 @@ export class WorkerChannel<M extends RequestMap<M>, Notice> {
   #start(): Worker {
     const gate = new NativeGate();
     const workerData: ChannelWorkerData = { gate: gate.state };
-    const worker = new Worker(this.#file, { ...this.#options, workerData });
+    // Not the program's own flags: `--input-type` of an --eval fails in a worker.
+    const worker = new Worker(this.#file, { execArgv: [], ...this.#options, workerData });
     const forget = closeOnExit(gate);
     this.#worker = worker;
     this.#gate = gate;

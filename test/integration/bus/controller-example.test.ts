@@ -8,8 +8,10 @@ import { observation } from '../../support/observations.js';
 
 const EXAMPLE = fileURLToPath(new URL('../../../dist/examples/controller.js', import.meta.url));
 
-function runController(url: string) {
-  const child = spawn(process.execPath, [EXAMPLE, url, 'demo', 'red cup'], { stdio: ['ignore', 'pipe', 'inherit'] });
+function runController(url: string, maxAgeSeconds = '10') {
+  const child = spawn(process.execPath, [EXAMPLE, url, 'demo', 'red cup', maxAgeSeconds], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const exited = once(child, 'exit');
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => {
@@ -55,6 +57,39 @@ describe('the controller example', () => {
     await until(() => controller.count('drive') === 2);
     await bus.close();
     await controller.says('stop: demo is stopped');
+    expect(await controller.end()).toEqual([0, null]);
+  });
+
+  test('stops while a camera is lost or stands still: nobody is seen by it, and no event says so', async () => {
+    await using broker = await startEmbedded();
+    await using bus = await connectBus({ url: broker.url, device: 'demo' });
+    bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));
+    bus.handle('watch/add', async ({ watch }) => ({ watch: { watch, origin: 'bus', cameras: [] } }));
+    const none = { frameId: null, frameTs: null, lastFrameAgeMs: null, image: null, framesPerSecond: null };
+    const status = { ...none, reason: null };
+    await bus.publishCameraStatus('cam0', { ...status, state: 'running' });
+    const controller = runController(broker.url);
+    await until(() => controller.count('drive') === 1);
+    for (const [index, state] of (['reconnecting', 'stalled', 'failed', 'ended'] as const).entries()) {
+      await bus.publishCameraStatus('cam0', { ...status, state });
+      await controller.says(`stop: camera cam0 is ${state}`);
+      await bus.publishCameraStatus('cam0', { ...status, state: 'running' });
+      await until(() => controller.count('drive') === index + 2);
+    }
+    expect(await controller.end()).toEqual([0, null]);
+  });
+
+  test('stops when no new description comes', async () => {
+    await using broker = await startEmbedded();
+    await using bus = await connectBus({ url: broker.url, device: 'demo' });
+    bus.onAsk(async ({ question }) => observation(`Asked: ${question}`));
+    const controller = runController(broker.url, '1');
+    await controller.says('no watch (ERR_REQUEST_UNSUPPORTED)');
+    const scene = observation('An empty aisle.');
+    const inTheFuture = { ...scene.frame, capturedAtMs: Date.now() + 3_600_000 };
+    await bus.publishScene('cam0', { ...scene, frame: inTheFuture });
+    await controller.says('stop: the last scene is too old');
+    await controller.says('stop: no new scene of cam0');
     expect(await controller.end()).toEqual([0, null]);
   });
 

@@ -49,6 +49,7 @@ export async function makeConfig(input: Partial<DeviceConfigInput> = {}): Promis
     describe: { minIntervalSeconds: 0 },
     healthIntervalSeconds: 1,
     journal: { enabled: false },
+    console: { enabled: false },
     ...input,
   } satisfies DeviceConfigInput;
   return await parseConfig(complete, { file: 'the test', folder: '/', environment: {} });

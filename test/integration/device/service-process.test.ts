@@ -91,14 +91,12 @@ describe('a device that is stopped', () => {
     const ended = closed(child);
     await using client = await connectClient(broker.url);
     for await (const { state } of client.health('hanging')) if (state === 'running') break;
-    const startedAtMs = performance.now();
     child.kill('SIGTERM');
     const states: string[] = [];
     for await (const { state } of client.availability('hanging')) if (states.push(state) && state !== 'online') break;
     expect(states.at(-1)).toBe('stopped');
-    expect((await ended)[0]).toBe(0);
     // By its own rule: later than that it would have ended with 1.
-    expect(performance.now() - startedAtMs).toBeLessThan(6_000);
+    expect((await ended)[0]).toBe(0);
   });
 
   test('ends at once at the second signal', async () => {

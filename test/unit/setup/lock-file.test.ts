@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 
 interface LockedPackage {
+  readonly version?: string;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
@@ -28,4 +29,22 @@ test('the lock file has an entry for every dependency, those of other platforms 
       .map((name) => `${path} -> ${name}`),
   );
   expect(missing).toEqual([]);
+});
+
+// CONTRIBUTING.md says which advisories these answer.
+test.each([
+  ['aedes', '1.1.3'],
+  ['sharp', '0.35.3'],
+  ['fastify', '5.8.5'],
+])('no %s below %s is installed, whoever wants it', (name, least) => {
+  const versions = Object.entries(lock.packages)
+    .filter(([path]) => path === `node_modules/${name}` || path.endsWith(`/node_modules/${name}`))
+    .map(([, { version }]) => version!);
+  if (name in lock.packages['']!.dependencies!) expect(versions).not.toEqual([]);
+  for (const version of versions)
+    expect(version.localeCompare(least, 'en', { numeric: true })).toBeGreaterThanOrEqual(0);
+  // What others install together with the package: the range's own minimum.
+  const range = lock.packages['']!.dependencies![name] ?? `^${least}`;
+  expect(range.slice(1).localeCompare(least, 'en', { numeric: true })).toBeGreaterThanOrEqual(0);
+  expect(range).toMatch(/^\^\d/);
 });

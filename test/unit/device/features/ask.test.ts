@@ -206,4 +206,18 @@ describe('questions', () => {
     });
     expect(calls.length).toBe(asked);
   });
+
+  test('from a model that was not made for questions say so', async () => {
+    const { model } = fakeModel();
+    Object.assign(model.info, { notices: ['fake: the folder has no chat template'] });
+    const bus = questions();
+    const context = await fakeContext(model);
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    context.feeds[0]!.notices = ['The clip has ended.'];
+    expect((await bus.ask({ question: '?' })).answer.notices).toEqual([
+      'The clip has ended.',
+      'fake: the folder has no chat template',
+    ]);
+  });
 });

@@ -114,6 +114,28 @@ describe('descriptions', () => {
     expect((await context.next('scene', 2)).body).toMatchObject({ trigger: 'interval', frame: { id: 'cam-3' } });
   });
 
+  test('neither stop nor come at once when the clock is set back by a year, or forward', async () => {
+    const { model } = fakeModel();
+    const context = await fakeContext(model, settings);
+    await using _running = startDescribe(context);
+    const [feed] = context.feeds;
+    feed!.push(fakeFrame(1));
+    await context.next('scene');
+    for (const [count, wallMs] of [
+      [2, -365 * 86_400_000],
+      [3, 2 * 365 * 86_400_000],
+    ] as const) {
+      context.setWall(wallMs);
+      context.advance(59_999);
+      feed!.push(fakeFrame(10 * count));
+      await feed!.drained();
+      expect(context.events.filter(({ kind }) => kind === 'scene')).toHaveLength(count - 1);
+      context.advance(1);
+      feed!.push(fakeFrame(10 * count + 1));
+      expect((await context.next('scene', count)).body.trigger).toBe('interval');
+    }
+  });
+
   test('that fail are a problem of that camera until one succeeds', async () => {
     let failures = 1;
     const { model } = fakeModel(async () => {

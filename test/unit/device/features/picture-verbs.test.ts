@@ -45,7 +45,7 @@ async function start(config = {}, model: Partial<ReturnType<typeof fakeModel>['m
 }
 
 const boxed = { writesBoxes: true, prompts: { describe: 'Describe.', list: 'List.', locate: 'Where is the {label}?' } };
-const info = { name: 'fake', contentHash: 'hash', ...boxed } as never;
+const info = { name: 'fake', contentHash: 'hash', notices: [], ...boxed } as never;
 
 describe('describe', () => {
   test('says what is there now, with the prompt of the request, the camera or the model', async () => {

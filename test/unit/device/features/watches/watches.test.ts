@@ -54,6 +54,7 @@ interface Started extends AsyncDisposable {
   /** A new frame, looked at to the end. Frames of another level are a change. */
   show(level: number): Promise<void>;
   events(): string[];
+  reconfigure(): Promise<void>;
 }
 
 type Decides = Parameters<typeof fakeModel>[1];
@@ -90,6 +91,7 @@ async function start(
       context.events.flatMap((event) =>
         event.kind === 'watch' ? [`${event.body.watch} ${event.body.type} ${event.body.value}`] : [],
       ),
+    reconfigure: () => running.reconfigure(),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   };
 }
@@ -308,6 +310,25 @@ describe('watches', () => {
     await run.show(200);
     expect(run.events()).toEqual(['other new true', 'person new true']);
     expect(run.context.problems.list).toEqual([]);
+  });
+
+  test('of a configuration change with it: what is the same goes on, what is gone ends', async () => {
+    const cup: WatchDefinition = { id: 'cup', question: 'Is there a cup?', answerType: 'yes-no' };
+    await using run = await start([person, cup]);
+    await run.show(0);
+    expect(run.events()).toEqual(['person new true', 'cup new true']);
+    Object.assign(run.context, {
+      config: { ...run.context.config, watches: [{ ...person }, { ...cup, id: 'new' }] },
+    });
+    await run.reconfigure();
+    await run.context.hub.idle();
+    expect(run.events().slice(2)).toEqual(['cup end true']);
+    expect(run.context.events.findLast(({ kind }) => kind === 'watchState')).toMatchObject({
+      body: { watch: 'cup', state: null },
+    });
+    await run.show(0);
+    expect(run.events().slice(3)).toEqual(['new new true']);
+    expect(run.calls.filter(({ question }) => question === person.question)).toHaveLength(1);
   });
 
   test('in words tell the words; nothing else is written', async () => {

@@ -1,0 +1,66 @@
+/** The console of a service: it follows what happens from the first event on, and is served when there is a bus. */
+import { type Logger, SdkError } from 'scenebus';
+import { redact } from 'scenebus/service';
+import type { ConsoleDevice } from '../console/context.js';
+import { DeviceStateFollower } from '../console/device-state.js';
+import { LogTail } from '../console/log-tail.js';
+import { Console } from '../console/server.js';
+import type { EventHub } from '../events/hub.js';
+import type { Problems } from '../events/problems.js';
+import { stateFile } from './journal-options.js';
+
+export interface DeviceConsoleOptions {
+  readonly hub: EventHub;
+  readonly tail: LogTail;
+  readonly logger: Logger;
+}
+
+export class DeviceConsole implements AsyncDisposable {
+  readonly #options: DeviceConsoleOptions;
+  readonly #state: DeviceStateFollower;
+  #console: Console | undefined;
+
+  constructor(options: DeviceConsoleOptions) {
+    this.#options = options;
+    this.#state = new DeviceStateFollower(options.hub);
+  }
+
+  get address(): string | undefined {
+    return this.#console?.address;
+  }
+
+  makeLink(): string | undefined {
+    return this.#console?.hasPassword === false ? this.#console.makeLink() : undefined;
+  }
+
+  /** @throws SdkError ERR_CONFIG_INVALID. A port that is taken is a problem of the device, which works without its page. */
+  async open(device: Omit<ConsoleDevice, 'hub' | 'logger'> & { readonly problems: Problems }): Promise<void> {
+    const { hub, tail, logger } = this.#options;
+    const credentialsFile = stateFile(device.config, 'console.json');
+    try {
+      this.#console = await Console.start({
+        device: Object.create(device, { hub: { value: hub }, logger: { value: logger } }) as ConsoleDevice,
+        state: this.#state,
+        log: tail,
+        credentialsFile,
+      });
+    } catch (error) {
+      if (error instanceof SdkError) throw error;
+      const { host, port } = device.config.console;
+      const why = error instanceof Error ? error.message : String(error);
+      const message = `The console cannot be served at ${host}:${port ?? 'any port'} (${why}). Choose another console.port and restart.`;
+      device.problems.report('console', new SdkError('ERR_CONFIG_INVALID', message, { cause: error }));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#console?.[Symbol.asyncDispose]();
+    this.#state[Symbol.dispose]();
+  }
+}
+
+/** A logger whose last lines the console shows, without secrets. */
+export function logTail(logger: Logger): { readonly logger: Logger; readonly tail: LogTail } {
+  const tail = new LogTail((message) => redact(message));
+  return { logger: tail.tee(logger), tail };
+}

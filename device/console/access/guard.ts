@@ -1,0 +1,95 @@
+/** What a request must show before a route sees it. Runs for every request, those for a WebSocket included. */
+import { timingSafeEqual } from 'node:crypto';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { HttpError } from '../api/http-error.js';
+import { type Credentials, digest } from './credentials.js';
+import { mayUse, type Principal, type RequiredRole } from './roles.js';
+import { type Sessions, sessionSecret } from './sessions.js';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Of the route, declared with it. */
+    role?: RequiredRole;
+  }
+  interface FastifyRequest {
+    principal: Principal | undefined;
+  }
+}
+
+export const CSRF_HEADER = 'x-scenebus-csrf';
+const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]'];
+
+export interface GuardOptions {
+  readonly credentials: Credentials;
+  readonly sessions: Sessions;
+  /** Names besides those of loopback that this console is reached by. */
+  readonly hosts: readonly string[];
+}
+
+export type Guard = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+
+export function createGuard({ credentials, sessions, hosts }: GuardOptions): Guard {
+  const names = new Set([...LOOPBACK_NAMES, ...hosts.map((host) => host.toLowerCase())]);
+  return async (request) => {
+    requireKnownHost(request, names);
+    requireOwnOrigin(request);
+    const principal = identify(request, credentials, sessions);
+    request.principal = principal;
+    // A path that is no route has no role; what it is told is that there is nothing.
+    if (request.is404) return;
+    const required = request.routeOptions.config.role ?? 'admin';
+    if (!mayUse(required, principal)) {
+      if (principal === undefined) throw new HttpError(401, 'UNAUTHENTICATED', 'Sign in first.');
+      throw new HttpError(403, 'FORBIDDEN', `This needs the role ${required}; yours is ${principal.role}.`);
+    }
+    if (required !== 'public') requireCsrf(request, principal);
+  };
+}
+
+/** A foreign page whose name was made to point here (DNS rebinding) still sends its own name. */
+function requireKnownHost(request: FastifyRequest, names: ReadonlySet<string>): void {
+  const name = hostnameOf(request.headers.host ?? '');
+  if (name !== undefined && names.has(name)) return;
+  const advice = 'Add the name to console.hosts in the configuration if it is one of this device.';
+  throw new HttpError(
+    421,
+    'HOST_UNKNOWN',
+    `This console is not reached by the name ${JSON.stringify(name ?? '')}. ${advice}`,
+  );
+}
+
+/** Browsers name the page that a request comes from; for a WebSocket always. */
+function requireOwnOrigin(request: FastifyRequest): void {
+  const { origin, host } = request.headers;
+  const isWebSocket = request.headers.upgrade !== undefined;
+  if (origin === undefined) {
+    if (isWebSocket && request.headers.authorization === undefined)
+      throw new HttpError(403, 'ORIGIN_MISSING', 'Expected an Origin header, or a token in Authorization.');
+    return;
+  }
+  // By name and port: behind a proxy that ends TLS the scheme is another.
+  if (URL.canParse(origin) && new URL(origin).host === host?.toLowerCase()) return;
+  throw new HttpError(403, 'ORIGIN_FOREIGN', 'Requests of other pages are refused.');
+}
+
+function identify(request: FastifyRequest, credentials: Credentials, sessions: Sessions): Principal | undefined {
+  const bearer = /^Bearer ([A-Za-z0-9_-]{1,128})$/.exec(request.headers.authorization ?? '')?.[1];
+  if (request.headers.authorization !== undefined) {
+    const role = bearer === undefined ? undefined : credentials.checkToken(bearer);
+    return role && { role };
+  }
+  const secret = sessionSecret(request.headers.cookie);
+  return secret === undefined ? undefined : sessions.find(secret);
+}
+
+/** The cookie comes along by itself; this header only from our own page. */
+function requireCsrf({ method, headers }: FastifyRequest, principal: Principal | undefined): void {
+  if (method === 'GET' || method === 'HEAD' || principal?.session === undefined) return;
+  const given = headers[CSRF_HEADER];
+  if (typeof given === 'string' && timingSafeEqual(digest(given), digest(principal.session.csrf))) return;
+  throw new HttpError(403, 'CSRF_MISSING', `Expected the header ${CSRF_HEADER} with the value from GET /api/session.`);
+}
+
+function hostnameOf(host: string): string | undefined {
+  return /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i.exec(host)?.[1]?.toLowerCase();
+}

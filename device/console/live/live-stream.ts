@@ -1,0 +1,112 @@
+/** The moving picture of a camera: encoded once a frame, however many look, and not at all when nobody does. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { encodeJpeg, type Frame, type Logger } from 'scenebus';
+import type { Feed } from '../../features/context.js';
+
+/** Somebody who looks. */
+export interface Viewer {
+  /** Given a message when it has asked for one; see `encodeLive`. */
+  send(message: Uint8Array): void;
+}
+
+/** Pictures for people, not for the model: a third of the bytes of the best quality. */
+const JPEG_QUALITY = 75;
+/** Before a camera that shows nothing is tried again. */
+const PAUSE_MS = 500;
+export const MAX_VIEWERS = 32;
+
+export class LiveStream implements AsyncDisposable {
+  readonly #camera: string;
+  readonly #feed: () => Feed | undefined;
+  readonly #maxFps: number;
+  readonly #logger: Logger;
+  /** true: it has painted the last picture and wants the next. A slow one gets fewer and holds up nobody. */
+  readonly #viewers = new Map<Viewer, boolean>();
+  #stop: AbortController | undefined;
+  #running: Promise<void> = Promise.resolve();
+  /** Of the newest picture: who comes between two frames of a slow camera sees it at once. */
+  #newest: Uint8Array | undefined;
+
+  /** `feed` is looked up whenever it begins: the configuration may have replaced it; undefined: not to be seen now. */
+  constructor(camera: string, feed: () => Feed | undefined, maxFps: number, logger: Logger) {
+    this.#camera = camera;
+    this.#feed = feed;
+    this.#maxFps = maxFps;
+    this.#logger = logger;
+  }
+
+  get isFull(): boolean {
+    return this.#viewers.size >= MAX_VIEWERS;
+  }
+
+  add(viewer: Viewer): void {
+    this.#viewers.set(viewer, false);
+    if (this.#stop === undefined) {
+      this.#newest = undefined;
+      const stop = new AbortController();
+      this.#stop = stop;
+      this.#running = this.#running.then(() => this.#run(stop.signal));
+    } else if (this.#newest !== undefined) viewer.send(this.#newest);
+    if (this.#newest === undefined) this.#viewers.set(viewer, true);
+  }
+
+  /** It is ready for the next picture. */
+  next(viewer: Viewer): void {
+    if (this.#viewers.has(viewer)) this.#viewers.set(viewer, true);
+  }
+
+  remove(viewer: Viewer): void {
+    this.#viewers.delete(viewer);
+    if (this.#viewers.size > 0) return;
+    this.#stop?.abort();
+    this.#stop = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#viewers.clear();
+    this.#stop?.abort();
+    await this.#running;
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const feed = this.#feed();
+        for await (const frame of feed?.frames({ maxFps: this.#maxFps, signal }) ?? []) {
+          // Replaced, or switched off.
+          if (this.#feed() !== feed) break;
+          await this.#show(frame);
+        }
+        // A clip that is over has no next frame; its last one stays.
+        if (feed !== undefined && this.#feed() === feed && !signal.aborted)
+          await this.#show(await feed.latestFrame({ signal }));
+        else this.#newest = undefined;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#newest = undefined;
+        this.#logger.log('debug', `camera ${this.#camera}: no live picture`, { error: String(error) });
+      }
+      await sleep(PAUSE_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  async #show(frame: Frame): Promise<void> {
+    const ready = [...this.#viewers].flatMap(([viewer, isReady]) => (isReady ? [viewer] : []));
+    if (ready.length === 0) return;
+    const message = encodeLive(frame, await encodeJpeg(frame, { quality: JPEG_QUALITY }));
+    this.#newest = message;
+    for (const viewer of ready) {
+      if (!this.#viewers.has(viewer)) continue;
+      this.#viewers.set(viewer, false);
+      viewer.send(message);
+    }
+  }
+}
+
+/** Four bytes with the length of what follows (big-endian), JSON that says which frame it is, the JPEG. */
+export function encodeLive({ id, capturedAtMs, width, height }: Frame, jpeg: Uint8Array): Uint8Array {
+  const header = Buffer.from(JSON.stringify({ id, capturedAtMs, width, height }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(header.length);
+  return Buffer.concat([length, header, jpeg]);
+}

@@ -1,0 +1,19 @@
+/** What the routes work on. */
+import type { Credentials } from '../access/credentials.js';
+import type { Sessions } from '../access/sessions.js';
+import type { ConsoleDevice } from '../context.js';
+import type { DeviceStateFollower } from '../device-state.js';
+import type { FrameStore } from '../live/frame-store.js';
+import type { LogTail } from '../log-tail.js';
+
+export interface ConsoleServices {
+  readonly device: ConsoleDevice;
+  readonly credentials: Credentials;
+  readonly sessions: Sessions;
+  readonly state: DeviceStateFollower;
+  readonly frames: FrameStore;
+  readonly log: LogTail;
+  /** TLS: cookies are sent over it only. */
+  readonly isSecure: boolean;
+  readonly signal: AbortSignal;
+}

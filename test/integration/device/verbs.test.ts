@@ -1,0 +1,165 @@
+/** Everything but questions that callers ask of a running service, over a real broker, with the demo model. */
+
+import { decodeImage, type VisionLanguageModel } from 'scenebus';
+import { type BusClient, connect } from 'scenebus/client';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { DeviceService } from '#device/app/device-service.js';
+import { Listener, startEmbedded, type TestBroker } from '../../support/brokers.js';
+import { makeTemporaryFolder } from '../../support/temporary-folder.js';
+import { clip, deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
+
+let broker: TestBroker;
+let model: VisionLanguageModel;
+let service: DeviceService;
+let client: BusClient;
+let listener: Listener;
+let journal: { enabled: true; directory: string };
+
+const config = async () =>
+  makeConfig({
+    broker: { url: broker.url },
+    cameras: [{ id: 'table', address: clip, loop: true }],
+    snapshots: true,
+    journal,
+  });
+
+beforeAll(async () => {
+  broker = await startEmbedded();
+  journal = { enabled: true, directory: await makeTemporaryFolder('scenebus-verbs-state-') };
+  model = await loadDemoModel(await makeTemporaryFolder('scenebus-verbs-'));
+  listener = await Listener.open(broker, 4);
+  service = await startService(await config(), { parts: lend(model) });
+  client = await connect({ url: broker.url });
+});
+afterAll(async () => {
+  await client.close();
+  await service.stop();
+  await listener[Symbol.asyncDispose]();
+  await model[Symbol.asyncDispose]();
+  await broker[Symbol.asyncDispose]();
+});
+
+const publish = (rest: string, payload: string, retain = false) =>
+  listener.client.publishAsync(topic(rest), payload, { qos: 1, retain });
+
+describe('a running service', () => {
+  test('describes, with boxes, in pieces where wanted', async () => {
+    const pieces: string[] = [];
+    const whole = await client.describe(deviceName, {}, { onText: (piece) => pieces.push(piece) });
+    expect(pieces.length).toBeGreaterThan(0);
+    expect(pieces.join('')).toBe(whole.text);
+    expect(whole.text).toMatch(/^An? /);
+    expect(whole.objects.length).toBeGreaterThan(0);
+    expect(whole.objects.every(({ label }) => whole.text.toLowerCase().includes(label))).toBe(true);
+  });
+
+  test('locates things by their names and says which are not there', async () => {
+    const { data } = await client.request(deviceName, 'locate', { objects: ['red cup', 'purple robot'] });
+    expect(data.notFound).toContain('purple robot');
+    expect(data.objects.every(({ label }) => label === 'red cup')).toBe(true);
+  });
+
+  test('gives the picture of a scene, and answers about it', async () => {
+    const scene = await listener.next((message) => message.topic === topic('camera/table/scene'));
+    const { frameId } = scene.json;
+    const fresh = await client.request(deviceName, 'describe', {});
+    const { data } = await client.request(deviceName, 'snapshot', { frameId: fresh.frameId, maxWidth: 100 });
+    expect(await decodeImage(Buffer.from(data.jpeg, 'base64'))).toMatchObject({
+      width: 100,
+      height: data.image.height,
+    });
+    const answer = await client.request(deviceName, 'ask', {
+      question: 'How many objects are there?',
+      frameId: fresh.frameId,
+      answerType: 'number',
+    });
+    expect(answer.frameId).toBe(fresh.frameId);
+    expect(answer.data.value).toBe(fresh.data.objects.length);
+    expect(frameId).toMatch(/\S/);
+    await expect(client.request(deviceName, 'snapshot', { frameId: 'long-ago' })).rejects.toMatchObject({
+      code: 'ERR_REQUEST_INVALID',
+      message: expect.stringContaining('is gone'),
+    });
+  });
+
+  test('switches a camera, tells how it stands, and knows no cameras that are not there', async () => {
+    const stateOf = (setting: string) => topic(`camera/table/${setting}/state`);
+    await listener.next(({ topic: each, json }) => each === stateOf('privacy') && json.value === false);
+    await publish('camera/table/privacy/set', 'true');
+    await listener.next(({ topic: each, json }) => each === stateOf('privacy') && json.value === true);
+    await expect(client.request(deviceName, 'describe', {})).rejects.toMatchObject({ code: 'ERR_CAPTURE_REFUSED' });
+    await publish('camera/constructor/privacy/set', 'true');
+    await publish('camera/table/privacy/set', 'false');
+    await listener.next(() => listener.on(stateOf('privacy')).at(-1)!.json.value === false);
+    expect(listener.messages.some((message) => message.topic.includes('constructor/privacy/state'))).toBe(false);
+    expect((await client.request(deviceName, 'describe', {})).status).toBe('ok');
+  });
+
+  test('refuses hostile ids of watches, and goes on', async () => {
+    const watch = { question: 'Is there a red cup?', answerType: 'yes-no' as const };
+    for (const [number, id] of [
+      '../x',
+      'a/b',
+      '+',
+      '#',
+      '$SYS',
+      '',
+      'x'.repeat(65),
+      '__proto__',
+      'é',
+      'a b',
+    ].entries()) {
+      const transaction = `hostile-${number}`;
+      await publish('request/watch/add', JSON.stringify({ transaction, watch: { id, ...watch } }));
+      const { json } = await listener.next(
+        ({ json }) => json?.transaction === transaction && json.status !== undefined,
+      );
+      expect(json, id).toMatchObject({ status: 'error', error: { code: 'ERR_REQUEST_INVALID' } });
+    }
+    expect(await client.listWatches(deviceName)).toEqual([]);
+  });
+
+  test('knows its watches and settings after a restart', async () => {
+    const watch = { id: 'cup', question: 'Is there a red cup?', answerType: 'yes-no' } as const;
+    await client.watch(deviceName, watch);
+    await publish('camera/table/describe/set', '{"value":false}');
+    await listener.next(
+      ({ topic: each, json }) => each === topic('camera/table/describe/state') && json.value === false,
+    );
+    await service.stop();
+    service = await startService(await config(), { parts: lend(model) });
+    expect(await client.listWatches(deviceName)).toMatchObject([{ watch, origin: 'bus' }]);
+    const told = listener.on(topic('camera/table/describe/state')).at(-1)!;
+    expect(told.json).toMatchObject({ value: false, run: service.bus.run });
+    await client.removeWatch(deviceName, 'cup');
+    expect(await client.listWatches(deviceName)).toEqual([]);
+  });
+});
+
+test('while the model loads, callers are told to come back', async () => {
+  let finish = () => {};
+  const loading = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  await using second = await startEmbedded();
+  const settings = await makeConfig({ broker: { url: second.url } });
+  const parts = lend(model);
+  const starting = startService(settings, {
+    parts: { ...parts, loadModel: async (...all) => loading.then(() => parts.loadModel(...all)) },
+  });
+  await using caller = await connect({ url: second.url });
+  await using heard = await Listener.open(second, 4);
+  await heard.next(({ topic: each }) => each === topic('info'));
+  for (const [verb, request] of [
+    ['describe', {}],
+    ['locate', { objects: ['cup'] }],
+    ['watch/list', {}],
+  ] as const) {
+    await expect(caller.request(deviceName, verb, request as never)).rejects.toMatchObject({
+      code: 'ERR_BUSY',
+      details: { retryAfterMs: expect.any(Number) },
+    });
+  }
+  finish();
+  await (await starting).stop();
+}, 60_000);

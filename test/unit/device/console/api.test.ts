@@ -1,0 +1,301 @@
+import { encodeJpeg, SdkError } from 'scenebus';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { startConsole, streamingModel, type TestConsole } from '../../../support/console.js';
+import { fakeAnswer, fakeFrame } from '../../../support/device-fakes.js';
+
+interface SentEvent {
+  readonly type: string;
+  readonly data: Record<string, unknown>;
+}
+
+function parseEvents(text: string): SentEvent[] {
+  return text.split('\n\n').flatMap((block) => {
+    const found = /^event: (\w+)\ndata: (.*)$/s.exec(block);
+    return found === null ? [] : [{ type: found[1]!, data: JSON.parse(found[2]!) as Record<string, unknown> }];
+  });
+}
+
+const json = (body: unknown) => ({
+  method: 'POST',
+  headers: { 'content-type': 'application/json' },
+  body: JSON.stringify(body),
+});
+
+let served: TestConsole;
+beforeAll(async () => {
+  served = await startConsole();
+});
+afterAll(() => served[Symbol.asyncDispose]());
+
+async function ask(body: object): Promise<SentEvent[]> {
+  const response = await served.fetch('operator', '/api/ask', json(body));
+  expect(response.headers.get('content-type')).toContain('text/event-stream');
+  return parseEvents(await response.text());
+}
+
+describe('asking', () => {
+  test('the frame comes first, then the text as it is written, then the answer with its boxes', async () => {
+    const events = await ask({ question: 'What is there?' });
+    expect(events.map(({ type }) => type)).toEqual(['frame', 'text', 'text', 'answer']);
+    expect(events[0]?.data).toMatchObject({ camera: 'cam', frame: { id: 'cam-1', width: 64, height: 48 } });
+    expect(events[3]?.data).toMatchObject({
+      text: 'a red cup',
+      objects: [{ label: 'red cup' }],
+      timings: { queueMs: 0 },
+    });
+  });
+
+  test('the frame that was asked about can be seen and asked about again', async () => {
+    await ask({ question: 'First?' });
+    const seen = await served.fetch('display', '/api/frames/cam-1?camera=cam');
+    expect(seen.headers.get('content-type')).toBe('image/jpeg');
+    const [feed] = served.context.feeds;
+    feed!.latest = fakeFrame(2, 10);
+    const [frame, , , answer] = await ask({ question: 'Second?', camera: 'cam', frame: { id: 'cam-1' } });
+    expect(frame?.data).toMatchObject({ frame: { id: 'cam-1' } });
+    expect(answer?.data).toMatchObject({ notices: [] });
+    feed!.latest = fakeFrame(1, 90);
+  });
+
+  test('a picture from outside is asked about', async () => {
+    const body = Buffer.from(await encodeJpeg(fakeFrame(7, 200)));
+    const sent = await served.json('operator', '/api/pictures', {
+      method: 'POST',
+      headers: { 'content-type': 'image/jpeg' },
+      body,
+    });
+    expect(sent).toMatchObject({ status: 200, body: { width: 64, height: 48 } });
+    const { id } = sent.body as { id: string };
+    const [frame] = await ask({ question: 'And this?', frame: { id } });
+    expect(frame?.data).toMatchObject({ camera: null, frame: { id } });
+  });
+
+  test('other formats are refused by their bytes, whatever they are called', async () => {
+    for (const text of ['GIF89a..........', '<svg xmlns="http://www.w3.org/2000/svg"/>', '%PDF-1.4', 'II*\0........'])
+      expect(
+        await served.json('operator', '/api/pictures', {
+          method: 'POST',
+          headers: { 'content-type': 'image/png' },
+          body: text,
+        }),
+      ).toMatchObject({ status: 415, body: { error: { code: 'ERR_IMAGE_INVALID' } } });
+  });
+
+  test('an answer is an event like any other, in the journal and on the live stream', async () => {
+    await ask({ question: 'Is it kept?' });
+    const page = await served.json('display', '/api/timeline?kinds=answer&text=kept');
+    expect(page.body).toMatchObject({
+      events: [{ kind: 'answer', frame: { id: 'cam-1' }, body: { question: 'Is it kept?' } }],
+    });
+    const lines = await (await served.fetch('operator', '/api/timeline/export?text=kept')).text();
+    expect(JSON.parse(lines.trim())).toMatchObject({ question: 'Is it kept?', answer: { text: 'a red cup' } });
+  });
+
+  test('a model that fails is told as an event of the stream', async () => {
+    const failing = streamingModel(async () => {
+      throw new SdkError('ERR_BUSY', 'too many');
+    });
+    await using busy = await startConsole({}, { model: failing });
+    const text = await (await busy.fetch('operator', '/api/ask', json({ question: 'Now?' }))).text();
+    expect(parseEvents(text).at(-1)).toEqual({
+      type: 'error',
+      data: { type: 'error', code: 'ERR_BUSY', message: 'too many' },
+    });
+  });
+});
+
+test('the live stream begins with the state and goes on with events', async () => {
+  const abort = new AbortController();
+  const token = await served.json('admin', '/api/tokens', json({ name: 'reader', role: 'display' }));
+  const headers = { authorization: `Bearer ${(token.body as { secret: string }).secret}` };
+  const response = await fetch(`${served.console.address}/api/events`, { headers, signal: abort.signal });
+  const frame = fakeFrame(3);
+  const scene = { frame, trigger: 'first', answer: fakeAnswer('a cup'), model: { id: 'm', hash: 'h' } } as never;
+  let text = '';
+  for await (const chunk of response.body!) {
+    text += Buffer.from(chunk).toString();
+    if (text.includes('event: event')) break;
+    if (text.includes('event: state')) void served.context.hub.emit('scene', scene, { camera: 'cam', frame });
+  }
+  abort.abort();
+  const events = parseEvents(text);
+  expect(events[0]).toMatchObject({
+    type: 'state',
+    data: { lamps: { broker: { state: 'good' }, model: { state: 'good' } } },
+  });
+  expect(events.find(({ type }) => type === 'event')?.data).toMatchObject({
+    kind: 'scene',
+    camera: 'cam',
+    frame: { id: 'cam-3' },
+    body: { trigger: 'first', answer: { text: 'a cup' } },
+  });
+});
+
+test('lamps say what is wrong and what to do', async () => {
+  await using device = await startConsole({}, { model: new SdkError('ERR_ENGINE_DIED', 'gone') });
+  const { context } = device;
+  context.problems.report('model', new SdkError('ERR_ENGINE_DIED', 'The model is not there now.'));
+  const reason = { code: 'ERR_CAPTURE_TIMEOUT', message: 'No frame for 5 s.' };
+  const lost = { state: 'reconnecting', frameId: null, frameTs: null, lastFrameAgeMs: null, image: null } as const;
+  await context.hub.emit('status', { ...lost, framesPerSecond: null, reason } as never, { camera: 'cam' });
+  const { body } = await device.json('display', '/api/state');
+  expect(body).toMatchObject({
+    lamps: {
+      camera: { state: 'bad', reason: expect.stringContaining('No frame for 5 s.'), remedy: expect.any(String) },
+      model: { state: 'bad', reason: 'The model is not there now.', remedy: expect.any(String) },
+    },
+  });
+});
+
+test('nobody sees a camera whose privacy is on, nor what it showed before', async () => {
+  await using device = await startConsole();
+  const { context } = device;
+  await (await device.fetch('operator', '/api/ask', json({ question: 'Before?' }))).text();
+  expect((await device.fetch('display', '/api/frames/cam-1')).status).toBe(200);
+  await context.hub.emit('setting', { setting: 'privacy', value: true }, { camera: 'cam' });
+  expect((await device.fetch('display', '/api/frames/cam-1')).status).toBe(404);
+  expect((await device.fetch('display', '/api/cameras/cam/snapshot')).status).toBe(409);
+  expect((await device.fetch('operator', '/api/ask', json({ question: 'After?' }))).status).toBe(409);
+  expect((await device.json('display', '/api/state')).body).toMatchObject({ cameras: [{ isPrivate: true }] });
+});
+
+test('a frame is encoded once for all viewers, and goes to those who asked for the next', async () => {
+  const { cookie } = await served.signIn();
+  const origin = served.console.address;
+  const url = `${origin.replace('http', 'ws')}/api/cameras/cam/live`;
+  const [feed] = served.context.feeds;
+  const open = async () => {
+    const socket = new WebSocket(url, { headers: { cookie, origin } });
+    const messages: Buffer[] = [];
+    const waiting: (() => void)[] = [];
+    socket.on('message', (data: Buffer) => {
+      messages.push(data);
+      for (const wake of waiting.splice(0)) wake();
+    });
+    await new Promise((resolve) => socket.once('open', resolve));
+    const message = async (count: number) => {
+      while (messages.length < count) await new Promise<void>((resolve) => waiting.push(resolve));
+      return messages[count - 1]!;
+    };
+    return { socket, messages, message };
+  };
+  const [one, two] = [await open(), await open()];
+  await feed!.drained();
+  feed!.push(fakeFrame(11, 30));
+  const [first, same] = [await one.message(1), await two.message(1)];
+  expect(first.equals(same)).toBe(true);
+  const header = JSON.parse(first.subarray(4, 4 + first.readUInt32BE(0)).toString()) as object;
+  expect(header).toEqual({ id: 'cam-11', capturedAtMs: 1_011, width: 64, height: 48 });
+  expect(first.subarray(4 + first.readUInt32BE(0)).subarray(0, 2)).toEqual(Buffer.from([0xff, 0xd8]));
+  const pong = new Promise((resolve) => one.socket.once('pong', resolve));
+  one.socket.send('next');
+  one.socket.ping();
+  await pong; // the server has read what came before it
+  await feed!.drained();
+  feed!.push(fakeFrame(12, 60));
+  await one.message(2);
+  await feed!.drained();
+  expect(two.messages).toHaveLength(1);
+  for (const { socket } of [one, two]) socket.close();
+});
+
+test('the OpenAPI document describes every route of the API with the schemas that requests are checked with', async () => {
+  const { body } = await served.json(undefined, '/api/openapi.json');
+  const document = body as { paths: Record<string, Record<string, { requestBody?: object; security?: object }>> };
+  const routes = served.console.routes.filter(({ path }) => path.startsWith('/api/') && !path.endsWith('/live'));
+  for (const { method, path, role } of routes) {
+    const operation = document.paths[path.replace(/:(\w+)/g, '{$1}')]?.[method.toLowerCase()];
+    expect(operation, `${method} ${path}`).toBeDefined();
+    expect(operation?.security === undefined).toBe(role === 'public');
+  }
+  expect(JSON.stringify(document.paths['/api/ask']?.post?.requestBody)).toContain('"question"');
+});
+
+const HOSTILE: readonly unknown[] = [
+  undefined,
+  null,
+  true,
+  0,
+  -1,
+  1e308,
+  '',
+  'x',
+  '\u0000',
+  '__proto__',
+  [],
+  [[]],
+  {},
+  { __proto__: null },
+  JSON.parse('{"__proto__":{"role":"admin"},"constructor":{"prototype":{"x":1}}}'),
+  { question: 'x'.repeat(5_000) },
+  { question: ' ' },
+  { question: 'x', camera: '__proto__' },
+  { question: 'x', camera: 'constructor' },
+  { question: 'x', frame: { id: '../../etc/passwd' } },
+  { question: 'x', url: 'http://169.254.169.254/' },
+  { role: 'root', password: 'x' },
+  { role: 'admin', password: { $ne: 1 } },
+  { token: 'x'.repeat(1_000) },
+  { name: '', role: 'admin' },
+  { password: 'short' },
+  { password: 'x'.repeat(2_000) },
+];
+const QUERIES = [
+  '',
+  '?',
+  '?limit=-1',
+  '?limit=1e99',
+  '?limit=NaN',
+  '?cursor=%00',
+  "?cursor=1';DROP TABLE event",
+  '?kinds=__proto__',
+  '?text=%22',
+  '?text=*',
+  '?text=%FF%FE',
+  '?text=NEAR(',
+  `?text=${'a'.repeat(3_000)}`,
+  '?from=Infinity',
+  '?limit=1&limit=2',
+  '?camera[]=x',
+  '?__proto__=x',
+  '?constructor=x',
+  '?run=%2e%2e',
+];
+const IDS = ['x', '__proto__', 'constructor', '..%2f..', '%00', '%F0%9F%98%80', 'a'.repeat(900), '%ff', '-1', '*'];
+
+describe('what strangers send', () => {
+  test('no route answers with 500 or not at all', async () => {
+    await using target = await startConsole();
+    const failures: string[] = [];
+    const send = async (method: string, path: string, init: RequestInit = {}): Promise<void> => {
+      const response = await target.fetch('admin', path, { method, ...init }).catch((error: unknown) => error as Error);
+      if (response instanceof Error) failures.push(`${method} ${path.slice(0, 80)}: ${response.message}`);
+      else if (response.status >= 500 && response.status !== 503)
+        failures.push(`${method} ${path}: ${response.status}`);
+      else if (!path.startsWith('/api/events')) await response.arrayBuffer();
+      else await response.body?.cancel();
+    };
+    for (const { method, path } of target.console.routes) {
+      const paths = path.includes(':') ? IDS.map((id) => path.replace(/:\w+/, id)) : [path.replace('*', 'x')];
+      for (const address of paths) await send(method, address);
+      // Slow by design, and takes no input.
+      if (path === '/api/doctor') continue;
+      if (method === 'GET') for (const query of QUERIES) await send(method, `${paths[0]}${query}`);
+      if (method !== 'POST' && method !== 'PUT') continue;
+      const types = ['application/json', 'text/plain', 'image/png', 'multipart/form-data; boundary=x', '%'];
+      for (const [index, value] of HOSTILE.entries()) {
+        const headers = { 'content-type': types[index % 12] ?? 'application/json' };
+        await send(method, paths[0]!.replace('/x', '/operator'), {
+          headers,
+          body: JSON.stringify(value) ?? 'undefined',
+        });
+      }
+      for (const body of ['{', '{"a":', '\ufeff', '['.repeat(5_000), 'x'.repeat(200_000)])
+        await send(method, paths[0]!, { headers: { 'content-type': 'application/json' }, body });
+    }
+    expect(failures).toEqual([]);
+    expect((await target.fetch('display', '/api/state')).status).toBe(200);
+    expect(({} as { role?: string }).role).toBeUndefined();
+  });
+});
