@@ -129,7 +129,9 @@ describe('on the graphs in ONNX Runtime', () => {
     });
   });
 
-  test('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
+  test('refuses to serve when both modes are wrong, with the first layer and the numbers of each', {
+    timeout: 180_000,
+  }, async () => {
     const on = host({ onStep: wrongEverywhere }, 'wrong everywhere');
     const refused = choose(on, cacheDirectory).mode.catch((error: unknown) => error);
     const { code, message } = (await refused) as SdkError;
