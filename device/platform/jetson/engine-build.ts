@@ -117,7 +117,7 @@ function requireRoom(
   );
 }
 
-export function describeForecast(
+function describeForecast(
   { name, model }: Pick<Checkpoint, 'name' | 'model'>,
   { parts, leastBytes, mostBytes }: MemoryForecast,
   contextLength: number,

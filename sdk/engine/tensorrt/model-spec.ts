@@ -29,16 +29,24 @@ const RESERVE_BYTES = 256 * 2 ** 20;
  */
 export type DecoderLayout = 'separate' | 'single';
 
-export function decoderLayout({ mode, manifest }: Pick<LoweredCheckpoint, 'mode' | 'manifest'>): DecoderLayout {
+/**
+ * `separate`: a decoder for text alone and one with cross-attention. Only int4 weights that our plugin reads can be
+ * shared by two.
+ */
+function decoderLayout({ mode, manifest }: Pick<LoweredCheckpoint, 'mode' | 'manifest'>): DecoderLayout {
   const isInt4 = manifest.weights.some(({ name }) => name.endsWith('.weight_packed'));
   return mode === 'plugin' && isInt4 ? 'separate' : 'single';
 }
 
+/** The stage's name where one decoder serves text and images. */
 export const SINGLE_DECODER = 'decoder';
 
 type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER };
 
-/** @param fullVision Not every image's unused slots are merged: the vision plan takes more rows then. */
+/**
+ * What the addon opens: stages with their plans, what of memory each needs, and how they are wired.
+ * @param fullVision not every image's unused slots are merged: the vision plan takes more rows then
+ */
 export function modelSpec(
   name: string,
   model: ModelDescription,

@@ -48,6 +48,10 @@ export interface TensorRtBackendOptions {
   readonly onTensor?: OnTensor | undefined;
 }
 
+/**
+ * Encodes images and runs steps of one model through the addon. Not for concurrent use: `NativeEngine` orders the
+ * calls.
+ */
 export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, TensorRtSequenceHandle> {
   readonly #addon: TensorRtAddon;
   readonly #options: TensorRtBackendOptions;

@@ -38,6 +38,7 @@ export interface LoweringOptions extends Pick<GraphOptions, 'weightsRoot' | 'tap
   readonly transposedFile: string;
 }
 
+/** What is lowered when nothing else is asked for. */
 export const DEFAULT_LOWERING = {
   taps: 'inputs',
   instrument: false,

@@ -176,6 +176,7 @@ function verdictFile(
   return path.join(selfTestFolder(cacheDirectory), `${key}.json`);
 }
 
-export function selfTestFolder(cacheDirectory = defaultCacheDirectory()): string {
+/** Where results of self-tests are kept, below the cache directory. */
+function selfTestFolder(cacheDirectory = defaultCacheDirectory()): string {
   return path.join(path.resolve(cacheDirectory), 'tensorrt-self-test');
 }
