@@ -34,15 +34,15 @@ export {
 export type { ProcessMemory } from './child/index.js';
 export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
-export { choice, count, type DecidedAnswer, DecidedSchema, number, yesNo } from './model/decided-schema.js';
+export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
+export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
   ChatMessage,
   ChatPart,
   ChatRole,
-  Decidable,
-  DecidedOption,
+  DecidedAnswer,
   DecideOptions,
   Decision,
   GenerateOptions,
@@ -63,9 +63,7 @@ export type {
 
 export {
   type BoxConvention,
-  boxArea,
   boxToPixels,
-  clampBox,
   createTextGrounder,
   type Grounder,
   type GrounderChoice,

@@ -48,7 +48,7 @@ export function quantizeOptionsFrom(source: string, output: string, flags: Quant
 }
 
 /** What a person types to accept a licence: more than a key that is hit by accident. */
-export const ACCEPTANCE = 'I accept';
+const ACCEPTANCE = 'I accept';
 
 /** Asks on a terminal. */
 export function licenceQuestion(ask: (question: string) => Promise<string>): () => Promise<boolean> {

@@ -27,7 +27,7 @@ export interface OutputFile {
 }
 
 /** What a tensor becomes; null: it stays. The linears of the text decoder get 4 bits, self and cross layers alike. */
-export function bitsFor(name: string, lmHead: LmHeadPrecision): WeightBits | null {
+function bitsFor(name: string, lmHead: LmHeadPrecision): WeightBits | null {
   if (name === 'language_model.lm_head.weight') return { bf16: null, int8: 8, int4: 4 }[lmHead] as WeightBits | null;
   return /^language_model\.model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.[a-z]+_proj\.weight$/.test(name) ? 4 : null;
 }

@@ -74,14 +74,7 @@ export async function quantizeReport(
   }
 }
 
-export function formatReportLine({
-  method,
-  groupSize,
-  meanKl,
-  sameToken,
-  relativeError,
-  rows,
-}: QuantizeReportLine): string {
+function formatReportLine({ method, groupSize, meanKl, sameToken, relativeError, rows }: QuantizeReportLine): string {
   const numbers = [meanKl.toFixed(5), (100 * sameToken).toFixed(2), (100 * relativeError).toFixed(2), String(rows)];
   return `| ${method} | ${groupSize} | ${numbers.join(' | ')} |`;
 }

@@ -61,7 +61,7 @@ async function folderHash(checkpoint: Checkpoint): Promise<string> {
 }
 
 /** The largest group that divides the inputs of every linear: fewer scales to read for each token. */
-export function int4GroupSize({ model }: Pick<Checkpoint, 'model'>): (typeof QUANTIZE_GROUP_SIZES)[number] {
+function int4GroupSize({ model }: Pick<Checkpoint, 'model'>): (typeof QUANTIZE_GROUP_SIZES)[number] {
   const { hiddenSize, intermediateSize, attentionHeads, headDim } = model.architecture.text;
   const inputs = [hiddenSize, intermediateSize, attentionHeads * headDim];
   const fitting = QUANTIZE_GROUP_SIZES.filter((size) => inputs.every((count) => count % size === 0));

@@ -28,7 +28,7 @@ function isFields(value: unknown): value is Fields {
 }
 
 /** The first line, then further ones. Knows the payloads by their schema ids; others are shown as they are. */
-export function summarise(payload: unknown, paint: Painter): string[] {
+function summarise(payload: unknown, paint: Painter): string[] {
   if (!isFields(payload)) return [String(payload)];
   const kind = String(payload.schema ?? '').split('/')[0];
   switch (kind) {

@@ -25,7 +25,7 @@ export interface StoredEvent extends EventRecord {
   readonly seq: number;
 }
 
-export function isStoredKind(kind: EventKind): kind is StoredKind {
+function isStoredKind(kind: EventKind): kind is StoredKind {
   return (STORED_KINDS as readonly EventKind[]).includes(kind);
 }
 

@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildNative, mustConfigure } from './build-native.mjs';
+import { buildPage } from './build-page.mjs';
 import { hasCommand, inspectMachine, probeMachine, repositoryRoot, run, StepFailed, say } from './machine.mjs';
 import { packagesReason, preparePackages } from './npm-packages.mjs';
 import { describePlan, missingNeeds, nodeVersionProblem, planInstallation } from './system-packages.mjs';
@@ -70,7 +71,7 @@ function sayPlan(isCheckout, options) {
   const reason = isCheckout ? packagesReason() : null;
   if (isCheckout) say(`npm packages: ${reason === null ? 'up to date' : `${reason}; npm ci would run`}`);
   say(`native build: the addons would be ${mustConfigure(options) ? 'configured and built' : 'brought up to date'}`);
-  if (isCheckout) say('TypeScript: what changed would be compiled');
+  if (isCheckout) say('TypeScript and the page of the console: what changed would be built');
 }
 
 /** One step with its time, so that a slow one is seen. */
@@ -96,6 +97,7 @@ async function main() {
   if (isCheckout) await timed('npm packages', preparePackages);
   await timed('native build', () => buildNative(options));
   if (isCheckout) await timed('TypeScript', prepareTypeScript);
+  if (isCheckout) await timed('page of the console', buildPage);
   const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
   say(`ready in ${seconds.toFixed(1)} s`);
 }

@@ -98,6 +98,13 @@ export const NEEDS = [
     isPresent: ({ file }) => file('/usr/lib/python3/dist-packages/paho'),
   },
   {
+    what: 'Chromium',
+    why: 'the console and the bus client are tested in a browser',
+    purposes: ['test'],
+    packages: ['chromium'],
+    isPresent: ({ command }) => command('chromium'),
+  },
+  {
     what: 'FFmpeg',
     why: 'tests make clips and network cameras with it',
     purposes: ['test'],

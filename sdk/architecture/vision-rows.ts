@@ -56,6 +56,7 @@ export interface VisionRows {
   readonly fullSequence: readonly number[];
 }
 
+/** The rows that the vision tower computes for an image of `numTiles` tiles; `merged` leaves copies out. */
 export function visionRows(
   vision: Pick<VisionArchitecture, 'tileSize' | 'patchSize' | 'maxNumTiles'>,
   request: VisionRowsRequest,

@@ -10,7 +10,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 
 const pattern = z.record(z.string(), z.number().positive()).nullish();
 
-export const adapterConfigSchema = z.looseObject({
+const adapterConfigSchema = z.looseObject({
   peft_type: z.string().default('LORA'),
   base_model_name_or_path: z.string().nullish(),
   r: z.int().min(1).max(65_536).default(8),
@@ -41,7 +41,7 @@ export async function findAdapter(directory: string): Promise<FoundAdapter | nul
 }
 
 /** For people: `a LoRA adapter (rank 16) for meta-llama/Llama-3.2-11B-Vision-Instruct`. */
-export function adapterTitle({ config }: FoundAdapter): string {
+function adapterTitle({ config }: FoundAdapter): string {
   const kind =
     config.peft_type === 'LORA' ? `a LoRA adapter (rank ${config.r})` : `a PEFT adapter (${config.peft_type})`;
   return config.base_model_name_or_path ? `${kind} for ${config.base_model_name_or_path}` : kind;

@@ -16,8 +16,6 @@ const epsilon = z.number().positive().max(1);
 const side = z.union([count.transform((size) => [size, size] as const), z.tuple([count, count])]);
 const tokenIds = z.union([index.transform((id) => [id]), z.array(index)]);
 
-export const DEFAULT_ASPECT_RATIOS: readonly (readonly [number, number])[] = supportedAspectRatios(4);
-
 /** Pairs [rows, columns] with at most `maxTiles` tiles, rows first (spec: id = index + 1). */
 export function supportedAspectRatios(maxTiles: number): [number, number][] {
   const pairs: [number, number][] = [];

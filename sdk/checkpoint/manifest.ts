@@ -42,6 +42,10 @@ export type BoxConvention = z.output<typeof boxConventionSchema>;
 /** What a model folder says of itself in `scenebus.json`: prompts, and how it writes boxes. */
 export type ModelManifest = z.output<typeof manifestSchema>;
 
+/**
+ * `scenebus.json` of a folder, or the defaults where there is none.
+ * @throws SdkError ERR_MODEL_INVALID naming the field
+ */
 export async function readManifest(directory: string): Promise<ModelManifest> {
   return (await readJsonFile(directory, 'scenebus.json', manifestSchema)) ?? manifestSchema.parse({});
 }

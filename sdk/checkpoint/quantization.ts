@@ -5,7 +5,7 @@ import type { Int4Scheme } from '../architecture/architecture.js';
 import { SdkError } from '../core/errors.js';
 import { NamePatterns } from './name-patterns.js';
 
-export const GROUP_SIZES = [32, 64, 128] as const;
+const GROUP_SIZES = [32, 64, 128] as const;
 /** What a target begins with that is a regular expression. */
 const EXPRESSION = 're:';
 

@@ -35,12 +35,14 @@ function rowRange(location: TensorLocation, first: number, count: number): { off
   return { offsetBytes: location.offsetBytes + first * rowBytes, sizeBytes: count * rowBytes };
 }
 
-export function bf16ToF32(source: Uint16Array): Float32Array {
+/** bfloat16, as bits, to float32: exact. Same length. */
+function bf16ToF32(source: Uint16Array): Float32Array {
   const bits = new Uint32Array(source.length);
   for (let i = 0; i < source.length; i += 1) bits[i] = source[i]! << 16;
   return new Float32Array(bits.buffer);
 }
 
+/** IEEE half precision, as bits, to float32: exact, with subnormals, infinities and NaN. Same length. */
 export function f16ToF32(source: Uint16Array): Float32Array {
   const result = new Float32Array(source.length);
   for (let i = 0; i < source.length; i += 1) {

@@ -193,7 +193,7 @@ function checkLayout(header: ParsedHeader, dataStart: number, fileSize: number):
 }
 
 /** Keys that occur more than once at the top level: JSON.parse would keep the last without a word. */
-export function duplicateKeys(json: string): string[] {
+function duplicateKeys(json: string): string[] {
   const seen = new Set<string>();
   const duplicates = new Set<string>();
   let depth = 0;

@@ -7,10 +7,12 @@ export const PARENT_ARGUMENT = 3;
 /** The first file descriptor handed on by `ChildOptions.descriptors`. */
 export const FIRST_DESCRIPTOR = 4;
 
+/** The heartbeat of a child: it sends one every so often while its event loop turns. */
 export interface Beat {
   readonly type: 'beat';
 }
 
+/** Whether a message of a child is a heartbeat; anything may come from a child. */
 export function isBeat(message: unknown): message is Beat {
   return (message as Beat | undefined)?.type === 'beat';
 }

@@ -125,6 +125,7 @@ export function serializeError(error: unknown, fallback: ErrorCode = 'ERR_INTERN
   return { code, message, details, cause: redact(messageOf(cause)) };
 }
 
+/** The error that `serializeError` wrote down; its cause is an `Error` with the message of the original. */
 export function deserializeError({ code, message, details, cause }: SerializedError): SdkError {
   return new SdkError(code, message, { details, cause: cause === undefined ? undefined : new Error(cause) });
 }

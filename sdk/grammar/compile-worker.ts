@@ -5,6 +5,7 @@ import type { LengthUnit } from './automata/dfa.js';
 import { compileGrammar } from './rules.js';
 import type { JsonSchema } from './schema/json-schema.js';
 
+/** What the worker thread is started with. */
 export interface CompileRequest {
   readonly schema: JsonSchema;
   readonly lengthUnit: LengthUnit;

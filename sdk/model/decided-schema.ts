@@ -4,10 +4,9 @@
  */
 import { refuseUnknownOptions } from '../core/option-names.js';
 import type { SchemaInput } from '../grammar/index.js';
+import { DecidedSchema } from './decidable.js';
 import type {
-  Answer,
-  Decidable,
-  DecidedOption,
+  DecidedAnswer,
   DecideOptions,
   Decision,
   GenerateOptions,
@@ -15,32 +14,10 @@ import type {
   VisionLanguageModel,
 } from './types.js';
 
-/** What `yesNo`, `choice`, `number` and `count` make. */
-export class DecidedSchema<V extends DecidedOption['value'] = DecidedOption['value']> {
-  readonly decidable: Decidable;
-  /** For the compiler only: what the answer's value is. */
-  declare readonly value: V;
-
-  constructor(decidable: Decidable) {
-    this.decidable = decidable;
-  }
-}
-
 /** Either kind of schema. */
 export type AskOptions = Omit<GenerateOptions, 'schema'> & {
   readonly schema?: SchemaInput | DecidedSchema | undefined;
 };
-
-/** An answer that was decided, with the probability of every option. */
-export interface DecidedAnswer<V extends DecidedOption['value'] = DecidedOption['value']> extends Answer {
-  readonly value: V;
-  /** 0–1, of `value` among the options. */
-  readonly probability: number;
-  /** The most probable first; the probabilities add up to 1. */
-  readonly options: readonly DecidedOption[];
-  /** See `Decision.coverage`. */
-  readonly coverage: number;
-}
 
 /**
  * @example

@@ -2,7 +2,7 @@
 import { SdkError } from '../core/errors.js';
 import type { Candidate } from '../inference/candidate-tree.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import type { Decidable, DecidedOption } from './types.js';
+import type { Decidable, DecidedOption } from './decidable.js';
 
 type Value = DecidedOption['value'];
 

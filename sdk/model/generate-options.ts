@@ -16,7 +16,7 @@ export interface InternalGenerateOptions extends GenerateOptions {
   readonly schemaLengths?: LengthUnit | undefined;
 }
 
-export const DEFAULT_MAX_NEW_TOKENS = 512;
+const DEFAULT_MAX_NEW_TOKENS = 512;
 
 const OPTIONS = {
   signal: true,

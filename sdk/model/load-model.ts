@@ -175,7 +175,7 @@ function checkCount(name: string, value: number | undefined): void {
  * Fine-tunes of the base model end their turns with the tokenizer's `eos_token` and often leave generation_config.json
  * as it was: the answer would run on behind its end. vLLM stops there too.
  */
-export function stopTokenIds(configured: readonly number[], { eosTokenId }: Pick<Tokenizer, 'eosTokenId'>): number[] {
+function stopTokenIds(configured: readonly number[], { eosTokenId }: Pick<Tokenizer, 'eosTokenId'>): number[] {
   return [...new Set(eosTokenId === undefined ? configured : [...configured, eosTokenId])];
 }
 

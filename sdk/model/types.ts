@@ -7,7 +7,7 @@ import type { SchemaInput, ValueOf } from '../grammar/index.js';
 import type { FinishReason } from '../inference/generation.js';
 import type { Priority } from '../inference/priority.js';
 
-import type { DecidedAnswer, DecidedSchema } from './decided-schema.js';
+import type { Decidable, DecidedOption, DecidedSchema } from './decidable.js';
 
 export type { Priority } from '../inference/priority.js';
 
@@ -162,22 +162,18 @@ export interface Answer {
 /** An answer that a schema was given for. */
 export type StructuredAnswer<Schema extends SchemaInput> = Answer & { readonly value: ValueOf<Schema> };
 
-/** What an answer can be, where there are only a few. */
-export type Decidable =
-  | { readonly type: 'yes-no' }
-  /** Whole numbers; default 0 to 100. */
-  | { readonly type: 'number'; readonly min?: number | undefined; readonly max?: number | undefined }
-  /** Answers as the model would write them, at most 64; case does not matter. */
-  | { readonly type: 'choice'; readonly choices: readonly string[] };
-
 /** Who waits for a decision. */
 export type DecideOptions = Pick<GenerateOptions, 'signal' | 'priority' | 'caller' | 'deadlineMs'>;
 
-export interface DecidedOption {
-  /** yes-no: true or false; number: a number; choice: one of them, as it was given. */
-  readonly value: boolean | number | string;
-  /** 0–1, among all options. */
+/** An answer that was decided, with the probability of every option. */
+export interface DecidedAnswer<V extends DecidedOption['value'] = DecidedOption['value']> extends Answer {
+  readonly value: V;
+  /** 0–1, of `value` among the options. */
   readonly probability: number;
+  /** The most probable first; the probabilities add up to 1. */
+  readonly options: readonly DecidedOption[];
+  /** See `Decision.coverage`. */
+  readonly coverage: number;
 }
 
 /** What a model would answer, if it had to choose. */

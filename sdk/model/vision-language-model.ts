@@ -17,7 +17,8 @@ import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
-import { type AskOptions, askDecided, type DecidedAnswer, DecidedSchema } from './decided-schema.js';
+import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
+import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
 import {
   type InternalGenerateOptions,
@@ -29,8 +30,7 @@ import { layoutOf, splitMessages } from './messages.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
-  Decidable,
-  DecidedOption,
+  DecidedAnswer,
   DecideOptions,
   Decision,
   GenerateOptions,
@@ -62,6 +62,7 @@ export interface ModelParts {
   readonly logger: Logger;
 }
 
+/** A model of its parts, which it owns from then on and disposes of. */
 export function createModel(parts: ModelParts): VisionLanguageModel {
   return new ComposedModel(parts);
 }

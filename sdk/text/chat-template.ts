@@ -85,6 +85,10 @@ function templateOf(value: unknown): string | undefined {
   return typeof named?.template === 'string' ? named.template : undefined;
 }
 
+/**
+ * Parses a Jinja chat template; `origin` names it in errors.
+ * @throws SdkError ERR_TOKENIZER_INVALID for one that does not parse
+ */
 export function parseTemplate(source: string, origin: string): ChatTemplate {
   try {
     const template = new Template(source);

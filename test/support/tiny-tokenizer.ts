@@ -102,8 +102,6 @@ export function tinyTokenizerJson() {
   };
 }
 
-export type TokenizerJson = ReturnType<typeof tinyTokenizerJson>;
-
 /** A folder with the tokenizer's files; `files` adds or replaces some (undefined leaves one out). */
 export async function writeTokenizerFolder(files: Readonly<Record<string, string | undefined>> = {}): Promise<string> {
   const directory = await makeTemporaryFolder('scenebus-tokenizer-');

@@ -67,7 +67,7 @@ function exactInt4(linear: PackedLinear): ExactInt4 | undefined {
   };
 }
 
-export function packNibbles(integers: Uint8Array): Int32Array {
+function packNibbles(integers: Uint8Array): Int32Array {
   const packed = new Int32Array(integers.length / 8);
   for (let i = 0; i < integers.length; i += 1) packed[i >> 3]! |= integers[i]! << (4 * (i & 7));
   return packed;

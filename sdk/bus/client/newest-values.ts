@@ -16,6 +16,7 @@ export interface Stream<T> {
 
 const MAX_TOPICS = 4096;
 
+/** The newest unread value of each topic; a value that comes again, as after a reconnect, is passed over. */
 export class NewestValues<T extends Stamped> implements Stream<T> {
   /** Latest unread value of each topic, oldest topic first. */
   readonly #unread = new Map<string, T>();

@@ -48,7 +48,7 @@ const STATES: readonly Channel[] = [
 ];
 
 /** `watch/add` becomes `watchAdd`. */
-export function verbCamelCase(verb: VerbName): string {
+function verbCamelCase(verb: VerbName): string {
   return verb.replace(/\/(\w)/g, (_match, letter: string) => letter.toUpperCase());
 }
 

@@ -21,6 +21,7 @@ export function busJsonSchemas(): ReadonlyMap<SchemaName, JsonSchema> {
   return new Map((Object.keys(SCHEMA_IDS) as SchemaName[]).map((name) => [name, busJsonSchema(name)]));
 }
 
+/** JSON Schema of what is sent under a zod schema; `isOpen` admits fields that a newer version may add. */
 export function jsonSchemaOf(
   schema: z.ZodType,
   { dialect, isOpen }: { readonly dialect: JsonSchemaDialect; readonly isOpen: boolean },
@@ -51,6 +52,6 @@ const REQUESTS: ReadonlySet<SchemaName> = new Set<SchemaName>([
 ]);
 
 /** Whether callers send it, and not devices. */
-export function isRequest(name: SchemaName): boolean {
+function isRequest(name: SchemaName): boolean {
   return REQUESTS.has(name);
 }

@@ -20,6 +20,7 @@ export interface KeptAnswer {
  */
 export type AnswerKeeper = (answer: KeptAnswer, request: object) => boolean;
 
+/** What is kept of an answer that waits for its delivery, as plain JSON: `expiresAtMs` in Unix milliseconds. */
 export function keptAnswerOf(message: OutboxMessage): KeptAnswer {
   const { topic, value, correlationData, expiresAtMs } = message;
   return {
@@ -35,6 +36,7 @@ export function keptAnswerOf(message: OutboxMessage): KeptAnswer {
 /** After all states. */
 const RANK = 9;
 
+/** The message of an answer that an earlier run kept; `isRepeated` marks it as one that may have arrived before. */
 export function messageOf(answer: KeptAnswer, isRepeated: boolean): OutboxMessage {
   return {
     topic: answer.topic,

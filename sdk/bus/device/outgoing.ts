@@ -30,6 +30,7 @@ function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishPropert
   return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }
 
+/** MQTT 5 properties of a JSON payload of the schema `schema`, as `scenebus.scene.v1`. */
 export function jsonProperties(schema: string, isRepeated = false): PublishProperties {
   // MQTT's own mark of a duplicate ends at the broker [MQTT-3.3.1-3].
   const userProperties = isRepeated ? { schema, repeated: 'true' } : { schema };

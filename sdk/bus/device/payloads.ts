@@ -93,10 +93,12 @@ export function objectsOf(objects: readonly GroundedObject[]): object[] {
   }));
 }
 
+/** Pixels of the frame that boxes refer to. */
 export function imageSizeOf({ width, height }: FrameReference): object {
   return { width, height };
 }
 
+/** The fields of an answer about a frame: text, objects, how it ended, what it cost. */
 export function answerOf({ answer, frame }: Observation): object {
   return {
     text: answer.text,
@@ -111,6 +113,7 @@ export function answerOf({ answer, frame }: Observation): object {
   };
 }
 
+/** The fields of an event of a watch; the outbox adds the stamps. */
 export function eventFields(event: EventInput, camera: string): object {
   const { watch, eventId, type, question, answerType, value, previous, probability, evidence } = event;
   return {
@@ -127,6 +130,7 @@ export function eventFields(event: EventInput, camera: string): object {
   };
 }
 
+/** The fields of the retained state of a watch. */
 export function watchStateFields(state: WatchStateInput, camera: string, watch: string): object {
   const { question, answerType, value, probability, eventId } = state;
   return {
@@ -136,6 +140,7 @@ export function watchStateFields(state: WatchStateInput, camera: string, watch: 
   };
 }
 
+/** The finite numbers of an object: JSON has no other. */
 export function numbersOf(value: object): Record<string, number> {
   return Object.fromEntries(
     Object.entries(value).filter((entry): entry is [string, number] => Number.isFinite(entry[1])),

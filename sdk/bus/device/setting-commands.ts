@@ -19,6 +19,7 @@ export interface SettingCommandsOptions {
 const MAX_BYTES = 1024;
 const LOG_EVERY_MS = 10_000;
 
+/** Checks commands to camera settings and hands them to `handler`; counts those that it refused. */
 export class SettingCommands {
   handler: SettingHandler | undefined;
   refused = 0;

@@ -44,6 +44,7 @@ const PROTOCOL_REFUSED = new Set([0x01, 0x84]);
 const RETAIN_NOT_SUPPORTED = 0x9a;
 const TLS_ERROR = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_OSSL|HOSTNAME_MISMATCH)/;
 
+/** The options of mqtt.js for one connection, which does not reconnect by itself. */
 export function mqttOptions(options: ConnectOptions): IClientOptions {
   const { address, tls, version } = options;
   const properties = { sessionExpiryInterval: options.sessionExpirySeconds };
@@ -109,6 +110,10 @@ function tlsOptions(tls: TlsOptions | undefined): Partial<IClientOptions> {
   };
 }
 
+/**
+ * What an error of mqtt.js or of the socket means for the connection. `shown` is the URL of the broker without
+ * secrets.
+ */
 export function linkError(error: Error & { readonly code?: unknown }, shown: string): LinkError {
   const { code } = error;
   if (typeof code === 'number') {

@@ -7,6 +7,7 @@ export interface SleepOptions {
   readonly isBackground?: boolean | undefined;
 }
 
+/** Resolves after `durationMs`, or as soon as `signal` is aborted; never rejects. */
 export function sleep(durationMs: number, { signal, isBackground = false }: SleepOptions = {}): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) {

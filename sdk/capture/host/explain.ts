@@ -4,6 +4,7 @@ import { redactAddress } from '../address.js';
 import type { NativeCaptureEvent } from './capture-addon.js';
 import type { CapturePlan, ResolvedAddress } from './plan.js';
 
+/** What happened and what to do about it, for a failure that the addon reports with a code and a reason. */
 export function explainFailure(event: NativeCaptureEvent, address: ResolvedAddress, plan: CapturePlan): SdkError {
   const code: ErrorCode = event.code in ERROR_CODES ? (event.code as ErrorCode) : 'ERR_CAPTURE_LOST';
   const details = { reason: event.message };

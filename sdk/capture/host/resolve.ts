@@ -79,6 +79,7 @@ async function resolvePath(path: string, loop: boolean): Promise<ResolvedAddress
   }
 }
 
+/** @throws SdkError ERR_CAPTURE_… with what to do, unless the video device can be opened */
 export function checkDevice(device: string, found: NativeVideoDevice): void {
   switch (found.state) {
     case 'ready':

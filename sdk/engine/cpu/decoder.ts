@@ -36,6 +36,13 @@ const JUST_USED_MS = 10 * 60_000;
 /** Packing takes minutes and writes all the time: a partial file this old is a leftover. */
 const PARTIAL_STALE_MS = 60 * 60_000;
 
+/**
+ * Opens the decoder of a checkpoint. Weights are packed once and mapped from the cache afterwards; packed in memory,
+ * with a
+ * warning, where the cache cannot be written.
+ * @throws SdkError ERR_ARGUMENT_INVALID for an instruction set or a type that is not one; what the addon reports
+ * otherwise
+ */
 export async function openCpuDecoder(
   checkpoint: EngineCheckpoint,
   options: CpuDecoderOptions,

@@ -38,6 +38,7 @@ type Session = import('onnxruntime-node').InferenceSession;
 type Tensor = import('onnxruntime-node').Tensor;
 type Feeds = Record<string, Tensor>;
 
+/** An open model on ONNX Runtime: sessions, the embedding table, images and sequences by id. */
 export class OnnxBackend {
   readonly #ort: Ort;
   readonly #gate: NativeGate;

@@ -25,6 +25,7 @@ export interface PrepareGraphsOptions extends OpenEngineOptions {
   readonly visionRangeBytes?: number | undefined;
 }
 
+/** Graphs, ready to be opened, and the folder that their weights are read from. */
 export interface PreparedGraphs {
   readonly graphs: Graphs;
   readonly weightsRoot: string;
@@ -36,6 +37,7 @@ export interface PreparedGraphs {
  */
 const VISION_RANGE_BYTES = 320e6;
 
+/** Takes the graphs of a checkpoint from the cache, or emits them into it. */
 export async function prepareGraphs(
   checkpoint: EngineCheckpoint,
   options: PrepareGraphsOptions,

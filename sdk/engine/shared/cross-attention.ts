@@ -75,6 +75,7 @@ export function keysPerImage(constants: PlanConstants, numTiles: number): number
   return slots * constants.tokensPerTile;
 }
 
+/** Which image keys `tokens` tokens from `firstToken` on look at, as the tensors of a decoder step. */
 export function planCrossAttention(request: PlanRequest): CrossAttentionPlan {
   const { images, firstToken, tokens, numerics } = request;
   const spans = crossAttentionSpans(images.map((image) => image.tokenIndex));

@@ -38,6 +38,7 @@ export function toSdkError(error: unknown): unknown {
   return new SdkError(isErrorCode(code) ? code : 'ERR_INTERNAL', sentence(error.message), { cause: error });
 }
 
+/** Whether the addon and this SDK agree on what the code means. */
 export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
 }

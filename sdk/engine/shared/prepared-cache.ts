@@ -242,6 +242,7 @@ export async function itemsIn(root: string): Promise<{ readonly name: string; re
   return (await Promise.all(items)).flat().sort((a, b) => b.usedMs - a.usedMs);
 }
 
+/** Lower-case hex, 64 characters. */
 export function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

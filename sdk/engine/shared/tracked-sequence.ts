@@ -27,6 +27,7 @@ export async function stepInTurn(engine: Engine, slices: readonly Slice[]): Prom
   );
 }
 
+/** A sequence of any backend. One call at a time; each call appends its tokens, or none of them when it fails. */
 export class TrackedSequence implements Sequence {
   readonly engine: Engine;
   readonly #backend: SequenceBackend;

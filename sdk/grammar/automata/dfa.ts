@@ -62,7 +62,7 @@ export function exploreDfa<State>(
   return trimmedDfa(accepts, rows);
 }
 
-export function trimmedDfa(accepts: readonly boolean[], rows: readonly (readonly Transition[])[]): Dfa {
+function trimmedDfa(accepts: readonly boolean[], rows: readonly (readonly Transition[])[]): Dfa {
   const sources: number[][] = rows.map(() => []);
   for (const [state, row] of rows.entries()) for (const [, , target] of row) sources[target]!.push(state);
   const live = new Uint8Array(rows.length);

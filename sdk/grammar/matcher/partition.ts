@@ -43,6 +43,7 @@ interface FreeString {
 
 const MAX_PARTITIONS = 512;
 
+/** Partitions of the vocabulary, made when first asked for and shared by leaves of the same kind. */
 export class Partitions {
   readonly #trie: TokenTrie;
   readonly #known = new Map<LeafState, Partition>();
@@ -115,7 +116,8 @@ export class Partitions {
   }
 }
 
-export function isUniversal({ accepts, lows, highs }: typeof UNIVERSAL_DFA): boolean {
+/** Whether an automaton accepts every string. */
+function isUniversal({ accepts, lows, highs }: typeof UNIVERSAL_DFA): boolean {
   return (
     accepts.length === 1 &&
     accepts[0] === 1 &&

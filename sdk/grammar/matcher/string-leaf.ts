@@ -121,6 +121,7 @@ const CANONICAL_HEX = Array.from({ length: 0x20 }, (_, i) => i).filter(
   (codePoint) => ![8, 9, 10, 12, 13].includes(codePoint),
 );
 
+/** Between two code points of a string, where it may also end. */
 export class BoundaryState extends InsideState {
   readonly position: Position;
 

@@ -130,6 +130,7 @@ function decodePointer(pointer: string, path: SchemaPath): string {
   }
 }
 
+/** A JSON pointer below `path`, RFC 6901. */
 export function pathOf(path: SchemaPath, ...keys: readonly (string | number)[]): SchemaPath {
   return keys.reduce<string>(
     (whole, key) => `${whole}/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`,

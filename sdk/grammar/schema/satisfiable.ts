@@ -8,6 +8,7 @@ interface TypeSource {
   typeIfKnown(place: Place): ValueType | undefined;
 }
 
+/** Answers for the places of one schema; what is proven is remembered. */
 export class Satisfiability {
   readonly #source: TypeSource;
   /** Proven once and for all: what can be filled, can. */
@@ -78,7 +79,8 @@ function requiredItems({ prefix, items, min }: ArrayType): Place[] {
   return min > prefix.length ? [...needed, items] : needed;
 }
 
-export function isFillable(type: ValueType, fillable: (place: Place) => boolean): boolean {
+/** Whether a type has any value, when `fillable` tells that of the places below it. */
+function isFillable(type: ValueType, fillable: (place: Place) => boolean): boolean {
   if (type.null || type.true || type.false || !isEmptyString(type.strings)) return true;
   if (type.numbers.some((range) => range.multiple === undefined || !isEmptyDfa(dfaOfNumbers([range])))) return true;
   if (type.arrays.some((array) => array.min <= array.max && requiredItems(array).every(fillable))) return true;

@@ -134,7 +134,7 @@ function uniteStrings(a: StringType, b: StringType, unit: LengthUnit): StringTyp
   return { ...ANY_STRING, dfa: uniteDfa(wholeDfa(a, unit), wholeDfa(b, unit)) };
 }
 
-export function intersectRanges(a: NumberRange, b: NumberRange): NumberRange {
+function intersectRanges(a: NumberRange, b: NumberRange): NumberRange {
   const fromA = a.low > b.low || (a.low === b.low && a.lowExclusive);
   const toA = a.high < b.high || (a.high === b.high && a.highExclusive);
   return {

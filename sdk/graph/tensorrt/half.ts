@@ -24,6 +24,7 @@ export function float16Bits(value: number): number {
   return sign | (floor + (rest > half || (rest === half && (floor & 1) === 1) ? 1 : 0));
 }
 
+/** The number that the bits of an IEEE half stand for. */
 export function float16Value(bits: number): number {
   const exponent = (bits >>> 10) & 0x1f;
   const mantissa = bits & 0x3ff;
@@ -33,6 +34,7 @@ export function float16Value(bits: number): number {
   return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }
 
+/** The nearest bfloat16, ties to even, as bits; NaN stays NaN. */
 export function bfloat16Bits(value: number): number {
   float[0] = value;
   const bits = word[0]!;
@@ -40,6 +42,7 @@ export function bfloat16Bits(value: number): number {
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
+/** The number that the bits of a bfloat16 stand for. */
 export function bfloat16Value(bits: number): number {
   word[0] = bits << 16;
   return float[0]!;

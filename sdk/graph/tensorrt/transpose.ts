@@ -19,6 +19,7 @@ export interface NibbleChunk {
   readonly row: number;
 }
 
+/** Writes the wanted words of `chunk` into `block`, with inputs as its first dimension. */
 export function transposeNibbles({ chunk, height, words, firstWord, count, block, rows, row }: NibbleChunk): void {
   const stride = rows / 2;
   for (let tile = 0; tile < count; tile += TILE_WORDS) {

@@ -5,12 +5,12 @@ import { LIMITS } from '../../core/limits.js';
 import { linkedAbort } from '../../core/linked-abort.js';
 import type { Progress } from '../../core/logger.js';
 import { answerSchema, type SchemaInput } from '../../grammar/index.js';
-import { type AskOptions, askDecided, type DecidedAnswer, DecidedSchema } from '../decided-schema.js';
+import { type Decidable, type DecidedOption, DecidedSchema } from '../decidable.js';
+import { type AskOptions, askDecided } from '../decided-schema.js';
 import { createTokenStream } from '../token-stream.js';
 import type {
   Answer,
-  Decidable,
-  DecidedOption,
+  DecidedAnswer,
   DecideOptions,
   Decision,
   GenerateOptions,

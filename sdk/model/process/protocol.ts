@@ -22,6 +22,7 @@ const shared = z.array(
   z.strictObject({ path: z.array(step).min(1), offsetBytes: z.int().nonnegative(), sizeBytes: z.int().positive() }),
 );
 
+/** Messages to the process of a model. */
 export const toModelSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('load'),
@@ -41,7 +42,11 @@ export const toModelSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('abort'), id }),
   z.strictObject({ type: z.literal('dispose') }),
 ]);
+
+/** A message to the process of a model. */
 export type ToModel = z.output<typeof toModelSchema>;
+
+/** Methods of the model that cross to its process. */
 export type ModelMethod = Extract<ToModel, { type: 'call' }>['method'];
 
 const error = z.object({
@@ -53,6 +58,7 @@ const error = z.object({
   cause: z.string().optional(),
 });
 
+/** Messages from the process of a model, which is not trusted to be well: it may be dying. */
 export const fromModelSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('loaded'), info: z.unknown(), stats: z.unknown() }),
   z.object({ type: z.literal('stats'), stats: z.unknown() }),
@@ -68,4 +74,6 @@ export const fromModelSchema = z.discriminatedUnion('type', [
   /** `id` LOAD_ID: the load. */
   z.object({ type: z.literal('failed'), id, error }),
 ]);
+
+/** A message from the process of a model. */
 export type FromModel = z.input<typeof fromModelSchema>;

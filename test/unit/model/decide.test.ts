@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Decidable } from '#sdk/model/types.js';
+import type { Decidable } from '#sdk/model/decidable.js';
 import type { Tokenizer } from '#sdk/text/tokenizer.js';
 import { createFakeModel, HEADER, plainImage } from '../../support/model.js';
 

@@ -33,6 +33,7 @@ describe('what the system lacks', () => {
         'mosquitto',
         'mosquitto-clients',
         'python3-paho-mqtt',
+        'chromium',
         'ffmpeg',
       ],
       ...['gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good', 'g++-aarch64-linux-gnu', 'qemu-user'],

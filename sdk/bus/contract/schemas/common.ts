@@ -208,6 +208,8 @@ export function choicesFit(value: {
 }): boolean {
   return (value.answerType === 'choice') === (value.choices !== undefined);
 }
+
+/** What a refinement says when `choices` and `answerType` do not belong together. */
 export const CHOICES_FIT = {
   error: 'Expected choices with the answer type choice, and only with it',
   path: ['choices'],

@@ -62,7 +62,8 @@ export function describeCheck({ name, error, tolerance, found, expected }: Sampl
   return `${describeSample(name)}: relative error ${error.toPrecision(3)}, at most ${tolerance} (${numbers})`;
 }
 
-export function describeSample(sample: string): string {
+/** A recorded tensor in words: `prefill: after_layer_3` is layer 3 of prefill. */
+function describeSample(sample: string): string {
   const [call, tensor] = sample.split(': ') as [string, string];
   const [, stack, layer] = /after_(?:(local|global)_)?layer_(\d+)$/.exec(tensor) ?? [];
   if (layer === undefined) return `${tensor === 'logits' ? 'logits' : 'the vision features'} of ${call}`;

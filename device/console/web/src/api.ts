@@ -1,0 +1,125 @@
+/** The device's HTTP API, as the page uses it. */
+import type { AskEvent, AskInput, DeviceState, Picture, SessionInfo, TimelineEvent } from '../../api/schemas.js';
+
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+
+  constructor(status: number, code: string, message: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+let csrf = '';
+let onSignedOut = () => {};
+
+/** Called when the device no longer knows this browser. */
+export function whenSignedOut(listener: () => void): void {
+  onSignedOut = listener;
+}
+
+async function call(path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (csrf !== '') headers.set('x-scenebus-csrf', csrf);
+  let response: Response;
+  try {
+    response = await fetch(path, { ...init, headers, credentials: 'same-origin' });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError(
+      0,
+      'UNREACHABLE',
+      'The device is not reached. It may be starting anew; this page goes on by itself.',
+    );
+  }
+  if (response.ok) return response;
+  const body = (await response.json().catch(() => undefined)) as
+    | { error?: { code: string; message: string } }
+    | undefined;
+  if (response.status === 401 && path !== '/api/session') onSignedOut();
+  const { code = 'FAILED', message = `The device answered ${response.status}.` } = body?.error ?? {};
+  throw new ApiError(response.status, code, message);
+}
+
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await (await call(path, signal === undefined ? {} : { signal })).json()) as T;
+}
+
+export async function send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T> {
+  const init = body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const response = await call(path, { method, ...init });
+  return (response.status === 204 ? undefined : await response.json()) as T;
+}
+
+export async function session(): Promise<SessionInfo> {
+  return keep(await get<SessionInfo>('/api/session'));
+}
+
+export async function signIn(body: { token: string } | { role: string; password: string }): Promise<SessionInfo> {
+  return keep(await send<SessionInfo>('POST', '/api/session', body));
+}
+
+function keep(info: SessionInfo): SessionInfo {
+  csrf = info.csrf ?? '';
+  return info;
+}
+
+export async function sendPicture(file: Blob): Promise<Picture> {
+  const response = await call('/api/pictures', { method: 'POST', headers: { 'content-type': file.type }, body: file });
+  return (await response.json()) as Picture;
+}
+
+/** The answer in pieces; leaving the loop ends the question. */
+export async function* ask(input: AskInput, signal: AbortSignal): AsyncGenerator<AskEvent> {
+  const response = await call('/api/ask', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(input),
+    signal,
+  });
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    const blocks = text.split('\n\n');
+    text = blocks.pop() ?? '';
+    for (const block of blocks) {
+      const data = /^data: (.*)$/m.exec(block)?.[1];
+      if (data !== undefined) yield JSON.parse(data) as AskEvent;
+    }
+  }
+}
+
+export interface Follower {
+  readonly onState: (state: DeviceState) => void;
+  readonly onEvent: (event: TimelineEvent) => void;
+  readonly onReach: (isReached: boolean) => void;
+}
+
+/** What happens, as it happens; comes back by itself. Returns what ends it. */
+export function follow({ onState, onEvent, onReach }: Follower): () => void {
+  const source = new EventSource('/api/events');
+  source.addEventListener('open', () => onReach(true));
+  source.addEventListener('error', () => {
+    onReach(false);
+    // A refusal ends an EventSource for good: find out whether it was one.
+    if (source.readyState === EventSource.CLOSED) void get('/api/state').catch(() => {});
+  });
+  source.addEventListener('state', ({ data }: MessageEvent<string>) => onState(JSON.parse(data) as DeviceState));
+  source.addEventListener('event', ({ data }: MessageEvent<string>) => onEvent(JSON.parse(data) as TimelineEvent));
+  return () => source.close();
+}
+
+export function frameAddress(
+  id: string,
+  about: { run?: string | undefined; camera?: string | null | undefined } = {},
+): string {
+  const query = new URLSearchParams();
+  if (about.run !== undefined) query.set('run', about.run);
+  if (about.camera) query.set('camera', about.camera);
+  return `/api/frames/${encodeURIComponent(id)}?${query}`;
+}

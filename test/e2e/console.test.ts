@@ -1,0 +1,268 @@
+/// <reference lib="dom" />
+/** The console in a real browser, over the real service: demo model, sample clip, Mosquitto. */
+import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { intersectionOverUnion, loadModel, openCamera, type VisionLanguageModel } from 'scenebus';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { DeviceService } from '#device/app/device-service.js';
+import { clip, demoModel, lend, makeConfig, startService } from '../integration/device/demo-device.js';
+import { startMosquitto, type TestBroker } from '../support/brokers.js';
+
+const LAUNCH = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PAGES = ['live', 'ask', 'timeline', 'health', 'device'] as const;
+/** Kept only where somebody wants to look at them. */
+const SCREENSHOTS = process.env.SCENEBUS_SCREENSHOTS;
+
+let folder: string;
+let broker: TestBroker;
+let model: VisionLanguageModel;
+let service: DeviceService;
+let browser: Browser;
+let address: string;
+let context: BrowserContext;
+let page: Page;
+const faults: string[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'scenebus-console-'));
+  broker = await startMosquitto();
+  model = await loadModel(demoModel, { cacheDirectory: join(folder, 'cache') });
+  const config = await makeConfig({
+    broker: { url: broker.url },
+    console: { port: 0 },
+    journal: { directory: join(folder, 'journal'), frames: true },
+    describe: { minIntervalSeconds: 1 },
+  });
+  service = await startService(config, { parts: lend(model, { openCamera }) });
+  address = service.consoleAddress ?? '';
+  browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: LAUNCH });
+  context = await browser.newContext({ viewport: { width: 1_440, height: 900 } });
+  page = await open(context);
+}, 120_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await service?.stop();
+  await model?.[Symbol.asyncDispose]();
+  await broker?.[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+}, 60_000);
+
+/** A page whose errors and foreign requests are faults. */
+async function open(of: BrowserContext): Promise<Page> {
+  const opened = await of.newPage();
+  opened.on('console', (message) => {
+    if (message.type() === 'error') faults.push(`${message.text()} ${message.location().url}`);
+  });
+  opened.on('pageerror', (error) => faults.push(String(error)));
+  opened.on('request', (request) => {
+    const url = request.url();
+    if (!url.startsWith(address) && !url.startsWith(`blob:${address}`)) faults.push(`foreign request: ${url}`);
+  });
+  return opened;
+}
+
+const show = (name: (typeof PAGES)[number]) => page.goto(`${address}/#/${name}`);
+
+describe('the console', () => {
+  test('the one-time link lets this browser in and leaves no token in the address', async () => {
+    await page.goto(service.makeConsoleLink()!);
+    await page.getByRole('heading', { name: 'Live' }).waitFor();
+    expect(page.url()).not.toContain('token');
+  });
+
+  test('shows a moving picture, the lamps, and the description over its own frame', async () => {
+    const canvas = page.locator('canvas');
+    await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
+    const first = await canvas.getAttribute('data-frame');
+    await page.waitForFunction((id) => document.querySelector('canvas')?.dataset.frame !== id, first);
+    // Not one colour only: there is something in it.
+    const colours = await canvas.evaluate((element) => {
+      const { width, height } = element as HTMLCanvasElement;
+      const pixels = (element as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, width, height).data;
+      return new Set(Array.from({ length: 200 }, (_, i) => pixels.at(i * 4 * Math.floor(pixels.length / 800)))).size;
+    });
+    expect(colours).toBeGreaterThan(5);
+    for (const lamp of ['camera', 'model', 'broker'])
+      await page.locator(`[data-lamp=${lamp}][data-state=good]`).waitFor();
+    await page.locator('.description').filter({ hasText: /\w/ }).waitFor();
+    await page.locator('figure .box').first().waitFor();
+  });
+
+  test('answers with a box on the right object of the frame that was asked about', async () => {
+    await show('ask');
+    const question = page.getByRole('textbox', { name: 'Question' });
+    // By keyboard only: type, Enter.
+    await question.focus();
+    await page.keyboard.type('Where is the red cup?');
+    await page.keyboard.press('Enter');
+    const turn = page.locator('.turn[data-done=true]').first();
+    await turn.waitFor();
+    expect(await turn.locator('.failure').count()).toBe(0);
+    const box = turn.locator('.box[data-label="red cup"]').first();
+    const style = await box.evaluate((element) => {
+      const of = (name: 'left' | 'top' | 'width' | 'height') =>
+        Number.parseFloat((element as HTMLElement).style[name]) / 100;
+      return { x1: of('left'), y1: of('top'), x2: of('left') + of('width'), y2: of('top') + of('height') };
+    });
+    const seen = (await turn.locator('img').getAttribute('src')) ?? '';
+    const truth = (await readFile(clip.replace('.mp4', '.jsonl'), 'utf8')).trim().split('\n');
+    const boxes = truth.flatMap((line) => {
+      const { objects } = JSON.parse(line) as { objects: { label: string; box: [number, number, number, number] }[] };
+      return objects
+        .filter(({ label }) => label === 'red cup')
+        .map(({ box: [x1, y1, x2, y2] }) => ({ x1, y1, x2, y2 }));
+    });
+    expect(seen).toContain('/api/frames/');
+    expect(Math.max(...boxes.map((each) => intersectionOverUnion(each, style)))).toBeGreaterThan(0.6);
+    await turn.getByText('tokens/s').waitFor();
+    // The picture is that frame, and a second question is about it too.
+    await turn.locator('img').evaluate((image) => (image as HTMLImageElement).decode());
+    await turn.getByRole('button', { name: 'Ask more about this frame' }).click();
+    await question.fill('How many objects are there?');
+    await page.keyboard.press('Enter');
+    await expect.poll(() => page.locator('.turn[data-done=true]').count(), { timeout: 20_000 }).toBe(2);
+    expect(await page.locator('.turn').first().locator('img').getAttribute('src')).toBe(seen);
+  });
+
+  test('the timeline finds the answer again, with its picture', async () => {
+    await show('timeline');
+    await page.getByRole('searchbox').fill('"red cup"');
+    await page.keyboard.press('Enter');
+    const found = page.locator('.event[data-kind=answer]').filter({ hasText: 'Where is the red cup?' }).first();
+    await found.locator('img').waitFor();
+    await found.locator('img').evaluate((image) => (image as HTMLImageElement).decode());
+  });
+
+  test('every page can be reached by keyboard', async () => {
+    await show('live');
+    await page.getByRole('heading', { name: 'Live' }).waitFor();
+    await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
+    for (const name of ['Ask', 'Timeline', 'Health', 'Device']) {
+      for (let i = 0; i < 12; i++) {
+        await page.keyboard.press('Tab');
+        if ((await page.evaluate(() => document.activeElement?.textContent)) === name) break;
+      }
+      await page.keyboard.press('Enter');
+      await page.getByRole('heading', { name, level: 1 }).waitFor();
+    }
+  });
+
+  test.each(['light', 'dark'] as const)(
+    'no page has a fault that axe finds, nor scrolls sideways (%s)',
+    async (colorScheme) => {
+      await page.emulateMedia({ colorScheme });
+      for (const width of [390, 1_440]) {
+        await page.setViewportSize({ width, height: width === 390 ? 844 : 900 });
+        for (const name of PAGES) {
+          await show(name);
+          await page.getByRole('heading', { name, exact: false, level: 1 }).waitFor();
+          if (name === 'live')
+            await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
+          if (name === 'health') await page.locator('.chart').first().waitFor();
+          const wide = await page.evaluate(() => {
+            if (document.documentElement.scrollWidth <= innerWidth) return [];
+            const all = [...document.querySelectorAll('main *, header *')];
+            return all
+              .filter((each) => each.getBoundingClientRect().right > innerWidth)
+              .map((each) => each.outerHTML.slice(0, 90));
+          });
+          expect(wide, `${name} at ${width} px`).toEqual([]);
+          // The page's own policy lets no text become a script: axe goes in by the debugger.
+          await page.evaluate(axeSource);
+          const violations = await page.evaluate(async () => {
+            const { axe } = window as unknown as {
+              axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+            };
+            return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
+          });
+          expect(violations, `${name} at ${width} px`).toEqual([]);
+          if (SCREENSHOTS === undefined) continue;
+          await mkdir(SCREENSHOTS, { recursive: true });
+          await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${colorScheme}.png`) });
+        }
+      }
+      await page.setViewportSize({ width: 1_440, height: 900 });
+    },
+  );
+
+  test('a capture process that is killed turns the lamp, and turns it back', async () => {
+    await show('live');
+    await page.locator('[data-lamp=camera][data-state=good]').waitFor();
+    const changes = page.evaluate(
+      () =>
+        new Promise<string[]>((resolve) => {
+          const lamp = document.querySelector('[data-lamp=camera]')!;
+          const states: string[] = [];
+          new MutationObserver(() => {
+            const state = (lamp as HTMLElement).dataset.state!;
+            if (states.at(-1) !== state) states.push(state);
+            if (state === 'good') resolve(states);
+          }).observe(lamp, { attributes: true });
+        }),
+    );
+    for (const pid of await captureProcesses()) process.kill(pid, 'SIGKILL');
+    expect(await changes).toEqual(['bad', 'good']);
+  });
+
+  test('a wrong password is refused and said', async () => {
+    await page.evaluate(async () => {
+      const { csrf } = (await (await fetch('/api/session')).json()) as { csrf: string };
+      const headers = { 'content-type': 'application/json', 'x-scenebus-csrf': csrf };
+      const body = JSON.stringify({ password: 'correct horse' });
+      await fetch('/api/passwords/operator', { method: 'PUT', headers, body });
+    });
+    await using stranger = {
+      context: await browser.newContext(),
+      [Symbol.asyncDispose]: () => stranger.context.close(),
+    };
+    const other = await stranger.context.newPage();
+    await other.goto(address);
+    await other.getByLabel('Password').fill('wrong');
+    await other.keyboard.press('Enter');
+    await other.getByRole('alert').filter({ hasText: 'The password is wrong.' }).waitFor();
+    await other.getByLabel('Password').fill('correct horse');
+    await other.keyboard.press('Enter');
+    await other.getByRole('heading', { name: 'Live' }).waitFor();
+  });
+
+  test('nothing was asked of other machines, and nothing failed in the page', () => {
+    expect(faults).toEqual([]);
+  });
+
+  test('the page is small', async () => {
+    const { gzipSync } = await import('node:zlib');
+    const assets = join(import.meta.dirname, '../../dist/device/console/page/assets');
+    const scripts = (await readdir(assets)).filter((name) => name.endsWith('.js'));
+    let bytes = 0;
+    for (const name of scripts) bytes += gzipSync(await readFile(join(assets, name))).length;
+    expect(bytes).toBeLessThan(150_000);
+  });
+});
+
+/** Children of this process that run the capture host. */
+async function captureProcesses(): Promise<number[]> {
+  const found: number[] = [];
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const stat = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
+    const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
+    const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+    if (parent === process.pid && /capture/.test(command)) found.push(Number(entry));
+  }
+  expect(found.length).toBeGreaterThan(0);
+  return found;
+}
