@@ -56,7 +56,12 @@ export function App() {
 
   if (info === undefined) return <main class="alone">Loading…</main>;
   if (info.role === null) return <SignIn info={info} error={error} onEnter={enter} />;
-  return <Shell session={info} onLeave={() => void send('DELETE', '/api/session').finally(() => void session().then(setInfo))} />;
+  return (
+    <Shell
+      session={info}
+      onLeave={() => void send('DELETE', '/api/session').finally(() => void session().then(setInfo))}
+    />
+  );
 }
 
 function Shell({ session, onLeave }: { readonly session: SessionInfo; readonly onLeave: () => void }) {

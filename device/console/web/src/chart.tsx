@@ -32,11 +32,14 @@ export function Chart({ title, unit, points }: ChartProps) {
         role="img"
         aria-label={`${title}: now ${words(last?.value)}, at most ${words(high)}`}
       >
-        <path d={path.length > 0 && points.length === 1 ? `${path}H${WIDTH}` : path} vector-effect="non-scaling-stroke" />
+        <path
+          d={path.length > 0 && points.length === 1 ? `${path}H${WIDTH}` : path}
+          vector-effect="non-scaling-stroke"
+        />
       </svg>
       <p class="facts">
-        {first ? `${new Date(first.atMs).toLocaleTimeString()} to ${new Date(last!.atMs).toLocaleTimeString()}` : ''}, at most{' '}
-        {words(Math.max(...values, 0))}
+        {first ? `${new Date(first.atMs).toLocaleTimeString()} to ${new Date(last!.atMs).toLocaleTimeString()}` : ''},
+        at most {words(Math.max(...values, 0))}
       </p>
     </figure>
   );

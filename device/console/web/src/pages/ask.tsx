@@ -63,7 +63,15 @@ export function AskPage({ state, session }: PageProps) {
     const key = Date.now();
     const change = (part: Partial<Turn>): void =>
       setTurns((known) => known.map((turn) => (turn.key === key ? { ...turn, ...part } : turn)));
-    const start = { key, question: text, camera: null, frame: pinned?.frame, text: '', answer: undefined, failure: undefined };
+    const start = {
+      key,
+      question: text,
+      camera: null,
+      frame: pinned?.frame,
+      text: '',
+      answer: undefined,
+      failure: undefined,
+    };
     setTurns((known) => [start, ...known]);
     setBusy(true);
     try {
@@ -73,7 +81,10 @@ export function AskPage({ state, session }: PageProps) {
       let written = '';
       for await (const event of ask({ question: text, ...about }, abort.signal)) {
         if (event.type === 'frame') change({ frame: event.frame, camera: event.camera });
-        if (event.type === 'text') change({ text: (written += event.text) });
+        if (event.type === 'text') {
+          written += event.text;
+          change({ text: written });
+        }
         if (event.type === 'answer') change({ text: event.text, answer: event });
         if (event.type === 'error') change({ failure: event.message });
       }
@@ -142,14 +153,24 @@ export function AskPage({ state, session }: PageProps) {
           <legend>Presets</legend>
           {[...presets, ...own].map((preset, index) => (
             <span key={preset} class="chip">
-              <button type="button" class="quiet" disabled={isBusy} onClick={() => {
-                setQuestion(preset);
-                void submit(preset);
-              }}>
+              <button
+                type="button"
+                class="quiet"
+                disabled={isBusy}
+                onClick={() => {
+                  setQuestion(preset);
+                  void submit(preset);
+                }}
+              >
                 {preset}
               </button>
               {index >= presets.length && (
-                <button type="button" class="quiet" aria-label={`Forget the preset ${preset}`} onClick={() => keep(own.filter((each) => each !== preset))}>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Forget the preset ${preset}`}
+                  onClick={() => keep(own.filter((each) => each !== preset))}
+                >
                   ×
                 </button>
               )}
@@ -206,7 +227,14 @@ function TurnCard({ turn: { question, camera, frame, text, answer, failure }, on
     <article class="card turn" data-done={answer !== undefined || failure !== undefined}>
       <h2>{question}</h2>
       <div class="columns">
-        {frame && <BoxedPicture frame={frame} camera={camera} objects={objects} alt={`The frame that was asked about: ${frame.id}`} />}
+        {frame && (
+          <BoxedPicture
+            frame={frame}
+            camera={camera}
+            objects={objects}
+            alt={`The frame that was asked about: ${frame.id}`}
+          />
+        )}
         <div>
           <p class="answer">{text || (failure === undefined ? '…' : '')}</p>
           {failure !== undefined && <p class="failure">{failure}</p>}
@@ -219,7 +247,10 @@ function TurnCard({ turn: { question, camera, frame, text, answer, failure }, on
             <ul class="objects">
               {objects.map(({ label, score, source }, index) => (
                 <li key={`${label} ${index}`}>
-                  {label} <small>score {score.toFixed(2)}, from {source}</small>
+                  {label}{' '}
+                  <small>
+                    score {score.toFixed(2)}, from {source}
+                  </small>
                 </li>
               ))}
             </ul>

@@ -67,7 +67,11 @@ function Doctor() {
       <button type="button" disabled={isBusy} onClick={() => void look()}>
         {isBusy ? 'Looking…' : 'Look at the machine'}
       </button>
-      {failure !== undefined && <p class="failure" role="alert">{failure}</p>}
+      {failure !== undefined && (
+        <p class="failure" role="alert">
+          {failure}
+        </p>
+      )}
       <ul class="findings" aria-live="polite">
         {report?.findings.map(({ id, title, status, value, meaning, remedy }) => (
           <li key={id} data-status={status}>
@@ -86,7 +90,11 @@ function Access() {
   const [tokens, setTokens] = useState<TokenList['tokens']>([]);
   const [made, setMade] = useState<MadeToken>();
   const [said, setSaid] = useState<string>();
-  const refresh = (): void => void get<TokenList>('/api/tokens').then((list) => setTokens(list.tokens), () => {});
+  const refresh = (): void =>
+    void get<TokenList>('/api/tokens').then(
+      (list) => setTokens(list.tokens),
+      () => {},
+    );
   useEffect(refresh, []);
 
   const submit = (work: (form: FormData) => Promise<string>) => async (event: SubmitEvent) => {
@@ -106,7 +114,9 @@ function Access() {
     return `The password of ${String(form.get('role'))} is set. Who came in with the old one signs in again.`;
   });
   const makeToken = submit(async (form) => {
-    setMade(await send<MadeToken>('POST', '/api/tokens', { name: String(form.get('name')), role: String(form.get('role')) }));
+    setMade(
+      await send<MadeToken>('POST', '/api/tokens', { name: String(form.get('name')), role: String(form.get('role')) }),
+    );
     return 'Copy the token now: it is not shown again.';
   });
 
@@ -140,7 +150,12 @@ function Access() {
         {tokens.map(({ id, name, role, createdAtMs }) => (
           <li key={id}>
             {name} ({role}, {new Date(createdAtMs).toLocaleDateString()}){' '}
-            <button type="button" class="quiet" aria-label={`Revoke the token ${name}`} onClick={() => void send('DELETE', `/api/tokens/${id}`).then(refresh, refresh)}>
+            <button
+              type="button"
+              class="quiet"
+              aria-label={`Revoke the token ${name}`}
+              onClick={() => void send('DELETE', `/api/tokens/${id}`).then(refresh, refresh)}
+            >
               Revoke
             </button>
           </li>

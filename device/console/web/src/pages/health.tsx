@@ -8,7 +8,13 @@ const REFRESH_MS = 5_000;
 const LEVELS = ['info', 'warn', 'error'] as const;
 
 /** What is drawn, in this order; what the device does not tell is left out. Counters that only grow are drawn as steps. */
-const CHARTS: readonly { readonly match: RegExp; readonly title: (name: string) => string; readonly unit: string; readonly scale?: number; /** Shown only when it is not 0. */ readonly isOnlyTrouble?: true }[] = [
+const CHARTS: readonly {
+  readonly match: RegExp;
+  readonly title: (name: string) => string;
+  readonly unit: string;
+  readonly scale?: number /** Shown only when it is not 0. */;
+  readonly isOnlyTrouble?: true;
+}[] = [
   { match: /^framesPerSecond /, title: (name) => `Pictures of ${name.slice(16)}`, unit: '/s' },
   { match: /^questionsWaiting$/, title: () => 'Questions that wait', unit: '' },
   { match: /^processRssBytes$/, title: () => 'Memory of the service', unit: ' MB', scale: 1e-6 },
@@ -33,7 +39,11 @@ export function HealthPage({ state, session }: PageProps) {
     const look = async (): Promise<void> => {
       if (document.hidden) return;
       await get<HealthInfo>('/api/health').then(setHealth, () => {});
-      if (mayReadLog) await get<{ lines: LogLine[] }>('/api/log').then((log) => setLines(log.lines), () => {});
+      if (mayReadLog)
+        await get<{ lines: LogLine[] }>('/api/log').then(
+          (log) => setLines(log.lines),
+          () => {},
+        );
     };
     void look();
     const timer = setInterval(() => void look(), REFRESH_MS);
@@ -122,7 +132,11 @@ export function HealthPage({ state, session }: PageProps) {
 }
 
 function duration(seconds: number): string {
-  const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3_600) % 24, Math.floor(seconds / 60) % 60];
+  const [days, hours, minutes] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3_600) % 24,
+    Math.floor(seconds / 60) % 60,
+  ];
   if (days > 0) return `${days} d ${hours} h`;
   return hours > 0 ? `${hours} h ${minutes} min` : minutes > 0 ? `${minutes} min` : `${seconds} s`;
 }

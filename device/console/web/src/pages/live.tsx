@@ -38,7 +38,13 @@ function LampCard({ name, lamp }: { readonly name: string; readonly lamp: Lamp |
   );
 }
 
-function CameraSection({ camera, events }: { readonly camera: CameraState; readonly events: readonly TimelineEvent[] }) {
+function CameraSection({
+  camera,
+  events,
+}: {
+  readonly camera: CameraState;
+  readonly events: readonly TimelineEvent[];
+}) {
   const [earlier, setEarlier] = useState<TimelineEvent>();
   useEffect(() => {
     const abort = new AbortController();

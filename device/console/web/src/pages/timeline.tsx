@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { GroundedBox, TimelineEvent, TimelinePage as Page } from '../../../api/schemas.js';
+import type { GroundedBox, TimelinePage as Page, TimelineEvent } from '../../../api/schemas.js';
 import { get } from '../api.js';
 import type { PageProps } from '../app.js';
 import { BoxedPicture } from '../boxed-picture.js';
@@ -64,10 +64,15 @@ export function TimelinePage({ state, events: live, session }: PageProps) {
       >
         <label class="grow">
           Search
-          <input type="search" value={text} maxLength={500} onInput={({ currentTarget }) => {
-            setText(currentTarget.value);
-            if (currentTarget.value === '') setQuery('');
-          }} />
+          <input
+            type="search"
+            value={text}
+            maxLength={500}
+            onInput={({ currentTarget }) => {
+              setText(currentTarget.value);
+              if (currentTarget.value === '') setQuery('');
+            }}
+          />
         </label>
         {cameras.length > 1 && (
           <label>
