@@ -153,6 +153,7 @@ interface Problem {
 
 /** One for each key that is not known, so that each has its line. */
 function issueProblems(issue: z.core.$ZodIssue): readonly Problem[] {
+  if (issue.code === 'invalid_type') return [{ path: issue.path, message: typeMessage(issue.message) }];
   if (issue.code !== 'unrecognized_keys') return [issue];
   return issue.keys.map((key) => ({ path: [...issue.path, key], message: unknownKeyMessage(issue.path, key) }));
 }
@@ -227,4 +228,31 @@ function deepFreeze<T>(value: T): T {
     for (const item of Object.values(value)) deepFreeze(item);
   }
   return value;
+}
+
+const EXPECTED = new Map([
+  ['object', 'settings, as in { name: value }'],
+  ['record', 'settings, as in { name: value }'],
+  ['array', 'a list'],
+  ['string', 'text (in quotes, where it looks like something else)'],
+  ['number', 'a number'],
+  ['int', 'a whole number'],
+  ['boolean', 'true or false'],
+]);
+
+const RECEIVED = new Map([
+  ['object', 'settings'],
+  ['array', 'a list'],
+  ['string', 'text'],
+  ['boolean', 'true or false'],
+  ['null', 'nothing'],
+]);
+
+/** zod's words for types are those of programs. */
+function typeMessage(message: string): string {
+  const [, expected = '', received = ''] = /^Invalid input: expected (\w+), received (\w+)$/.exec(message) ?? [];
+  const wanted = EXPECTED.get(expected);
+  if (wanted === undefined) return message;
+  if (received === 'undefined') return `Expected ${wanted}, but it is missing`;
+  return `Expected ${wanted}, but received ${RECEIVED.get(received) ?? `a ${received}`}`;
 }

@@ -149,6 +149,10 @@ export class GraphBuilder {
     return this.#nodes;
   }
 
+  get initializers(): ReadonlyMap<string, Initializer> {
+    return this.#initializers;
+  }
+
   get inputs(): readonly ValueInfo[] {
     return this.#inputs;
   }

@@ -11,6 +11,7 @@ import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
 import { benchCapture, benchGate } from './capture.js';
 import { benchGrammar } from './grammar.js';
+import { runJetsonForecast } from './jetson-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
 import { benchSceneStream } from './scene-stream.js';
@@ -38,6 +39,8 @@ npm run bench -- process [--rounds N]
     what a process of its own costs a model
 npm run bench -- kernels [--emulate]
     the CUDA kernels, tested and measured on this machine's GPU
+npm run bench -- jetson-forecast [--board agx-orin-64|orin-nx-16|orin-nano-8]
+    what the 11B model should take on a Jetson, from bytes and operations of every launch; measures nothing
 
 options:
   --group 32|64|128   weights that share a scale (128)
@@ -50,6 +53,7 @@ options:
 
 Weights and prepared files stay in .scenebus/bench (8b: 15 GB, 11b: 17 GB).`;
 
+if (process.argv[2] === 'jetson-forecast') process.exit(runJetsonForecast(process.argv.slice(3)));
 if (process.argv[2] === 'kernels') process.exit(runKernelHarness(process.argv.slice(3)));
 
 const { values, positionals } = parseArgs({

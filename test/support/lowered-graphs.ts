@@ -103,7 +103,7 @@ export class LoweredGraphs implements AsyncDisposable {
     const { tileSize, maxNumTiles } = vision;
     const rows = visionRows(vision, image);
     const slotLength = 3 * tileSize ** 2;
-    const { key_bias, ...lists } = loweredVisionRows(rows);
+    const { biases, lists } = loweredVisionRows(rows);
     const inputs: Record<string, ort.Tensor> = {
       pixel_values: tensorOf('float32', image.pixelValues.subarray(0, rows.slots * slotLength), [
         rows.slots,
@@ -112,9 +112,9 @@ export class LoweredGraphs implements AsyncDisposable {
         tileSize,
       ]),
       aspect_ratio_id: tensorOf('int64', [image.aspectRatioId], [1]),
-      key_bias: tensorOf('float32', key_bias, [key_bias.length]),
     };
     for (const [name, list] of Object.entries(lists)) inputs[name] = tensorOf('int64', list, [list.length]);
+    for (const [name, bias] of Object.entries(biases)) inputs[name] = tensorOf('float32', bias, [bias.length]);
     if (this.manifest.graphs.vision.inputs.some((binding) => binding.name === 'full_sequence')) {
       inputs.full_sequence = tensorOf('int64', rows.fullSequence, [rows.fullSequence.length]);
     }

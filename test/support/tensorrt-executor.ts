@@ -121,7 +121,7 @@ export class TensorRtExecutor implements TensorRtAddon {
       this.built.push(name);
     }
     const sizeBytes = readFileSync(request.plan).byteLength;
-    return { path: request.plan, origin, reason: null, sizeBytes, seconds: 0 };
+    return { path: request.plan, origin, reason: null, sizeBytes, seconds: 0, remarks: [] };
   }
 
   async openTensorRtModel(

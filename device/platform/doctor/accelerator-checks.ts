@@ -1,6 +1,6 @@
 /** NVIDIA hardware and libraries. None of it is needed: every model runs on the processor. */
 import type { TensorRtStatus } from 'scenebus/tensorrt';
-import { describeBoard, powerModeAdvice, readJetsonBoard } from '../jetson/board.js';
+import { describeBoard, describePair, powerModeAdvice, readJetsonBoard, releaseAdvice } from '../jetson/board.js';
 import type { Machine } from '../machine.js';
 import { BUILD_REMEDY, inspectEngineAddon } from './addon-checks.js';
 import type { Finding } from './finding.js';
@@ -11,7 +11,8 @@ export async function checkCuda(machine: Machine): Promise<Finding> {
   if (board !== null) {
     const value = describeBoard(board);
     if (board.release.problem !== null) return { ...base, status: 'absent', value, meaning: board.release.problem };
-    return { ...base, status: 'ok', value, remedy: powerModeAdvice(board) };
+    const advice = [releaseAdvice(board), powerModeAdvice(board)].filter((each) => each !== undefined);
+    return { ...base, status: 'ok', value, remedy: advice.length === 0 ? undefined : advice.join('; ') };
   }
   const query = await machine.run('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader']);
   if (query?.code === 0) return { ...base, status: 'ok', value: query.output.trim().replaceAll('\n', '; ') };
@@ -39,7 +40,9 @@ export async function checkTensorRt(machine: Machine): Promise<Finding> {
     };
   }
   const library = status.library === null ? 'no library' : `${status.library.version} at ${status.library.path}`;
-  const value = `compiled for ${status.compiledFor}, found ${library}`;
+  const board = await readJetsonBoard(machine);
+  const pair = board === null || status.library === null ? '' : ` (${describePair(board, status.library.version)})`;
+  const value = `compiled for ${status.compiledFor}, found ${library}${pair}`;
   if (status.problem !== null) {
     return { ...base, status: 'absent', value, meaning: `${ON_PROCESSOR}: ${oneLine(status.problem.message)}` };
   }

@@ -28,6 +28,26 @@ export function describeBoard({ model, release, powerMode }: JetsonBoard): strin
   return [model ?? 'Jetson', jetPack, ...mode].join(', ');
 }
 
+/** What is known to go wrong with a release that works otherwise. */
+export function releaseAdvice({ release }: JetsonBoard): string | undefined {
+  if (release.l4t !== '36.4.7') return undefined;
+  return 'L4T 36.4.7 refuses large allocations of the GPU while the page cache holds memory: upgrade to 36.5 (`sudo apt update && sudo apt full-upgrade`)';
+}
+
+/** TensorRT that comes with a release, and what is known of the two. A version is never inferred: it is asked for. */
+export function describePair({ release }: JetsonBoard, libraryVersion: string): string {
+  const [major, minor, patch] = libraryVersion.split('.').map(Number) as [number, number, number];
+  const number = major * 10_000 + minor * 100 + (patch || 0);
+  const l4tMajor = Number(release.l4t.split('.')[0]);
+  if (l4tMajor === 36 && major === 10 && minor === 3) return 'a known pair';
+  if (l4tMajor === 36 && major > 10)
+    return 'not a known pair: JetPack 6 stays on TensorRT 10, this is of another repository';
+  if (l4tMajor === 39 && major === 10 && minor === 16) return 'a known pair';
+  if (l4tMajor === 39 && number >= 11_04_01) return 'a known pair, from JetPack 7.2.2 on';
+  if (l4tMajor === 39 && major === 11) return 'not a known pair: AGX Orin is supported from TensorRT 11.4.1 on';
+  return 'not a known pair: the self-test decides';
+}
+
 /** How to leave a power mode that holds the model back; undefined: nothing to do. */
 export function powerModeAdvice({ powerMode }: JetsonBoard): string | undefined {
   if (powerMode === null || powerMode.faster === null) return undefined;

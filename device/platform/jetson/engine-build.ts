@@ -11,7 +11,7 @@ import {
 } from 'scenebus/tensorrt';
 import { type Machine, thisMachine } from '../machine.js';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from './board.js';
-import { describeFittingModules } from './modules.js';
+import { describeFittingModules, modelBytesOf } from './modules.js';
 
 export interface EngineBuildOptions extends CallOptions {
   readonly model: string;
@@ -125,10 +125,16 @@ function describeForecast(
   const weights = model.int4 === null ? '16 bits' : 'int4';
   const range = (least: number, most: number) =>
     least === most ? gigabytes(least) : `${gigabytes(least)} to ${gigabytes(most)}`;
+  const boards = [8, 16, 32, 64].map((memoryGiB) => {
+    const room = modelBytesOf({ memoryGiB });
+    const fits = leastBytes <= room ? (mostBytes <= room ? 'fits' : 'may fit: scratch decides') : 'does not fit';
+    return `  ${`${memoryGiB} GB board`.padEnd(16)} ${gigabytes(room)} for a model: ${fits}`;
+  });
   return [
     `Memory for ${name} (${weights}, ${contextLength} tokens of context):`,
     ...parts.map((part) => `  ${part.name.padEnd(16)} ${range(part.leastBytes, part.mostBytes)}`),
     `  ${'in all'.padEnd(16)} ${range(leastBytes, mostBytes)}. ${describeFittingModules(leastBytes)}`,
+    ...boards,
   ];
 }
 

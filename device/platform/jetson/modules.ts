@@ -21,7 +21,7 @@ const FIRMWARE_SHARE = 0.05;
 const SYSTEM_BYTES = 1.5 * 2 ** 30;
 
 /** What a module has left for a model. GPU and processor share one memory. */
-function modelBytesOf({ memoryGiB }: JetsonModule): number {
+export function modelBytesOf({ memoryGiB }: Pick<JetsonModule, 'memoryGiB'>): number {
   return memoryGiB * (1 - FIRMWARE_SHARE) * 2 ** 30 - SYSTEM_BYTES;
 }
 

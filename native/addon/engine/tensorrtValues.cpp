@@ -20,8 +20,7 @@ std::uint64_t bytesOf(const Napi::Object& object, const char* name) {
   return static_cast<std::uint64_t>(value);
 }
 
-template <typename Use>
-void forEachObject(const Napi::Object& object, const char* name, const Use& use) {
+template <typename Use> void forEachObject(const Napi::Object& object, const char* name, const Use& use) {
   const Napi::Object list = objectOf(object, name);
   if (!list.IsArray())
     expected(object.Env(), std::string(name) + " as an array");
@@ -60,9 +59,9 @@ Shape openShapeOf(const Napi::Object& object) {
 
 Role roleOf(const Napi::Object& binding) {
   const std::string name = textOf(binding, "role");
-  const std::pair<const char*, Role> roles[] = {{"host", Role::kHost},   {"past", Role::kPast},
+  const std::pair<const char*, Role> roles[] = {{"host", Role::kHost},       {"past", Role::kPast},
                                                 {"present", Role::kPresent}, {"cross", Role::kCross},
-                                                {"weight", Role::kWeight}, {"output", Role::kOutput}};
+                                                {"weight", Role::kWeight},   {"output", Role::kOutput}};
   for (const auto& [known, role] : roles)
     if (name == known)
       return role;
@@ -92,8 +91,7 @@ std::uint8_t* dataOf(const Napi::TypedArray& array) {
 }
 
 /** Own enumerable names and their values. */
-template <typename Use>
-void forEachEntry(const Napi::Value& value, const char* what, const Use& use) {
+template <typename Use> void forEachEntry(const Napi::Value& value, const char* what, const Use& use) {
   if (!value.IsObject())
     expected(value.Env(), std::string(what) + " as an object");
   const auto object = value.As<Napi::Object>();
@@ -133,7 +131,8 @@ ModelSpec modelSpecOf(const Napi::Object& spec) {
     entry.plan = planRequestOf(objectOf(stage, "plan"));
     entry.isCaptured = stage.Get("captured").ToBoolean();
     forEachObject(stage, "bindings", [&](const Napi::Object& binding) {
-      entry.bindings.push_back({textOf(binding, "name"), roleOf(binding), typeOf(binding), openShapeOf(binding)});
+      entry.bindings.push_back({textOf(binding, "name"), roleOf(binding), typeOf(binding), openShapeOf(binding),
+                                numbersOf<std::int64_t>(binding, "maxShape")});
     });
     result.stages.push_back(std::move(entry));
   });
@@ -141,8 +140,8 @@ ModelSpec modelSpecOf(const Napi::Object& spec) {
   for (std::uint32_t i = 0; encode.IsArray() && i < encode.As<Napi::Array>().Length(); ++i)
     result.encode.push_back(encode.Get(i).ToString().Utf8Value());
   forEachObject(spec, "weights", [&](const Napi::Object& weight) {
-    result.weights.push_back({textOf(weight, "name"), textOf(weight, "file"), bytesOf(weight, "offsetBytes"),
-                              bytesOf(weight, "sizeBytes")});
+    result.weights.push_back(
+        {textOf(weight, "name"), textOf(weight, "file"), bytesOf(weight, "offsetBytes"), bytesOf(weight, "sizeBytes")});
   });
   result.sequences = intOf(spec, "sequences");
   result.images = intOf(spec, "images");
@@ -196,6 +195,10 @@ Napi::Value planFileValue(Napi::Env env, const PlanFile& file) {
   value.Set("reason", file.reason.empty() ? env.Null() : Napi::Value(Napi::String::New(env, file.reason)));
   value.Set("sizeBytes", static_cast<double>(file.sizeBytes));
   value.Set("seconds", file.seconds);
+  Napi::Array remarks = Napi::Array::New(env);
+  for (const auto& remark : file.remarks)
+    remarks.Set(remarks.Length(), remark);
+  value.Set("remarks", remarks);
   return value;
 }
 

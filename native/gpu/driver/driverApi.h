@@ -24,6 +24,7 @@ constexpr Result kErrorNoBinaryForGpu = 209;
 /** PTX of a newer compiler than the driver knows. */
 constexpr Result kErrorUnsupportedPtx = 222;
 constexpr Result kErrorNotFound = 500;
+constexpr Result kErrorNotSupported = 801;
 
 /**
  * The failure has poisoned the context for the rest of the process: "to continue using CUDA, the process must be

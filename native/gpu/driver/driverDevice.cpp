@@ -1,5 +1,6 @@
 #include "gpu/driver/driverDevice.h"
 
+#include "gpu/driver/deviceAccess.h"
 #include "gpu/driver/kernelImage.h"
 
 #include <cstdlib>
@@ -46,6 +47,10 @@ DriverDevice::DriverDevice(const Api& api, int ordinal) : mApi(api) {
     throw CudaError("ERR_NATIVE_UNAVAILABLE",
                     "libcuda.so.1 was found, but it sees no NVIDIA device; in a container, start it with the NVIDIA "
                     "runtime (--runtime nvidia)");
+  if (started == kErrorNotSupported)
+    throw CudaError("ERR_NATIVE_UNAVAILABLE",
+                    "libcuda.so.1 was found, but cuInit failed: CUDA_ERROR_NOT_SUPPORTED (801); " +
+                        describeRefusal(closedDevices()));
   if (started != kSuccess) {
     const char* name = nullptr;
     mApi.getErrorName(started, &name);

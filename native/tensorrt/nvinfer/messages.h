@@ -1,20 +1,37 @@
 #pragma once
 #include "tensorrt/nvinfer/headers.h"
 
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace scenebus::tensorrt {
 
-/** Keeps what TensorRT complains about, for the text of an exception. One for the process, as TensorRT wants it. */
+/** Set to `verbose`, all that TensorRT says goes to the standard error output, which a service manager keeps. */
+constexpr const char* kLogVariable = "SCENEBUS_TENSORRT_LOG";
+
+/**
+ * Keeps what TensorRT complains about, for the text of an exception, and what a build must not pass over in silence, at
+ * whatever severity it comes. One for the process, as TensorRT wants it.
+ */
 class Messages final : public nvinfer1::ILogger {
- public:
+public:
   void log(Severity severity, const char* message) noexcept override {
-    if (severity > Severity::kERROR || message == nullptr)
+    if (message == nullptr)
       return;
     try {
       const std::lock_guard<std::mutex> guard(mMutex);
+      if (mIsVerbose)
+        std::fprintf(stderr, "tensorrt[%d] %s\n", static_cast<int>(severity), message);
+      if (severity > Severity::kERROR && isNotable(message) && mRemarks.size() < kMostRemarks)
+        mRemarks.emplace_back(message);
+      if (severity > Severity::kERROR)
+        return;
       mLatest.emplace_back(message);
       if (mLatest.size() > kMost)
         mLatest.pop_front();
@@ -26,6 +43,7 @@ class Messages final : public nvinfer1::ILogger {
   void clear() {
     const std::lock_guard<std::mutex> guard(mMutex);
     mLatest.clear();
+    mRemarks.clear();
   }
 
   /** Since `clear`, a line each; empties the list. */
@@ -38,8 +56,28 @@ class Messages final : public nvinfer1::ILogger {
     return text;
   }
 
- private:
-  static constexpr std::size_t kMost = 8;
+  /** Warnings since `clear` that bear on results or speed; empties the list. */
+  std::vector<std::string> takeRemarks() {
+    const std::lock_guard<std::mutex> guard(mMutex);
+    return std::exchange(mRemarks, {});
+  }
+
+private:
+  /** A profile that contradicts itself; a kernel that was not tried for want of memory. */
+  static bool isNotable(const char* message) {
+    std::string text(message);
+    for (char& each : text)
+      each = static_cast<char>(std::tolower(static_cast<unsigned char>(each)));
+    return text.find("self-consistent") != std::string::npos || text.find("skipping tactic") != std::string::npos;
+  }
+  static bool isVerbose() {
+    const char* wanted = std::getenv(kLogVariable);
+    return wanted != nullptr && std::string(wanted) == "verbose";
+  }
+
+  static constexpr std::size_t kMost = 8, kMostRemarks = 64;
+  const bool mIsVerbose = isVerbose();
+  std::vector<std::string> mRemarks;
   std::mutex mMutex;
   std::deque<std::string> mLatest;
 };

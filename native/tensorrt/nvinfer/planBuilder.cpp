@@ -13,7 +13,7 @@ namespace {
 
 /** Tells phases and asks whether to go on; called by several threads of the builder. */
 class Monitor final : public nvinfer1::IProgressMonitor {
- public:
+public:
   explicit Monitor(BuildObserver& observer) : mObserver(observer) {}
 
   void phaseStart(const char* phase, const char*, std::int32_t steps) noexcept override {
@@ -27,9 +27,8 @@ class Monitor final : public nvinfer1::IProgressMonitor {
     report(phase, 0, [](BuildProgress& progress) { progress.done = progress.total; });
   }
 
- private:
-  template <typename Change>
-  void report(const char* phase, std::int32_t done, const Change& change) noexcept {
+private:
+  template <typename Change> void report(const char* phase, std::int32_t done, const Change& change) noexcept {
     try {
       const std::lock_guard<std::mutex> guard(mMutex);
       BuildProgress& progress = mPhases[phase == nullptr ? "" : phase];
@@ -48,12 +47,12 @@ class Monitor final : public nvinfer1::IProgressMonitor {
 };
 
 class HostBytes final : public PlanBytes {
- public:
+public:
   explicit HostBytes(std::unique_ptr<nvinfer1::IHostMemory> memory) : mMemory(std::move(memory)) {}
   const void* data() const override { return mMemory->data(); }
   std::size_t sizeBytes() const override { return mMemory->size(); }
 
- private:
+private:
   std::unique_ptr<nvinfer1::IHostMemory> mMemory;
 };
 
@@ -68,8 +67,7 @@ std::string parserErrors(nvonnxparser::IParser& parser) {
   return text;
 }
 
-template <typename T>
-T& required(T* made, const char* what, Messages& messages) {
+template <typename T> T& required(T* made, const char* what, Messages& messages) {
   if (made == nullptr)
     throw CodedError("ERR_ENGINE_FAILED", std::string("TensorRT could not make ") + what + ":" + messages.take());
   return *made;
@@ -141,8 +139,8 @@ std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& me
   config->setProgressMonitor(&monitor);
   if (options.workspaceBytes > 0)
     config->setMemoryPoolLimit(nvinfer1::MemoryPoolType::kWORKSPACE, options.workspaceBytes);
-  // Trying kernels may not take what the rest of a board with shared memory lives on.
-  config->setMemoryPoolLimit(nvinfer1::MemoryPoolType::kTACTIC_DRAM, device.freeBytes() / 4 * 3);
+  // kTACTIC_DRAM stays at its default. On a board it covers the host memory of the build too, and a share of what is
+  // free just then, small after a model was read through the page cache, makes the builder skip what would have fitted.
   config->setBuilderOptimizationLevel(options.optimizationLevel);
   // Everything in the caller's stream: steps are recorded, and more streams take more scratch.
   config->setMaxAuxStreams(0);
@@ -152,6 +150,8 @@ std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& me
   const auto timings = useTimings(*config, timing);
 
   std::unique_ptr<nvinfer1::IHostMemory> plan(builder->buildSerializedNetwork(*network, *config));
+  for (const auto& remark : messages.takeRemarks())
+    observer.onRemark(remark);
   if (observer.isCancelled())
     throw Aborted();
   if (!plan || plan->size() == 0) {

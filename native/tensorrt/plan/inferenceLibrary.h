@@ -53,7 +53,7 @@ struct BuildProgress {
 
 /** A plan as it comes out of the builder. */
 class PlanBytes {
- public:
+public:
   virtual ~PlanBytes() = default;
   virtual const void* data() const = 0;
   virtual std::size_t sizeBytes() const = 0;
@@ -68,16 +68,18 @@ struct TimingCache {
 };
 
 class BuildObserver {
- public:
+public:
   virtual ~BuildObserver() = default;
   virtual void onProgress(const BuildProgress& progress) = 0;
+  /** A warning of the library that bears on results or speed. */
+  virtual void onRemark(const std::string& remark) = 0;
   /** Polled between steps; true ends the build with `Aborted`. */
   virtual bool isCancelled() const = 0;
 };
 
 /** A plan's bytes in order, so that it is never twice in memory. */
 class PlanSource {
- public:
+public:
   virtual ~PlanSource() = default;
   virtual std::uint64_t sizeBytes() const = 0;
   /** Copies up to `sizeBytes` from the position; how many. */
@@ -98,7 +100,7 @@ struct TensorInfo {
 
 /** One way of running an engine: shapes, addresses, scratch. Not for two threads at once. */
 class Context {
- public:
+public:
   virtual ~Context() = default;
   virtual void setShape(const std::string& input, const Shape& shape) = 0;
   /** Of an output, once all shapes of inputs are set. */
@@ -112,7 +114,7 @@ class Context {
 };
 
 class Engine {
- public:
+public:
   virtual ~Engine() = default;
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   /** Largest shape that the plan was built for; empty for an output. */
@@ -123,7 +125,7 @@ class Engine {
 };
 
 class InferenceLibrary {
- public:
+public:
   virtual ~InferenceLibrary() = default;
   virtual Version version() const = 0;
   /** Where the library was found. */

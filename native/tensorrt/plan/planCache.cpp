@@ -1,7 +1,7 @@
 #include "tensorrt/plan/planCache.h"
 
-#include "common/codedError.h"
 #include "common/atomicFile.h"
+#include "common/codedError.h"
 #include "common/mappedFile.h"
 #include "common/sha256.h"
 #include "tensorrt/plan/planFile.h"
@@ -17,15 +17,25 @@
 namespace scenebus::tensorrt {
 namespace {
 
-std::string what(const PlanRequest& request) { return "the TensorRT plan of " + request.name; }
+std::string what(const PlanRequest& request) {
+  return "the TensorRT plan of " + request.name;
+}
 
 /** Names of a key's facts as a notice calls them; a fact that has no name here is called by its own. */
 const std::map<std::string, std::string>& factNames() {
   static const std::map<std::string, std::string> names{
-      {"tensorrt", "version of TensorRT"},    {"driver", "CUDA driver"},    {"sm", "GPU"},
-      {"l4t", "L4T release"},                 {"power", "power mode"},      {"graph", "graph"},
-      {"weights", "weights"},                 {"plugins", "plugin mode"},   {"workspace", "workspace limit"},
-      {"level", "optimisation level"},        {"plugin-abi", "plugins"},    {"profile", "profile shapes"},
+      {"tensorrt", "version of TensorRT"},
+      {"driver", "CUDA driver"},
+      {"sm", "GPU"},
+      {"l4t", "L4T release"},
+      {"power", "power mode"},
+      {"graph", "graph"},
+      {"weights", "weights"},
+      {"plugins", "plugin mode"},
+      {"workspace", "workspace limit"},
+      {"level", "optimisation level"},
+      {"plugin-abi", "plugins"},
+      {"profile", "profile shapes"},
   };
   return names;
 }
@@ -42,17 +52,24 @@ std::map<std::string, std::string> factsOf(const std::string& text) {
 }
 
 class Observer final : public BuildObserver {
- public:
+public:
   Observer(const PlanListener& listener, CancelFlag abort) : mListener(listener), mAbort(abort) {}
   void onProgress(const BuildProgress& progress) override {
     if (mListener.onProgress)
       mListener.onProgress(progress);
   }
+  /** The builder may repeat one for every kernel. */
+  void onRemark(const std::string& remark) override {
+    if (std::find(mRemarks.begin(), mRemarks.end(), remark) == mRemarks.end())
+      mRemarks.push_back(remark);
+  }
   bool isCancelled() const override { return mAbort.isSet(); }
+  const std::vector<std::string>& remarks() const { return mRemarks; }
 
- private:
+private:
   const PlanListener& mListener;
   CancelFlag mAbort;
+  std::vector<std::string> mRemarks;
 };
 
 void notice(const PlanListener& listener, const std::string& message) {
@@ -111,8 +128,8 @@ PlanKey::PlanKey(const PlanRequest& request, const PlanPlatform& platform) {
   Sha256 sum;
   sum.update(graph.data(), graph.sizeBytes());
   std::ostringstream text;
-  text << "tensorrt=" << platform.tensorRtVersion << "\ndriver=" << platform.driverVersion << "\nsm="
-       << platform.smMajor << '.' << platform.smMinor << " with " << platform.smCount << " multiprocessors"
+  text << "tensorrt=" << platform.tensorRtVersion << "\ndriver=" << platform.driverVersion
+       << "\nsm=" << platform.smMajor << '.' << platform.smMinor << " with " << platform.smCount << " multiprocessors"
        << "\nl4t=" << platform.l4tRelease << "\npower=" << platform.powerMode << "\ngraph=" << sum.hex()
        << "\nweights=" << request.weightsIdentity << "\nplugins=" << request.options.plugins
        << "\nplugin-abi=" << (request.options.plugins ? kPluginAbiVersion : 0)
@@ -154,8 +171,11 @@ std::string PlanCache::inspect(const PlanRequest& request, const PlanKey& key, b
   std::string reason = readKeptHeader(request.path, KeptKind::kPlan, header);
   if (reason.empty() && header.key != key.text())
     reason = key.differences(header.key);
-  if (reason.empty())
+  if (reason.empty() && !isKnownGood(request.path, header)) {
     reason = verifyKept(request.path, header);
+    if (reason.empty())
+      noteKnownGood(request.path, header);
+  }
   sizeBytes = header.contentBytes;
   return reason;
 }
@@ -169,7 +189,7 @@ PlanFile PlanCache::ensureUnless(const std::string& refused, const PlanRequest& 
   abort.check();
   const PlanKey key(request, mPlatform);
   bool exists = false;
-  PlanFile found{request.path, PlanFile::Origin::kFound, {}, 0, 0};
+  PlanFile found{request.path, PlanFile::Origin::kFound, {}, 0, 0, {}};
   if (refused.empty() && inspect(request, key, exists, found.sizeBytes).empty())
     return found;
   const FileLock lock(what(request), request.path, abort, listener.onWait);
@@ -202,6 +222,8 @@ PlanFile PlanCache::build(const PlanRequest& request, const PlanKey& key, const 
   Observer observer(listener, abort);
   const auto plan = mLibrary.build(request.options, timing, observer);
   abort.check();
+  for (const auto& remark : observer.remarks())
+    notice(listener, "TensorRT on " + what(request) + ": " + remark);
   if (!timing.ignored.empty())
     notice(listener, "the timing cache " + request.path + ".timing is not used: " + timing.ignored);
   PartialFile file(what(request), request.path);
@@ -210,8 +232,9 @@ PlanFile PlanCache::build(const PlanRequest& request, const PlanKey& key, const 
   file.commit();
   keepTiming(request, keyOfTimings, timing, listener);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started;
-  return {request.path, reason.empty() ? PlanFile::Origin::kBuilt : PlanFile::Origin::kReplaced, reason,
-          plan->sizeBytes(), seconds.count()};
+  return {request.path,    reason.empty() ? PlanFile::Origin::kBuilt : PlanFile::Origin::kReplaced,
+          reason,          plan->sizeBytes(),
+          seconds.count(), observer.remarks()};
 }
 
 std::unique_ptr<Engine> PlanCache::load(const PlanRequest& request, PlanFile& file, const PlanListener& listener,

@@ -33,7 +33,7 @@ struct PlanPlatform {
 
 /** Facts by name, in a fixed order; compared as a whole, and one by one to say what differs. */
 class PlanKey {
- public:
+public:
   /** Reads and hashes the graph. @throws CodedError ERR_MODEL_NOT_FOUND */
   PlanKey(const PlanRequest& request, const PlanPlatform& platform);
 
@@ -42,7 +42,7 @@ class PlanKey {
   /** What differs from the key of a file, in words for a notice. */
   std::string differences(const std::string& other) const;
 
- private:
+private:
   std::string mText;
 };
 
@@ -54,6 +54,8 @@ struct PlanFile {
   std::string reason;
   std::uint64_t sizeBytes = 0;
   double seconds = 0;
+  /** What the library warned of while it was built. */
+  std::vector<std::string> remarks;
 };
 
 /** Told while plans are found or built; called on the thread that works, and by the builder's threads. */
@@ -70,7 +72,7 @@ struct PlanListener {
  * the first made. A plan appears whole or not at all.
  */
 class PlanCache {
- public:
+public:
   using DiskSpace = std::function<std::uint64_t(const std::string& path)>;
 
   PlanCache(InferenceLibrary& library, PlanPlatform platform);
@@ -89,7 +91,7 @@ class PlanCache {
   std::unique_ptr<Engine> load(const PlanRequest& request, PlanFile& file, const PlanListener& listener,
                                CancelFlag abort);
 
- private:
+private:
   /** Empty when the file is as wanted; else the reason why not. `exists` tells whether there is any file. */
   std::string inspect(const PlanRequest& request, const PlanKey& key, bool& exists, std::uint64_t& sizeBytes) const;
   PlanFile build(const PlanRequest& request, const PlanKey& key, const std::string& reason,

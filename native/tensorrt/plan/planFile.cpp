@@ -10,6 +10,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
+#include <fstream>
+#include <iterator>
 #include <vector>
 
 namespace scenebus::tensorrt {
@@ -23,14 +26,15 @@ constexpr std::uint32_t kLongestKey = 1 << 16;
 /** magic, version, key size, content size, checksum; then the key. */
 constexpr std::size_t kFixedBytes = kMagicBytes + 4 + 4 + 8 + kChecksumBytes;
 
-const char* magicOf(KeptKind kind) { return kind == KeptKind::kPlan ? "SBTRTPL\n" : "SBTRTTC\n"; }
+const char* magicOf(KeptKind kind) {
+  return kind == KeptKind::kPlan ? "SBTRTPL\n" : "SBTRTTC\n";
+}
 
 /** As many bytes as there are up to `sizeBytes`. */
 std::size_t readAt(int file, void* to, std::size_t sizeBytes, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < sizeBytes) {
-    const ssize_t got =
-        pread(file, static_cast<char*>(to) + done, sizeBytes - done, static_cast<off_t>(offset + done));
+    const ssize_t got = pread(file, static_cast<char*>(to) + done, sizeBytes - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR)
       continue;
     if (got <= 0)
@@ -87,7 +91,44 @@ std::string verifyKept(const std::string& path, const KeptHeader& header) {
     sum.update(buffer.data(), wanted);
     at += wanted;
   }
+  // Not to be read again soon, and on a board the cache's pages are the device's.
+  posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
   return sum.hex() == header.checksum ? "" : "its checksum is wrong";
+}
+
+namespace {
+
+/** What changes when the file does; empty when there is none. */
+std::string fingerprint(const std::string& path, const KeptHeader& header) {
+  struct stat facts {};
+  if (stat(path.c_str(), &facts) != 0)
+    return {};
+  return "size " + std::to_string(facts.st_size) + " inode " + std::to_string(facts.st_ino) + " time " +
+         std::to_string(facts.st_mtim.tv_sec) + '.' + std::to_string(facts.st_mtim.tv_nsec) + " sha256 " +
+         header.checksum + '\n';
+}
+
+std::string notePath(const std::string& path) {
+  return path + ".verified";
+}
+
+} // namespace
+
+bool isKnownGood(const std::string& path, const KeptHeader& header) {
+  std::ifstream note(notePath(path), std::ios::binary);
+  const std::string noted{std::istreambuf_iterator<char>(note), {}};
+  return !noted.empty() && noted == fingerprint(path, header);
+}
+
+void noteKnownGood(const std::string& path, const KeptHeader& header) noexcept {
+  try {
+    const std::string facts = fingerprint(path, header);
+    PartialFile note("the note of a plan that was verified", notePath(path));
+    note.write(facts.data(), facts.size(), 0);
+    note.commit();
+  } catch (const std::exception&) {
+    // Verified again next time.
+  }
 }
 
 void writeKept(PartialFile& file, KeptKind kind, const std::string& key, const void* contents, std::size_t sizeBytes) {

@@ -28,19 +28,27 @@ std::string readKeptHeader(const std::string& path, KeptKind kind, KeptHeader& h
 /** Why the contents are not what was written, or empty. Reads them all. */
 std::string verifyKept(const std::string& path, const KeptHeader& header);
 
+/**
+ * `verifyKept` of a file that does not change is one reading of gigabytes too many at every start. Once is enough: what
+ * was verified is noted beside it, `PATH.verified`, with size, time and checksum, and holds until any of them differs.
+ */
+bool isKnownGood(const std::string& path, const KeptHeader& header);
+/** A note that cannot be written costs the next start a reading, no more. */
+void noteKnownGood(const std::string& path, const KeptHeader& header) noexcept;
+
 /** Writes header and contents; the caller commits. */
 void writeKept(PartialFile& file, KeptKind kind, const std::string& key, const void* contents, std::size_t sizeBytes);
 
 /** A plan's contents for `InferenceLibrary::load`. */
 class PlanFileSource final : public PlanSource {
- public:
+public:
   PlanFileSource(const std::string& path, const KeptHeader& header);
   std::uint64_t sizeBytes() const override { return mSizeBytes; }
   std::size_t read(void* to, std::size_t sizeBytes) override;
   bool seek(std::uint64_t position) override;
   std::uint64_t position() const override { return mPosition; }
 
- private:
+private:
   FileDescriptor mFile;
   std::uint64_t mOffset, mSizeBytes, mPosition = 0;
 };

@@ -8,15 +8,21 @@
 namespace scenebus::tensorrt {
 namespace {
 
-bool isInputRole(Role role) { return role == Role::kHost || role == Role::kPast || role == Role::kWeight; }
-bool isOutputRole(Role role) { return role == Role::kPresent || role == Role::kOutput; }
-
-[[noreturn]] void differ(const StageSpec& spec, const std::string& message) {
-  throw CodedError("ERR_MODEL_INVALID", "the plan of " + spec.name + " and its manifest differ: " + message +
-                                            "; prepare the model again");
+bool isInputRole(Role role) {
+  return role == Role::kHost || role == Role::kPast || role == Role::kWeight;
+}
+bool isOutputRole(Role role) {
+  return role == Role::kPresent || role == Role::kOutput;
 }
 
-std::string described(TensorType type, const Shape& shape) { return typeName(type) + (" " + shapeText(shape)); }
+[[noreturn]] void differ(const StageSpec& spec, const std::string& message) {
+  throw CodedError("ERR_MODEL_INVALID",
+                   "the plan of " + spec.name + " and its manifest differ: " + message + "; prepare the model again");
+}
+
+std::string described(TensorType type, const Shape& shape) {
+  return typeName(type) + (" " + shapeText(shape));
+}
 
 } // namespace
 
@@ -68,17 +74,20 @@ EngineStage::EngineStage(const StageSpec& spec, std::unique_ptr<Engine> engine)
         side = tensor.shape[i];
     }
     if (slot.isInput) {
-      slot.maxShape = mEngine->maxShapeOf(tensor.name);
-      mContext->setShape(tensor.name, slot.maxShape);
+      const Shape built = mEngine->maxShapeOf(tensor.name);
+      if (built != binding->maxShape)
+        differ(spec, tensor.name + " may have " + shapeText(built) + " instead of " + shapeText(binding->maxShape));
     }
+    // Never asked of a context with every input at its largest: sizes that vary for themselves need not fit together.
+    slot.maxShape = binding->maxShape;
+    if (!matches(slot.binding.shape, slot.maxShape))
+      differ(spec, tensor.name + " of at most " + shapeText(slot.maxShape) + " is no " + shapeText(slot.binding.shape));
     mSlots.push_back(std::move(slot));
   }
   for (const auto& binding : spec.bindings)
     if (named.count(binding.name) == 0)
       differ(spec, "the manifest has a tensor " + binding.name + " that the plan lacks");
-  for (auto& slot : mSlots) {
-    if (!slot.isInput)
-      slot.maxShape = mContext->shapeOf(slot.binding.name);
+  for (const auto& slot : mSlots) {
     if (slot.binding.role == Role::kHost || slot.binding.role == Role::kOutput)
       mArea.add(slot.binding.name, slot.maxBytes());
   }

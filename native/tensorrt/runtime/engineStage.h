@@ -1,6 +1,6 @@
 #pragma once
-#include "tensorrt/runtime/deviceMemory.h"
 #include "tensorrt/plan/inferenceLibrary.h"
+#include "tensorrt/runtime/deviceMemory.h"
 #include "tensorrt/runtime/modelSpec.h"
 
 #include <memory>
@@ -30,7 +30,7 @@ struct StepSetting {
 
 /** A loaded plan with its bindings checked against the manifest's. */
 class EngineStage {
- public:
+public:
   /** @throws CodedError ERR_MODEL_INVALID when plan and manifest differ */
   EngineStage(const StageSpec& spec, std::unique_ptr<Engine> engine);
 
@@ -38,7 +38,7 @@ class EngineStage {
     Binding binding;
     bool isInput = false;
     bool isOnHost = false;
-    /** Largest shape; that of an output follows from the inputs' largest ones. */
+    /** Largest shape, as the manifest states it. */
     Shape maxShape;
     std::uint64_t maxBytes() const { return elementCount(maxShape) * elementBytes(binding.type); }
   };
@@ -56,7 +56,7 @@ class EngineStage {
   /** Checks a call's inputs: every host input there, of the right type and of a shape that the plan takes. */
   void checkInputs(const HostInputs& inputs, const std::map<std::string, DeviceTensor>& produced) const;
 
- private:
+private:
   StageSpec mSpec;
   std::unique_ptr<Engine> mEngine; // outlives the context
   std::unique_ptr<Context> mContext;

@@ -18,6 +18,8 @@ struct Binding {
   TensorType type = TensorType::kFloat32;
   /** -1 is a dimension that the call decides. */
   Shape shape;
+  /** Largest that a call may bring or get: no dimension is open. */
+  Shape maxShape;
 };
 
 struct StageSpec {

@@ -3,7 +3,7 @@
  * layers and in the gated position table, say
  * it, for each arrangement of tiles. The published ones are zero there; others need not be.
  */
-import type { ModelDescription, TensorLocation } from '../../architecture/architecture.js';
+import type { ModelDescription, TensorLocation, VisionArchitecture } from '../../architecture/architecture.js';
 import { readTensorF32 } from '../../checkpoint/read-tensor.js';
 import { SdkError } from '../../core/errors.js';
 import { openMappedFile } from '../../native/mapped-file.js';
@@ -41,6 +41,17 @@ export function mergeableFrom(model: ModelDescription, mode: OpenEngineOptions['
       return Math.max(used, ...starts);
     }),
   ];
+}
+
+/** Whether the unused slots of every image are merged, given what `mergeableFrom` says. */
+export function mergesEveryImage(
+  { supportedAspectRatios, maxNumTiles }: Pick<VisionArchitecture, 'supportedAspectRatios' | 'maxNumTiles'>,
+  from: readonly number[],
+): boolean {
+  return supportedAspectRatios.every(([high, wide], index) => {
+    const start = from[index + 1];
+    return start !== undefined && start <= Math.min(high * wide, maxNumTiles);
+  });
 }
 
 /** The first slot, not before `first`, from which on all slots of a table's row are equal. */

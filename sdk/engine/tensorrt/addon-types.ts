@@ -100,6 +100,8 @@ export interface BuiltTensorRtPlan {
   readonly reason: string | null;
   readonly sizeBytes: number;
   readonly seconds: number;
+  /** What TensorRT warned of while it was built: profiles that contradict themselves, kernels that were not tried. */
+  readonly remarks: readonly string[];
 }
 
 export type TensorRtProgress =
@@ -134,6 +136,8 @@ export interface TensorRtBinding {
   readonly type: TensorRtType;
   /** A text is a dimension that the call decides. */
   readonly shape: readonly (number | string)[];
+  /** Largest that it may become: memory is taken for it. */
+  readonly maxShape: readonly number[];
 }
 
 export interface TensorRtStage {

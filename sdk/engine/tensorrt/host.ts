@@ -1,6 +1,6 @@
-import { addonIdentity, engineAddon } from '../../native/index.js';
 import type { TensorRtAddon } from './addon-types.js';
 import type { LowerOptions } from './lowering.js';
+import type { SelfTestOptions, SelfTestReport } from './self-test/report.js';
 
 /** What runs plans: the addon, or what stands for it in a test. */
 export interface TensorRtHost {
@@ -9,12 +9,6 @@ export interface TensorRtHost {
   readonly identity: string;
   /** Element types; the default is what devices run. */
   readonly types?: LowerOptions['types'];
-}
-
-/**
- * The addon that is installed here.
- * @throws SdkError ERR_NATIVE_UNAVAILABLE where there is none
- */
-export function installedTensorRt(): TensorRtHost {
-  return { addon: engineAddon(), identity: addonIdentity('scenebus_engine') };
+  /** Runs the self-test in a process of its own. Without it the test runs in this one. */
+  readonly runSelfTest?: (options: SelfTestOptions) => Promise<SelfTestReport>;
 }

@@ -80,8 +80,6 @@ export async function lowerCheckpoint(checkpoint: EngineCheckpoint, options: Low
   const lowering: LoweringOptions = {
     ...DEFAULT_LOWERING,
     ...chosen,
-    maxPrefillRows: Math.min(DEFAULT_LOWERING.maxPrefillRows, contextLength),
-    maxDecodeRows: Math.min(DEFAULT_LOWERING.maxDecodeRows, contextLength),
     maxImages: IMAGES_OF_A_STEP,
     convertedFile,
     transposedFile,

@@ -42,7 +42,7 @@ const EMBEDDING = 'language_model.model.embed_tokens.weight';
  */
 export function forecastTensorRtMemory(model: ModelDescription, options: ForecastOptions): MemoryForecast {
   const { text, vision } = model.architecture;
-  const { tokensPerTile, paddedTokensPerTile } = visionGeometry(vision);
+  const { tokensPerTile } = visionGeometry(vision);
   const exact = (name: MemoryPart['name'], bytes: number): MemoryPart => ({
     name,
     leastBytes: bytes,
@@ -60,9 +60,10 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
   const keys = Math.max(options.contextLength, imageKeys);
   // In plugin mode attention keeps its scores in registers.
   const decoderScores = options.mode === 'plugin' ? 0 : scores(text.attentionHeads, rows, keys);
-  const visionRows = vision.maxNumTiles * paddedTokensPerTile;
+  // TensorRT takes scratch for every size at its largest: all real rows, and the padding of a single tile.
+  const visionRows = imageKeys + tokensPerTile + vision.maxNumTiles;
   const visionLayer = visionRows * (vision.intermediateSize + 4 * vision.hiddenSize) * FLOAT_BYTES;
-  const visionScores = scores(vision.attentionHeads, visionRows, visionRows);
+  const visionScores = scores(vision.attentionHeads, imageKeys, visionRows);
 
   const parts: MemoryPart[] = [
     exact(

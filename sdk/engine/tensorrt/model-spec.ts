@@ -43,14 +43,23 @@ export const SINGLE_DECODER = 'decoder';
 
 type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER };
 
-/** What the addon opens: stages with their plans, what of memory each needs, and how they are wired. */
-export function modelSpec(name: string, model: ModelDescription, lowered: LoweredCheckpoint): TensorRtModelSpec {
+/**
+ * What the addon opens: stages with their plans, what of memory each needs, and how they are wired.
+ * @param fullVision not every image's unused slots are merged: the vision plan takes more rows then
+ */
+export function modelSpec(
+  name: string,
+  model: ModelDescription,
+  lowered: LoweredCheckpoint,
+  fullVision = false,
+): TensorRtModelSpec {
   const { manifest } = lowered;
   const { text, vision, engines } = manifest;
   const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? engines : singleDecoder(engines);
   const withImages = text.crossAttentionLayers.length > 0;
   const stages = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
+    .filter(({ name: engine }) => engine !== (fullVision ? 'vision' : 'vision-full'))
     .map((engine) => stageOf(engine, lowered, expectedBytes(engine, model)));
   const taken = new Set(stages.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));
   const { tokensPerTile } = visionGeometry(vision);
@@ -73,7 +82,7 @@ function isWeight({ role }: TensorRtBinding): boolean {
 /** Most calls decode one row, so that is what it is made fastest for. */
 function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
   return engines
-    .filter(({ name }) => name === 'vision' || name === 'cross-kv' || name === 'prefill')
+    .filter(({ name, graph }) => name !== 'decode' && graph !== 'decoder-text')
     .map((engine): PlannedEngine => {
       if (engine.name !== 'prefill') return engine;
       const rows = { ...engine.profile.R!, opt: 1 };
@@ -87,10 +96,12 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
   const weights = lowered.weightInputs(engine.graph).map((input): TensorRtBinding => {
     const weight = manifest.weights.find(({ name }) => name === input);
     if (weight === undefined) throw mismatch(`the manifest does not say where ${input} of ${engine.graph} lies`);
-    return { name: input, role: 'weight', type: typeOf(weight.type, input), shape: weight.shape };
+    const { type, shape } = weight;
+    return { name: input, role: 'weight', type: typeOf(type, input), shape, maxShape: shape };
   });
   return {
-    name: engine.name,
+    // One place in the model, whichever of its plans is taken.
+    name: engine.graph === 'vision' ? 'vision' : engine.name,
     plan: {
       name: engine.name,
       graph: lowered.graphFile(engine.graph),
@@ -104,9 +115,9 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
       optimizationLevel: OPTIMIZATION_LEVEL,
     },
     bindings: [
-      ...inputs.map((binding) => bindingOf(binding, 'input')),
+      ...inputs.map((binding) => bindingOf(binding, engine, 'input')),
       ...weights,
-      ...outputs.map((binding) => bindingOf(binding, 'output')),
+      ...outputs.map((binding) => bindingOf(binding, engine, 'output')),
     ],
     // The same shapes and addresses come again with every token; an image's do not.
     captured: engine.name === 'decode' || engine.name === 'decode-text' || engine.name === SINGLE_DECODER,
@@ -115,7 +126,7 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
 
 /** Plans hold what their graphs hold of weights. Of those in plugin mode that is next to nothing. */
 function expectedBytes({ name }: PlannedEngine, model: ModelDescription): number {
-  if (name === 'vision') return visionWeightBytes(model);
+  if (name === 'vision' || name === 'vision-full') return visionWeightBytes(model);
   return name === SINGLE_DECODER ? decoderWeightBytes(model) : 0;
 }
 
@@ -128,19 +139,24 @@ function isVariable({ shape }: Binding): boolean {
   return shape.some((side) => typeof side === 'string');
 }
 
-function profileOf({ name, shape }: Binding, { name: engine, profile }: PlannedEngine): TensorRtProfile {
-  const sides = (bound: keyof ProfileRange) =>
-    shape.map((side) => {
-      if (typeof side === 'number') return side;
-      const range = profile[side];
-      if (range === undefined) throw mismatch(`the engine ${engine} does not bound ${side} of ${name}`);
-      return range[bound];
-    });
-  return { name, min: sides('min'), opt: sides('opt'), max: sides('max') };
+function profileOf(binding: Binding, engine: PlannedEngine): TensorRtProfile {
+  const at = (bound: keyof ProfileRange) => shapeAt(binding, engine, bound);
+  return { name: binding.name, min: at('min'), opt: at('opt'), max: at('max') };
 }
 
-function bindingOf({ name, role, type, shape }: Binding, side: 'input' | 'output'): TensorRtBinding {
-  return { name, role: roleOf(role, side), type: typeOf(type, name), shape };
+function shapeAt({ name, shape }: Binding, { name: engine, profile }: PlannedEngine, bound: keyof ProfileRange) {
+  return shape.map((side) => {
+    if (typeof side === 'number') return side;
+    const range = profile[side];
+    if (range === undefined) throw mismatch(`the engine ${engine} does not bound ${side} of ${name}`);
+    return range[bound];
+  });
+}
+
+function bindingOf(binding: Binding, engine: PlannedEngine, side: 'input' | 'output'): TensorRtBinding {
+  const { name, role, type, shape } = binding;
+  const maxShape = shapeAt(binding, engine, 'max');
+  return { name, role: roleOf(role, side), type: typeOf(type, name), shape, maxShape };
 }
 
 function roleOf(role: Binding['role'], side: 'input' | 'output'): TensorRtRole {

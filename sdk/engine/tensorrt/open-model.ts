@@ -8,7 +8,7 @@ import { EmbeddingTable } from '../shared/embedding-table.js';
 import { keyValueBytesPerToken } from '../shared/engine-checks.js';
 import { abortable } from '../shared/native-call.js';
 import { NativeEngine } from '../shared/native-engine.js';
-import { mergeableFrom } from '../shared/tile-tables.js';
+import { mergeableFrom, mergesEveryImage } from '../shared/tile-tables.js';
 import type { OpenedTensorRtModel, TensorRtModelSpec, TensorRtProgress } from './addon-types.js';
 import type { TensorRtHost } from './host.js';
 import { IMAGES_OF_A_STEP, lowerCheckpoint, type TensorRtMode } from './lowering.js';
@@ -51,7 +51,9 @@ export async function openModel(
   const embedding = new DisposalStack();
   try {
     const table = embedding.use(new EmbeddingTable(tensors.get(EMBEDDING)!));
-    const { spec, opened } = await openPlans(host, checkpoint, { ...options, numerics });
+    const mergeable = mergeableFrom(checkpoint.model, options.vision);
+    const fullVision = !mergesEveryImage(architecture.vision, mergeable);
+    const { spec, opened } = await openPlans(host, checkpoint, { ...options, numerics, fullVision });
     const limits = tokenLimits(spec);
     const backend = new TensorRtBackend(host.addon, {
       model: opened.handle,
@@ -59,7 +61,7 @@ export async function openModel(
       config: {
         architecture,
         numerics,
-        mergeableFrom: mergeableFrom(checkpoint.model, options.vision),
+        mergeableFrom: mergeable,
         trace: options.onTensor !== undefined,
       },
       embedding: table,
@@ -105,14 +107,14 @@ function tokenLimits({ stages }: TensorRtModelSpec): { maxPrefillTokens: number;
 async function openPlans(
   host: TensorRtHost,
   checkpoint: EngineCheckpoint,
-  options: OpenModelOptions & { readonly numerics: Numerics },
+  options: OpenModelOptions & { readonly numerics: Numerics; readonly fullVision: boolean },
 ): Promise<{ spec: TensorRtModelSpec; opened: OpenedTensorRtModel }> {
   const { logger = silentLogger, signal, onProgress } = options;
   onProgress?.({ phase: 'prepare graphs', done: 0, total: 1, unit: 'steps' });
   const instrument = options.onTensor !== undefined;
   const lowered = await lowerCheckpoint(checkpoint, { ...options, types: host.types, instrument });
   onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
-  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered);
+  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options.fullVision);
   const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
   const opened = await abortable([signal], (flag) => host.addon.openTensorRtModel(spec, report, flag));
   if (signal?.aborted === true) {

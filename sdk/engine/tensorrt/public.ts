@@ -3,11 +3,12 @@
 import type { EngineCheckpoint } from '../options.js';
 import { resolveContextLength } from '../shared/engine-checks.js';
 import type { TensorRtStatus } from './addon-types.js';
-import { installedTensorRt, type TensorRtHost } from './host.js';
+import type { TensorRtHost } from './host.js';
+import { installedTensorRt } from './installed.js';
 import { lowerCheckpoint, type TensorRtMode } from './lowering.js';
 import type { SampleCheck } from './self-test/compare.js';
-import { type GateOptions, keepVerdict } from './self-test/gate.js';
-import { runSelfTest, type SelfTestReport } from './self-test/self-test.js';
+import { type GateOptions, keepVerdict, testOn } from './self-test/gate.js';
+import type { SelfTestReport } from './self-test/report.js';
 import { requirePlatform } from './status.js';
 
 export type { SampleCheck, SelfTestReport };
@@ -35,12 +36,12 @@ export async function tensorRtSelfTestOn(host: TensorRtHost, options: GateOption
   const platform = requirePlatform(host.addon);
   const reports: SelfTestReport[] = [];
   for (const mode of platform.device.hasKernels ? (['plugin', 'native'] as const) : (['native'] as const)) {
-    const layers = await runSelfTest(host, { ...options, mode, layers: true });
-    const serving = await runSelfTest(host, { ...options, mode, layers: false });
+    const layers = await testOn(host, { ...options, mode, layers: true });
+    const serving = await testOn(host, { ...options, mode, layers: false });
     reports.push(layers, serving);
     const failed = layers.reason === null ? serving : layers;
     await keepVerdict(host, platform, failed, options);
-    if (failed.reason === null) break;
+    if (failed.reason === null || (failed.isDeviceFailure && host.runSelfTest === undefined)) break;
   }
   return reports;
 }

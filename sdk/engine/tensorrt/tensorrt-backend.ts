@@ -222,14 +222,15 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
   #run(image: ProcessedImage, outputs: Outputs, flag: Int32Array) {
     const { config, model } = this.#options;
     const chosen = chooseVisionRows(config, image);
-    const { key_bias, ...lists } = loweredVisionRows(chosen.rows);
+    const { biases, lists } = loweredVisionRows(chosen.rows);
     const inputs: Inputs = {
       pixel_values: float32(chosen.pixelValues, chosen.pixelShape),
       aspect_ratio_id: int64([image.aspectRatioId]),
-      key_bias: float32(key_bias, [key_bias.length]),
     };
     for (const [name, list] of Object.entries(lists)) inputs[name] = int64(list);
+    for (const [name, bias] of Object.entries(biases)) inputs[name] = float32(bias, [bias.length]);
     if (config.trace) inputs.full_sequence = int64(chosen.rows.fullSequence);
+    requireProfile(this.#stages.get('vision')!, inputs);
     return this.#addon.encodeTensorRtImage(model, inputs, outputs, flag);
   }
 
@@ -257,6 +258,23 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
       const data = raw instanceof Float32Array ? raw : Float32Array.from(raw as Uint16Array, toFloat);
       this.#options.onTensor?.(`${prefix}${name}`, data, shape as number[]);
     }
+  }
+}
+
+/**
+ * The plan takes every image of the checkpoint, tiled as our processor does it. Another tiling may need more rows.
+ * @throws SdkError ERR_ARGUMENT_INVALID
+ */
+function requireProfile({ plan }: TensorRtStage, inputs: Inputs): void {
+  for (const { name, min, max } of plan.profile) {
+    const shape = inputs[name]?.shape ?? [];
+    const fits = shape.length === min.length && shape.every((side, i) => side >= min[i]! && side <= max[i]!);
+    if (fits) continue;
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `The vision plan takes ${name} from [${min}] to [${max}], but this image needs [${shape}]. Leave unused tile slots all 0, as the image processor does, or open the engine with vision: 'full'.`,
+      { details: { input: name, shape, min, max } },
+    );
   }
 }
 

@@ -1,4 +1,5 @@
 export { bfloat16ToFloat32 } from './element-type.js';
+export { LOWERED_GRAPHS, type LoweredEngine, type LoweredGraphName, type ProfileRange } from './engines.js';
 export { CROSS_ATTENTION, crossAttention, INT4_MATMUL, KV_ATTENTION, kvAttention } from './functions.js';
 export {
   bfloat16Bits,
@@ -9,14 +10,10 @@ export {
 export {
   type Binding,
   type BindingRole,
-  LOWERED_GRAPHS,
-  type LoweredEngine,
   type LoweredGraph,
-  type LoweredGraphName,
   type LoweredModelFiles,
   type LoweringManifest,
   lowerModel,
-  type ProfileRange,
 } from './manifest.js';
 export { DEFAULT_LOWERING, LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
 export { toPluginMode } from './plugin-mode.js';

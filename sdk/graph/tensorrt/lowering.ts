@@ -3,6 +3,7 @@ import type { ModelDescription } from '../../architecture/architecture.js';
 import type { Value } from '../builder.js';
 import { FUNCTION_OPERATOR_SETS, SCENEBUS } from '../function-builder.js';
 import type { AttributeValue, FunctionProto } from '../onnx.js';
+import type { ShapedGraph } from '../shape-check.js';
 import { TypedBuilder } from '../typed-builder.js';
 import { ExternalFiles } from '../weights.js';
 import { INT4_MATMUL, int4MatMul } from './functions.js';
@@ -83,6 +84,12 @@ export class Lowering {
   ): Value[] {
     if (!this.#functions.has(name)) this.#functions.set(name, body());
     return this.b.multiNode(name, inputs, outputs, { domain: SCENEBUS.domain, attributes, names });
+  }
+
+  /** As the shape checker reads it. */
+  get shapes(): ShapedGraph {
+    const { nodes, inputs, outputs, initializers } = this.b;
+    return { nodes, inputs, outputs, initializers, functions: this.#functions };
   }
 
   encode(): Uint8Array {

@@ -11,13 +11,12 @@ import type {
 import { visionGeometry, visionRows } from '../../architecture/vision-rows.js';
 import type { Dimension, ElementType, ValueInfo } from '../onnx.js';
 import { lowerCrossKeyValue, lowerDecoder } from './decoder.js';
+import { checkEngineShapes } from './engine-shapes.js';
+import { LOWERED_GRAPHS, type LoweredEngine, type LoweredGraphName, type ProfileRange } from './engines.js';
 import type { Lowering } from './lowering.js';
 import { LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
 import { lowerVision } from './vision.js';
 import { type LoweredWeight, LoweredWeights } from './weights.js';
-
-export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
-export type LoweredGraphName = (typeof LOWERED_GRAPHS)[number];
 
 /**
  * - host: written by the host before each run · states: cross-attention states, from vision to cross-kv
@@ -39,18 +38,6 @@ export interface Binding {
   readonly layer?: number;
   /** Of a present: the past that it continues. */
   readonly aliasOf?: string;
-}
-
-export interface ProfileRange {
-  readonly min: number;
-  readonly opt: number;
-  readonly max: number;
-}
-
-export interface LoweredEngine {
-  readonly name: 'vision' | 'cross-kv' | 'prefill' | 'decode' | 'prefill-text' | 'decode-text';
-  readonly graph: LoweredGraphName;
-  readonly profile: Readonly<Record<string, ProfileRange>>;
 }
 
 export interface LoweredGraph {
@@ -86,6 +73,7 @@ export interface LoweredModelFiles {
  * model.
  *
  * @throws RangeError a tensor that is missing, TypeError one of a kind that does not fit
+ * @throws ShapeError a graph whose shapes do not work out at the bounds of an engine, or at a shape that is asked for
  */
 export function lowerModel(model: ModelDescription, options: LoweringOptions): LoweredModelFiles {
   const { architecture } = model;
@@ -99,6 +87,17 @@ export function lowerModel(model: ModelDescription, options: LoweringOptions): L
   const each = <T>(make: (lowering: Lowering) => T) =>
     Object.fromEntries(LOWERED_GRAPHS.map((name) => [name, make(lowerings[name])])) as Record<LoweredGraphName, T>;
   const fileOf = ({ file, sizeBytes }: { file: string; sizeBytes: number }) => ({ file, sizeBytes });
+  // More rows than the cache holds positions cannot be asked for.
+  const fits = (rows: number) => Math.min(rows, options.capacity);
+  const { maxPrefillRows, maxDecodeRows } = options;
+  const limits = { ...options, maxPrefillRows: fits(maxPrefillRows), maxDecodeRows: fits(maxDecodeRows) };
+  const planned = engines(architecture, limits);
+  checkEngineShapes(
+    architecture,
+    limits,
+    planned,
+    each(({ shapes }) => shapes),
+  );
   const manifest = {
     version: LOWERING_VERSION,
     capacity: options.capacity,
@@ -107,7 +106,7 @@ export function lowerModel(model: ModelDescription, options: LoweringOptions): L
     text: architecture.text,
     vision: architecture.vision,
     graphs: each(({ b }) => ({ inputs: b.inputs.map(asInput), outputs: b.outputs.map(asOutput) })),
-    engines: engines(architecture, options),
+    engines: planned,
     weights: weights.pluginInputs(),
     weightsRoot: options.weightsRoot,
     convertedFile: fileOf(weights.converted),
@@ -139,22 +138,25 @@ function layerOf(name: string): { readonly layer: number } | undefined {
 }
 
 function engines({ vision }: MllamaArchitecture, options: LoweringOptions): LoweredEngine[] {
-  const { tokensPerTile, paddedTokensPerTile } = visionGeometry(vision);
+  const { tokensPerTile } = visionGeometry(vision);
   const { maxNumTiles } = vision;
-  // From one tile with its copies merged to all slots with none.
-  const least = visionRows(vision, { numTiles: 1, merged: true, allSlots: false });
-  const usual = visionRows(vision, { numTiles: maxNumTiles, merged: true, allSlots: false });
   const allKeys = maxNumTiles * tokensPerTile;
   const between = (min: number, opt: number, max: number): ProfileRange => ({ min, opt, max });
-  const imageKeys = between(tokensPerTile, allKeys, allKeys);
-  const visionProfile = {
-    slots: between(least.slots, maxNumTiles, maxNumTiles),
-    R: between(least.tokens.length, usual.tokens.length, maxNumTiles * paddedTokensPerTile),
-    Q: between(least.realRows, usual.realRows, allKeys),
-    // Of one tile in full, all other slots look as padding does.
-    P: between(1, maxNumTiles, maxNumTiles * paddedTokensPerTile - tokensPerTile),
-    F: between(tokensPerTile, allKeys, allKeys),
-    K: imageKeys,
+  // Instrumented graphs show the states of all slots, whatever the image.
+  const imageKeys = between(options.instrument ? allKeys : tokensPerTile, allKeys, allKeys);
+  /** From one used tile to all of them; usual: all. Every size for itself: no two of them need agree in the graph. */
+  const visionProfile = (merged: boolean, leastPadding: number) => {
+    const images = Array.from({ length: maxNumTiles }, (_, unused) =>
+      visionRows(vision, { numTiles: maxNumTiles - unused, merged, allSlots: false }),
+    );
+    const padding = images.map(({ tokens, realRows }) => tokens.length - realRows);
+    return {
+      slots: between(Math.min(2, maxNumTiles), maxNumTiles, maxNumTiles),
+      Q: between(tokensPerTile, allKeys, allKeys),
+      P: between(leastPadding, padding[0]!, Math.max(...padding)),
+      F: between(tokensPerTile, allKeys, allKeys),
+      K: imageKeys,
+    };
   };
   const rows = {
     prefill: { R: between(1, options.maxPrefillRows, options.maxPrefillRows), L: between(1, 1, options.maxDecodeRows) },
@@ -167,7 +169,9 @@ function engines({ vision }: MllamaArchitecture, options: LoweringOptions): Lowe
     { name: `${name}-text`, graph: 'decoder-text', profile: rows[name] },
   ]);
   return [
-    { name: 'vision', graph: 'vision', profile: visionProfile },
+    { name: 'vision', graph: 'vision', profile: visionProfile(true, maxNumTiles) },
+    // Where nothing, or not everything, may be merged: more padding, and so more scratch.
+    { name: 'vision-full', graph: 'vision', profile: visionProfile(false, maxNumTiles) },
     { name: 'cross-kv', graph: 'cross-kv', profile: { K: imageKeys } },
     ...decoders,
   ];

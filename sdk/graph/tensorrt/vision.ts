@@ -1,6 +1,11 @@
 /**
- * The vision tower for TensorRT. Weights and rows are those of the CPU graph; the two ways of attending (real rows to all keys, padding to the real ones) are told
- * apart by two lists of rows, and what a merged row weighs is a bias of its key.
+ * The vision tower for TensorRT. Weights and rows are those of the CPU graph; the two ways of attending (real rows to
+ * all keys, padding to the real ones) are told apart by two lists of rows, and what a merged row weighs is a bias of its
+ * key.
+ *
+ * Real rows and padding come as inputs of their own that the graph joins. A number of rows beside them as a third
+ * size would be one that a profile lets vary alone: at the bounds of all three the rows would not add up, and the
+ * runtime works out the shapes at those bounds.
  */
 import type { ModelDescription, VisionArchitecture } from '../../architecture/architecture.js';
 import { type VisionRows, visionGeometry } from '../../architecture/vision-rows.js';
@@ -11,8 +16,9 @@ import type { LoweringOptions } from './options.js';
 
 /**
  * Inputs: `pixel_values` float32 `[slots,3,S,S]`, `aspect_ratio_id` int64 `[1]`, and as `loweredVisionRows` gives them
- * `row_tokens [R]`, `row_slots [R]`, `real_rows [Q]`, `padding_rows [P]`, `feature_rows [F]`, `state_rows [K]` int64
- * and `key_bias [R]` float32. Instrumented: also `full_sequence [T·P']`, and states of all slots are expected.
+ * `real_tokens`, `real_slots`, `real_rows` int64 `[Q]`, `real_bias` float32 `[Q]`, the same of padding `[P]`,
+ * `feature_rows [F]` and `state_rows [K]` int64. Instrumented: also `full_sequence [T·P']`, and states of all slots are
+ * expected.
  * Output: `cross_attention_states [K, textHidden]` in the decoder's type.
  */
 export function lowerVision(model: ModelDescription, options: LoweringOptions): Lowering {
@@ -21,16 +27,22 @@ export function lowerVision(model: ModelDescription, options: LoweringOptions): 
 
 /** `visionRows` as the inputs of this graph: lists of rows, from whose lengths all sizes follow. */
 export function loweredVisionRows(rows: VisionRows) {
+  const { realRows, featureRows, tokens, rowSlots, weights, stateRows } = rows;
   const upTo = (end: number, start = 0) => Array.from({ length: end - start }, (_, i) => start + i);
+  /** A key that stands for m equal ones gets ln m: m · exp(s) = exp(s + ln m). */
+  const bias = Float32Array.from(weights, Math.log);
   return {
-    row_tokens: rows.tokens,
-    row_slots: rows.rowSlots,
-    real_rows: upTo(rows.realRows),
-    padding_rows: upTo(rows.tokens.length, rows.realRows),
-    feature_rows: upTo(rows.featureRows),
-    state_rows: rows.stateRows,
-    /** A key that stands for m equal ones gets ln m: m · exp(s) = exp(s + ln m). */
-    key_bias: Float32Array.from(rows.weights, Math.log),
+    lists: {
+      real_tokens: tokens.slice(0, realRows),
+      padding_tokens: tokens.slice(realRows),
+      real_slots: rowSlots.slice(0, realRows),
+      padding_slots: rowSlots.slice(realRows),
+      real_rows: upTo(realRows),
+      padding_rows: upTo(tokens.length, realRows),
+      feature_rows: upTo(featureRows),
+      state_rows: stateRows,
+    },
+    biases: { real_bias: bias.subarray(0, realRows), padding_bias: bias.subarray(realRows) },
   } as const;
 }
 
@@ -41,7 +53,7 @@ class LoweredVision extends Lowering implements VisionLowering {
   #realRows: Value = '';
   #paddingRows: Value = '';
   #featureRows: Value = '';
-  /** `[1, 1, R]`. */
+  /** `[1, 1, 1, Q + P]`. */
   #bias: Value = '';
 
   constructor(model: ModelDescription, options: LoweringOptions) {
@@ -56,17 +68,19 @@ class LoweredVision extends Lowering implements VisionLowering {
     const { tileSize, maxNumTiles } = this.vision;
     const { instrument, taps, decoderType } = this.#options;
     const list = (name: string, size: string) => b.input(name, 'int64', [size]);
+    const joined = (name: string) => b.concat([list(`real_${name}`, 'Q'), list(`padding_${name}`, 'P')], 0);
     const inputs = {
       pixels: b.input('pixel_values', 'float32', ['slots', 3, tileSize, tileSize]),
       aspectRatioId: b.input('aspect_ratio_id', 'int64', [1]),
-      rowTokens: list('row_tokens', 'R'),
-      rowSlots: list('row_slots', 'R'),
+      rowTokens: joined('tokens'),
+      rowSlots: joined('slots'),
       stateRows: list('state_rows', 'K'),
     };
     this.#realRows = list('real_rows', 'Q');
     this.#paddingRows = list('padding_rows', 'P');
     this.#featureRows = list('feature_rows', 'F');
-    this.#bias = b.reshape(b.input('key_bias', 'float32', ['R']), [1, 1, -1]);
+    const biases = [b.input('real_bias', 'float32', ['Q']), b.input('padding_bias', 'float32', ['P'])];
+    this.#bias = b.node('Unsqueeze', [b.concat(biases, 0), b.ints([0, 1, 2])]);
     const allRows = maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
     const traces = instrument
       ? visionTraces(this, b.input('full_sequence', 'int64', [allRows]), inputs.stateRows)
@@ -112,30 +126,33 @@ class LoweredVision extends Lowering implements VisionLowering {
   }
 
   /**
-   * TensorRT's builder makes one kernel of such a chain when it can. Where it cannot, scores are held in full: of the
-   * 11B model with four tiles 16 heads × 6404 × 6408 numbers, 2.6 GB in float32.
+   * Products of rank 4, `[1, heads, rows, headDim]`, are what TensorRT documents for making one kernel of such a chain.
+   * Where it cannot, scores are held in full: of the 11B model with four tiles 16 heads × 6404 × 6408 numbers, 2.6 GB in
+   * float32. Sizes are kept (0) rather than left over (-1), so that the number of rows stays that of the inputs.
    */
   attention(project: (name: 'q' | 'k' | 'v') => Value): Value {
     const { b, type } = this;
     const { hiddenSize: hidden, attentionHeads: heads } = this.vision;
     const headDim = hidden / heads;
-    const headsFirst = (x: Value) => b.transpose(b.reshape(x, [-1, heads, headDim]), [1, 0, 2]); // [heads, R, headDim]
+    const batch = b.ints([0]);
+    // [Q + P, hidden] → [1, heads, Q + P, headDim]
+    const headsFirst = (x: Value) =>
+      b.node('Unsqueeze', [b.transpose(b.reshape(x, [0, heads, headDim]), [1, 0, 2]), batch]);
     const scale = b.scalar(1 / Math.sqrt(headDim));
     const query = headsFirst(b.as(b.mul(b.as(project('q'), 'float32'), scale), type));
     const key = headsFirst(project('k'));
     const value = headsFirst(project('v'));
     const attend = (q: Value, k: Value, v: Value, bias?: Value) => {
-      const scores = b.as(b.node('MatMul', [q, b.transpose(k, [0, 2, 1])]), 'float32');
+      const scores = b.as(b.node('MatMul', [q, b.transpose(k, [0, 1, 3, 2])]), 'float32');
       const attributes = { axis: -1 };
       const weights = b.node('Softmax', [bias === undefined ? scores : b.add(scores, bias)], { attributes });
       return b.node('MatMul', [b.as(weights, type), v]);
     };
-    const real = (x: Value) => b.gather(x, this.#realRows, 1);
+    const real = (x: Value) => b.gather(x, this.#realRows, 2);
     const ofReal = attend(real(query), key, value, this.#bias);
-    const ofPadding = attend(b.gather(query, this.#paddingRows, 1), real(key), real(value));
-    const joined = b.reshape(b.transpose(b.concat([ofReal, ofPadding], 1), [1, 0, 2]), [-1, hidden]);
-    // Says that Q + P is R, which the runtime cannot know.
-    return b.node('Reshape', [joined, b.concat([b.dimension(query, 1), b.ints([hidden])], 0)]);
+    const ofPadding = attend(b.gather(query, this.#paddingRows, 2), real(key), real(value));
+    const joined = b.node('Squeeze', [b.concat([ofReal, ofPadding], 2), batch]); // [heads, Q + P, headDim]
+    return b.reshape(b.transpose(joined, [1, 0, 2]), [0, hidden]);
   }
 
   featureRows(x: Value): Value {

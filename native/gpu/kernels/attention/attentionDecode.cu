@@ -18,7 +18,7 @@ template <int kDim, bool kSelf> __device__ __forceinline__ void attentionDecode(
   const int group = a.heads / a.kvHeads, vectors = a.rows * group;
   const int firstVector = static_cast<int>(blockIdx.x) * kTileQueries;
 
-  const int past = kSelf ? *a.pastLength : 0;
+  const int past = kSelf ? pastOf(a) : 0;
   int total = kSelf ? past + a.rows : a.capacity;
   total = total < a.capacity ? total : a.capacity;
   const int tiles = (total + 15) / 16, tilesOfSplit = (tiles + a.splits - 1) / a.splits;

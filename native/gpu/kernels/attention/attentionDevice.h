@@ -23,6 +23,15 @@ template <int kDim> struct Query {
   std::uint32_t left[kDim / 16][4];
 };
 
+/**
+ * Rows before the new ones. It comes from memory that a caller wrote: whatever stands there, what is derived of it must
+ * not lead outside of the caches and the tables of positions.
+ */
+__device__ __forceinline__ int pastOf(const AttentionArguments& a) {
+  const int past = *a.pastLength;
+  return past < 0 ? 0 : past < a.capacity ? past : a.capacity;
+}
+
 template <int kDim> struct Attended {
   float sum[kDim / 8][4];
   float greatest[2];

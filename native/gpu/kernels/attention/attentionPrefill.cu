@@ -25,7 +25,7 @@ template <int kDim, bool kSelf> __device__ __forceinline__ void attentionPrefill
   const int block = kSelf ? static_cast<int>(gridDim.x - 1 - blockIdx.x) : static_cast<int>(blockIdx.x);
   const int firstVector = block * kBlockQueries, firstOfWarp = firstVector + warp * kTileQueries;
 
-  const int past = kSelf ? *a.pastLength : 0;
+  const int past = kSelf ? pastOf(a) : 0;
   const auto seenBy = [&](int vector) { // keys that this vector and those before it see
     int row = vector / group;
     row = row < a.rows ? row : a.rows - 1;
@@ -132,7 +132,7 @@ SCENEBUS_KERNEL(crossAttentionPrefill128, 128, 1, (const AttentionArguments a)) 
 SCENEBUS_KERNEL(kvAppend, 128, 1, (const AttentionArguments a)) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int index = static_cast<int>(blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32);
-  const int row = index / a.kvHeads, position = *a.pastLength + row;
+  const int row = index / a.kvHeads, position = pastOf(a) + row;
   if (row < a.rows && position < a.capacity)
     storeKeyValue(a, index % a.kvHeads, row, position, a.headDim, lane, 32);
 }
@@ -146,7 +146,7 @@ SCENEBUS_KERNEL(attentionPlain, 32, 1, (const AttentionArguments a)) {
   const int lane = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
   const int kvHead = head / (a.heads / a.kvHeads), half = a.headDim / 2;
   const bool self = a.pastLength != nullptr;
-  const int past = self ? *a.pastLength : 0;
+  const int past = self ? pastOf(a) : 0;
   int end = self ? past + row + 1 : a.capacity;
   end = end < a.capacity ? end : a.capacity;
   const int position = past + row < a.capacity ? past + row : a.capacity - 1;

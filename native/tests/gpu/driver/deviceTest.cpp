@@ -1,8 +1,14 @@
-#include "tests/support/checks.h"
 #include "gpu/driver/device.h"
+#include "gpu/driver/deviceAccess.h"
 #include "gpu/driver/driverApi.h"
+#include "tests/support/checks.h"
+
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 using namespace scenebus::cuda;
 
@@ -25,6 +31,25 @@ TEST_CASE("a library that is not the driver is refused by the first symbol that 
     CHECK(error.code() == "ERR_NATIVE_UNAVAILABLE");
     CHECK_MESSAGE(std::strstr(error.what(), "cuInit") != nullptr, "%s", error.what());
   }
+}
+
+TEST_CASE("a device file that may not be opened is named with the group whose members may") {
+  char name[] = "/tmp/scenebus-devices-XXXXXX";
+  const std::filesystem::path root = mkdtemp(name);
+  std::filesystem::create_directories(root / "dev/dri");
+  for (const char* file : {"dev/dri/renderD128", "dev/nvmap"})
+    std::ofstream(root / file) << "";
+  const gid_t video = 44; // Debian's
+  CHECK(chown((root / "dev/dri/renderD128").c_str(), static_cast<uid_t>(-1), video) == 0);
+  const auto closed =
+      closedDevices(root, [](const std::string& path) { return path.find("dri") == std::string::npos; });
+  CHECK(closed.size() == 1);
+  CHECK(closed[0].group == "video");
+  const std::string words = describeRefusal(closed);
+  CHECK_MESSAGE(words.find("renderD128: it is not in the group video") != std::string::npos, "%s", words.c_str());
+  CHECK(closedDevices(root, [](const std::string&) { return true; }).empty());
+  CHECK(describeRefusal({}).find("groups video and render") != std::string::npos);
+  std::filesystem::remove_all(root);
 }
 
 TEST_CASE("openDevice gives a device or says why there is none") {

@@ -1,11 +1,13 @@
+#include "tensorrt/plan/planCache.h"
 #include "common/atomicFile.h"
 #include "common/sha256.h"
+#include "tensorrt/plan/systemFacts.h"
 #include "tests/support/checks.h"
 #include "tests/tensorrt/support/fakeLibrary.h"
-#include "tensorrt/plan/planCache.h"
-#include "tensorrt/plan/systemFacts.h"
 #include "tests/tensorrt/support/testFolder.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -246,6 +248,42 @@ TEST_CASE("plans: a build that is cancelled half-way leaves nothing, and keeps w
   flag = 0;
   f.library.duringBuild = nullptr;
   CHECK(f.ensure({&flag}).origin == PlanFile::Origin::kReplaced);
+}
+
+TEST_CASE("plans: contents are hashed once, and again when size, time or file change") {
+  Fixture f;
+  f.ensure();
+  CHECK(f.ensure().origin == PlanFile::Origin::kFound);
+  CHECK(f.folder.has("decode.plan.verified"));
+  const std::string whole = f.folder.read("decode.plan");
+  struct stat facts {};
+  CHECK(stat(f.request.path.c_str(), &facts) == 0);
+  // Same size and time: taken for the file that was hashed.
+  std::string damaged = whole;
+  damaged.back() ^= 1;
+  f.folder.write("decode.plan", damaged);
+  const timespec times[] = {facts.st_atim, facts.st_mtim};
+  CHECK(utimensat(AT_FDCWD, f.request.path.c_str(), times, 0) == 0);
+  CHECK(f.ensure().origin == PlanFile::Origin::kFound);
+  // Another time: hashed, and found out.
+  const timespec later[] = {facts.st_atim, {facts.st_mtim.tv_sec + 1, 0}};
+  CHECK(utimensat(AT_FDCWD, f.request.path.c_str(), later, 0) == 0);
+  const PlanFile again = f.ensure();
+  CHECK(again.origin == PlanFile::Origin::kReplaced);
+  CHECK(contains(again.reason, "checksum"));
+  // A note that says nothing is no note.
+  f.folder.write("decode.plan.verified", "");
+  CHECK(f.ensure().origin == PlanFile::Origin::kFound);
+  CHECK(!f.folder.read("decode.plan.verified").empty());
+}
+
+TEST_CASE("plans: what the library warns of while it builds is told and kept in the report") {
+  Fixture f;
+  f.library.remarks = {"Profile is not self-consistent", "Skipping tactic 3", "Skipping tactic 3"};
+  const PlanFile built = f.ensure();
+  CHECK(built.remarks == std::vector<std::string>({"Profile is not self-consistent", "Skipping tactic 3"}));
+  CHECK(f.noticed("the TensorRT plan of decode: Profile is not self-consistent"));
+  CHECK(f.ensure().remarks.empty());
 }
 
 TEST_CASE("timing cache: kept beside the plan; a damaged or foreign one is ignored and said so") {

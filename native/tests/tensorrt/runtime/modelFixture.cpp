@@ -7,10 +7,16 @@ namespace {
 
 using namespace tensorrt;
 
-float sumOf(const float* values, std::int64_t count) { return std::accumulate(values, values + count, 0.0f); }
+float sumOf(const float* values, std::int64_t count) {
+  return std::accumulate(values, values + count, 0.0f);
+}
 
-FakeTensor input(const char* name, TensorType type, Shape shape, Shape max) { return {{name, type, shape, true, false}, max}; }
-FakeTensor output(const char* name, TensorType type, Shape shape) { return {{name, type, shape, false, false}, {}}; }
+FakeTensor input(const char* name, TensorType type, Shape shape, Shape max) {
+  return {{name, type, shape, true, false}, max};
+}
+FakeTensor output(const char* name, TensorType type, Shape shape) {
+  return {{name, type, shape, false, false}, {}};
+}
 
 constexpr TensorType kFloat = TensorType::kFloat32;
 
@@ -105,8 +111,13 @@ ModelFixture::ModelFixture(bool plugins) {
     stage.plan.options.graph = folder.write(name + ".onnx", name);
     stage.plan.options.plugins = plugins && name != "vision" && name != "cross-kv";
     stage.isCaptured = name == "decode" || name == "decode-text";
+    std::map<std::string, Shape> most;
     for (const auto& tensor : kind.tensors)
-      stage.bindings.push_back({tensor.info.name, roleOf(tensor.info), tensor.info.type, tensor.info.shape});
+      if (tensor.info.isInput)
+        most[tensor.info.name] = tensor.max;
+    for (const auto& tensor : kind.tensors)
+      stage.bindings.push_back({tensor.info.name, roleOf(tensor.info), tensor.info.type, tensor.info.shape,
+                                tensor.info.isInput ? tensor.max : kind.shapeOf(tensor.info.name, most)});
     spec.stages.push_back(std::move(stage));
   }
   spec.encode = {"vision", "cross-kv"};
@@ -118,7 +129,9 @@ ModelFixture::ModelFixture(bool plugins) {
   };
 }
 
-PlanCache ModelFixture::cache() { return PlanCache(library, PlanPlatform{"10.3.0", 12060, 8, 7, 16, "", ""}); }
+PlanCache ModelFixture::cache() {
+  return PlanCache(library, PlanPlatform{"10.3.0", 12060, 8, 7, 16, "", ""});
+}
 
 std::unique_ptr<Model> ModelFixture::open(CancelFlag abort) {
   PlanCache plans = cache();
@@ -131,9 +144,9 @@ std::unique_ptr<ImageState> ModelFixture::encode(Model& model, const std::vector
   return model.encode(inputs, {}, abort);
 }
 
-std::vector<float> ModelFixture::forward(Model& model, SequenceState& sequence, int past, const std::vector<float>& rows,
-                                         const std::vector<const ImageState*>& images, CancelFlag abort,
-                                         const std::string& stage) {
+std::vector<float> ModelFixture::forward(Model& model, SequenceState& sequence, int past,
+                                         const std::vector<float>& rows, const std::vector<const ImageState*>& images,
+                                         CancelFlag abort, const std::string& stage) {
   const std::int32_t length = past;
   std::vector<float> logits(rows.size(), -1);
   ForwardCall call;

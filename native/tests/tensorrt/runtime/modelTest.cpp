@@ -1,7 +1,7 @@
-#include "tests/support/checks.h"
 #include "tensorrt/runtime/memoryForecast.h"
-#include "tests/tensorrt/runtime/modelFixture.h"
 #include "tensorrt/runtime/modelHost.h"
+#include "tests/support/checks.h"
+#include "tests/tensorrt/runtime/modelFixture.h"
 
 #include <future>
 #include <memory>
@@ -41,6 +41,32 @@ TEST_CASE("model: prefill, then steps that see what came before, the image and t
   }
 }
 
+TEST_CASE("model: a plan whose profile contradicts itself is refused, one whose sizes are free is not") {
+  // Rows that the graph joins out of two inputs, beside a third that claims to be their sum.
+  for (const std::int64_t claimed : {ModelFixture::kMostKeys, ModelFixture::kMostKeys + 1, std::int64_t{0}}) {
+    ModelFixture f;
+    auto& kind = f.library.kinds.at("vision");
+    kind.tensors.push_back({{"padding", TensorType::kFloat32, {-1}, true, false}, {1}});
+    if (claimed > 0) {
+      kind.tensors.push_back({{"rows", TensorType::kFloat32, {-1}, true, false}, {claimed}, {2}});
+      kind.problem = [](const auto& inputs) {
+        const auto sum = inputs.at("pixels")[0] + inputs.at("padding")[0], rows = inputs.at("rows")[0];
+        return sum == rows ? "" : std::to_string(sum) + " rows are " + std::to_string(rows);
+      };
+    }
+    for (auto& stage : f.spec.stages)
+      if (stage.name == "vision") {
+        stage.bindings.push_back({"padding", Role::kHost, TensorType::kFloat32, {-1}, {1}});
+        if (claimed > 0)
+          stage.bindings.push_back({"rows", Role::kHost, TensorType::kFloat32, {-1}, {claimed}});
+      }
+    const std::string failure = failureOf([&] { f.open(); });
+    const bool fits = claimed == 0 || claimed == ModelFixture::kMostKeys + 1;
+    CHECK_MESSAGE(failure.empty() == fits, "%s", failure.c_str());
+    CHECK(fits || contains(failure, "13 rows are 12"));
+  }
+}
+
 TEST_CASE("model: sequences do not see each other, and a new one is empty") {
   for (const bool plugins : {true, false}) {
     ModelFixture f(plugins);
@@ -68,7 +94,7 @@ TEST_CASE("model: several images are joined in order, and once") {
   CHECK(f.device.count(Operation::kCopy) == copies + 3); // two inputs, one output
 
   // Head by head: all positions of the first image, then of the second.
-  ImageStore store(f.device, {{"cross_key.0", Role::kCross, TensorType::kFloat32, {1, 2, -1, 1}}}, 3, 0);
+  ImageStore store(f.device, {{"cross_key.0", Role::kCross, TensorType::kFloat32, {1, 2, -1, 1}, {1, 2, 3, 1}}}, 3, 0);
   StreamOwner stream(f.device);
   auto first = store.create(1), second = store.create(2);
   const Floats one{1, 2}, two{10, 11, 20, 21};
@@ -302,8 +328,8 @@ TEST_CASE("model: plan, manifest and checkpoint must belong together") {
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights.clear(); });
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights[0].sizeBytes = 3; });
   refused("ends outside", [](ModelFixture& f) { f.spec.weights[0].offsetBytes = 7; });
-  refused("cannot map the weight w", [](ModelFixture& f) { f.spec.weights[0].file += ".missing"; },
-          "ERR_MODEL_NOT_FOUND");
+  refused(
+      "cannot map the weight w", [](ModelFixture& f) { f.spec.weights[0].file += ".missing"; }, "ERR_MODEL_NOT_FOUND");
 }
 
 TEST_CASE("weights: more than the staging buffers hold arrive whole, whatever their offsets") {
@@ -379,5 +405,6 @@ TEST_CASE("model host: calls run in order on one thread, and memory goes back wh
   CHECK(f.device.liveStreams() == 0);
   PlanCache plans = f.cache();
   f.device.failAt(Operation::kAllocate, 1, "ERR_ENGINE_OUT_OF_MEMORY");
-  CHECK(contains(failureOf([&] { ModelHost().open(f.device, plans, f.spec, f.listener, {}); }), "ERR_ENGINE_OUT_OF_MEMORY"));
+  CHECK(contains(failureOf([&] { ModelHost().open(f.device, plans, f.spec, f.listener, {}); }),
+                 "ERR_ENGINE_OUT_OF_MEMORY"));
 }

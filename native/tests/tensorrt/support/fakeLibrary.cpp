@@ -15,6 +15,31 @@ using namespace tensorrt;
 
 struct FakeContext;
 
+Shape leastOf(const FakeTensor& tensor) {
+  Shape least = tensor.min.empty() ? tensor.info.shape : tensor.min;
+  for (auto& side : least)
+    side = side < 0 ? 1 : side;
+  return least;
+}
+
+void requireConsistent(const FakeEngineKind& kind, const std::map<std::string, Shape>& inputs) {
+  const std::string problem = kind.problem ? kind.problem(inputs) : "";
+  if (!problem.empty())
+    throw CodedError("ERR_MODEL_UNSUPPORTED", "the shapes do not go together: " + problem);
+}
+
+/** TensorRT only warns of this and fails later; here it is an error where it arises. */
+void requireConsistentProfile(const FakeEngineKind& kind) {
+  std::map<std::string, Shape> least, most;
+  for (const auto& tensor : kind.tensors)
+    if (tensor.info.isInput) {
+      least[tensor.info.name] = leastOf(tensor);
+      most[tensor.info.name] = tensor.max;
+    }
+  requireConsistent(kind, least);
+  requireConsistent(kind, most);
+}
+
 /** What one enqueue put into the stream. */
 struct Step {
   FakeContext* context = nullptr;
@@ -28,8 +53,13 @@ struct FakeContext final : Context {
 
   void setShape(const std::string& input, const Shape& shape) override {
     const auto& tensor = find(input);
-    if (!matches(tensor.info.shape, shape))
-      throw CodedError("ERR_ENGINE_FAILED", "bad shape of " + input);
+    const Shape least = leastOf(tensor);
+    bool fits = matches(tensor.info.shape, shape);
+    for (std::size_t i = 0; fits && i < shape.size(); ++i)
+      fits = shape[i] >= least[i] && shape[i] <= tensor.max[i];
+    if (!fits)
+      throw CodedError("ERR_ENGINE_FAILED", "bad shape of " + input + ": " + shapeText(shape) + " is not from " +
+                                                shapeText(least) + " to " + shapeText(tensor.max));
     shapes[input] = shape;
     ++changes;
   }
@@ -37,6 +67,7 @@ struct FakeContext final : Context {
     for (const auto& each : kind.tensors)
       if (each.info.isInput && shapes.count(each.info.name) == 0)
         shapes[each.info.name] = each.info.shape; // fixed ones need no call
+    requireConsistent(kind, shapes);
     return find(tensor).info.isInput ? shapes.at(tensor) : kind.shapeOf(tensor, shapes);
   }
   void setAddress(const std::string& tensor, cuda::DevicePointer address) override {
@@ -133,6 +164,8 @@ std::unique_ptr<PlanBytes> FakeLibrary::build(const BuildOptions& options, Timin
   if (refusesTimings && !timing.bytes.empty())
     timing.ignored = "the fake refused it";
   observer.onProgress({"fake phase", 1, 2});
+  for (const auto& remark : remarks)
+    observer.onRemark(remark);
   if (duringBuild)
     duringBuild();
   if (observer.isCancelled())
@@ -158,6 +191,7 @@ std::unique_ptr<Engine> FakeLibrary::load(PlanSource& plan) {
   const auto found = kinds.find(kind);
   if (found == kinds.end())
     throw CodedError("ERR_ENGINE_INCOMPATIBLE", "unknown kind of plan " + kind);
+  requireConsistentProfile(found->second);
   return std::make_unique<FakeEngine>(*this, found->second);
 }
 

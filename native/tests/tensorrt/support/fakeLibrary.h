@@ -18,16 +18,15 @@ namespace scenebus::test {
 struct FakeTensor {
   tensorrt::TensorInfo info;
   tensorrt::Shape max;
+  /** Of an input; empty: 1 for what varies. */
+  tensorrt::Shape min = {};
 };
 
 /** A tensor within a step. */
 struct StepTensor {
   std::uint8_t* data = nullptr;
   tensorrt::Shape shape;
-  template <typename T>
-  T* as() const {
-    return reinterpret_cast<T*>(data);
-  }
+  template <typename T> T* as() const { return reinterpret_cast<T*>(data); }
 };
 
 using StepTensors = std::map<std::string, StepTensor>;
@@ -36,8 +35,11 @@ struct FakeEngineKind {
   std::vector<FakeTensor> tensors;
   std::uint64_t scratchBytes = 0;
   /** Shape of an output from the inputs' shapes. */
-  std::function<tensorrt::Shape(const std::string& output, const std::map<std::string, tensorrt::Shape>& inputs)> shapeOf;
+  std::function<tensorrt::Shape(const std::string& output, const std::map<std::string, tensorrt::Shape>& inputs)>
+      shapeOf;
   std::function<void(const StepTensors&)> compute;
+  /** Why these shapes do not go together; empty when they do. Asked at the ends of the profile and before each step. */
+  std::function<std::string(const std::map<std::string, tensorrt::Shape>& inputs)> problem = {};
 };
 
 struct FakeLibrary final : tensorrt::InferenceLibrary {
@@ -49,6 +51,8 @@ struct FakeLibrary final : tensorrt::InferenceLibrary {
   std::function<void()> duringBuild;
   /** Replaces what a build makes. */
   std::string planContents;
+  /** What it warns of in a build. */
+  std::vector<std::string> remarks;
   std::vector<std::uint8_t> timingIn;
   bool refusesTimings = false;
   /** How often `load` refuses. */

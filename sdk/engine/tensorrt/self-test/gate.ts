@@ -3,7 +3,7 @@
  * anything changes that plans or kernels depend on; the verdict is kept beside the plans.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { SdkError } from '../../../core/errors.js';
@@ -14,11 +14,13 @@ import { defaultCacheDirectory } from '../../shared/prepared-cache.js';
 import type { TensorRtHost } from '../host.js';
 import type { TensorRtMode } from '../lowering.js';
 import type { TensorRtPlatform } from '../status.js';
-import { runSelfTest, type SelfTestReport } from './self-test.js';
+import type { SelfTestOptions, SelfTestReport } from './report.js';
+import { runSelfTest } from './self-test.js';
 import { SELF_TEST_VERSION } from './synthetic-model.js';
 
 const verdictSchema = z.object({ passed: z.boolean(), reason: z.string().nullable() });
-type Verdict = z.output<typeof verdictSchema>;
+type Verdict = z.output<typeof verdictSchema> & { readonly isDeviceFailure?: boolean };
+const markerSchema = z.object({ pid: z.int().positive(), bootId: z.string() });
 
 export type GateOptions = Pick<OpenEngineOptions, 'cacheDirectory' | 'onProgress' | 'logger' | 'signal'>;
 
@@ -41,6 +43,11 @@ export async function chooseTestedMode(
     }
     const verdict = (await readVerdict(host, platform, mode, options)) ?? (await test(host, platform, mode, options));
     if (verdict.passed) return mode;
+    // What a failed context says of the next mode would be no verdict: that one is tested by a new process.
+    if (verdict.isDeviceFailure === true && host.runSelfTest === undefined) {
+      reasons.push(`${mode} mode: ${verdict.reason ?? 'failed'}`, 'the device failed: start the process anew');
+      break;
+    }
     const reason = `${mode} mode: ${verdict.reason ?? 'failed'}`;
     logger.log('warn', `the self-test of the TensorRT backend failed in ${reason}`);
     reasons.push(reason);
@@ -58,21 +65,73 @@ async function test(
   mode: TensorRtMode,
   options: GateOptions,
 ): Promise<Verdict> {
-  let report = await runSelfTest(host, { ...options, mode, layers: false });
-  // Which layer it is, is asked when something is wrong.
-  if (report.reason !== null && report.checks.length > 0) {
-    const closer = await runSelfTest(host, { ...options, mode, layers: true });
-    if (closer.reason !== null) report = closer;
+  const marker = `${verdictFile(host, platform, mode, options)}.started`;
+  if (await isStale(marker)) {
+    const reason = 'an earlier self-test was begun and never ended: it took its process or the board with it';
+    await keepVerdict(host, platform, { mode, reason }, options);
+    await rm(marker, { force: true });
+    return { passed: false, reason };
   }
-  await keepVerdict(host, platform, report, options);
-  return { passed: report.reason === null, reason: report.reason };
+  await writeMarker(marker);
+  try {
+    let report = await testOn(host, { ...options, mode, layers: false });
+    // Which layer it is, is asked when something is wrong.
+    if (report.reason !== null && report.checks.length > 0) {
+      const closer = await testOn(host, { ...options, mode, layers: true });
+      if (closer.reason !== null) report = closer;
+    }
+    await keepVerdict(host, platform, report, options);
+    return { passed: report.reason === null, reason: report.reason, isDeviceFailure: report.isDeviceFailure };
+  } finally {
+    await rm(marker, { force: true }).catch(() => {});
+  }
+}
+
+/** In a process of its own where the host has one. */
+export function testOn(host: TensorRtHost, options: SelfTestOptions): Promise<SelfTestReport> {
+  return host.runSelfTest === undefined ? runSelfTest(host, options) : host.runSelfTest(options);
+}
+
+/** That a test has begun; who does not live to take it away has failed it. */
+async function writeMarker(file: string): Promise<void> {
+  try {
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, JSON.stringify({ pid: process.pid, bootId: await bootId() }));
+  } catch {
+    // As with a verdict that cannot be kept, which is told.
+  }
+}
+
+/** Whoever wrote it is gone: it does not run any more, or ran before this start of the machine. */
+async function isStale(file: string): Promise<boolean> {
+  let marker: z.output<typeof markerSchema>;
+  try {
+    marker = markerSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch {
+    return false; // none, or not readable
+  }
+  if (marker.bootId !== (await bootId())) return true;
+  try {
+    process.kill(marker.pid, 0);
+    return false; // another process is at it now
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+/** Process ids begin anew with every start of the machine. */
+async function bootId(): Promise<string> {
+  return readFile('/proc/sys/kernel/random/boot_id', 'utf8').then(
+    (text) => text.trim(),
+    () => '',
+  );
 }
 
 /** Remembers a verdict, whatever was remembered before. */
 export async function keepVerdict(
   host: TensorRtHost,
   platform: TensorRtPlatform,
-  { mode, reason }: SelfTestReport,
+  { mode, reason }: Pick<SelfTestReport, 'mode' | 'reason'>,
   options: GateOptions,
 ): Promise<void> {
   const file = verdictFile(host, platform, mode, options);

@@ -4,28 +4,12 @@ import { isSdkError } from '../../../core/errors.js';
 import type { OpenEngineOptions } from '../../options.js';
 import { defaultCacheDirectory } from '../../shared/prepared-cache.js';
 import type { TensorRtHost } from '../host.js';
-import type { TensorRtMode } from '../lowering.js';
 import { isRefusal, openModel } from '../open-model.js';
-import { compareSamples, describeCheck, firstFailure, type SampleCheck } from './compare.js';
+import { compareSamples, describeCheck, firstFailure } from './compare.js';
 import { recordedSamples } from './recording.js';
+import type { SelfTestOptions, SelfTestReport } from './report.js';
 import { runScenario, SELF_TEST_CONTEXT } from './scenario.js';
 import { makeSyntheticModel } from './synthetic-model.js';
-
-export interface SelfTestOptions
-  extends Pick<OpenEngineOptions, 'cacheDirectory' | 'onProgress' | 'logger' | 'signal'> {
-  readonly mode: TensorRtMode;
-  /** Layer by layer: other plans than those that serve, so both are worth running. */
-  readonly layers: boolean;
-}
-
-export interface SelfTestReport {
-  readonly mode: TensorRtMode;
-  readonly layers: boolean;
-  /** In the order of computation; empty when nothing could be run. */
-  readonly checks: readonly SampleCheck[];
-  /** Null: passed. Else what differs first and by how much, or why nothing ran. */
-  readonly reason: string | null;
-}
 
 /**
  * A plan that is refused is a mode that failed. So is a device that fails: the next start then tries the other mode.
@@ -45,12 +29,18 @@ export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions):
     signal?.throwIfAborted();
     const checks = compareSamples(samples, recordedSamples());
     const failure = firstFailure(checks);
-    return { mode, layers, checks, reason: failure === undefined ? null : describeCheck(failure) };
+    return {
+      mode,
+      layers,
+      checks,
+      reason: failure === undefined ? null : describeCheck(failure),
+      isDeviceFailure: false,
+    };
   } catch (error) {
     signal?.throwIfAborted();
     const isOfDevice = isSdkError(error, 'ERR_ENGINE_FAILED') || isSdkError(error, 'ERR_ENGINE_DIED');
     if (!isRefusal(error) && !isOfDevice) throw error;
-    return { mode, layers, checks: [], reason: error.message };
+    return { mode, layers, checks: [], reason: error.message, isDeviceFailure: isOfDevice };
   }
 }
 

@@ -96,6 +96,16 @@ describe('a configuration file', () => {
     ['names two cameras alike', `${minimal}  - { id: front, address: "1" }\n`, 'an id of its own'],
     ['gives a camera an id that topics cannot hold', minimal.replace('front', 'a/b'), 'cameras[0].id'],
     ['has a broker address of another kind', `${minimal}broker: { url: "http://host" }\n`, 'Expected mqtt://'],
+    [
+      'gives a wrong type',
+      `${minimal}journal: false\n`,
+      'journal: Expected settings, as in { name: value }, but received true or false',
+    ],
+    [
+      'lacks a key',
+      `${minimal}  - { id: door }\n`,
+      'cameras[1].address: Expected text (in quotes, where it looks like something else), but it is missing',
+    ],
     ['holds a password', `${minimal}broker: { url: "mqtt://me:secret@host" }\n`, 'SCENEBUS_MQTT_PASSWORD'],
   ])('that %s is refused', async (_, text, part) => {
     expect(await problemsOf(text)).toContain(part);

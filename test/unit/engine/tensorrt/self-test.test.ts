@@ -1,6 +1,7 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { formatSelfTest } from '#device/cli/self-test-output.js';
 import type { SdkError } from '#sdk/core/errors.js';
@@ -9,6 +10,7 @@ import type { TensorRtHost } from '#sdk/engine/tensorrt/host.js';
 import { tensorRtSelfTestOn } from '#sdk/engine/tensorrt/public.js';
 import { compareSamples, describeCheck, firstFailure, TOLERANCE } from '#sdk/engine/tensorrt/self-test/compare.js';
 import { chooseTestedMode } from '#sdk/engine/tensorrt/self-test/gate.js';
+import { runIsolatedSelfTest } from '#sdk/engine/tensorrt/self-test/isolated.js';
 import { recordedSamples } from '#sdk/engine/tensorrt/self-test/recording.js';
 import { runSelfTest } from '#sdk/engine/tensorrt/self-test/self-test.js';
 import { requirePlatform } from '#sdk/engine/tensorrt/status.js';
@@ -127,7 +129,9 @@ describe('on the graphs in ONNX Runtime', () => {
     });
   });
 
-  test('refuses to serve when both modes are wrong, with the first layer and the numbers of each', async () => {
+  test('refuses to serve when both modes are wrong, with the first layer and the numbers of each', {
+    timeout: 180_000,
+  }, async () => {
     const on = host({ onStep: wrongEverywhere }, 'wrong everywhere');
     const refused = choose(on, cacheDirectory).mode.catch((error: unknown) => error);
     const { code, message } = (await refused) as SdkError;
@@ -170,6 +174,90 @@ describe('on the graphs in ONNX Runtime', () => {
     const after = host({}, 'on request');
     expect(await choose(after, cache).mode).toBe('plugin');
     expect(after.addon.steps).toEqual([]);
+  });
+
+  test('takes nothing for a verdict that a failed context says', async () => {
+    const cache = path.join(folder, 'poisoned');
+    let steps = 0;
+    const onStep = () => {
+      steps += 1;
+      throw new NativeError('ERR_ENGINE_DIED', 'CUDA_ERROR_ILLEGAL_ADDRESS');
+    };
+    const poisoned = choose(host({ onStep }, 'poisoned'), cache);
+    await expect(poisoned.mode).rejects.toThrow('the device failed: start the process anew');
+    expect(steps).toBe(1);
+    // A new process remembers the mode that failed, and finds the other healthy.
+    expect(await choose(host({}, 'poisoned'), cache).mode).toBe('native');
+  });
+
+  test('in processes of their own, one mode that dies leaves the other its verdict', async () => {
+    const cache = path.join(folder, 'isolated');
+    const asked: string[] = [];
+    const on: TensorRtHost = {
+      ...host({}, 'isolated'),
+      async runSelfTest({ mode, layers }) {
+        asked.push(mode);
+        const isDeviceFailure = mode === 'plugin';
+        return { mode, layers, checks: [], reason: isDeviceFailure ? 'died' : null, isDeviceFailure };
+      },
+    };
+    expect(await choose(on, cache).mode).toBe('native');
+    expect(await choose(on, cache).mode).toBe('native');
+    expect(asked).toEqual(['plugin', 'native']);
+  });
+
+  test('counts a test that was begun and never ended as failed, unless it still runs', async () => {
+    const cache = path.join(folder, 'stale');
+    const asked: string[] = [];
+    let during: string[] = [];
+    const inFolder = () => readdirSync(path.join(cache, 'tensorrt-self-test'));
+    const on: TensorRtHost = {
+      ...host({}, 'stale'),
+      async runSelfTest({ mode, layers }) {
+        asked.push(mode);
+        during = inFolder();
+        return { mode, layers, checks: [], reason: null, isDeviceFailure: false };
+      },
+    };
+    expect(await choose(on, cache, 'plugin').mode).toBe('plugin');
+    const [marker] = during.filter((name) => name.endsWith('.started'));
+    expect(marker).toBeDefined();
+    expect(inFolder()).toEqual([marker!.replace('.started', '')]);
+
+    const verdict = path.join(cache, 'tensorrt-self-test', marker!.replace('.started', ''));
+    const leave = (pid: number, bootId: string) => {
+      rmSync(verdict, { force: true });
+      writeFileSync(`${verdict}.started`, JSON.stringify({ pid, bootId }));
+    };
+    leave(1, readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+    expect(await choose(on, cache, 'plugin').mode).toBe('plugin');
+    leave(1, 'an earlier start');
+    await expect(choose(on, cache, 'plugin').mode).rejects.toThrow('was begun and never ended');
+    expect(asked).toEqual(['plugin', 'plugin']);
+    expect(JSON.parse(readFileSync(verdict, 'utf8'))).toMatchObject({ passed: false });
+  });
+
+  test('asks a process of its own, tells what it reports, and takes its death for a failure', async () => {
+    const entry = (source: string) => {
+      const file = path.join(folder, `child-${source.length}.mjs`);
+      writeFileSync(file, source);
+      return pathToFileURL(file);
+    };
+    const options = { mode: 'plugin', layers: false, cacheDirectory: folder } as const;
+    const report = { mode: 'plugin', layers: false, checks: [], reason: null, isDeviceFailure: false };
+    const beats = "setInterval(() => process.send({ type: 'beat' }), 100).unref();";
+    const answers = entry(
+      `${beats} process.on('message', (m) => { if (m.type === 'self-test') process.send({ type: 'report', report: ${JSON.stringify(report)} }); else process.exit(0); });`,
+    );
+    expect(await runIsolatedSelfTest(options, answers)).toEqual(report);
+    const dies = entry("process.on('message', () => process.kill(process.pid, 'SIGSEGV'));");
+    const died = await runIsolatedSelfTest(options, dies);
+    expect(died).toMatchObject({ mode: 'plugin', checks: [], isDeviceFailure: true });
+    expect(died.reason).toContain('SIGSEGV');
+    const refuses = entry(
+      "process.on('message', () => process.send({ type: 'error', code: 'ERR_DISK_FULL', message: 'no room' }));",
+    );
+    await expect(runIsolatedSelfTest(options, refuses)).rejects.toMatchObject({ code: 'ERR_DISK_FULL' });
   });
 
   test('has no plugin mode where the addon has no kernels', async () => {

@@ -31,7 +31,7 @@ test('JSON says the same', () => {
 
 test('roles of all bindings', () => {
   const { vision, decoder, 'cross-kv': crossKeyValue, 'decoder-text': text } = manifest.graphs;
-  expect(roles(vision.inputs)).toEqual({ host: 9 });
+  expect(roles(vision.inputs)).toEqual({ host: 12 });
   expect(roles(vision.outputs)).toEqual({ states: 1 });
   expect(roles(crossKeyValue.inputs)).toEqual({ states: 1 });
   expect(roles(crossKeyValue.outputs)).toEqual({ cross: 16 });
@@ -66,24 +66,38 @@ describe('profiles', () => {
     }
   });
 
-  test('every way to compute an image lies within the range of the vision engine', () => {
-    const { profile } = engine('vision');
+  test('bounds of the two vision engines', () => {
+    expect(engine('vision').profile).toEqual({
+      slots: { min: 2, opt: 4, max: 4 },
+      Q: { min: 1601, opt: 6404, max: 6404 },
+      P: { min: 4, opt: 4, max: 1605 },
+      F: { min: 1601, opt: 6404, max: 6404 },
+      K: { min: 1601, opt: 6404, max: 6404 },
+    });
+    expect(engine('vision-full').profile.P).toEqual({ min: 4, opt: 28, max: 4831 });
+  });
+
+  test.each(['vision', 'vision-full'] as const)('every image lies within the range of %s', (name) => {
+    const { profile } = engine(name);
     const within = (size: string, value: number) => {
       expect(value).toBeGreaterThanOrEqual(profile[size]!.min);
       expect(value).toBeLessThanOrEqual(profile[size]!.max);
     };
     for (const numTiles of [1, 2, 3, 4]) {
-      for (const merged of [false, true]) {
+      for (const merged of name === 'vision' ? [true] : [false, true]) {
         for (const allSlots of [false, true]) {
           const rows = visionRows(manifest.vision, { numTiles, merged, allSlots });
-          const inputs = loweredVisionRows(rows);
+          const { lists, biases } = loweredVisionRows(rows);
           within('slots', rows.slots);
-          within('R', inputs.row_tokens.length);
-          within('Q', inputs.real_rows.length);
-          within('P', inputs.padding_rows.length);
-          within('F', inputs.feature_rows.length);
-          within('K', inputs.state_rows.length);
-          expect([...inputs.real_rows, ...inputs.padding_rows]).toEqual([...inputs.row_tokens.keys()]);
+          within('Q', lists.real_tokens.length);
+          within('P', lists.padding_tokens.length);
+          within('F', lists.feature_rows.length);
+          within('K', lists.state_rows.length);
+          expect([...lists.real_tokens, ...lists.padding_tokens]).toEqual(rows.tokens);
+          expect([...lists.real_rows, ...lists.padding_rows]).toEqual([...rows.tokens.keys()]);
+          expect([...lists.real_slots, ...lists.padding_slots]).toEqual(rows.rowSlots);
+          expect(biases.real_bias).toHaveLength(lists.real_rows.length);
+          expect(biases.padding_bias).toHaveLength(lists.padding_rows.length);
         }
       }
     }

@@ -1,6 +1,6 @@
-#include "tests/gpu/kernels/kernelTest.h"
 #include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/reference/reference.h"
+#include "tests/gpu/kernels/kernelTest.h"
 
 #include <algorithm>
 #include <limits>
@@ -72,18 +72,23 @@ void checkSelf(const HeadShape& shape, int rows, int past, int capacity) {
       }
   const Floats all = fromHalves(as<std::uint16_t>(bytes));
   const auto part = [&](std::size_t from, std::size_t count) {
-    return Floats(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(from + count));
+    return Floats(all.begin() + static_cast<std::ptrdiff_t>(from),
+                  all.begin() + static_cast<std::ptrdiff_t>(from + count));
   };
   const auto withoutNan = [](Floats list) {
-    std::replace_if(list.begin(), list.end(), [](float value) { return std::isnan(value); }, -77.0f);
+    std::replace_if(
+        list.begin(), list.end(), [](float value) { return std::isnan(value); }, -77.0f);
     return list;
   };
   // Queries and weights are rounded to halves on the way.
-  CHECK_CLOSE(part(0, q.size()), reference::attention(asHalves(rotatedQ), rows, heads, keys, values, capacity, past + rows, past, {}),
+  CHECK_CLOSE(part(0, q.size()),
+              reference::attention(asHalves(rotatedQ), rows, heads, keys, values, capacity, past + rows, past, {}),
               3e-3, 2e-3, "%d rows after %d, head size %d", rows, past, shape.headDim);
   // A product of two turned values may be fused with the sum or not: one rounding of a half.
-  CHECK_CLOSE(withoutNan(part(q.size(), cached)), withoutNan(keys), 1e-4, 1e-3, "key cache, %d rows after %d", rows, past);
-  CHECK_CLOSE(withoutNan(part(q.size() + cached, cached)), withoutNan(values), 0, 1e-9, "value cache, %d rows after %d", rows, past);
+  CHECK_CLOSE(withoutNan(part(q.size(), cached)), withoutNan(keys), 1e-4, 1e-3, "key cache, %d rows after %d", rows,
+              past);
+  CHECK_CLOSE(withoutNan(part(q.size() + cached, cached)), withoutNan(values), 0, 1e-9, "value cache, %d rows after %d",
+              rows, past);
 }
 
 /** The first `seen[row]` keys are seen, with some bias. */
@@ -96,21 +101,59 @@ void checkCross(const HeadShape& shape, int rows, int keys, const std::vector<in
   for (int row = 0; row < rows; ++row)
     for (int i = 0; i < keys; ++i)
       bias.push_back(i < seen[static_cast<std::size_t>(row) % seen.size()] ? (i % 3 == 0 ? 0.5f : 0.0f)
-                                                                            : std::numeric_limits<float>::lowest());
+                                                                           : std::numeric_limits<float>::lowest());
   const auto deviceQ = upload(toHalves(q)), deviceKey = upload(toHalves(key)), deviceValue = upload(toHalves(value));
   const auto deviceBias = upload(bias);
   const Bytes bytes = runTwice([&] {
     cuda::DeviceBuffer workspace(device(), attentionWorkspaceBytes(device().info(), shape, rows));
     cuda::DeviceBuffer attended(device(), q.size() * 2);
-    crossAttention(device(), stream(), {shape, rows, keys, deviceQ.get(), deviceKey.get(), deviceValue.get(),
-                                        deviceBias.get(), workspace.get(), attended.get()});
+    crossAttention(device(), stream(),
+                   {shape, rows, keys, deviceQ.get(), deviceKey.get(), deviceValue.get(), deviceBias.get(),
+                    workspace.get(), attended.get()});
     return download(attended);
   });
-  CHECK_CLOSE(fromHalves(as<std::uint16_t>(bytes)), reference::attention(q, rows, heads, key, value, keys, keys, -1, bias),
-              3e-3, 2e-3, "%d rows, %d keys, head size %d", rows, keys, shape.headDim);
+  CHECK_CLOSE(fromHalves(as<std::uint16_t>(bytes)),
+              reference::attention(q, rows, heads, key, value, keys, keys, -1, bias), 3e-3, 2e-3,
+              "%d rows, %d keys, head size %d", rows, keys, shape.headDim);
 }
 
 } // namespace
+
+TEST_CASE("self-attention stays inside its caches whatever the length of the past says") {
+  // The emulated device knows the bounds of allocations only of its own calls: rows around the caches are looked at
+  // here.
+  for (const HeadShape shape : {HeadShape{4, 2, 64}, HeadShape{4, 2, 16}})
+    for (const int rows : {1, 9})
+      for (const std::int32_t past :
+           {-1, -7, std::numeric_limits<std::int32_t>::min(), 40, std::numeric_limits<std::int32_t>::max() - 16}) {
+        constexpr int capacity = 24, guard = 64;
+        Floats cosines, sines;
+        ropeTables(capacity, shape.headDim, cosines, sines);
+        const auto q = upload(toHalves(asHalves(normal(sizeOf(rows, shape.heads, shape.headDim)))));
+        const auto k = upload(toHalves(asHalves(normal(sizeOf(rows, shape.kvHeads, shape.headDim)))));
+        const auto deviceCosines = upload(cosines), deviceSines = upload(sines);
+        const std::size_t cached = sizeOf(shape.kvHeads, capacity, shape.headDim),
+                          margin = sizeOf(guard, shape.headDim);
+        const std::vector<std::uint16_t> filled(cached + 2 * margin, 0x3c00);
+        const auto run = [&](std::int32_t length) {
+          const auto keyCache = upload(filled), valueCache = upload(filled);
+          const auto devicePast = upload(std::vector<std::int32_t>{length});
+          cuda::DeviceBuffer workspace(device(), attentionWorkspaceBytes(device().info(), shape, rows));
+          cuda::DeviceBuffer attended(device(), sizeOf(rows, shape.heads, shape.headDim) * 2);
+          kvAttention(device(), stream(),
+                      {shape, rows, capacity, q.get(), k.get(), k.get(), keyCache.get() + margin * 2,
+                       valueCache.get() + margin * 2, devicePast.get(), deviceCosines.get(), deviceSines.get(),
+                       workspace.get(), attended.get()});
+          for (const auto* cache : {&keyCache, &valueCache}) {
+            const auto after = as<std::uint16_t>(download(*cache));
+            for (std::size_t i = 0; i < margin; ++i)
+              CHECK_MESSAGE(after[i] == 0x3c00 && after[after.size() - 1 - i] == 0x3c00, "past %d", length);
+          }
+          return download(attended);
+        };
+        CHECK_MESSAGE(run(past) == run(past < 0 ? 0 : capacity), "past %d, %d rows", past, rows);
+      }
+}
 
 TEST_CASE("self-attention of few rows, around the borders of tiles and splits") {
   // The emulated device has 16 SMs: with two key/value heads 16 splits, of at least 16 keys each.

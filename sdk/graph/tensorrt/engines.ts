@@ -1,0 +1,17 @@
+/** The engines that a model needs, of which graphs, within which bounds. */
+
+export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
+export type LoweredGraphName = (typeof LOWERED_GRAPHS)[number];
+
+export interface ProfileRange {
+  readonly min: number;
+  readonly opt: number;
+  readonly max: number;
+}
+
+export interface LoweredEngine {
+  readonly name: 'vision' | 'vision-full' | 'cross-kv' | 'prefill' | 'decode' | 'prefill-text' | 'decode-text';
+  readonly graph: LoweredGraphName;
+  /** Bounds of every size of the graph's inputs; TensorRT works out shapes with all at the minimum, or all at the maximum. */
+  readonly profile: Readonly<Record<string, ProfileRange>>;
+}
