@@ -71,7 +71,8 @@ function sayPlan(isCheckout, options) {
   const reason = isCheckout ? packagesReason() : null;
   if (isCheckout) say(`npm packages: ${reason === null ? 'up to date' : `${reason}; npm ci would run`}`);
   say(`native build: the addons would be ${mustConfigure(options) ? 'configured and built' : 'brought up to date'}`);
-  if (isCheckout) say('TypeScript and the page of the console: what changed would be built');
+  if (isCheckout) say('TypeScript: what changed would be compiled');
+  if (isCheckout) say('page of the console: what changed would be built');
 }
 
 /** One step with its time, so that a slow one is seen. */

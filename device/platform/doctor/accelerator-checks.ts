@@ -53,7 +53,7 @@ export async function checkTensorRt(machine: Machine): Promise<Finding> {
     ...base,
     status: 'absent',
     value,
-    meaning: 'the addon has none of our CUDA kernels: slower, and int4 weights are turned around once, on disk',
+    meaning: 'the addon has none of our CUDA kernels: slower, and int4 weights are repacked once, on disk',
     remedy: `install nvcc (a Jetson: cuda-nvcc of JetPack), then ${BUILD_REMEDY}`,
   };
 }

@@ -41,7 +41,7 @@ function unsupported(reason: string, address: ResolvedAddress, details: { reason
     case 'http':
       return new SdkError(
         'ERR_CAPTURE_UNSUPPORTED',
-        `Expected a video stream at ${name}, but OpenCV could not decode it (${reason}). MJPEG, MPEG-TS, HLS and MP4 work.`,
+        `Expected a video stream at ${name}, but OpenCV could not decode it (${reason}). MJPEG, MPEG-TS, HLS and MP4 work; in MJPEG only parts of type image/jpeg, each behind a line that begins with "--".`,
         { details },
       );
     case 'csi':

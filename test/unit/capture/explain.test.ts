@@ -78,7 +78,7 @@ describe('a failure that OpenCV reports', () => {
       /\/a\.mp4.*could not open it.*ffmpeg -i/,
     ],
     [{ kind: 'rtsp', url: 'rtsp://u:secret@cam/' }, 'ERR_CAPTURE_REFUSED', /rtsp:\/\/\*\*\*@cam\/.*password and path/],
-    [{ kind: 'http', url: 'http://cam/s' }, 'ERR_CAPTURE_UNSUPPORTED', /MJPEG, MPEG-TS/],
+    [{ kind: 'http', url: 'http://cam/s' }, 'ERR_CAPTURE_UNSUPPORTED', /MJPEG, MPEG-TS.*type image\/jpeg/],
     [{ kind: 'csi', sensor: 0 }, 'ERR_CAPTURE_NOT_FOUND', /nvargus-daemon/],
     [{ kind: 'v4l2', device: '/dev/video0' }, 'ERR_CAPTURE_REFUSED', /fuser \/dev\/video0/],
   ])('to open %j says what to do', (address, code, message) => {

@@ -188,7 +188,7 @@ describe('before any work', () => {
     [{ stop: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
     [{ stop: Array.from({ length: 17 }, () => 'x') }, 'ERR_LIMIT_EXCEEDED'],
     [{ stop: 'x'.repeat(300) }, 'ERR_LIMIT_EXCEEDED'],
-  ])('refuses the options %o', async (options, code) => {
+  ])('refuses options, case %#', async (options, code) => {
     const { model, engine } = await createFakeModel({ writes: 'x' });
     await using _ = model;
     await expect(model.generate({ messages: hello }, options).collect()).rejects.toMatchObject({ code });
@@ -212,7 +212,7 @@ describe('before any work', () => {
       },
       'ERR_PROMPT_INVALID',
     ],
-  ])('refuses the request %j', async (request, code) => {
+  ])('refuses a request, case %#', async (request, code) => {
     const { model } = await createFakeModel({ writes: 'x' });
     await using _ = model;
     await expect(model.generate(request as never).collect()).rejects.toMatchObject({ code });

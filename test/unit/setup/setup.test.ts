@@ -182,7 +182,7 @@ describe('prepare.mjs --dry-run', () => {
       encoding: 'utf8',
     });
     expect(status).toBe(0);
-    for (const step of ['npm packages: ', 'native build: the addons would be', 'TypeScript: '])
+    for (const step of ['npm packages: ', 'native build: the addons would be', 'TypeScript: ', 'page of the console: '])
       expect(stdout).toContain(step);
   });
 });
