@@ -322,7 +322,7 @@ TEST_CASE("model: plan, manifest and checkpoint must belong together") {
   };
   refused("lacks", [](ModelFixture& f) { f.spec.stages[0].bindings.pop_back(); });
   refused("extra", [](ModelFixture& f) {
-    f.spec.stages[0].bindings.push_back({"extra", Role::kHost, TensorType::kFloat32, {1}});
+    f.spec.stages[0].bindings.push_back({"extra", Role::kHost, TensorType::kFloat32, {1}, {1}});
   });
   refused("float16", [](ModelFixture& f) { f.spec.stages[0].bindings[0].type = TensorType::kFloat16; });
   refused("expected the weight w", [](ModelFixture& f) { f.spec.weights.clear(); });
