@@ -33,7 +33,10 @@ export class DeviceConsole implements AsyncDisposable {
     return this.#console?.hasPassword === false ? this.#console.makeLink() : undefined;
   }
 
-  /** @throws SdkError ERR_CONFIG_INVALID. A port that is taken is a problem of the device, which works without its page. */
+  /**
+   * A port that is taken and passwords that cannot be read are problems of the device, which works without its page.
+   * @throws SdkError ERR_CONFIG_INVALID for an interface beyond loopback without TLS and a password
+   */
   async open(device: Omit<ConsoleDevice, 'hub' | 'logger'> & { readonly problems: Problems }): Promise<void> {
     const { hub, tail, logger } = this.#options;
     const credentialsFile = stateFile(device.config, 'console.json');
@@ -45,7 +48,12 @@ export class DeviceConsole implements AsyncDisposable {
         credentialsFile,
       });
     } catch (error) {
-      if (error instanceof SdkError) throw error;
+      // Passwords that cannot be read close the console to everybody; the device works without its page.
+      if (error instanceof SdkError && error.details.credentialsFile === undefined) throw error;
+      if (error instanceof SdkError) {
+        device.problems.report('console', error);
+        return;
+      }
       const { host, port } = device.config.console;
       const why = error instanceof Error ? error.message : String(error);
       const message = `The console cannot be served at ${host}:${port ?? 'any port'} (${why}). Choose another console.port and restart.`;

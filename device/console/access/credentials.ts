@@ -69,7 +69,9 @@ export class Credentials {
     try {
       text = await readFile(options.file, 'utf8');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Credentials(options, empty);
+      // Not there yet, nor perhaps the disk that it will lie on.
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (['ENOENT', 'ENOTDIR'].includes(code)) return new Credentials(options, empty);
       throw invalid(options.file, String(error));
     }
     try {
@@ -185,5 +187,6 @@ function invalid(file: string, why: string): SdkError {
   return new SdkError(
     'ERR_CONFIG_INVALID',
     `The console's passwords cannot be read from ${file}: ${why}. Delete the file to begin anew with a one-time link.`,
+    { details: { credentialsFile: file } },
   );
 }
