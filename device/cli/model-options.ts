@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { LoadModelOptions } from 'scenebus';
+import type { GenerateOptions, LoadModelOptions } from 'scenebus';
 import { demoModelDirectory } from '../platform/repository-files.js';
 
 /** Options of every command that runs a model. */
@@ -32,6 +32,46 @@ export function addModelOptions(command: Command): Command {
     .option('--threads <count>', 'default: the physical cores', parseCount)
     .option('--cache <directory>', 'where prepared files are kept; default ~/.cache/scenebus')
     .option('--verbose', 'say what is done on the way');
+}
+
+/** How the answer is drawn; what is left out is as the SDK has it. */
+export type SamplingOptions = Pick<
+  GenerateOptions,
+  'temperature' | 'topK' | 'topP' | 'minP' | 'repetitionPenalty' | 'seed'
+>;
+
+export function addSamplingOptions(command: Command): Command {
+  const whole = numberThat('a whole number from 0', (value) => Number.isSafeInteger(value) && value >= 0);
+  const upTo100 = numberThat('a number from 0 to 100', (value) => value >= 0 && value <= 100);
+  const topP = numberThat('a number above 0, at most 1', (value) => value > 0 && value <= 1);
+  const minP = numberThat('a number from 0 to 1', (value) => value >= 0 && value <= 1);
+  const penalty = numberThat('a number above 0, at most 100', (value) => value > 0 && value <= 100);
+  return command
+    .option('--temperature <number>', '0: the likeliest answer, always the same; above: drawn (default: 0)', upTo100)
+    .option('--top-k <count>', 'with a temperature: draw from so many of the likeliest tokens; 0: from all', whole)
+    .option('--top-p <share>', 'with a temperature: draw from the likeliest tokens with this mass together', topP)
+    .option('--min-p <share>', 'with a temperature: no token less likely than this share of the likeliest', minP)
+    .option('--repetition-penalty <number>', 'above 1: what is there already becomes less likely, at 0 too', penalty)
+    .option('--seed <number>', 'with a temperature: the same seed draws the same answer', whole);
+}
+
+/** Of a command's options those that the model takes. What would change nothing is told to `onWarning`. */
+export function samplingOf(options: SamplingOptions, onWarning: (message: string) => void): SamplingOptions {
+  const { temperature, topK, topP, minP, repetitionPenalty, seed } = options;
+  const drawn = { '--top-k': topK, '--top-p': topP, '--min-p': minP, '--seed': seed };
+  const idle = Object.entries(drawn).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (!temperature && idle.length > 0)
+    onWarning(`Without a --temperature above 0 nothing is drawn: ${idle.join(', ')} changes nothing.`);
+  return { temperature, topK, topP, minP, repetitionPenalty, seed };
+}
+
+/** For commander. Not all that Number() takes: an empty word would be 0. */
+function numberThat(expected: string, isValid: (value: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d*\.?\d+(e-?\d+)?$/i.test(text) || !isValid(value)) throw new InvalidArgumentError(`Expected ${expected}.`);
+    return value;
+  };
 }
 
 /** For commander: a whole number of at least 1. */

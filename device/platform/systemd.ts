@@ -14,10 +14,12 @@ export interface UnitOptions {
   /** Absolute. */
   readonly config: string;
   readonly user: string;
+  /** That cameras and the GPU belong to, on this machine: systemd starts no unit with a group that is not there. */
+  readonly groups: readonly string[];
 }
 
 /** The unit file of the package, with the paths and the user of this installation. */
-export async function unitFile({ command, config, user }: UnitOptions): Promise<string> {
+export async function unitFile({ command, config, user, groups }: UnitOptions): Promise<string> {
   const template = await readFile(
     fileURLToPath(new URL('../../../device/systemd/scenebus.service', import.meta.url)),
     'utf8',
@@ -25,7 +27,8 @@ export async function unitFile({ command, config, user }: UnitOptions): Promise<
   return template
     .replaceAll('/usr/bin/env scenebus', command.map(quoted).join(' '))
     .replaceAll('/etc/scenebus/config.yaml', quoted(config))
-    .replace(/^User=.*$/m, `User=${user}`);
+    .replace(/^User=.*$/m, `User=${user}`)
+    .replace(/^SupplementaryGroups=.*\n/m, groups.length === 0 ? '' : `SupplementaryGroups=${groups.join(' ')}\n`);
 }
 
 /** Complete or not at all. @throws SdkError ERR_ARGUMENT_INVALID where it may not be written. */

@@ -1,9 +1,16 @@
 import type { Command } from 'commander';
 import { printAnswer } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { addModelOptions, type ModelCommandOptions, parseCount } from '../model-options.js';
+import {
+  addModelOptions,
+  addSamplingOptions,
+  type ModelCommandOptions,
+  parseCount,
+  type SamplingOptions,
+  samplingOf,
+} from '../model-options.js';
 
-interface AskOptions extends ModelCommandOptions {
+interface AskOptions extends ModelCommandOptions, SamplingOptions {
   readonly json?: true;
   readonly maxTokens?: number;
 }
@@ -21,7 +28,7 @@ export function addAskCommand(program: Command, context: CommandContext): void {
     .argument('<question...>', 'in plain words; the last argument')
     .option('--max-tokens <count>', 'longest answer', parseCount)
     .option('--json', 'print the answer with its objects as JSON');
-  addModelOptions(command)
+  addModelOptions(addSamplingOptions(command))
     .addHelpText(
       'after',
       examples(
@@ -39,10 +46,11 @@ export function addAskCommand(program: Command, context: CommandContext): void {
         import('../load-for-command.js'),
       ]);
       const onWarning = (message: string) => terminal.note(message);
+      const sampling = samplingOf(options, onWarning);
       await using sources = await openSources(names, { signal, stdin, onWarning });
       await using model = await loadForCommand(options, context);
       for await (const { name, image } of sources.pictures()) {
-        const answer = await model.ask(image, question, { maxNewTokens: options.maxTokens, signal });
+        const answer = await model.ask(image, question, { ...sampling, maxNewTokens: options.maxTokens, signal });
         const output = { source: name, question, image, answer, model: model.info, asJson: options.json === true };
         printAnswer(output, terminal);
       }

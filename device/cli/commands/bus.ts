@@ -35,13 +35,21 @@ function addConnectionOptions(command: Command): Command {
 
 async function connect(options: BusCommandOptions, { environment, signal }: CommandContext) {
   const { connectClient } = await import('scenebus/client');
-  return await connectClient({
-    url: options.broker,
-    root: options.root,
-    username: environment.SCENEBUS_MQTT_USERNAME,
-    password: environment.SCENEBUS_MQTT_PASSWORD,
-    signal,
-  });
+  try {
+    return await connectClient({
+      url: options.broker,
+      root: options.root,
+      username: environment.SCENEBUS_MQTT_USERNAME,
+      password: environment.SCENEBUS_MQTT_PASSWORD,
+      signal,
+    });
+  } catch (error) {
+    const { isSdkError, SdkError } = await import('scenebus');
+    if (!isSdkError(error, 'ERR_BUS_UNREACHABLE')) throw error;
+    const advice =
+      '`--broker URL` says where it is: the one in the configuration of the device. A device without one has a broker of its own on loopback, whose address is in its log.';
+    throw new SdkError(error.code, `${error.message} ${advice}`, { details: error.details, cause: error });
+  }
 }
 
 function addAsk(bus: Command, context: CommandContext): void {

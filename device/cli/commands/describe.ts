@@ -2,9 +2,16 @@ import type { Command } from 'commander';
 import type { Answer } from 'scenebus';
 import { printAnswer } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { addModelOptions, type ModelCommandOptions, parseCount } from '../model-options.js';
+import {
+  addModelOptions,
+  addSamplingOptions,
+  type ModelCommandOptions,
+  parseCount,
+  type SamplingOptions,
+  samplingOf,
+} from '../model-options.js';
 
-interface DescribeOptions extends ModelCommandOptions {
+interface DescribeOptions extends ModelCommandOptions, SamplingOptions {
   readonly frames?: number;
   readonly json?: true;
 }
@@ -19,7 +26,7 @@ export function addDescribeCommand(program: Command, context: CommandContext): v
     )
     .option('--frames <count>', 'pictures of each source to describe; default 1, for a folder all', parseCount)
     .option('--json', 'print one JSON object a picture');
-  addModelOptions(command)
+  addModelOptions(addSamplingOptions(command))
     .addHelpText(
       'after',
       examples(
@@ -35,10 +42,11 @@ export function addDescribeCommand(program: Command, context: CommandContext): v
         import('../load-for-command.js'),
       ]);
       const onWarning = (message: string) => terminal.note(message);
+      const sampling = samplingOf(options, onWarning);
       await using sources = await openSources(names, { count: options.frames, signal, stdin, onWarning });
       await using model = await loadForCommand(options, context);
       for await (const { name, image } of sources.pictures()) {
-        const answer: Answer = await model.describe(image, { signal });
+        const answer: Answer = await model.describe(image, { ...sampling, signal });
         printAnswer({ source: name, image, answer, model: model.info, asJson: options.json === true }, terminal);
       }
     });

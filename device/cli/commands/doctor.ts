@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Finding } from '../../platform/doctor/finding.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { EXIT_CODES } from '../exit-codes.js';
@@ -15,6 +15,8 @@ const MARKS: Readonly<Record<Finding['status'], readonly [Style, string]>> = {
 interface DoctorOptions {
   readonly json?: true;
   readonly model?: string;
+  readonly config?: string;
+  readonly broker?: string;
   readonly selfTest?: true;
   readonly cache?: string;
 }
@@ -25,7 +27,17 @@ export function addDoctorCommand(program: Command, context: CommandContext): voi
     .description('Look at this machine: what is there, what is missing, and what each absence means')
     .option('--json', 'print the findings as JSON')
     .option('--model <directory>', 'model folder to look at')
-    .option('--self-test', 'run the self-test of the TensorRT backend on this device instead, layer by layer')
+    .option('--config <file>', 'configuration to check, with its model folder and its broker; nothing is started')
+    .option(
+      '--broker <url>',
+      'broker to connect to; credentials from SCENEBUS_MQTT_USERNAME and _PASSWORD or those of --config',
+    )
+    .addOption(
+      new Option(
+        '--self-test',
+        'run the self-test of the TensorRT backend on this device instead, layer by layer',
+      ).conflicts(['model', 'config', 'broker']),
+    )
     .option('--cache <directory>', 'with --self-test: where plans are kept; default ~/.cache/scenebus')
     .addHelpText(
       'after',
@@ -33,18 +45,35 @@ export function addDoctorCommand(program: Command, context: CommandContext): voi
         'scenebus doctor',
         'scenebus doctor --json',
         'scenebus doctor --model ./my-model',
+        'scenebus doctor --config /etc/scenebus/config.yaml',
+        'scenebus doctor --broker mqtt://192.168.1.10',
         'scenebus doctor --self-test',
       ),
     )
     .action(async (options: DoctorOptions) => {
       if (options.selfTest) return runSelfTest(options, context);
-      const { diagnose } = await import('../../platform/doctor/diagnose.js');
-      const findings = await diagnose({ modelDirectory: options.model, signal: context.signal });
+      const findings = await findAll(options, context);
       const healthy = findings.every((finding) => finding.status !== 'problem');
       if (options.json) context.terminal.out(JSON.stringify({ healthy, findings }, null, 2));
       else printFindings(findings, context.terminal);
       if (!healthy) context.setExitCode(EXIT_CODES.failed);
     });
+}
+
+/** What a configuration names is looked at instead of what a machine would have without one. */
+async function findAll({ model, config, broker }: DoctorOptions, context: CommandContext): Promise<Finding[]> {
+  const [{ diagnose }, { checkConfigAndBroker }] = await Promise.all([
+    import('../../platform/doctor/diagnose.js'),
+    import('../../app/config-checks.js'),
+  ]);
+  const { environment, signal } = context;
+  const [general, named] = await Promise.all([
+    diagnose({ modelDirectory: model, signal }),
+    checkConfigAndBroker({ config, broker, environment, signal }),
+  ]);
+  const own = named.filter(({ id }) => id !== 'model' || model === undefined);
+  const ids = new Set(own.map(({ id }) => id));
+  return [...general.filter(({ id }) => !ids.has(id)), ...own];
 }
 
 /** The device may serve when the last mode that was tried computes what it should. */
@@ -71,7 +100,8 @@ function printFindings(findings: readonly Finding[], terminal: Terminal): void {
   const indent = ' '.repeat(width + 7);
   for (const { status, title, value, meaning, remedy } of findings) {
     const [style, mark] = MARKS[status];
-    terminal.out(`${terminal.paint(style, mark)}  ${terminal.paint('bold', title.padEnd(width))} ${value}`);
+    const lines = value.replaceAll('\n', `\n${indent}`);
+    terminal.out(`${terminal.paint(style, mark)}  ${terminal.paint('bold', title.padEnd(width))} ${lines}`);
     if (meaning !== undefined) terminal.out(`${indent}${meaning}`);
     if (remedy !== undefined) terminal.out(`${indent}${terminal.paint('cyan', `-> ${remedy}`)}`);
   }

@@ -7,6 +7,9 @@ import { EXIT_CODES } from '../exit-codes.js';
 
 const DEFAULT_CONFIG = '/etc/scenebus/config.yaml';
 
+/** Cameras belong to video; the GPU to video or render, as the distribution has it. */
+const DEVICE_GROUPS = ['video', 'render'];
+
 interface InstallOptions {
   readonly config: string;
   readonly user: string;
@@ -69,9 +72,11 @@ async function install(options: InstallOptions, context: CommandContext): Promis
   const config = resolve(options.config);
   await loadConfig(config, environment);
   const command = [process.execPath, fileURLToPath(new URL('../main.js', import.meta.url))];
-  const unit = await unitFile({ command, config, user: options.user });
+  const groups = await presentGroups(context);
+  const unit = await unitFile({ command, config, user: options.user, groups });
   const enable = ['enable', ...(options.start ? ['--now'] : []), 'scenebus.service'];
-  const makeUser = ['--system', '--home-dir', '/var/lib/scenebus', '--shell', '/usr/sbin/nologin', '--groups', 'video'];
+  const asMember = groups.length === 0 ? [] : ['--groups', groups.join(',')];
+  const makeUser = ['--system', '--home-dir', '/var/lib/scenebus', '--shell', '/usr/sbin/nologin', ...asMember];
   if (options.dryRun) {
     terminal.out(unit.trimEnd());
     terminal.note(`# would go to ${options.unitFolder}/scenebus.service; then:`);
@@ -88,6 +93,13 @@ async function install(options: InstallOptions, context: CommandContext): Promis
   if (!(await pass(context, 'systemctl', enable))) return;
   const how = options.start ? 'enabled and started' : 'enabled; `sudo systemctl start scenebus` starts it now';
   terminal.note(`${how}. Secrets go into /etc/scenebus/environment; \`scenebus service status\` shows how it is.`);
+}
+
+/** Of the groups that a device needs, those of this machine. */
+async function presentGroups(context: CommandContext): Promise<string[]> {
+  const present: string[] = [];
+  for (const group of DEVICE_GROUPS) if (await succeeds(context, 'getent', ['group', group])) present.push(group);
+  return present;
 }
 
 /** Its output is ours. @returns whether it succeeded; where not, neither did this command. */

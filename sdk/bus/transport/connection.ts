@@ -240,10 +240,10 @@ export class BusConnection {
     this.#logger.log(level, `${error.message} Trying again in the background.`, { code: error.code });
   }
 
-  /** In the background it is tried anyway. */
-  get #waitHint(): string {
-    const hint = '; with waitForBroker: false the connection is tried in the background until it works';
-    return this.#options.waitForBroker === false || this.#loop !== undefined ? '' : hint;
+  /** For programs, not for the people who read the message. In the background it is tried anyway. */
+  get #hint(): { readonly hint?: string } {
+    if (this.#options.waitForBroker === false || this.#loop !== undefined) return {};
+    return { hint: 'With waitForBroker: false the connection is tried in the background until it works.' };
   }
 
   #asSdkError(error: unknown): SdkError {
@@ -269,11 +269,10 @@ export class BusConnection {
             { details },
           );
         default:
-          return new SdkError(
-            'ERR_BUS_UNREACHABLE',
-            `${error.message} Start the broker or correct the address${this.#waitHint}.`,
-            { details, cause: error.cause },
-          );
+          return new SdkError('ERR_BUS_UNREACHABLE', `${error.message} Start the broker or correct the address.`, {
+            details: { ...details, ...this.#hint },
+            cause: error.cause,
+          });
       }
     }
     return new SdkError('ERR_BUS_UNREACHABLE', `The connection to ${shown} failed: ${text(error)}.`, {

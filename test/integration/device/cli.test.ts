@@ -40,6 +40,15 @@ describe('ask', () => {
     expect(err).toMatch(/quantize: .*\(100 %\)/);
   });
 
+  test('draws with a temperature: the same seed, the same answer; a penalty reaches the model', async () => {
+    const ask = (...options: string[]) =>
+      scenebus('ask', photo, 'List all objects.', '--json', ...options, ...cached());
+    const text = async (...options: string[]) => JSON.parse((await ask(...options)).out).text as string;
+    const drawn = ['--temperature', '1.5', '--top-k', '50', '--seed', '7', '--max-tokens', '24'];
+    expect(await text(...drawn)).toBe(await text(...drawn));
+    expect(await text('--repetition-penalty', '5', '--max-tokens', '24')).not.toBe(await text('--max-tokens', '24'));
+  });
+
   test('asks about a clip', async () => {
     const { code, out } = await scenebus('ask', clip, 'Is there a book?', '--max-tokens', '8', ...cached());
     expect(code).toBe(0);

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
@@ -21,6 +23,16 @@ describe('this repository', () => {
   test('imports only downward and in no circle', async () => {
     const { stderr } = await check('imports.mjs', '--graph');
     expect(stderr).toMatch(/^\d+ files, \d+ imports, 0 not allowed\n$/);
+  });
+
+  test('never calls AbortSignal.any, which on Node 20 keeps something of every call on a signal that lives long', async () => {
+    const callers: string[] = [];
+    for (const folder of ['sdk', 'device', 'calibration'])
+      for (const name of await readdir(join(repository, folder), { recursive: true })) {
+        if (!/\.(ts|tsx|js|mjs)$/.test(name) || /(^|\/)(node_modules|dist)\//.test(name)) continue;
+        if ((await readFile(join(repository, folder, name), 'utf8')).includes('AbortSignal.any(')) callers.push(name);
+      }
+    expect(callers).toEqual([]);
   });
 
   test('draws its folders and their imports', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { version } from 'scenebus';
 import { describe, expect, test } from 'vitest';
+import { samplingOf } from '#device/cli/model-options.js';
 import { createProgram, runCli } from '#device/cli/program.js';
 import { captureTerminal } from '../../../support/captured-terminal.js';
 
@@ -67,6 +68,40 @@ describe('merge-lora and quantize --from', () => {
     const { code, err } = await scenebus('merge-lora', 'examples/demo-model/checkpoint', '/nothing', '/tmp/never-made');
     expect(code).not.toBe(0);
     expect(err).toContain('Expected adapter_config.json of a LoRA adapter in /nothing');
+  });
+});
+
+describe('how answers are drawn', () => {
+  test.each(['ask', 'describe'])('%s takes the options of the SDK', async (command) => {
+    const { out } = await scenebus(command, '--help');
+    for (const option of ['--temperature', '--top-k', '--top-p', '--min-p', '--repetition-penalty', '--seed'])
+      expect(out).toContain(option);
+  });
+
+  test.each([
+    ['--temperature', '-1'],
+    ['--temperature', 'warm'],
+    ['--top-k', '1.5'],
+    ['--top-p', '0'],
+    ['--min-p', '1.1'],
+    ['--repetition-penalty', '0'],
+    ['--seed', ''],
+    ['--seed', '0x10'],
+  ])('refuses %s %s', async (option, value) => {
+    const { code, err } = await scenebus('ask', `${option}=${value}`, 'a.jpg', 'What?');
+    expect(code).toBe(2);
+    expect(err).toMatch(/Expected a (whole )?number/);
+  });
+
+  test('says what changes nothing without a temperature, and hands on what is given', () => {
+    const warnings: string[] = [];
+    const onWarning = (message: string) => void warnings.push(message);
+    const drawn = { temperature: 0.7, topK: 5, minP: 0.1, seed: 3 };
+    expect(samplingOf(drawn, onWarning)).toEqual(drawn);
+    expect(samplingOf({ repetitionPenalty: 1.2 }, onWarning)).toEqual({ repetitionPenalty: 1.2 });
+    expect(warnings).toEqual([]);
+    samplingOf({ temperature: 0, topK: 5, seed: 3 }, onWarning);
+    expect(warnings).toEqual([expect.stringContaining('--top-k, --seed changes nothing')]);
   });
 });
 

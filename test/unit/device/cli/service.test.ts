@@ -9,7 +9,11 @@ import { runCli } from '#device/cli/program.js';
 import { captureTerminal } from '../../../support/captured-terminal.js';
 import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
 
-async function makeSystem({ hasUser = true, statusOf = {} as Record<string, number> } = {}) {
+async function makeSystem({
+  hasUser = true,
+  statusOf = {} as Record<string, number>,
+  groups = ['video', 'render'] as readonly string[],
+} = {}) {
   const folder = await makeTemporaryFolder('scenebus-systemd-');
   const programs = join(folder, 'bin');
   await mkdir(programs);
@@ -22,6 +26,8 @@ async function makeSystem({ hasUser = true, statusOf = {} as Record<string, numb
     );
     await chmod(join(programs, name), 0o755);
   }
+  const known = groups.map((group) => `[ "$2" = ${group} ] && exit 0`).join('\n');
+  await writeFile(join(programs, 'getent'), `#!/bin/sh\n${known}\nexit 2\n`, { mode: 0o755 });
   const config = join(folder, 'my config.yaml');
   await writeFile(config, 'version: 1\nmodel: { directory: m }\ncameras: [{ id: a, address: "0" }]\n');
   const scenebus = async (...args: string[]) => {
@@ -40,7 +46,7 @@ describe('scenebus service install', () => {
     expect(err).toContain('enabled and started');
     expect(code).toBe(0);
     expect(calls().slice(1)).toEqual([
-      'useradd --system --home-dir /var/lib/scenebus --shell /usr/sbin/nologin --groups video eyes',
+      'useradd --system --home-dir /var/lib/scenebus --shell /usr/sbin/nologin --groups video,render eyes',
       'systemctl daemon-reload',
       'systemctl enable --now scenebus.service',
     ]);
@@ -52,6 +58,18 @@ describe('scenebus service install', () => {
     expect(unit).toMatch(/^WatchdogSec=30$/m);
     expect(unit).toMatch(/^User=eyes$/m);
     expect(unit).toMatch(/^ExecReload=\/bin\/kill -HUP \$MAINPID$/m);
+  });
+
+  test.each([
+    [['video', 'render'], '--groups video,render scenebus', ['SupplementaryGroups=video render']],
+    [['video'], '--groups video scenebus', ['SupplementaryGroups=video']],
+    [[], '/usr/sbin/nologin scenebus', []],
+  ])('names the groups %s that the machine has, and no other', async (groups, user, lines) => {
+    const { config, units, scenebus, calls } = await makeSystem({ hasUser: false, groups });
+    expect((await scenebus('install', '--config', config, '--unit-folder', units)).code).toBe(0);
+    expect(calls().find((call) => call.startsWith('useradd'))).toMatch(new RegExp(`${user}$`));
+    const unit = readFileSync(join(units, 'scenebus.service'), 'utf8');
+    expect(unit.match(/^SupplementaryGroups=.*$/gm) ?? []).toEqual(lines);
   });
 
   test('refuses a wrong configuration before it changes anything', async () => {
