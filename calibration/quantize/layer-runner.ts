@@ -4,7 +4,7 @@
  */
 import { stat } from 'node:fs/promises';
 import type { ModelDescription } from '#sdk/architecture/architecture.js';
-import { visionGeometry } from '#sdk/architecture/vision-rows.js';
+import { visionGeometry } from '#sdk/architecture/vision-tokens.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';

@@ -1,18 +1,18 @@
 /**
  * What the pictures become, in files: the vision tower on ONNX Runtime, a few layers at a time, each for all pictures.
- * In memory are the weights of those layers and the rows of one picture; the rest lies on disk, and is taken up again
+ * In memory are the weights of those layers and the vision tokens of one picture; the rest lies on disk, and is taken up again
  * after a kill.
  */
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MllamaArchitecture, ModelDescription } from '#sdk/architecture/architecture.js';
-import { visionGeometry } from '#sdk/architecture/vision-rows.js';
+import { visionGeometry } from '#sdk/architecture/vision-tokens.js';
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { mergeableFrom } from '#sdk/engine/shared/tile-tables.js';
 import {
-  chooseVisionRows,
+  chooseVisionTokens,
   isTap,
   rangeFeeds,
   type VisionInputs,
@@ -133,7 +133,7 @@ class PictureEncoder {
     const { numTiles, aspectRatioId } = image;
     const files = new PictureFiles(this.#directory, index);
     const behind = await files.rangesBehind(this.ranges.length);
-    return { files, numTiles, aspectRatioId, inputs: chooseVisionRows(config, image), behind };
+    return { files, numTiles, aspectRatioId, inputs: chooseVisionTokens(config, image), behind };
   }
 
   /** Takes all pictures that are in front of a group of layers through it. */

@@ -21,8 +21,8 @@ export interface OpenEngineOptions extends CallOptions {
   /** Default: the number of physical cores. */
   readonly threads?: number | undefined;
   /**
-   * `auto` (default): rows of the vision tower that are copies of each other are computed once, where the checkpoint
-   * allows it; the same features up to rounding. `full`: every row, always.
+   * `auto` (default): tokens of the vision tower that are copies of each other are computed once, where the checkpoint
+   * allows it; the same features up to rounding. `full`: every token, always.
    */
   readonly vision?: 'auto' | 'full' | undefined;
   /** Where prepared files are kept. Default `$XDG_CACHE_HOME/scenebus`, `~/.cache/scenebus`. */

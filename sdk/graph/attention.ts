@@ -30,13 +30,13 @@ export function groupedAttention(
   const group = attentionHeads / keyValueHeads;
   const stacked = b.reshape(b.transpose(query, [1, 0, 2]), [keyValueHeads, -1, headDim]); // [kvHeads, group·R, headDim]
   const scores = operators.scores(stacked, key);
-  const rows = b.dimension(query, 0);
+  const tokens = b.dimension(query, 0);
   const keys = b.dimension(key, 1);
-  const perHead = b.node('Reshape', [scores, b.concat([b.ints([keyValueHeads, group]), rows, keys], 0)]);
+  const perHead = b.node('Reshape', [scores, b.concat([b.ints([keyValueHeads, group]), tokens, keys], 0)]);
   const weights = operators.weights(perHead);
   const flat = b.node('Reshape', [weights, b.concat([b.ints([keyValueHeads, -1]), keys], 0)]);
   const mixed = b.node('MatMul', [flat, value]); // [kvHeads, group·R, headDim]
-  const byHead = b.node('Reshape', [mixed, b.concat([b.ints([attentionHeads]), rows, b.ints([headDim])], 0)]);
+  const byHead = b.node('Reshape', [mixed, b.concat([b.ints([attentionHeads]), tokens, b.ints([headDim])], 0)]);
   return b.reshape(b.transpose(byHead, [1, 0, 2]), [-1, attentionHeads * headDim]);
 }
 
@@ -60,7 +60,7 @@ export function biasedAttention(
 }
 
 /**
- * Rotates pairs (i, i + headDim/2) of `x [rows, heads, headDim]`; `cos`, `sin [rows, 1, headDim/2]`.
+ * Rotates pairs (i, i + headDim/2) of `x [tokens, heads, headDim]`; `cos`, `sin [tokens, 1, headDim/2]`.
  * Published checkpoints have their weights in this layout; Meta's own files pair neighbours (i, i + 1).
  */
 export function rotateHalves(b: GraphBuilder, x: Value, cos: Value, sin: Value, headDim: number): Value {
@@ -72,11 +72,11 @@ export function rotateHalves(b: GraphBuilder, x: Value, cos: Value, sin: Value, 
 
 /** What all self-attention layers of a graph share. */
 export interface SelfAttentionInputs {
-  /** int32 `[1]`: valid length with the new rows, minus 1. */
+  /** int32 `[1]`: valid length with the new tokens, minus 1. */
   readonly seqlens: Value;
-  /** int32 scalar: past + new rows. */
+  /** int32 scalar: past + new tokens. */
   readonly total: Value;
-  /** First new row and one past the last, int64 `[1]`. */
+  /** First new token and one past the last, int64 `[1]`. */
   readonly start: Value;
   readonly end: Value;
   /** Rotary tables `[contextLength, headDim / 2]`. */
@@ -84,12 +84,12 @@ export interface SelfAttentionInputs {
   readonly sin: Value;
 }
 
-export interface SelfAttentionRows {
+export interface SelfAttentionTokens {
   /** `[R, heads·headDim]`, key and value `[R, kvHeads·headDim]`, not rotated. */
   readonly query: Value;
   readonly key: Value;
   readonly value: Value;
-  /** `[1, kvHeads, capacity, headDim]`; rows before `start` are valid. */
+  /** `[1, kvHeads, capacity, headDim]`; tokens before `start` are valid. */
   readonly pastKey: Value;
   readonly pastValue: Value;
 }
@@ -102,33 +102,33 @@ export interface SelfAttentionResult {
   readonly newValue: Value;
 }
 
-/** Causal attention with rotary positions over the past and the new rows. */
+/** Causal attention with rotary positions over the past and the new tokens. */
 export function selfAttention(
   b: GraphBuilder,
   text: TextArchitecture,
   shared: SelfAttentionInputs,
-  rows: SelfAttentionRows,
+  tokens: SelfAttentionTokens,
 ): SelfAttentionResult {
   const fused = text.headDim % FUSED_HEAD_MULTIPLE === 0;
-  return fused ? fusedSelfAttention(b, text, shared, rows) : plainSelfAttention(b, text, shared, rows);
+  return fused ? fusedSelfAttention(b, text, shared, tokens) : plainSelfAttention(b, text, shared, tokens);
 }
 
 function fusedSelfAttention(
   b: GraphBuilder,
   text: TextArchitecture,
   shared: SelfAttentionInputs,
-  rows: SelfAttentionRows,
+  tokens: SelfAttentionTokens,
 ): SelfAttentionResult {
   const { attentionHeads, keyValueHeads, headDim } = text;
   const batched = (x: Value, heads: number) => b.reshape(x, [1, -1, heads * headDim]);
   const [attended, key, value] = b.multiNode(
     'GroupQueryAttention',
     [
-      batched(rows.query, attentionHeads),
-      batched(rows.key, keyValueHeads),
-      batched(rows.value, keyValueHeads),
-      rows.pastKey,
-      rows.pastValue,
+      batched(tokens.query, attentionHeads),
+      batched(tokens.key, keyValueHeads),
+      batched(tokens.value, keyValueHeads),
+      tokens.pastKey,
+      tokens.pastValue,
       shared.seqlens,
       shared.total,
       shared.cos,
@@ -152,7 +152,7 @@ function plainSelfAttention(
   b: GraphBuilder,
   text: TextArchitecture,
   shared: SelfAttentionInputs,
-  rows: SelfAttentionRows,
+  tokens: SelfAttentionTokens,
 ): SelfAttentionResult {
   const { attentionHeads, keyValueHeads, headDim } = text;
   const half = headDim / 2;
@@ -160,19 +160,26 @@ function plainSelfAttention(
   const cos = positions(shared.cos);
   const sin = positions(shared.sin);
   const rotate = (x: Value) => rotateHalves(b, x, cos, sin, headDim);
-  const query = rotate(b.reshape(rows.query, [-1, attentionHeads, headDim]));
+  const query = rotate(b.reshape(tokens.query, [-1, attentionHeads, headDim]));
   const headsFirst = (x: Value) => b.reshape(b.transpose(x, [1, 0, 2]), [1, keyValueHeads, -1, headDim]);
-  const newKey = headsFirst(rotate(b.reshape(rows.key, [-1, keyValueHeads, headDim])));
-  const newValue = headsFirst(b.reshape(rows.value, [-1, keyValueHeads, headDim]));
+  const newKey = headsFirst(rotate(b.reshape(tokens.key, [-1, keyValueHeads, headDim])));
+  const newValue = headsFirst(b.reshape(tokens.value, [-1, keyValueHeads, headDim]));
   const whole = (past: Value, added: Value) =>
     b.reshape(b.concat([b.slice(past, b.ints([0]), shared.start, 2), added], 2), [keyValueHeads, -1, headDim]);
 
   const scalar = (x: Value) => b.node('Squeeze', [x]);
   const one = b.node('Squeeze', [b.ints([1])]);
   const range = (from: Value, to: Value) => b.node('Range', [scalar(from), scalar(to), one]);
-  const rowPositions = b.reshape(range(shared.start, shared.end), [-1, 1]);
-  const isFuture = b.node('Greater', [range(b.ints([0]), shared.end), rowPositions]); // [R, total]
+  const tokenPositions = b.reshape(range(shared.start, shared.end), [-1, 1]);
+  const isFuture = b.node('Greater', [range(b.ints([0]), shared.end), tokenPositions]); // [R, total]
   const bias = b.node('Where', [isFuture, b.scalar(LOWEST_FLOAT), b.scalar(0)]);
-  const attended = biasedAttention(b, text, query, whole(rows.pastKey, newKey), whole(rows.pastValue, newValue), bias);
+  const attended = biasedAttention(
+    b,
+    text,
+    query,
+    whole(tokens.pastKey, newKey),
+    whole(tokens.pastValue, newValue),
+    bias,
+  );
   return { attended, newKey, newValue };
 }

@@ -24,22 +24,22 @@ export interface SelfAttentionProjections {
 export interface DecoderLowering {
   readonly b: GraphBuilder;
   readonly text: TextArchitecture;
-  /** `x [rows, in]` times the weight `[out, in]` of `name`. */
+  /** `x [tokens, in]` times the weight `[out, in]` of `name`. */
   linear(x: Value, name: string): Value;
   /** Over the last axis. */
   rmsNorm(x: Value, weight: string): Value;
   silu(x: Value): Value;
   product(a: Value, b: Value): Value;
-  /** `y` times tanh of a layer's gate, times `rows [R, 1]`. */
-  gated(y: Value, gate: string, rows: Value): Value;
-  /** Causal attention with rotary positions over past and new rows, which it keeps: `[R, heads·headDim]`. */
-  selfAttention(layer: number, rows: SelfAttentionProjections): Value;
+  /** `y` times tanh of a layer's gate, times `tokenGate [R, 1]`. */
+  gated(y: Value, gate: string, tokenGate: Value): Value;
+  /** Causal attention with rotary positions over past and new tokens, which it keeps: `[R, heads·headDim]`. */
+  selfAttention(layer: number, projections: SelfAttentionProjections): Value;
   /** `query [R, heads, headDim]`, normalised, over the keys of the images: `[R, heads·headDim]`. */
   crossAttention(layer: number, query: Value): Value;
 }
 
-/** `[R, 1]`: 1, or 0 where a row's result is dropped. */
-export interface CrossRows {
+/** `[R, 1]`: 1, or 0 where a token's result is dropped. */
+export interface CrossTokenGates {
   readonly attention: Value;
   readonly mlp: Value;
 }
@@ -63,17 +63,22 @@ export function selfLayer(l: DecoderLowering, residual: ResidualStream, layer: n
   residual.add(gatedMlp(l, residual.norm(`${prefix}.post_attention_layernorm.weight`), `${prefix}.mlp`));
 }
 
-/** Cross-attention: queries with their own norm and no rotation; results of the two halves gated per layer and per row. */
-export function crossLayer(l: DecoderLowering, residual: ResidualStream, layer: number, rows: CrossRows): void {
+/** Cross-attention: queries with their own norm and no rotation; both results gated per layer and per token. */
+export function crossLayer(
+  l: DecoderLowering,
+  residual: ResidualStream,
+  layer: number,
+  tokenGates: CrossTokenGates,
+): void {
   const prefix = layerPrefix(layer);
   const { attentionHeads, headDim } = l.text;
   const x = residual.norm(`${prefix}.input_layernorm.weight`);
   const query = l.b.reshape(l.linear(x, `${prefix}.cross_attn.q_proj`), [-1, attentionHeads, headDim]);
   const normed = l.rmsNorm(query, `${prefix}.cross_attn.q_norm.weight`);
   const attended = l.linear(l.crossAttention(layer, normed), `${prefix}.cross_attn.o_proj`);
-  residual.add(l.gated(attended, `${prefix}.cross_attn_attn_gate`, rows.attention));
+  residual.add(l.gated(attended, `${prefix}.cross_attn_attn_gate`, tokenGates.attention));
   const mlp = gatedMlp(l, residual.norm(`${prefix}.post_attention_layernorm.weight`), `${prefix}.mlp`);
-  residual.add(l.gated(mlp, `${prefix}.cross_attn_mlp_gate`, rows.mlp));
+  residual.add(l.gated(mlp, `${prefix}.cross_attn_mlp_gate`, tokenGates.mlp));
 }
 
 /** `down(silu(gate(x)) · up(x))`: `[R, hidden]`. */
@@ -82,18 +87,18 @@ function gatedMlp(l: DecoderLowering, x: Value, prefix: string): Value {
   return l.linear(l.product(gate, l.linear(x, `${prefix}.up_proj`)), `${prefix}.down_proj`);
 }
 
-/** All layers and the last norm: `[R, hidden]`. `rows` undefined: the cross layers are left out entirely. */
+/** All layers and the last norm: `[R, hidden]`. `tokenGates` undefined: the cross layers are left out entirely. */
 export function decoderLayers(
   l: DecoderLowering,
   residual: ResidualStream,
-  rows: CrossRows | undefined,
+  tokenGates: CrossTokenGates | undefined,
   afterLayer: (layer: number) => void = () => {},
 ): Value {
   const crossLayers = new Set(l.text.crossAttentionLayers);
   for (let layer = 0; layer < l.text.layers; layer++) {
-    if (crossLayers.has(layer) && rows === undefined) continue;
+    if (crossLayers.has(layer) && tokenGates === undefined) continue;
     l.b.within(layerPrefix(layer), () => {
-      if (crossLayers.has(layer)) crossLayer(l, residual, layer, rows!);
+      if (crossLayers.has(layer)) crossLayer(l, residual, layer, tokenGates!);
       else selfLayer(l, residual, layer);
       afterLayer(layer);
     });

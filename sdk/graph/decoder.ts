@@ -1,12 +1,12 @@
 /**
  * Text decoder. The embedding table stays outside: a row lookup needs no graph. K/V caches stay outside
- * too: past keys and values come in at full capacity and only the new rows go out.
+ * too: past keys and values come in at full capacity and only the new tokens go out.
  */
 import type { ModelDescription, TextArchitecture } from '../architecture/architecture.js';
 import { biasedAttention, type SelfAttentionInputs, selfAttention } from './attention.js';
 import { GraphBuilder, MICROSOFT, type Value } from './builder.js';
 import {
-  type CrossRows,
+  type CrossTokenGates,
   crossLayer,
   type DecoderLowering,
   decoderLayers,
@@ -26,12 +26,12 @@ export interface DecoderOptions extends GraphOptions {
 }
 
 /**
- * Inputs: `inputs_embeds [1,R,hidden]`, `seqlens_k` i32 [1] (valid length with the new rows, minus 1),
+ * Inputs: `inputs_embeds [1,R,hidden]`, `seqlens_k` i32 [1] (valid length with the new tokens, minus 1),
  * `total_sequence_length` i32 scalar (past + R), `past_key.{i}`, `past_value.{i}` `[1,kvHeads,capacity,headDim]` per
  * self layer i, `logits_rows` i64 [L]; with cross-attention also `cross_key.{i}`, `cross_value.{i}`
  * `[1,kvHeads,K,headDim]` per cross layer, `cross_attention_bias [1,1,R,K]` (0 or the lowest float),
- * `cross_attention_rows [1,R,1]` and `cross_mlp_rows [1,R,1]` (1, or 0 to drop a row's result: which of the two is
- * dropped for rows that see no image is what sets numerics `meta` and `hf-4.45` apart).
+ * `cross_attention_rows [1,R,1]` and `cross_mlp_rows [1,R,1]` (1, or 0 to drop a token's result: which of the two is
+ * dropped for tokens that see no image is what sets numerics `meta` and `hf-4.45` apart).
  * Outputs: `logits [L, vocabulary]`, `new_key.{i}`, `new_value.{i}` `[1,kvHeads,R,headDim]`.
  */
 export function emitDecoder(model: ModelDescription, options: DecoderOptions): Uint8Array {
@@ -122,16 +122,16 @@ class Decoder implements DecoderLowering {
     return this.b.mul(a, b);
   }
 
-  gated(y: Value, gate: string, rows: Value): Value {
-    return this.b.mul(this.b.mul(y, this.#w.gate(this.b, gate)), rows);
+  gated(y: Value, gate: string, tokenGate: Value): Value {
+    return this.b.mul(this.b.mul(y, this.#w.gate(this.b, gate)), tokenGate);
   }
 
-  selfAttention(layer: number, rows: SelfAttentionProjections): Value {
+  selfAttention(layer: number, projections: SelfAttentionProjections): Value {
     const { b } = this;
     const { keyValueHeads, headDim } = this.text;
     const cache = [1, keyValueHeads, 'capacity', headDim];
     const { attended, newKey, newValue } = selfAttention(b, this.text, this.#self!, {
-      ...rows,
+      ...projections,
       pastKey: b.input(`past_key.${layer}`, 'float32', cache),
       pastValue: b.input(`past_value.${layer}`, 'float32', cache),
     });
@@ -161,11 +161,11 @@ class Decoder implements DecoderLowering {
     return { seqlens, total, start, end, cos, sin };
   }
 
-  #crossInputs(): CrossRows {
+  #crossInputs(): CrossTokenGates {
     const { b } = this;
     this.#bias = b.input('cross_attention_bias', 'float32', [1, 1, 'R', 'K']);
-    const rowGate = (name: string) => b.reshape(b.input(name, 'float32', [1, 'R', 1]), [-1, 1]);
-    return { attention: rowGate('cross_attention_rows'), mlp: rowGate('cross_mlp_rows') };
+    const tokenGate = (name: string) => b.reshape(b.input(name, 'float32', [1, 'R', 1]), [-1, 1]);
+    return { attention: tokenGate('cross_attention_rows'), mlp: tokenGate('cross_mlp_rows') };
   }
 
   #trace(value: () => Value, name: string): void {

@@ -1,12 +1,12 @@
 /**
- * Vision tower and projector as they are for every runtime: pixels of one image to the rows that
+ * Vision tower and projector as they are for every runtime: pixels of one image to the tokens that
  * cross-attention looks at. How each piece becomes operators is a lowering's affair.
  *
- * Which rows there are is said at run time (`visionRows`): one graph, and one copy of the weights, for any number of
+ * Which tokens there are is said at run time (`visionTokens`): one graph, and one copy of the weights, for any number of
  * tiles, in full or with copies merged.
  */
 import type { VisionArchitecture } from '../architecture/architecture.js';
-import { visionGeometry } from '../architecture/vision-rows.js';
+import { visionGeometry } from '../architecture/vision-tokens.js';
 import type { GraphBuilder, Value } from './builder.js';
 
 const PREFIX = 'vision_model';
@@ -14,12 +14,12 @@ const PREFIX = 'vision_model';
 export interface VisionLowering {
   readonly b: GraphBuilder;
   readonly vision: VisionArchitecture;
-  /** A weight, one row `[1, columns]` of a table, tanh of a gate: in the type in which rows are added. */
+  /** A weight, one row `[1, columns]` of a table, tanh of a gate: in the type in which tokens are added. */
   float(name: string): Value;
   row(name: string, index: Value): Value;
   gate(name: string): Value;
   zeros(shape: readonly number[]): Value;
-  /** `x [rows, in]` times the weight `[out, in]` of `name`, plus its bias if there is one. */
+  /** `x [tokens, in]` times the weight `[out, in]` of `name`, plus its bias if there is one. */
   linear(x: Value, name: string, bias?: boolean): Value;
   layerNorm(x: Value, name: string): Value;
   /** The exact one, by erf. */
@@ -29,12 +29,12 @@ export interface VisionLowering {
   /** Products with each patch of the pixels, row-major: `[slots, P - 1, hidden]`. */
   patches(pixels: Value, weight: string): Value;
   /**
-   * `project` gives the rows of one projection, `[R, hidden]`; so is the result. Real queries look at all keys, each
-   * as often as it stands for a row; the others look at the real keys.
+   * `project` gives one projection of the tokens, `[R, hidden]`; so is the result. Real queries look at all keys, each
+   * as often as tokens it stands for; the others look at the real keys.
    */
   attention(project: (name: 'q' | 'k' | 'v') => Value): Value;
-  /** The rows that become features, as the projector takes them. */
-  featureRows(x: Value): Value;
+  /** The tokens that become features, as the projector takes them. */
+  featureTokens(x: Value): Value;
 }
 
 export interface VisionInputs {
@@ -42,13 +42,13 @@ export interface VisionInputs {
   readonly pixels: Value;
   /** int64 `[1]`. */
   readonly aspectRatioId: Value;
-  /** int64 `[R]`, `[R]`, `[K]`: as in `VisionRows`. */
-  readonly rowTokens: Value;
-  readonly rowSlots: Value;
-  readonly stateRows: Value;
+  /** int64 `[R]`, `[R]`, `[K]`: as in `VisionTokens`. */
+  readonly tokenPlaces: Value;
+  readonly tokenSlots: Value;
+  readonly stateTokens: Value;
 }
 
-/** Gives rows `[R, hidden]` a name, for comparison; `where`: which of them, in which shape. */
+/** Gives tokens `[R, hidden]` a name, for comparison; `where`: which of them, in which shape. */
 export type VisionTrace = (name: string, value: () => Value, where: 'states' | 'full' | 'full by tile') => void;
 
 /** Layers `first … end - 1` of the local stack with the global one behind it. */
@@ -96,14 +96,14 @@ export function visionLayers(
 /** Before the first layer. */
 export function visionEmbedding(
   l: VisionLowering,
-  inputs: Pick<VisionInputs, 'pixels' | 'aspectRatioId' | 'rowTokens'>,
+  inputs: Pick<VisionInputs, 'pixels' | 'aspectRatioId' | 'tokenPlaces'>,
   taps: Taps,
   trace: VisionTrace,
 ): VisionState {
   const { b } = l;
   const { hiddenSize: hidden } = l.vision;
   const embedded = b.reshape(embed(l, inputs.pixels, inputs.aspectRatioId), [-1, hidden]);
-  const x = b.gather(b.concat([embedded, l.zeros([1, hidden])], 0), inputs.rowTokens);
+  const x = b.gather(b.concat([embedded, l.zeros([1, hidden])], 0), inputs.tokenPlaces);
   trace('after_layernorm_pre', () => x, 'states');
   return { x, tapped: tap(l, new Map(), x, 0, taps) };
 }
@@ -112,7 +112,7 @@ export function visionRange(
   l: VisionLowering,
   state: VisionState,
   range: VisionRange,
-  inputs: Pick<VisionInputs, 'aspectRatioId' | 'rowSlots'>,
+  inputs: Pick<VisionInputs, 'aspectRatioId' | 'tokenSlots'>,
   taps: Taps,
   trace: VisionTrace,
 ): VisionState {
@@ -135,7 +135,7 @@ export function visionRange(
       -1,
       hidden,
     ]);
-    x = l.add(x, b.gather(tileVectors, inputs.rowSlots));
+    x = l.add(x, b.gather(tileVectors, inputs.tokenSlots));
     trace('after_post_tile_embedding', () => x, 'full by tile');
   }
   return { x, tapped };
@@ -145,13 +145,13 @@ export function visionRange(
 export function visionFeatures(
   l: VisionLowering,
   { x, tapped }: VisionState,
-  { stateRows }: Pick<VisionInputs, 'stateRows'>,
+  { stateTokens }: Pick<VisionInputs, 'stateTokens'>,
   traceFeatures: (features: Value) => void,
 ): Value {
   const inOrder = l.vision.intermediateLayersIndices.map((_, index) => tapped.get(index)!);
   const features = interleave(l, x, inOrder);
   traceFeatures(features);
-  return l.b.gather(l.linear(features, 'multi_modal_projector', true), stateRows);
+  return l.b.gather(l.linear(features, 'multi_modal_projector', true), stateTokens);
 }
 
 /** `x`, behind so many local layers, is the input of one layer and the output of another. */
@@ -215,21 +215,21 @@ function block(l: VisionLowering, x: Value, prefix: string, gated: boolean): Val
   });
 }
 
-/** Taps interleaved channel by channel behind the final states: `[featureRows, outputDim]`. */
+/** Taps interleaved channel by channel behind the final states: `[featureTokens, outputDim]`. */
 function interleave(l: VisionLowering, x: Value, taps: readonly Value[]): Value {
   const { b } = l;
   const hidden = l.vision.hiddenSize;
-  const final = l.featureRows(x);
+  const final = l.featureTokens(x);
   if (taps.length === 0) return final;
-  const stacked = taps.map((tap) => b.reshape(l.featureRows(tap), [-1, hidden, 1]));
+  const stacked = taps.map((tap) => b.reshape(l.featureTokens(tap), [-1, hidden, 1]));
   return b.concat([final, b.reshape(b.concat(stacked, 2), [-1, hidden * taps.length])], 1);
 }
 
 /**
  * Outputs under the names of golden cases, all slots and the padding in their places: `full` is `full_sequence [T·P']`
- * of `VisionRows`.
+ * of `VisionTokens`.
  */
-export function visionTraces(l: VisionLowering, full: Value, stateRows: Value) {
+export function visionTraces(l: VisionLowering, full: Value, stateTokens: Value) {
   const { b } = l;
   const { maxNumTiles: tiles, hiddenSize: hidden, outputDim } = l.vision;
   const { tokensPerTile, paddedTokensPerTile } = visionGeometry(l.vision);
@@ -240,9 +240,9 @@ export function visionTraces(l: VisionLowering, full: Value, stateRows: Value) {
   };
   const output = (name: string, value: Value, shape: readonly number[]) =>
     b.output(b.reshape(value, shape), name, 'float32', shape);
-  const rows: VisionTrace = (name, value, where) =>
-    output(name, b.gather(value(), where === 'states' ? stateRows : full), shapes[where]);
+  const tokens: VisionTrace = (name, value, where) =>
+    output(name, b.gather(value(), where === 'states' ? stateTokens : full), shapes[where]);
   const features = (value: Value) =>
-    output('last_hidden_state', b.gather(value, stateRows), [1, 1, tiles, tokensPerTile, outputDim]);
-  return { rows, features };
+    output('last_hidden_state', b.gather(value, stateTokens), [1, 1, tiles, tokensPerTile, outputDim]);
+  return { tokens, features };
 }

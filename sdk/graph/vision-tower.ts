@@ -2,11 +2,11 @@
  * The vision tower for ONNX Runtime, in float32.
  *
  * The reference masks attention between two tokens only when both are padding. Instead of a `[N, N]` mask the
- * rows are brought into the order *real tokens, then padding*: real queries take all keys, padding queries take the
+ * tokens are brought into the order *real tokens, then padding*: real queries take all keys, padding queries take the
  * real keys, both without a mask. That is the same sum, and leaves the fast attention path open.
  */
 import type { ModelDescription, VisionArchitecture } from '../architecture/architecture.js';
-import { visionGeometry } from '../architecture/vision-rows.js';
+import { visionGeometry } from '../architecture/vision-tokens.js';
 import { GraphBuilder, MICROSOFT, type Value } from './builder.js';
 import type { GraphOptions } from './options.js';
 import {
@@ -23,17 +23,17 @@ import { Weights } from './weights.js';
 
 /** What all layers share. */
 interface Sequence {
-  /** int64 `[1]`: rows of used slots, the first ones. */
-  readonly realRows: Value;
-  /** int64 `[1]`. */
-  readonly rows: Value;
-  /** `[1, realRows, heads, 1]` and `[1, rows, heads, 1]`: their products are what weights add to attention logits. */
+  /** int64 `[1]`: how many tokens belong to used slots; they are the first ones. */
+  readonly realTokens: Value;
+  /** int64 `[1]`: how many there are. */
+  readonly tokens: Value;
+  /** `[1, realTokens, heads, 1]` and `[1, tokens, heads, 1]`: their products are what weights add to attention logits. */
   readonly queryColumn: Value;
   readonly keyColumn: Value;
 }
 
 /**
- * Model `pixel_values [slots,3,S,S], aspect_ratio_id [1]` and, as `visionRows` gives them, `row_tokens [R],
+ * Model `pixel_values [slots,3,S,S], aspect_ratio_id [1]` and, as `visionTokens` gives them, `row_tokens [R],
  * row_slots [R], key_weights [R], real_rows [1], feature_rows [1], state_rows [K]` → `cross_attention_states
  * [K, textHidden]`. Instrumented: also `full_sequence [T·P']`, and states of all slots are expected.
  */
@@ -58,7 +58,7 @@ class VisionTower implements VisionLowering {
   readonly #textHidden: number;
   readonly #options: GraphOptions;
   #sequence: Sequence | undefined;
-  #featureRows: Value = '';
+  #featureTokens: Value = '';
 
   constructor(model: ModelDescription, options: GraphOptions) {
     this.#w = new Weights(model, options.weightsRoot, options.accuracyLevel);
@@ -70,15 +70,15 @@ class VisionTower implements VisionLowering {
   emit(): Uint8Array {
     const { b } = this;
     const pixels = this.#pixels();
-    const rowInputs = this.#rowInputs();
-    const stateRows = this.#stateRows();
+    const tokenInputs = this.#tokenInputs();
+    const stateTokens = this.#stateTokens();
     const { instrument, taps } = this.#options;
-    const allRows = this.vision.maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
+    const allTokens = this.vision.maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
     const traces = instrument
-      ? visionTraces(this, b.input('full_sequence', 'int64', [allRows]), stateRows)
-      : { rows: () => {}, features: () => {} };
-    const inputs = { ...pixels, ...rowInputs, stateRows };
-    this.#giveStates(visionLayers(this, inputs, taps, traces.rows, traces.features));
+      ? visionTraces(this, b.input('full_sequence', 'int64', [allTokens]), stateTokens)
+      : { tokens: () => {}, features: () => {} };
+    const inputs = { ...pixels, ...tokenInputs, stateTokens };
+    this.#giveStates(visionLayers(this, inputs, taps, traces.tokens, traces.features));
     return b.encode();
   }
 
@@ -87,7 +87,7 @@ class VisionTower implements VisionLowering {
     const { localLayers, globalLayers, hiddenSize, intermediateLayersIndices } = this.vision;
     const { taps } = this.#options;
     const noTrace = () => {};
-    const inputs = this.#rowInputs();
+    const inputs = this.#tokenInputs();
     const before: VisionState =
       range.first === 0
         ? visionEmbedding(this, { ...this.#pixels(), ...inputs }, taps, noTrace)
@@ -98,11 +98,11 @@ class VisionTower implements VisionLowering {
       for (const index of intermediateLayersIndices.keys()) {
         if (!tapped.has(index)) tapped.set(index, b.input(`tap.${index}`, 'float32', ['F', hiddenSize]));
       }
-      this.#giveStates(visionFeatures(this, { x: after.x, tapped }, { stateRows: this.#stateRows() }, noTrace));
+      this.#giveStates(visionFeatures(this, { x: after.x, tapped }, { stateTokens: this.#stateTokens() }, noTrace));
     } else {
       b.output(after.x, 'new_hidden', 'float32', ['R', hiddenSize]);
       for (const [index, x] of after.tapped) {
-        b.output(this.featureRows(x), `tap.${index}`, 'float32', ['F', hiddenSize]);
+        b.output(this.featureTokens(x), `tap.${index}`, 'float32', ['F', hiddenSize]);
       }
     }
     return b.encode();
@@ -112,22 +112,22 @@ class VisionTower implements VisionLowering {
     const { tileSize } = this.vision;
     return {
       pixels: this.b.input('pixel_values', 'float32', ['slots', 3, tileSize, tileSize]),
-      rowTokens: this.b.input('row_tokens', 'int64', ['R']),
+      tokenPlaces: this.b.input('row_tokens', 'int64', ['R']),
     };
   }
 
-  #rowInputs() {
+  #tokenInputs() {
     const { b } = this;
     const aspectRatioId = b.input('aspect_ratio_id', 'int64', [1]);
-    const rowSlots = b.input('row_slots', 'int64', ['R']);
+    const tokenSlots = b.input('row_slots', 'int64', ['R']);
     const keyWeights = b.input('key_weights', 'float32', ['R']);
-    const realRows = b.input('real_rows', 'int64', [1]);
-    this.#featureRows = b.input('feature_rows', 'int64', [1]);
-    this.#sequence = this.#weigh(realRows, keyWeights);
-    return { aspectRatioId, rowSlots };
+    const realTokens = b.input('real_rows', 'int64', [1]);
+    this.#featureTokens = b.input('feature_rows', 'int64', [1]);
+    this.#sequence = this.#weigh(realTokens, keyWeights);
+    return { aspectRatioId, tokenSlots };
   }
 
-  #stateRows(): Value {
+  #stateTokens(): Value {
     return this.b.input('state_rows', 'int64', ['K']);
   }
 
@@ -186,13 +186,13 @@ class VisionTower implements VisionLowering {
   attention(project: (name: 'q' | 'k' | 'v') => Value): Value {
     const { b } = this;
     const { hiddenSize: hidden, attentionHeads: heads } = this.vision;
-    const { realRows, rows, queryColumn, keyColumn } = this.#sequence!;
+    const { realTokens, tokens, queryColumn, keyColumn } = this.#sequence!;
     const [q, k, v] = (['q', 'k', 'v'] as const).map((name) => b.reshape(project(name), [1, -1, hidden])) as [
       Value,
       Value,
       Value,
     ];
-    const real = (y: Value) => b.slice(y, b.ints([0]), realRows, 1);
+    const real = (y: Value) => b.slice(y, b.ints([0]), realTokens, 1);
     const attend = (query: Value, key: Value, value: Value) =>
       b.node('MultiHeadAttention', [query, key, value], {
         domain: MICROSOFT,
@@ -203,30 +203,30 @@ class VisionTower implements VisionLowering {
       return b.reshape(b.concat([perHead, column], 3), [1, -1, heads * (this.#headDim + 1)]);
     };
     const ofReal = attend(widened(real(q), queryColumn), widened(k, keyColumn), v);
-    const ofPadding = attend(b.slice(q, realRows, rows, 1), real(k), real(v));
+    const ofPadding = attend(b.slice(q, realTokens, tokens, 1), real(k), real(v));
     return b.reshape(b.concat([ofReal, ofPadding], 1), [-1, hidden]);
   }
 
-  featureRows(x: Value): Value {
-    return this.b.slice(x, this.b.ints([0]), this.#featureRows, 0);
+  featureTokens(x: Value): Value {
+    return this.b.slice(x, this.b.ints([0]), this.#featureTokens, 0);
   }
 
   /**
    * A key of weight m gets ln(m) added to its logits. As one more channel (query 1, key ln(m)·√d) instead of a bias
    * `[queries, keys]`: that bias would be gigabytes, and the runtime's fast attention takes none.
    */
-  #weigh(realRows: Value, keyWeights: Value): Sequence {
+  #weigh(realTokens: Value, keyWeights: Value): Sequence {
     const { b } = this;
     const heads = this.vision.attentionHeads;
-    const rows = b.dimension(keyWeights, 0);
+    const tokens = b.dimension(keyWeights, 0);
     const column = (values: Value, count: Value) =>
       b.node('Expand', [values, b.concat([b.ints([1]), count, b.ints([heads, 1])], 0)]);
     const logits = b.mul(b.node('Log', [keyWeights]), b.scalar(Math.sqrt(this.#headDim)));
     return {
-      realRows,
-      rows,
-      queryColumn: column(b.scalar(1), realRows),
-      keyColumn: column(b.reshape(logits, [1, -1, 1, 1]), rows),
+      realTokens,
+      tokens,
+      queryColumn: column(b.scalar(1), realTokens),
+      keyColumn: column(b.reshape(logits, [1, -1, 1, 1]), tokens),
     };
   }
 

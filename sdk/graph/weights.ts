@@ -99,7 +99,7 @@ export class Weights {
     return b.node('Tanh', [this.float(b, name)]);
   }
 
-  /** `x [rows, in]` times the weight `[out, in]` of `name`, plus its bias if there is one: `[rows, out]`. */
+  /** `x [tokens, in]` times the weight `[out, in]` of `name`, plus its bias if there is one: `[tokens, out]`. */
   linear(b: GraphBuilder, x: Value, name: string, bias = false): Value {
     this.#onLinear?.(name, x);
     if (this.#model.tensors.has(`${name}.weight_packed`)) return this.#linearNBits(b, x, name);

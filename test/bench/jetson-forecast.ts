@@ -3,7 +3,7 @@
  * run on a device replaces the factors in EFFICIENCY and BOARDS by what it measured.
  */
 import { parseArgs } from 'node:util';
-import { visionGeometry, visionRows } from '#sdk/architecture/vision-rows.js';
+import { visionGeometry, visionTokens } from '#sdk/architecture/vision-tokens.js';
 import { architectureOf, configSchema } from '#sdk/checkpoint/config.js';
 
 export interface Board {
@@ -53,8 +53,8 @@ const { architecture } = architectureOf(
   configSchema.parse({ model_type: 'mllama', vision_config: { image_size: 560 } }),
 );
 
-/** A step of `rows` tokens behind `past` others that look at `keys` positions of pictures. */
-export function decoderLaunches(rows: number, past: number, keys: number, logitsRows = 1): Launch[] {
+/** A step of `tokens` tokens behind `past` others that look at `keys` positions of pictures. */
+export function decoderLaunches(tokens: number, past: number, keys: number, logitsRows = 1): Launch[] {
   const { text } = architecture;
   const { hiddenSize: hidden, intermediateSize: inter, attentionHeads, keyValueHeads, headDim } = text;
   const cross = text.crossAttentionLayers.length;
@@ -64,28 +64,28 @@ export function decoderLaunches(rows: number, past: number, keys: number, logits
     name,
     kind: 'int4',
     count,
-    bytes: inputs * outputs * (0.5 + HALF / GROUP) + rows * (inputs + outputs) * HALF,
-    operations: 2 * rows * inputs * outputs,
+    bytes: inputs * outputs * (0.5 + HALF / GROUP) + tokens * (inputs + outputs) * HALF,
+    operations: 2 * tokens * inputs * outputs,
   });
   const attention = (name: string, count: number, seen: number): Launch => ({
     name,
     kind: 'attention',
     count,
-    bytes: 2 * seen * kv * HALF + 2 * rows * hidden * HALF,
-    operations: 4 * rows * seen * attentionHeads * headDim,
+    bytes: 2 * seen * kv * HALF + 2 * tokens * hidden * HALF,
+    operations: 4 * tokens * seen * attentionHeads * headDim,
   });
   return [
     product('q, o', 2 * text.layers, hidden, hidden),
     product('k, v', 2 * self, hidden, kv),
     product('gate, up', 2 * text.layers, hidden, inter),
     product('down', text.layers, inter, hidden),
-    attention('self-attention', self, past + rows),
+    attention('self-attention', self, past + tokens),
     ...(keys > 0 ? [attention('cross-attention', cross, keys)] : []),
     {
       name: 'norms, sums',
       kind: 'elementwise',
       count: 4 * text.layers,
-      bytes: 4 * rows * hidden * FLOAT,
+      bytes: 4 * tokens * hidden * FLOAT,
       operations: 0,
     },
     {
@@ -101,15 +101,15 @@ export function decoderLaunches(rows: number, past: number, keys: number, logits
 /** The vision tower with copies merged, the projector, and keys and values of all cross layers. */
 export function pictureLaunches(numTiles: number): Launch[] {
   const { vision, text } = architecture;
-  const rows = visionRows(vision, { numTiles, merged: true, allSlots: false });
-  const count = rows.tokens.length;
-  const padding = count - rows.realRows;
-  const states = rows.stateRows.length;
+  const chosen = visionTokens(vision, { numTiles, merged: true, allSlots: false });
+  const count = chosen.tokenPlaces.length;
+  const padding = count - chosen.realTokens;
+  const states = chosen.stateTokens.length;
   const layers = vision.localLayers + vision.globalLayers;
   const { hiddenSize: hidden, intermediateSize: inter } = vision;
   const weights = 4 * hidden ** 2 + 2 * hidden * inter;
   const kv = text.keyValueHeads * text.headDim;
-  const pairs = rows.realRows * count + padding * rows.realRows;
+  const pairs = chosen.realTokens * count + padding * chosen.realTokens;
   return [
     {
       name: 'products',

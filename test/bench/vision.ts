@@ -1,14 +1,14 @@
 /**
- * The vision tower at the sizes of the 11B model: every row against copies merged, the same session options, in turn.
+ * The vision tower at the sizes of the 11B model: every token against copies merged, the same session options, in turn.
  * Few layers, since all of a stack are alike; random weights, since time does not depend on them; tile embeddings 0, as
  * they are published.
  *
- * Other implementations compute attention between all pairs of rows, and a mask takes most of the padding's away again.
+ * Other implementations compute attention between all pairs of tokens, and a mask takes most of the padding's away again.
  * Four used tiles cost the same without a mask, which is how `all pairs` is timed here: a lower bound.
  */
 import path from 'node:path';
 import type { MllamaArchitecture } from '#sdk/architecture/architecture.js';
-import { type VisionRows, visionGeometry, visionRows } from '#sdk/architecture/vision-rows.js';
+import { type VisionTokens, visionGeometry, visionTokens } from '#sdk/architecture/vision-tokens.js';
 import { openVisionTower } from '#sdk/engine/vision/vision-tower.js';
 import { maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { median } from './median.js';
@@ -26,7 +26,7 @@ export interface VisionBenchOptions {
 
 export interface VisionResult {
   readonly contender: string;
-  readonly rows: number;
+  readonly tokens: number;
   /** Multiply-adds of the whole tower, predicted. */
   readonly work: number;
   readonly medianMs: number;
@@ -60,8 +60,8 @@ export async function benchVision(options: VisionBenchOptions): Promise<readonly
   await using full = await open('full');
   await using merged = await open('auto');
   const contenders = [
-    { contender: 'every row, all pairs', tower: full, merged: false, image: imageOf(vision.maxNumTiles) },
-    { contender: 'every row', tower: full, merged: false, image: imageOf(numTiles) },
+    { contender: 'every token, all pairs', tower: full, merged: false, image: imageOf(vision.maxNumTiles) },
+    { contender: 'every token', tower: full, merged: false, image: imageOf(numTiles) },
     { contender: 'copies merged', tower: merged, merged: true, image: imageOf(numTiles) },
   ].map((each) => ({ ...each, ms: [] as number[], cpuMs: [] as number[] }));
   const features: Float32Array[] = [];
@@ -79,31 +79,31 @@ export async function benchVision(options: VisionBenchOptions): Promise<readonly
     }
   }
   const results = contenders.map(({ contender, merged: isMerged, image, ms, cpuMs }) => {
-    const rows = visionRows(vision, { numTiles: image.numTiles, merged: isMerged, allSlots: false });
-    const work = multiplyAdds(architecture, rows);
-    return { contender, rows: rows.tokens.length, work, medianMs: median(ms), bestCpuMs: Math.min(...cpuMs) };
+    const tokens = visionTokens(vision, { numTiles: image.numTiles, merged: isMerged, allSlots: false });
+    const work = multiplyAdds(architecture, tokens);
+    return { contender, tokens: tokens.tokenPlaces.length, work, medianMs: median(ms), bestCpuMs: Math.min(...cpuMs) };
   });
   report(options, results, difference);
   return results;
 }
 
-/** Attention takes two products of the pairs of rows that see each other. */
-function multiplyAdds({ vision, text }: MllamaArchitecture, rows: VisionRows): number {
+/** Attention takes two products of the pairs of tokens that see each other. */
+function multiplyAdds({ vision, text }: MllamaArchitecture, tokens: VisionTokens): number {
   const { hiddenSize: d, intermediateSize, patchSize, outputDim } = vision;
-  const count = rows.tokens.length;
-  const patches = rows.slots * (visionGeometry(vision).tokensPerTile - 1);
+  const count = tokens.tokenPlaces.length;
+  const patches = tokens.slots * (visionGeometry(vision).tokensPerTile - 1);
   const linear = count * (4 * d * d + 2 * d * intermediateSize);
-  const attention = 2 * d * (rows.realRows * count + (count - rows.realRows) * rows.realRows);
+  const attention = 2 * d * (tokens.realTokens * count + (count - tokens.realTokens) * tokens.realTokens);
   const layers = (vision.localLayers + vision.globalLayers) * (linear + attention);
-  return patches * 3 * patchSize ** 2 * d + layers + rows.featureRows * outputDim * text.hiddenSize;
+  return patches * 3 * patchSize ** 2 * d + layers + tokens.featureTokens * outputDim * text.hiddenSize;
 }
 
 function report(options: VisionBenchOptions, results: readonly VisionResult[], difference: number): void {
   const { layers, numTiles, threads } = options;
   console.log(`vision, 11B sizes, ${layers} layers, ${numTiles} of 4 tiles, ${threads} threads`);
-  for (const { contender, rows, work, medianMs, bestCpuMs } of results) {
+  for (const { contender, tokens, work, medianMs, bestCpuMs } of results) {
     const [wall, cpu] = [medianMs, bestCpuMs].map((ms) => (ms / 1000).toFixed(2));
-    console.log(`  ${contender}: ${rows} rows, ${(work / 1e9).toFixed(0)} GMAC, ${wall} s, ${cpu} s of CPU`);
+    console.log(`  ${contender}: ${tokens} tokens, ${(work / 1e9).toFixed(0)} GMAC, ${wall} s, ${cpu} s of CPU`);
   }
   const merged = results.at(-1)!;
   for (const other of results.slice(0, -1)) {

@@ -55,7 +55,7 @@ describe.each(['text_only', 'img1_chat', 'img2_interleaved'])('golden case %s of
     const prefill = await sequence.forward(golden.inputIds, { images, logits: 'all' });
     expect(maxDifference(prefill.logits, golden.prefillLogits)).toBeLessThan(5e-2);
     const { vocabularySize } = engine.info;
-    // Row i is what token i was chosen from.
+    // Logits row i is what token i was chosen from.
     let logits = prefill.logits.subarray(-vocabularySize);
     for (const [step, token] of golden.decodeTokens.entries()) {
       const expected = golden.decodeLogits.subarray(step * vocabularySize, (step + 1) * vocabularySize);
@@ -89,13 +89,13 @@ describe('the demo model', () => {
     }
     expect(answers[0]).toEqual(answers[1]);
     expect(answers[0]![0]).not.toBe('');
-    // The second description was verified several rows at a time.
-    expect(host.addon.steps.some(({ rows }) => rows > 1 && rows <= 8)).toBe(true);
+    // The second description was verified several tokens at a time.
+    expect(host.addon.steps.some(({ tokens }) => tokens > 1 && tokens <= 8)).toBe(true);
   });
 });
 
 describe('steps', () => {
-  test('decode few rows, prefill many, leave cross-attention out of text', async () => {
+  test('decode few tokens, prefill many, leave cross-attention out of text', async () => {
     const host = hostOf();
     await using engine = await open(host, int4, { contextLength: 600 });
     const image = await engine.encodeImage(syntheticImage(ARRANGEMENTS.single, 1));
@@ -105,11 +105,11 @@ describe('steps', () => {
     await sequence.forward(Int32Array.of(1), { images: [{ image, tokenIndex: 515 }], logits: 'last' });
     await sequence.forward(tokens.subarray(0, 11), { images: [{ image, tokenIndex: 515 }], logits: 'all' });
     expect(host.addon.steps).toEqual([
-      { stage: 'prefill-text', rows: 512 },
-      { stage: 'prefill', rows: 18 },
-      { stage: 'decode', rows: 1 },
-      { stage: 'decode', rows: 8 },
-      { stage: 'decode', rows: 3 },
+      { stage: 'prefill-text', tokens: 512 },
+      { stage: 'prefill', tokens: 18 },
+      { stage: 'decode', tokens: 1 },
+      { stage: 'decode', tokens: 8 },
+      { stage: 'decode', tokens: 3 },
     ]);
   });
 
@@ -120,7 +120,7 @@ describe('steps', () => {
     const at = (...indices: number[]) => indices.map((tokenIndex) => ({ image, tokenIndex }));
     const tokens = Int32Array.from({ length: 20 }, (_, i) => i);
     await engine.createSequence().forward(tokens, { images: at(1, 7, 13), logits: 'last' });
-    expect(host.addon.steps.map(({ rows }) => rows)).toEqual([10, 10]);
+    expect(host.addon.steps.map(({ tokens }) => tokens)).toEqual([10, 10]);
     const refused = engine.createSequence().forward(tokens, { images: at(1, 2, 3), logits: 'last' });
     await expect(refused).rejects.toMatchObject({ code: 'ERR_LIMIT_EXCEEDED' });
   });

@@ -1,6 +1,6 @@
 /**
- * Rows of the vision tower that are copies are computed once: the same features as every row gives, on checkpoints
- * that allow it, and every row on those that do not.
+ * Tokens of the vision tower that are copies are computed once: the same features as every token gives, on checkpoints
+ * that allow it, and every token on those that do not.
  */
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ import type { Numerics } from '#sdk/engine/engine.js';
 import { openCpuEngine, openOnnxEngine } from '#sdk/engine/index.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '#sdk/engine/options.js';
 import { mergeableFrom } from '#sdk/engine/shared/tile-tables.js';
-import { chooseVisionRows } from '#sdk/engine/shared/vision-inputs.js';
+import { chooseVisionTokens } from '#sdk/engine/shared/vision-inputs.js';
 import { openVisionTower } from '#sdk/engine/vision/vision-tower.js';
 import { createImageProcessor } from '#sdk/image/index.js';
 import type { ProcessedImage } from '#sdk/image/processed-image.js';
@@ -95,11 +95,11 @@ async function tensors(
   return all;
 }
 
-/** Rows that the worker computes for an image. */
-function computedRows(checkpoint: EngineCheckpoint, image: ProcessedImage): number {
+/** Tokens that the worker computes for an image. */
+function computedTokens(checkpoint: EngineCheckpoint, image: ProcessedImage): number {
   const { model } = checkpoint;
   const config = { architecture: model.architecture, mergeableFrom: mergeableFrom(model), numerics: 'meta' } as const;
-  return chooseVisionRows({ ...config, trace: false }, image).rows.tokens.length;
+  return chooseVisionTokens({ ...config, trace: false }, image).tokens.tokenPlaces.length;
 }
 
 const everyId = TILES.map((numTiles, index) => syntheticImage({ aspectRatioId: index + 1, numTiles }, index + 1));
@@ -156,14 +156,14 @@ describe.each([
     const full = await states(checkpoint, everyId, numerics, 'full');
     everyId.forEach((image, i) => {
       const slots = Math.min(image.numTiles + 1, SLOTS);
-      expect(computedRows(checkpoint, image)).toBe(slots * (TOKENS + 1));
+      expect(computedTokens(checkpoint, image)).toBe(slots * (TOKENS + 1));
       const { hiddenSize } = checkpoint.model.architecture.text;
       expect(merged[i]).toHaveLength((numerics === 'meta' ? image.numTiles : SLOTS) * TOKENS * hiddenSize);
       expect(relative(merged[i]!, full[i]!)).toBeLessThan(1e-4);
     });
   });
 
-  test('the same inside: every layer, every row of the full sequence', async () => {
+  test('the same inside: every layer, every token of the full sequence', async () => {
     const checkpoint = await openCheckpoint(directory);
     const merged = await tensors(checkpoint, everyId, 'auto');
     const full = await tensors(checkpoint, everyId, 'full');
@@ -184,7 +184,7 @@ describe.each([
     const pixelValues = plain.pixelValues.slice();
     pixelValues[pixelValues.length - 1] = 2;
     const odd = { ...plain, pixelValues };
-    expect(computedRows(checkpoint, odd)).toBe(SLOTS * PADDED);
+    expect(computedTokens(checkpoint, odd)).toBe(SLOTS * PADDED);
     const [full, ofPlain] = await states(checkpoint, [odd, plain], 'meta', 'full');
     const [auto] = await states(checkpoint, [odd], 'meta', 'auto');
     expect(maxDifference(auto!, full!)).toBe(0);
@@ -196,7 +196,7 @@ describe('tiny-a as it is', () => {
   test('takes the full sequence where several slots are unused, and gives the same bits', async () => {
     const checkpoint = await openCheckpoint(tinyA);
     const several = everyId.filter(({ numTiles }) => numTiles < 3);
-    for (const image of several) expect(computedRows(checkpoint, image)).toBe(SLOTS * PADDED);
+    for (const image of several) expect(computedTokens(checkpoint, image)).toBe(SLOTS * PADDED);
     const auto = await states(checkpoint, several, 'meta', 'auto');
     const full = await states(checkpoint, several, 'meta', 'full');
     auto.forEach((data, i) => {
@@ -207,7 +207,7 @@ describe('tiny-a as it is', () => {
   test('still merges padding where at most one slot is unused', async () => {
     const checkpoint = await openCheckpoint(tinyA);
     const most = everyId.filter(({ numTiles }) => numTiles >= 3);
-    for (const image of most) expect(computedRows(checkpoint, image)).toBe(SLOTS * (TOKENS + 1));
+    for (const image of most) expect(computedTokens(checkpoint, image)).toBe(SLOTS * (TOKENS + 1));
     const auto = await states(checkpoint, most, 'hf-4.45', 'auto');
     const full = await states(checkpoint, most, 'hf-4.45', 'full');
     auto.forEach((data, i) => {
@@ -232,7 +232,7 @@ test('the demo model sees the same in pictures of 1, 2, 3 and 4 tiles', async ()
   }
   expect(images.map(({ numTiles }) => numTiles)).toEqual([1, 2, 3, 4]);
   for (const [i, image] of images.entries()) {
-    expect(computedRows(checkpoint, image)).toBe(Math.min(i + 2, SLOTS) * (65 + 1));
+    expect(computedTokens(checkpoint, image)).toBe(Math.min(i + 2, SLOTS) * (65 + 1));
   }
   for (const numerics of ['meta', 'hf-4.45'] as const) {
     const merged = await states(checkpoint, images, numerics, 'auto');

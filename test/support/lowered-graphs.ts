@@ -7,7 +7,7 @@ import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs
 import path from 'node:path';
 import ort from 'onnxruntime-node';
 import type { ModelDescription } from '#sdk/architecture/architecture.js';
-import { type VisionRowsRequest, visionRows } from '#sdk/architecture/vision-rows.js';
+import { type VisionTokensRequest, visionTokens } from '#sdk/architecture/vision-tokens.js';
 import { type ElementType, weightsRoot } from '#sdk/graph/index.js';
 import {
   type Binding,
@@ -23,7 +23,7 @@ import {
   type LoweredWeight,
   type LoweringManifest,
   type LoweringOptions,
-  loweredVisionRows,
+  loweredVisionTokens,
   lowerModel,
   writeLoweredWeights,
 } from '#sdk/graph/tensorrt/index.js';
@@ -101,12 +101,12 @@ export class LoweredGraphs implements AsyncDisposable {
   async vision(image: LoweredImage): Promise<Bindings> {
     const { vision } = this.manifest;
     const { tileSize, maxNumTiles } = vision;
-    const rows = visionRows(vision, image);
+    const tokens = visionTokens(vision, image);
     const slotLength = 3 * tileSize ** 2;
-    const { biases, lists } = loweredVisionRows(rows);
+    const { biases, lists } = loweredVisionTokens(tokens);
     const inputs: Record<string, ort.Tensor> = {
-      pixel_values: tensorOf('float32', image.pixelValues.subarray(0, rows.slots * slotLength), [
-        rows.slots,
+      pixel_values: tensorOf('float32', image.pixelValues.subarray(0, tokens.slots * slotLength), [
+        tokens.slots,
         3,
         tileSize,
         tileSize,
@@ -116,9 +116,9 @@ export class LoweredGraphs implements AsyncDisposable {
     for (const [name, list] of Object.entries(lists)) inputs[name] = tensorOf('int64', list, [list.length]);
     for (const [name, bias] of Object.entries(biases)) inputs[name] = tensorOf('float32', bias, [bias.length]);
     if (this.manifest.graphs.vision.inputs.some((binding) => binding.name === 'full_sequence')) {
-      inputs.full_sequence = tensorOf('int64', rows.fullSequence, [rows.fullSequence.length]);
+      inputs.full_sequence = tensorOf('int64', tokens.fullSequence, [tokens.fullSequence.length]);
     }
-    if (rows.slots > maxNumTiles) throw new RangeError('more slots than the model has');
+    if (tokens.slots > maxNumTiles) throw new RangeError('more slots than the model has');
     return this.run('vision', inputs);
   }
 
@@ -215,17 +215,17 @@ export function sessionOptions(weightsRoot: string): ort.InferenceSession.Sessio
   };
 }
 
-export interface LoweredImage extends VisionRowsRequest {
+export interface LoweredImage extends VisionTokensRequest {
   /** All slots: `[T, 3, S, S]`. */
   readonly pixelValues: Float32Array;
   readonly aspectRatioId: number;
 }
 
 export interface StepRequest {
-  /** `[rows, hidden]`. */
+  /** `[tokens, hidden]`. */
   readonly embeddings: Float32Array;
-  readonly rows: number;
-  /** Rows whose logits are wanted. */
+  readonly tokens: number;
+  /** Tokens whose logits are wanted. */
   readonly logitsRows: readonly number[];
   /** Host inputs and keys and values of cross-attention; undefined: the graph without it. */
   readonly cross?: Bindings | undefined;
@@ -249,11 +249,11 @@ export class LoweredSequence {
     );
   }
 
-  /** Appends rows; `[logitsRows, vocabulary]`. */
-  async step({ embeddings, rows, logitsRows, cross }: StepRequest): Promise<Float32Array> {
+  /** Appends tokens; `[logitsRows, vocabulary]`. */
+  async step({ embeddings, tokens, logitsRows, cross }: StepRequest): Promise<Float32Array> {
     const name = cross === undefined ? 'decoder-text' : 'decoder';
     const made = await this.#graphs.run(name, {
-      inputs_embeds: tensorOf('float32', embeddings, [1, rows, embeddings.length / rows]),
+      inputs_embeds: tensorOf('float32', embeddings, [1, tokens, embeddings.length / tokens]),
       past_length: tensorOf('int32', [this.length], [1]),
       logits_rows: tensorOf('int64', logitsRows, [logitsRows.length]),
       ...cross,
@@ -262,11 +262,11 @@ export class LoweredSequence {
     const { outputs } = this.#graphs.manifest.graphs[name];
     const presents = outputs.filter((binding) => binding.role === 'present');
     this.#caches = Object.fromEntries(presents.map((binding) => [binding.aliasOf!, made[binding.name]!]));
-    this.length += rows;
+    this.length += tokens;
     return floatsOf(made.logits!);
   }
 
-  /** Rows from `length` on are written over by what comes next. */
+  /** Tokens from `length` on are written over by what comes next. */
   truncate(length: number): void {
     this.length = length;
   }

@@ -1,7 +1,7 @@
 /** The whole model on lowered graphs: images and tokens in, logits out. */
 import type ort from 'onnxruntime-node';
 import type { ModelDescription } from '#sdk/architecture/architecture.js';
-import { visionGeometry } from '#sdk/architecture/vision-rows.js';
+import { visionGeometry } from '#sdk/architecture/vision-tokens.js';
 import type { Numerics } from '#sdk/engine/index.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from '#sdk/engine/shared/cross-attention.js';
 import { EmbeddingTable } from '#sdk/engine/shared/embedding-table.js';
@@ -64,18 +64,18 @@ export class LoweredModel implements AsyncDisposable {
     return { numTiles: image.numTiles, keys: keysPerImage(this.#constants, image.numTiles), states, keyValues };
   }
 
-  /** `[rows, vocabulary]` of all tokens or the last. */
+  /** `[logits rows, vocabulary]`: of all tokens or the last. */
   async forward(
     sequence: LoweredSequence,
     tokens: Int32Array,
     { images = [], logits = 'all', textGraph = images.length === 0 }: LoweredSliceOptions = {},
   ): Promise<Float32Array> {
-    const rows = tokens.length;
+    const count = tokens.length;
     return sequence.step({
       embeddings: this.#embedding.lookUp(tokens),
-      rows,
-      logitsRows: logits === 'all' ? Array.from(tokens.keys()) : [rows - 1],
-      cross: textGraph ? undefined : this.#crossInputs(images, sequence.length, rows),
+      tokens: count,
+      logitsRows: logits === 'all' ? Array.from(tokens.keys()) : [count - 1],
+      cross: textGraph ? undefined : this.#crossInputs(images, sequence.length, count),
     });
   }
 
@@ -84,17 +84,17 @@ export class LoweredModel implements AsyncDisposable {
     await this.graphs[Symbol.asyncDispose]();
   }
 
-  #crossInputs(images: readonly PlacedLoweredImage[], firstRow: number, rows: number): Bindings {
+  #crossInputs(images: readonly PlacedLoweredImage[], firstToken: number, tokens: number): Bindings {
     const placed = images.map(({ image, tokenIndex }) => ({ numTiles: image.numTiles, tokenIndex }));
-    const plan = planCrossAttention({ ...this.#constants, images: placed, firstToken: firstRow, tokens: rows });
+    const plan = planCrossAttention({ ...this.#constants, images: placed, firstToken, tokens });
     const chosen = plan.images.map((index) => images[index]!.image);
-    // Rows that see nothing still need one key to compute with.
+    // Tokens that see nothing still need one key to compute with.
     const keys = Math.max(plan.keys, 1);
-    const bias = plan.keys === 0 ? new Float32Array(rows) : plan.bias;
+    const bias = plan.keys === 0 ? new Float32Array(tokens) : plan.bias;
     const inputs: Record<string, ort.Tensor> = {
-      cross_attention_bias: tensorOf('float32', bias, [1, 1, rows, keys]),
-      cross_attention_rows: tensorOf('float32', plan.attentionTokens, [1, rows, 1]),
-      cross_mlp_rows: tensorOf('float32', plan.mlpTokens, [1, rows, 1]),
+      cross_attention_bias: tensorOf('float32', bias, [1, 1, tokens, keys]),
+      cross_attention_rows: tensorOf('float32', plan.attentionTokens, [1, tokens, 1]),
+      cross_mlp_rows: tensorOf('float32', plan.mlpTokens, [1, tokens, 1]),
     };
     for (const { name, role, type } of this.graphs.manifest.graphs.decoder.inputs) {
       if (role !== 'cross') continue;

@@ -57,8 +57,8 @@ const GB = 1e9;
 
 export class TensorRtExecutor implements TensorRtAddon {
   readonly options: ExecutorOptions;
-  /** Stages in the order in which they ran, with their rows of embeddings. */
-  readonly steps: { readonly stage: string; readonly rows: number }[] = [];
+  /** Stages in the order in which they ran, with their tokens of embeddings. */
+  readonly steps: { readonly stage: string; readonly tokens: number }[] = [];
   readonly built: string[] = [];
   readonly #live = new Map<object, 'model' | 'sequence' | 'image'>();
   readonly #models = new Map<object, Model>();
@@ -201,7 +201,7 @@ export class TensorRtExecutor implements TensorRtAddon {
       throw new NativeError('ERR_ARGUMENT_INVALID', `${stage.name} and ${images.length} images do not go together`);
     }
     for (const name of crossNames) feeds[name] = joinKeys(images.map((image) => image[name]!));
-    this.steps.push({ stage: stage.name, rows: feeds.inputs_embeds!.dims[1]! });
+    this.steps.push({ stage: stage.name, tokens: feeds.inputs_embeds!.dims[1]! });
     const made = await this.#run(model, stage, feeds);
     for (const name of Object.keys(caches)) caches[name] = made[name.replace('past_', 'present_')]!;
     copyOutputs(made, call.outputs);

@@ -26,7 +26,7 @@ export type CpuKeyValueType = 'f32' | 'f16' | 'int8';
 export interface CpuDecoderSpec {
   readonly text: TextArchitecture;
   readonly tensors: readonly (TensorLocation & { readonly name: string })[];
-  /** Rows that see no image add what they attend to, as in the Hugging Face numerics. */
+  /** Tokens that see no image add what they attend to, as in the Hugging Face numerics. */
   readonly maskedRowsAttend: boolean;
   readonly contextLength: number;
   /** 0: one for each physical core. */

@@ -2,7 +2,7 @@
  * The `cpu` backend: own kernels decode (native/cpu) on a thread of their own, ONNX Runtime encodes images.
  */
 import type { TextArchitecture } from '../../architecture/architecture.js';
-import { visionGeometry } from '../../architecture/vision-rows.js';
+import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { DisposalStack } from '../../core/lifecycle.js';
 import { silentLogger } from '../../core/logger.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
@@ -69,7 +69,7 @@ export async function openCpuEngine(checkpoint: EngineCheckpoint, options: CpuEn
       capabilities: {
         batchedSlices: 1,
         sliceTokens: PASS_TOKENS,
-        // Sums every row in the same order whatever its neighbours: equal bits, nothing to compute again.
+        // Sums every token in the same order whatever its neighbours: equal bits, nothing to compute again.
         closeCallMargin: 0,
         prefixReuse: true,
         attentionTaps: false,

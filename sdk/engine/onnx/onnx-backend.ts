@@ -3,13 +3,13 @@
  * one after another, so that what one of them uses is never released under it.
  */
 import path from 'node:path';
-import { visionGeometry } from '../../architecture/vision-rows.js';
+import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
 import { selfAttentionLayers } from '../../graph/index.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from '../shared/cross-attention.js';
 import { EmbeddingTable } from '../shared/embedding-table.js';
 import type { NativeGate } from '../shared/native-gate.js';
-import { chooseVisionRows, isTap, rangeFeeds, visionFeeds } from '../shared/vision-inputs.js';
+import { chooseVisionTokens, isTap, rangeFeeds, visionFeeds } from '../shared/vision-inputs.js';
 import { CrossKeyValues, type LayerKeyValues } from './cross-kv-store.js';
 import { KeyValueCache } from './kv-cache.js';
 import {
@@ -78,13 +78,13 @@ export class OnnxBackend {
   async encodeStates(request: EncodeStatesRequest): Promise<{ states: Float32Array; keys: number }> {
     const { hiddenSize } = this.#config.architecture.text;
     checkCancelled(request.cancel);
-    const inputs = chooseVisionRows(this.#config, request);
+    const inputs = chooseVisionTokens(this.#config, request);
     const make = {
       float: (data: Float32Array, dims: readonly number[]) => this.#float(data, dims),
       int64: (values: readonly number[]) => this.#int64(values),
     };
     const feeds = visionFeeds(inputs, request.aspectRatioId, make);
-    const traced = this.#config.trace && { full_sequence: this.#int64(inputs.rows.fullSequence) };
+    const traced = this.#config.trace && { full_sequence: this.#int64(inputs.tokens.fullSequence) };
     const taps: Feeds = {};
     const count = this.#config.graphs.vision.length;
     let result: Record<string, Tensor> = {};

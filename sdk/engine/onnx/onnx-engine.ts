@@ -14,7 +14,7 @@ import { OnnxEngine, type OnnxListeners } from './onnx-proxy.js';
 /** Decoders below this get a second session for text alone; above it the memory is worth more than the time. */
 const SEPARATE_TEXT_DECODER_BYTES = 512 * 2 ** 20;
 /**
- * Float weights: ONNX Runtime has other kernels for one row than for several; logits of the demo model differ by up to
+ * Float weights: ONNX Runtime has other kernels for one token than for several; logits of the demo model differ by up to
  * 8e-5, and twice that decides a choice. The margin is ten times wider. Keys and values of drafted tokens carry the last
  * bits too, and keep them; they are part of the 8e-5.
  * int4 weights have no margin: activations are rounded to int8, and a last bit moves some of them by a whole step: up to

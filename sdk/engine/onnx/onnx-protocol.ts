@@ -63,7 +63,7 @@ export interface EncodeStatesRequest extends Omit<EncodeImageRequest, 'image' | 
 
 export interface ForwardRequest {
   readonly sequence: number;
-  /** Rows of the cache that count; the new ones are appended there. */
+  /** Tokens of the cache that count; the new ones are appended there. */
   readonly position: number;
   readonly tokens: Int32Array;
   readonly images: readonly { readonly image: number; readonly tokenIndex: number }[];

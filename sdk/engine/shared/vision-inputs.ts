@@ -1,12 +1,12 @@
-/** What the vision graph takes of one image: all rows, or one of each that are copies where nothing tells them apart. */
+/** What the vision graph takes of one image: all tokens, or one of those that are copies of each other. */
 import type { MllamaArchitecture } from '../../architecture/architecture.js';
-import { type VisionRows, visionRows } from '../../architecture/vision-rows.js';
+import { type VisionTokens, visionTokens } from '../../architecture/vision-tokens.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
 import type { Numerics } from '../engine.js';
 import { dropsAttentionOfBlindTokens } from './cross-attention.js';
 
 export interface VisionInputs {
-  readonly rows: VisionRows;
+  readonly tokens: VisionTokens;
   /** Of the slots that are computed; a part of the image's array. */
   readonly pixelValues: Float32Array;
   readonly pixelShape: readonly number[];
@@ -21,7 +21,7 @@ export interface VisionInputsConfig {
   readonly trace: boolean;
 }
 
-export function chooseVisionRows(
+export function chooseVisionTokens(
   config: VisionInputsConfig,
   image: Pick<ProcessedImage, 'pixelValues' | 'aspectRatioId' | 'numTiles'>,
 ): VisionInputs {
@@ -33,11 +33,11 @@ export function chooseVisionRows(
   const merged = from !== undefined && numTiles >= from && areSlotsEqual(pixelValues, numTiles, maxNumTiles);
   // Golden cases hold all slots; other numerics than `meta` look at them.
   const allSlots = config.trace || !dropsAttentionOfBlindTokens(config.numerics);
-  const rows = visionRows(vision, { numTiles, merged, allSlots });
+  const tokens = visionTokens(vision, { numTiles, merged, allSlots });
   return {
-    rows,
-    pixelValues: pixelValues.subarray(0, rows.slots * slotLength),
-    pixelShape: [rows.slots, 3, tileSize, tileSize],
+    tokens,
+    pixelValues: pixelValues.subarray(0, tokens.slots * slotLength),
+    pixelShape: [tokens.slots, 3, tileSize, tileSize],
   };
 }
 
@@ -73,19 +73,19 @@ export function rangeFeeds<Tensor>(
 
 /** The inputs of the graph by their names; `full_sequence`, which only instrumented graphs have, is not among them. */
 export function visionFeeds<Tensor>(
-  { rows, pixelValues, pixelShape }: VisionInputs,
+  { tokens, pixelValues, pixelShape }: VisionInputs,
   aspectRatioId: number,
   make: TensorMaker<Tensor>,
 ) {
   return {
     pixel_values: make.float(pixelValues, pixelShape),
-    row_tokens: make.int64(rows.tokens),
-    state_rows: make.int64(rows.stateRows),
+    row_tokens: make.int64(tokens.tokenPlaces),
+    state_rows: make.int64(tokens.stateTokens),
     aspect_ratio_id: make.int64([aspectRatioId]),
-    row_slots: make.int64(rows.rowSlots),
-    key_weights: make.float(Float32Array.from(rows.weights), [rows.weights.length]),
-    real_rows: make.int64([rows.realRows]),
-    feature_rows: make.int64([rows.featureRows]),
+    row_slots: make.int64(tokens.tokenSlots),
+    key_weights: make.float(Float32Array.from(tokens.weights), [tokens.weights.length]),
+    real_rows: make.int64([tokens.realTokens]),
+    feature_rows: make.int64([tokens.featureTokens]),
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * What native/addon/engine/tensorrtBindings.cpp exports. TypeScript decides rows, chunks, masks, positions and
+ * What native/addon/engine/tensorrtBindings.cpp exports. TypeScript decides tokens, chunks, masks, positions and
  * embeddings; the addon builds and keeps plans, holds device memory, binds tensors by name, copies and runs.
  */
 declare const kind: unique symbol;

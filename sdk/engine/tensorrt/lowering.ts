@@ -27,7 +27,7 @@ import { defaultCacheDirectory, preparedDirectory, preparedFiles } from '../shar
 /** `plugin`: own kernels for the hot parts, weights shared by all engines. `native`: standard operators only. */
 export type TensorRtMode = 'plugin' | 'native';
 
-/** Images that the rows of one step may look at together; more than that many in one call are taken step by step. */
+/** Images that the tokens of one step may look at together; more than that many in one call are taken step by step. */
 export const IMAGES_OF_A_STEP = 2;
 
 const MANIFEST = 'manifest.json';

@@ -4,7 +4,7 @@
  */
 import type { ModelDescription } from '../../architecture/architecture.js';
 import { packedForm } from '../../architecture/packed-form.js';
-import { visionGeometry } from '../../architecture/vision-rows.js';
+import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { selfAttentionLayers } from '../../graph/index.js';
 import { DEFAULT_LOWERING } from '../../graph/tensorrt/index.js';
 import type { TensorRtMode } from './lowering.js';
@@ -55,15 +55,15 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
   const imageKeys = vision.maxNumTiles * tokensPerTile;
   const images = text.crossAttentionLayers.length === 0 ? 0 : IMAGES_AT_ONCE;
 
-  const rows = Math.min(DEFAULT_LOWERING.maxPrefillRows, options.contextLength);
-  const decoderLayer = rows * (2 * text.intermediateSize + 4 * text.hiddenSize) * FLOAT_BYTES;
+  const tokens = Math.min(DEFAULT_LOWERING.maxPrefillTokens, options.contextLength);
+  const decoderLayer = tokens * (2 * text.intermediateSize + 4 * text.hiddenSize) * FLOAT_BYTES;
   const keys = Math.max(options.contextLength, imageKeys);
   // In plugin mode attention keeps its scores in registers.
-  const decoderScores = options.mode === 'plugin' ? 0 : scores(text.attentionHeads, rows, keys);
-  // TensorRT takes scratch for every size at its largest: all real rows, and the padding of a single tile.
-  const visionRows = imageKeys + tokensPerTile + vision.maxNumTiles;
-  const visionLayer = visionRows * (vision.intermediateSize + 4 * vision.hiddenSize) * FLOAT_BYTES;
-  const visionScores = scores(vision.attentionHeads, imageKeys, visionRows);
+  const decoderScores = options.mode === 'plugin' ? 0 : scores(text.attentionHeads, tokens, keys);
+  // TensorRT takes scratch for every size at its largest: all real tokens, and the padding of a single tile.
+  const visionTokens = imageKeys + tokensPerTile + vision.maxNumTiles;
+  const visionLayer = visionTokens * (vision.intermediateSize + 4 * vision.hiddenSize) * FLOAT_BYTES;
+  const visionScores = scores(vision.attentionHeads, imageKeys, visionTokens);
 
   const parts: MemoryPart[] = [
     exact(
@@ -84,8 +84,8 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
   return { parts, leastBytes: sum('leastBytes'), mostBytes: sum('mostBytes') };
 }
 
-function scores(heads: number, rows: number, keys: number): number {
-  return heads * rows * keys * (FLOAT_BYTES + HALF_BYTES);
+function scores(heads: number, tokens: number, keys: number): number {
+  return heads * tokens * keys * (FLOAT_BYTES + HALF_BYTES);
 }
 
 /** Without the embedding, which stays in its file. */

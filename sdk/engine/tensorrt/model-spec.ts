@@ -1,7 +1,7 @@
 /** From the manifest of lowered graphs to what the addon is asked to open. Pure. */
 import path from 'node:path';
 import type { ModelDescription } from '../../architecture/architecture.js';
-import { visionGeometry } from '../../architecture/vision-rows.js';
+import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
 import type { Binding, LoweredEngine, LoweredGraphName, ProfileRange } from '../../graph/tensorrt/index.js';
 import type {
@@ -45,7 +45,7 @@ type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngin
 
 /**
  * What the addon opens: stages with their plans, what of memory each needs, and how they are wired.
- * @param fullVision not every image's unused slots are merged: the vision plan takes more rows then
+ * @param fullVision not every image's unused slots are merged: the vision plan takes more tokens then
  */
 export function modelSpec(
   name: string,
@@ -79,14 +79,14 @@ function isWeight({ role }: TensorRtBinding): boolean {
   return role === 'weight';
 }
 
-/** Most calls decode one row, so that is what it is made fastest for. */
+/** Most calls decode one token, so that is what it is made fastest for. */
 function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
   return engines
     .filter(({ name, graph }) => name !== 'decode' && graph !== 'decoder-text')
     .map((engine): PlannedEngine => {
       if (engine.name !== 'prefill') return engine;
-      const rows = { ...engine.profile.R!, opt: 1 };
-      return { ...engine, name: SINGLE_DECODER, profile: { ...engine.profile, R: rows } };
+      const tokens = { ...engine.profile.R!, opt: 1 };
+      return { ...engine, name: SINGLE_DECODER, profile: { ...engine.profile, R: tokens } };
     });
 }
 

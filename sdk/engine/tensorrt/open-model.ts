@@ -17,8 +17,8 @@ import { describePlatform, requirePlatform } from './status.js';
 import { type OnTensor, TensorRtBackend } from './tensorrt-backend.js';
 
 /**
- * Products in float16, and plans for one row differ from those for several. On a processor the same graphs differ by less
- * than 2e-2 between one row and many; the margin is more than twice that. Not measured on a device.
+ * Products in float16, and plans for one token differ from those for several. On a processor the same graphs differ by less
+ * than 2e-2 between one token and many; the margin is more than twice that. Not measured on a device.
  */
 const CLOSE_CALL_MARGIN = 5e-2;
 const EMBEDDING = 'language_model.model.embed_tokens.weight';

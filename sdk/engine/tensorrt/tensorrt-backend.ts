@@ -2,9 +2,9 @@
  * One open model in the addon. TypeScript decides steps, masks, positions and embeddings; the addon binds, copies
  * and runs. `NativeEngine` around it checks, orders and aborts.
  */
-import { visionGeometry } from '../../architecture/vision-rows.js';
+import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
-import { bfloat16Value, float16Value, loweredVisionRows } from '../../graph/tensorrt/index.js';
+import { bfloat16Value, float16Value, loweredVisionTokens } from '../../graph/tensorrt/index.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
 import type { SliceResult } from '../engine.js';
 import {
@@ -16,7 +16,7 @@ import {
 } from '../shared/cross-attention.js';
 import type { EmbeddingTable } from '../shared/embedding-table.js';
 import type { Enqueue, NativeBackend, NativeForward, NativeImage, NativePlacedImage } from '../shared/native-engine.js';
-import { chooseVisionRows, type VisionInputsConfig } from '../shared/vision-inputs.js';
+import { chooseVisionTokens, type VisionInputsConfig } from '../shared/vision-inputs.js';
 import type {
   HostTensor,
   TensorRtAddon,
@@ -221,15 +221,15 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
 
   #run(image: ProcessedImage, outputs: Outputs, flag: Int32Array) {
     const { config, model } = this.#options;
-    const chosen = chooseVisionRows(config, image);
-    const { biases, lists } = loweredVisionRows(chosen.rows);
+    const chosen = chooseVisionTokens(config, image);
+    const { biases, lists } = loweredVisionTokens(chosen.tokens);
     const inputs: Inputs = {
       pixel_values: float32(chosen.pixelValues, chosen.pixelShape),
       aspect_ratio_id: int64([image.aspectRatioId]),
     };
     for (const [name, list] of Object.entries(lists)) inputs[name] = int64(list);
     for (const [name, bias] of Object.entries(biases)) inputs[name] = float32(bias, [bias.length]);
-    if (config.trace) inputs.full_sequence = int64(chosen.rows.fullSequence);
+    if (config.trace) inputs.full_sequence = int64(chosen.tokens.fullSequence);
     requireProfile(this.#stages.get('vision')!, inputs);
     return this.#addon.encodeTensorRtImage(model, inputs, outputs, flag);
   }
@@ -262,7 +262,7 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
 }
 
 /**
- * The plan takes every image of the checkpoint, tiled as our processor does it. Another tiling may need more rows.
+ * The plan takes every image of the checkpoint, tiled as our processor does it. Another tiling may need more tokens.
  * @throws SdkError ERR_ARGUMENT_INVALID
  */
 function requireProfile({ plan }: TensorRtStage, inputs: Inputs): void {

@@ -2,7 +2,7 @@
 import type { ModelDescription, TextArchitecture } from '../../architecture/architecture.js';
 import type { Value } from '../builder.js';
 import {
-  type CrossRows,
+  type CrossTokenGates,
   crossKeyValue,
   type DecoderLowering,
   decoderLayers,
@@ -26,7 +26,7 @@ export interface LoweredDecoderOptions extends LoweringOptions {
  * cross-attention also `cross_key.{i}`, `cross_value.{i}` T `[1,kvHeads,K,headDim]` per cross layer,
  * `cross_attention_bias` float32 `[1,1,R,K]`, `cross_attention_rows`, `cross_mlp_rows` float32 `[1,R,1]` (as
  * `planCrossAttention` gives them).
- * Outputs: `logits` float32 `[L,vocabulary]`, `present_key.{i}`, `present_value.{i}`: the past with the new rows in
+ * Outputs: `logits` float32 `[L,vocabulary]`, `present_key.{i}`, `present_value.{i}`: the past with the new tokens in
  * their places, which a plugin writes where the past lies.
  */
 export function lowerDecoder(model: ModelDescription, options: LoweredDecoderOptions): Lowering {
@@ -93,20 +93,20 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
     return this.mul(a, b);
   }
 
-  gated(y: Value, gate: string, rows: Value): Value {
-    return this.b.mul(this.mul(y, this.gate(gate)), rows);
+  gated(y: Value, gate: string, tokenGate: Value): Value {
+    return this.b.mul(this.mul(y, this.gate(gate)), tokenGate);
   }
 
-  selfAttention(layer: number, rows: SelfAttentionProjections): Value {
+  selfAttention(layer: number, projections: SelfAttentionProjections): Value {
     const { b, type, text } = this;
     const { keyValueHeads, attentionHeads, headDim } = text;
     const { capacity } = this.#options;
     const cache = [1, keyValueHeads, capacity, headDim];
     const perHead = (x: Value, heads: number) => b.reshape(x, [-1, heads, headDim]);
     const inputs = [
-      perHead(rows.query, attentionHeads),
-      perHead(rows.key, keyValueHeads),
-      perHead(rows.value, keyValueHeads),
+      perHead(projections.query, attentionHeads),
+      perHead(projections.key, keyValueHeads),
+      perHead(projections.value, keyValueHeads),
       b.input(`past_key.${layer}`, type, cache),
       b.input(`past_value.${layer}`, type, cache),
       this.#pastLength,
@@ -132,11 +132,11 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
     return this.call(CROSS_ATTENTION, body, inputs, [CROSS_ATTENTION], headAttributes(text))[0]!;
   }
 
-  #crossInputs(): CrossRows {
+  #crossInputs(): CrossTokenGates {
     const { b } = this;
     this.#bias = b.input('cross_attention_bias', 'float32', [1, 1, 'R', 'K']);
-    const rowGate = (name: string) => b.reshape(b.input(name, 'float32', [1, 'R', 1]), [-1, 1]);
-    return { attention: rowGate('cross_attention_rows'), mlp: rowGate('cross_mlp_rows') };
+    const tokenGate = (name: string) => b.reshape(b.input(name, 'float32', [1, 'R', 1]), [-1, 1]);
+    return { attention: tokenGate('cross_attention_rows'), mlp: tokenGate('cross_mlp_rows') };
   }
 
   #trace(value: () => Value, name: string): void {

@@ -1,10 +1,10 @@
 /** Whether the shapes of every graph work out wherever its engines may be asked to go. */
 import type { MllamaArchitecture } from '../../architecture/architecture.js';
-import { visionGeometry, visionRows } from '../../architecture/vision-rows.js';
+import { visionGeometry, visionTokens } from '../../architecture/vision-tokens.js';
 import { checkShapes, type ShapedGraph, ShapeError, type Sizes } from '../shape-check.js';
 import type { LoweredEngine, LoweredGraphName } from './engines.js';
 import type { LoweringOptions } from './options.js';
-import { loweredVisionRows } from './vision.js';
+import { loweredVisionTokens } from './vision.js';
 
 /**
  * At the least, usual and largest of every profile, and at all shapes that are asked for at run time.
@@ -39,12 +39,12 @@ export function checkEngineShapes(
 }
 
 /**
- * Sizes with which an engine is run. Of the rows of a step and the keys that they look at, any number up to the most:
+ * Sizes with which an engine is run. Of the tokens of a step and the keys that they look at, any number up to the most:
  * shapes are linear in both and in each other's presence, so the ends stand for all.
  */
 export function askedSizes(
   { vision }: Pick<MllamaArchitecture, 'vision'>,
-  options: Pick<LoweringOptions, 'maxPrefillRows' | 'maxDecodeRows' | 'maxImages' | 'instrument'>,
+  options: Pick<LoweringOptions, 'maxPrefillTokens' | 'maxDecodeTokens' | 'maxImages' | 'instrument'>,
   { name }: Pick<LoweredEngine, 'name'>,
 ): Sizes[] {
   const { tokensPerTile } = visionGeometry(vision);
@@ -56,10 +56,10 @@ export function askedSizes(
       forms.flatMap((merged) => slots.map((allSlots) => ({ numTiles, merged, allSlots }))),
     );
     return requests.map((request) => {
-      const rows = visionRows(vision, request);
-      const { real_rows, padding_rows, feature_rows, state_rows } = loweredVisionRows(rows).lists;
+      const tokens = visionTokens(vision, request);
+      const { real_rows, padding_rows, feature_rows, state_rows } = loweredVisionTokens(tokens).lists;
       const [Q, P, F, K] = [real_rows, padding_rows, feature_rows, state_rows].map(({ length }) => length);
-      return { slots: rows.slots, Q: Q!, P: P!, F: F!, K: K! };
+      return { slots: tokens.slots, Q: Q!, P: P!, F: F!, K: K! };
     });
   }
   if (name === 'cross-kv') {
@@ -67,15 +67,15 @@ export function askedSizes(
       ? [{ K: vision.maxNumTiles * tokensPerTile }]
       : tiles.map((count) => ({ K: count * tokensPerTile }));
   }
-  const { maxPrefillRows, maxDecodeRows, maxImages } = options;
-  const most = name.startsWith('decode') ? maxDecodeRows : maxPrefillRows;
-  const rows = [...new Set([1, most])];
+  const { maxPrefillTokens, maxDecodeTokens, maxImages } = options;
+  const most = name.startsWith('decode') ? maxDecodeTokens : maxPrefillTokens;
+  const steps = [...new Set([1, most])];
   const keys = name.endsWith('-text')
     ? [undefined]
     : [1, tokensPerTile, vision.maxNumTiles * maxImages * tokensPerTile];
-  return rows.flatMap((R) =>
+  return steps.flatMap((R) =>
     keys.flatMap((K) =>
-      [...new Set([1, Math.min(R, maxDecodeRows)])].map((L) => (K === undefined ? { R, L } : { R, L, K })),
+      [...new Set([1, Math.min(R, maxDecodeTokens)])].map((L) => (K === undefined ? { R, L } : { R, L, K })),
     ),
   );
 }

@@ -24,7 +24,7 @@ export function headAttributes({ attentionHeads, keyValueHeads, headDim }: Heads
 }
 
 /**
- * `x [rows, K]`, int4 `weight [K, N]`, `scale [K/group, N]` → `[rows, N]`. Attributes K, N, group.
+ * `x [tokens, K]`, int4 `weight [K, N]`, `scale [K/group, N]` → `[tokens, N]`. Attributes K, N, group.
  * As a plugin the same node takes the weight as it lies on disk: int32 `weight_packed [N, K/8]` (value + 8, lowest bits
  * first) and `weight_scale [N, K/group]`.
  */
@@ -42,7 +42,7 @@ export function int4MatMul(type: LoweredType): FunctionProto {
  * `attended [R, heads·headDim]`, `present_key`, `present_value` like the past. Attributes heads, kvHeads, headDim,
  * capacity.
  *
- * Rows stand at the positions from `past_length` on and see what is not after them. What the cache holds there and
+ * Tokens stand at the positions from `past_length` on and see what is not after them. What the cache holds there and
  * behind is not looked at, but must be finite numbers, since a weight of 0 times infinity is none: a new cache is
  * filled with zeros.
  */
@@ -68,9 +68,9 @@ export function kvAttention(type: LoweredType, text: Heads, capacity: number): F
 
     const heads = b.reshape(b.ints(Array.from({ length: keyValueHeads }, (_, head) => head * capacity)), [-1, 1]);
     const places = b.reshape(b.add(heads, positions), [-1, 1]);
-    const written = (past: Value, rows: Value) => {
+    const written = (past: Value, fresh: Value) => {
       const flat = b.reshape(past, [keyValueHeads * capacity, headDim]);
-      const added = b.reshape(b.transpose(rows, [1, 0, 2]), [-1, headDim]);
+      const added = b.reshape(b.transpose(fresh, [1, 0, 2]), [-1, headDim]);
       return b.reshape(b.node('ScatterND', [flat, places, added]), [keyValueHeads, capacity, headDim]);
     };
     const keys = written(pastKey, b.as(rotated(k), type));

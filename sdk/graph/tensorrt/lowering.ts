@@ -27,7 +27,7 @@ export class Lowering {
     this.#files = new ExternalFiles(options.weightsRoot);
   }
 
-  /** `x [rows, in]` times the weight `[out, in]` of `name`, plus its bias if there is one, in the type of products. */
+  /** `x [tokens, in]` times the weight `[out, in]` of `name`, plus its bias if there is one, in the type of products. */
   linear(x: Value, name: string, bias = false): Value {
     const { b, type } = this;
     const half = b.as(x, type);

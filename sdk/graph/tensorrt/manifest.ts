@@ -8,7 +8,7 @@ import type {
   TextArchitecture,
   VisionArchitecture,
 } from '../../architecture/architecture.js';
-import { visionGeometry, visionRows } from '../../architecture/vision-rows.js';
+import { visionGeometry, visionTokens } from '../../architecture/vision-tokens.js';
 import type { Dimension, ElementType, ValueInfo } from '../onnx.js';
 import { lowerCrossKeyValue, lowerDecoder } from './decoder.js';
 import { checkEngineShapes } from './engine-shapes.js';
@@ -87,10 +87,10 @@ export function lowerModel(model: ModelDescription, options: LoweringOptions): L
   const each = <T>(make: (lowering: Lowering) => T) =>
     Object.fromEntries(LOWERED_GRAPHS.map((name) => [name, make(lowerings[name])])) as Record<LoweredGraphName, T>;
   const fileOf = ({ file, sizeBytes }: { file: string; sizeBytes: number }) => ({ file, sizeBytes });
-  // More rows than the cache holds positions cannot be asked for.
-  const fits = (rows: number) => Math.min(rows, options.capacity);
-  const { maxPrefillRows, maxDecodeRows } = options;
-  const limits = { ...options, maxPrefillRows: fits(maxPrefillRows), maxDecodeRows: fits(maxDecodeRows) };
+  // More tokens than the cache holds positions cannot be asked for.
+  const fits = (tokens: number) => Math.min(tokens, options.capacity);
+  const { maxPrefillTokens, maxDecodeTokens } = options;
+  const limits = { ...options, maxPrefillTokens: fits(maxPrefillTokens), maxDecodeTokens: fits(maxDecodeTokens) };
   const planned = engines(architecture, limits);
   checkEngineShapes(
     architecture,
@@ -147,9 +147,9 @@ function engines({ vision }: MllamaArchitecture, options: LoweringOptions): Lowe
   /** From one used tile to all of them; usual: all. Every size for itself: no two of them need agree in the graph. */
   const visionProfile = (merged: boolean, leastPadding: number) => {
     const images = Array.from({ length: maxNumTiles }, (_, unused) =>
-      visionRows(vision, { numTiles: maxNumTiles - unused, merged, allSlots: false }),
+      visionTokens(vision, { numTiles: maxNumTiles - unused, merged, allSlots: false }),
     );
-    const padding = images.map(({ tokens, realRows }) => tokens.length - realRows);
+    const padding = images.map(({ tokenPlaces, realTokens }) => tokenPlaces.length - realTokens);
     return {
       slots: between(Math.min(2, maxNumTiles), maxNumTiles, maxNumTiles),
       Q: between(tokensPerTile, allKeys, allKeys),
@@ -158,15 +158,18 @@ function engines({ vision }: MllamaArchitecture, options: LoweringOptions): Lowe
       K: imageKeys,
     };
   };
-  const rows = {
-    prefill: { R: between(1, options.maxPrefillRows, options.maxPrefillRows), L: between(1, 1, options.maxDecodeRows) },
-    decode: { R: between(1, 1, options.maxDecodeRows), L: between(1, 1, options.maxDecodeRows) },
+  const steps = {
+    prefill: {
+      R: between(1, options.maxPrefillTokens, options.maxPrefillTokens),
+      L: between(1, 1, options.maxDecodeTokens),
+    },
+    decode: { R: between(1, 1, options.maxDecodeTokens), L: between(1, 1, options.maxDecodeTokens) },
   };
-  // One key is what rows that see no image compute with.
+  // One key is what tokens that see no image compute with.
   const K = between(1, allKeys, allKeys * options.maxImages);
   const decoders = (['prefill', 'decode'] as const).flatMap((name): LoweredEngine[] => [
-    { name, graph: 'decoder', profile: { ...rows[name], K } },
-    { name: `${name}-text`, graph: 'decoder-text', profile: rows[name] },
+    { name, graph: 'decoder', profile: { ...steps[name], K } },
+    { name: `${name}-text`, graph: 'decoder-text', profile: steps[name] },
   ]);
   return [
     { name: 'vision', graph: 'vision', profile: visionProfile(true, maxNumTiles) },

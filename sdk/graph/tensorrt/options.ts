@@ -27,10 +27,10 @@ export interface LoweringOptions extends Pick<GraphOptions, 'weightsRoot' | 'tap
   readonly decoderType: LoweredType;
   /** The published vision tower overflows in float16. */
   readonly visionType: Exclude<LoweredType, 'float16'>;
-  /** Rows of one prefill step. */
-  readonly maxPrefillRows: number;
-  /** Rows of one decode step: 1, or a draft that is verified. Also the most rows of logits that one step gives. */
-  readonly maxDecodeRows: number;
+  /** Tokens of one prefill step. */
+  readonly maxPrefillTokens: number;
+  /** Tokens of one decode step: 1, or a draft that is verified. Also the most logits rows that one step gives. */
+  readonly maxDecodeTokens: number;
   /** Images that one sequence may look at. */
   readonly maxImages: number;
   /** Where weights lie that the checkpoint does not hold in the needed form (`LoweredWeights`). Need not exist yet. */
@@ -44,7 +44,7 @@ export const DEFAULT_LOWERING = {
   instrument: false,
   decoderType: 'float16',
   visionType: 'bfloat16',
-  maxPrefillRows: 512,
-  maxDecodeRows: 8,
+  maxPrefillTokens: 512,
+  maxDecodeTokens: 8,
   maxImages: 1,
 } as const satisfies Partial<LoweringOptions>;

@@ -1,21 +1,21 @@
 /**
- * The vision tower for TensorRT. Weights and rows are those of the CPU graph; the two ways of attending (real rows to
- * all keys, padding to the real ones) are told apart by two lists of rows, and what a merged row weighs is a bias of its
- * key.
+ * The vision tower for TensorRT. Weights and tokens are those of the CPU graph; the two ways of attending (real tokens
+ * to all keys, padding to the real ones) are told apart by two lists of tokens, and what a merged token weighs is a bias
+ * of its key.
  *
- * Real rows and padding come as inputs of their own that the graph joins. A number of rows beside them as a third
- * size would be one that a profile lets vary alone: at the bounds of all three the rows would not add up, and the
+ * Real tokens and padding come as inputs of their own that the graph joins. A number of tokens beside them as a third
+ * size would be one that a profile lets vary alone: at the bounds of all three the tokens would not add up, and the
  * runtime works out the shapes at those bounds.
  */
 import type { ModelDescription, VisionArchitecture } from '../../architecture/architecture.js';
-import { type VisionRows, visionGeometry } from '../../architecture/vision-rows.js';
+import { type VisionTokens, visionGeometry } from '../../architecture/vision-tokens.js';
 import type { Value } from '../builder.js';
 import { type VisionLowering, visionLayers, visionTraces } from '../vision-layers.js';
 import { Lowering } from './lowering.js';
 import type { LoweringOptions } from './options.js';
 
 /**
- * Inputs: `pixel_values` float32 `[slots,3,S,S]`, `aspect_ratio_id` int64 `[1]`, and as `loweredVisionRows` gives them
+ * Inputs: `pixel_values` float32 `[slots,3,S,S]`, `aspect_ratio_id` int64 `[1]`, and as `loweredVisionTokens` gives them
  * `real_tokens`, `real_slots`, `real_rows` int64 `[Q]`, `real_bias` float32 `[Q]`, the same of padding `[P]`,
  * `feature_rows [F]` and `state_rows [K]` int64. Instrumented: also `full_sequence [T·P']`, and states of all slots are
  * expected.
@@ -25,24 +25,24 @@ export function lowerVision(model: ModelDescription, options: LoweringOptions): 
   return new LoweredVision(model, options).build();
 }
 
-/** `visionRows` as the inputs of this graph: lists of rows, from whose lengths all sizes follow. */
-export function loweredVisionRows(rows: VisionRows) {
-  const { realRows, featureRows, tokens, rowSlots, weights, stateRows } = rows;
+/** `visionTokens` as the inputs of this graph: lists of indices, from whose lengths all sizes follow. */
+export function loweredVisionTokens(tokens: VisionTokens) {
+  const { realTokens, featureTokens, tokenPlaces, tokenSlots, weights, stateTokens } = tokens;
   const upTo = (end: number, start = 0) => Array.from({ length: end - start }, (_, i) => start + i);
   /** A key that stands for m equal ones gets ln m: m · exp(s) = exp(s + ln m). */
   const bias = Float32Array.from(weights, Math.log);
   return {
     lists: {
-      real_tokens: tokens.slice(0, realRows),
-      padding_tokens: tokens.slice(realRows),
-      real_slots: rowSlots.slice(0, realRows),
-      padding_slots: rowSlots.slice(realRows),
-      real_rows: upTo(realRows),
-      padding_rows: upTo(tokens.length, realRows),
-      feature_rows: upTo(featureRows),
-      state_rows: stateRows,
+      real_tokens: tokenPlaces.slice(0, realTokens),
+      padding_tokens: tokenPlaces.slice(realTokens),
+      real_slots: tokenSlots.slice(0, realTokens),
+      padding_slots: tokenSlots.slice(realTokens),
+      real_rows: upTo(realTokens),
+      padding_rows: upTo(tokenPlaces.length, realTokens),
+      feature_rows: upTo(featureTokens),
+      state_rows: stateTokens,
     },
-    biases: { real_bias: bias.subarray(0, realRows), padding_bias: bias.subarray(realRows) },
+    biases: { real_bias: bias.subarray(0, realTokens), padding_bias: bias.subarray(realTokens) },
   } as const;
 }
 
@@ -50,9 +50,9 @@ class LoweredVision extends Lowering implements VisionLowering {
   readonly vision: VisionArchitecture;
   readonly #textHidden: number;
   readonly #options: LoweringOptions;
-  #realRows: Value = '';
-  #paddingRows: Value = '';
-  #featureRows: Value = '';
+  #realTokens: Value = '';
+  #paddingTokens: Value = '';
+  #featureTokens: Value = '';
   /** `[1, 1, 1, Q + P]`. */
   #bias: Value = '';
 
@@ -72,20 +72,20 @@ class LoweredVision extends Lowering implements VisionLowering {
     const inputs = {
       pixels: b.input('pixel_values', 'float32', ['slots', 3, tileSize, tileSize]),
       aspectRatioId: b.input('aspect_ratio_id', 'int64', [1]),
-      rowTokens: joined('tokens'),
-      rowSlots: joined('slots'),
-      stateRows: list('state_rows', 'K'),
+      tokenPlaces: joined('tokens'),
+      tokenSlots: joined('slots'),
+      stateTokens: list('state_rows', 'K'),
     };
-    this.#realRows = list('real_rows', 'Q');
-    this.#paddingRows = list('padding_rows', 'P');
-    this.#featureRows = list('feature_rows', 'F');
+    this.#realTokens = list('real_rows', 'Q');
+    this.#paddingTokens = list('padding_rows', 'P');
+    this.#featureTokens = list('feature_rows', 'F');
     const biases = [b.input('real_bias', 'float32', ['Q']), b.input('padding_bias', 'float32', ['P'])];
     this.#bias = b.node('Unsqueeze', [b.concat(biases, 0), b.ints([0, 1, 2])]);
-    const allRows = maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
+    const allTokens = maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
     const traces = instrument
-      ? visionTraces(this, b.input('full_sequence', 'int64', [allRows]), inputs.stateRows)
-      : { rows: () => {}, features: (_: Value) => {} };
-    const states = visionLayers(this, inputs, taps, traces.rows, (features) =>
+      ? visionTraces(this, b.input('full_sequence', 'int64', [allTokens]), inputs.stateTokens)
+      : { tokens: () => {}, features: (_: Value) => {} };
+    const states = visionLayers(this, inputs, taps, traces.tokens, (features) =>
       traces.features(b.as(features, 'float32')),
     );
     b.output(b.as(states, decoderType), 'cross_attention_states', decoderType, ['K', this.#textHidden]);
@@ -126,9 +126,9 @@ class LoweredVision extends Lowering implements VisionLowering {
   }
 
   /**
-   * Products of rank 4, `[1, heads, rows, headDim]`, are what TensorRT documents for making one kernel of such a chain.
+   * Products of rank 4, `[1, heads, tokens, headDim]`, are what TensorRT documents for making one kernel of such a chain.
    * Where it cannot, scores are held in full: of the 11B model with four tiles 16 heads × 6404 × 6408 numbers, 2.6 GB in
-   * float32. Sizes are kept (0) rather than left over (-1), so that the number of rows stays that of the inputs.
+   * float32. Sizes are kept (0) rather than left over (-1), so that the number of tokens stays that of the inputs.
    */
   attention(project: (name: 'q' | 'k' | 'v') => Value): Value {
     const { b, type } = this;
@@ -148,14 +148,14 @@ class LoweredVision extends Lowering implements VisionLowering {
       const weights = b.node('Softmax', [bias === undefined ? scores : b.add(scores, bias)], { attributes });
       return b.node('MatMul', [b.as(weights, type), v]);
     };
-    const real = (x: Value) => b.gather(x, this.#realRows, 2);
+    const real = (x: Value) => b.gather(x, this.#realTokens, 2);
     const ofReal = attend(real(query), key, value, this.#bias);
-    const ofPadding = attend(b.gather(query, this.#paddingRows, 2), real(key), real(value));
+    const ofPadding = attend(b.gather(query, this.#paddingTokens, 2), real(key), real(value));
     const joined = b.node('Squeeze', [b.concat([ofReal, ofPadding], 2), batch]); // [heads, Q + P, headDim]
     return b.reshape(b.transpose(joined, [1, 0, 2]), [0, hidden]);
   }
 
-  featureRows(x: Value): Value {
-    return this.b.as(this.b.gather(x, this.#featureRows), this.type);
+  featureTokens(x: Value): Value {
+    return this.b.as(this.b.gather(x, this.#featureTokens), this.type);
   }
 }

@@ -2,7 +2,7 @@ import { mkdirSync, realpathSync, renameSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ModelDescription } from '#sdk/architecture/architecture.js';
-import { visionGeometry, visionRows } from '#sdk/architecture/vision-rows.js';
+import { visionGeometry, visionTokens } from '#sdk/architecture/vision-tokens.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { openOnnxEngine } from '#sdk/engine/index.js';
 import {
@@ -59,31 +59,31 @@ test('a missing tensor is named', async () => {
   expect(() => emitVisionTower({ ...model, tensors }, options(model))).toThrow(/multi_modal_projector\.bias/);
 });
 
-describe('vision rows', () => {
+describe('vision tokens', () => {
   test('padding to multiples of eight', () => {
     const vision = (tileSize: number) => visionGeometry({ tileSize, patchSize: 14 } as never);
     expect(vision(560)).toEqual({ tokensPerTile: 1601, paddedTokensPerTile: 1608 });
     expect(vision(448)).toEqual({ tokensPerTile: 1025, paddedTokensPerTile: 1032 });
     expect(vision(56)).toEqual({ tokensPerTile: 17, paddedTokensPerTile: 24 });
-    // Never without padding: the queries of the padding need at least one row.
+    // Never without padding: the queries of the padding need at least one token.
     for (let side = 1; side <= 64; side++) {
       const { tokensPerTile, paddedTokensPerTile } = vision(14 * side);
       expect(paddedTokensPerTile).toBeGreaterThan(tokensPerTile);
     }
   });
 
-  // Patches of 14: 5 tokens a tile, 8 rows with padding.
+  // Patches of 14: 5 tokens a tile, 8 with padding.
   const small = { tileSize: 28, patchSize: 14, maxNumTiles: 4 };
   const count = (list: readonly number[], wanted: number) => list.filter((value) => value === wanted).length;
 
   test('all of them: used tokens, unused tokens, padding', () => {
-    const rows = visionRows(small, { numTiles: 3, merged: false, allSlots: true });
-    expect(rows).toMatchObject({ slots: 4, realRows: 15, featureRows: 20 });
-    expect(rows.tokens).toEqual([...Array(20).keys(), ...Array(12).fill(20)]);
-    expect(rows.weights).toEqual(Array(32).fill(1));
-    expect(rows.stateRows).toEqual([...Array(20).keys()]);
-    expect(rows.fullSequence.slice(8, 16)).toEqual([5, 6, 7, 8, 9, 23, 24, 25]);
-    expect([...rows.fullSequence].sort((a, b) => a - b)).toEqual([...Array(32).keys()]);
+    const tokens = visionTokens(small, { numTiles: 3, merged: false, allSlots: true });
+    expect(tokens).toMatchObject({ slots: 4, realTokens: 15, featureTokens: 20 });
+    expect(tokens.tokenPlaces).toEqual([...Array(20).keys(), ...Array(12).fill(20)]);
+    expect(tokens.weights).toEqual(Array(32).fill(1));
+    expect(tokens.stateTokens).toEqual([...Array(20).keys()]);
+    expect(tokens.fullSequence.slice(8, 16)).toEqual([5, 6, 7, 8, 9, 23, 24, 25]);
+    expect([...tokens.fullSequence].sort((a, b) => a - b)).toEqual([...Array(32).keys()]);
   });
 
   test.each([
@@ -91,35 +91,35 @@ describe('vision rows', () => {
     { numTiles: 2, slots: 3, computed: 18 },
     { numTiles: 3, slots: 4, computed: 24 },
     { numTiles: 4, slots: 4, computed: 24 },
-  ])('merged with $numTiles tiles: a row weighs what it stands for', ({ numTiles, slots, computed }) => {
-    const rows = visionRows(small, { numTiles, merged: true, allSlots: true });
-    const full = visionRows(small, { numTiles, merged: false, allSlots: true });
-    expect(rows.slots).toBe(slots);
-    expect(rows.tokens).toHaveLength(computed);
-    rows.weights.forEach((weight, row) => {
-      expect(count(rows.fullSequence, row)).toBe(weight);
+  ])('merged with $numTiles tiles: a token weighs what it stands for', ({ numTiles, slots, computed }) => {
+    const tokens = visionTokens(small, { numTiles, merged: true, allSlots: true });
+    const full = visionTokens(small, { numTiles, merged: false, allSlots: true });
+    expect(tokens.slots).toBe(slots);
+    expect(tokens.tokenPlaces).toHaveLength(computed);
+    tokens.weights.forEach((weight, index) => {
+      expect(count(tokens.fullSequence, index)).toBe(weight);
     });
-    // Each row of the full sequence is represented by the same token of the same slot, or of the first unused one.
-    full.fullSequence.forEach((fullRow, place) => {
-      const row = rows.fullSequence[place]!;
-      expect(rows.rowSlots[row]).toBe(Math.min(full.rowSlots[fullRow]!, numTiles));
-      const token = (list: typeof rows, of: number) => (of < list.slots * 5 ? list.tokens[of]! % 5 : 'padding');
-      expect(token(rows, row)).toBe(token(full, fullRow));
+    // Each token of the full sequence is represented by the same place of the same slot, or of the first unused one.
+    full.fullSequence.forEach((inFull, position) => {
+      const index = tokens.fullSequence[position]!;
+      expect(tokens.tokenSlots[index]).toBe(Math.min(full.tokenSlots[inFull]!, numTiles));
+      const place = (list: typeof tokens, of: number) => (of < list.slots * 5 ? list.tokenPlaces[of]! % 5 : 'padding');
+      expect(place(tokens, index)).toBe(place(full, inFull));
     });
-    expect(rows.stateRows).toHaveLength(20);
-    expect(Math.max(...rows.stateRows)).toBe(rows.featureRows - 1);
+    expect(tokens.stateTokens).toHaveLength(20);
+    expect(Math.max(...tokens.stateTokens)).toBe(tokens.featureTokens - 1);
     // Where only used slots are asked for, nothing else is made into features.
-    const used = visionRows(small, { numTiles, merged: true, allSlots: false });
-    expect(used.featureRows).toBe(5 * numTiles);
-    expect(used.stateRows).toEqual([...Array(5 * numTiles).keys()]);
+    const used = visionTokens(small, { numTiles, merged: true, allSlots: false });
+    expect(used.featureTokens).toBe(5 * numTiles);
+    expect(used.stateTokens).toEqual([...Array(5 * numTiles).keys()]);
   });
 
-  test('for the 11B model one tile takes half the rows', () => {
+  test('for the 11B model one tile takes half the tokens', () => {
     const published = { tileSize: 560, patchSize: 14, maxNumTiles: 4 };
-    const rowsOf = (numTiles: number, merged: boolean) =>
-      visionRows(published, { numTiles, merged, allSlots: false }).tokens.length;
-    expect([1, 2, 3, 4].map((numTiles) => rowsOf(numTiles, false))).toEqual([6432, 6432, 6432, 6432]);
-    expect([1, 2, 3, 4].map((numTiles) => rowsOf(numTiles, true))).toEqual([3204, 4806, 6408, 6408]);
+    const countOf = (numTiles: number, merged: boolean) =>
+      visionTokens(published, { numTiles, merged, allSlots: false }).tokenPlaces.length;
+    expect([1, 2, 3, 4].map((numTiles) => countOf(numTiles, false))).toEqual([6432, 6432, 6432, 6432]);
+    expect([1, 2, 3, 4].map((numTiles) => countOf(numTiles, true))).toEqual([3204, 4806, 6408, 6408]);
   });
 });
 

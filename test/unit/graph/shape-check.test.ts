@@ -17,8 +17,8 @@ const graphOf = ({ nodes, inputs, outputs, initializers }: TypedBuilder): Shaped
   functions: NO_FUNCTIONS,
 });
 
-/** Rows as an input of its own beside the real and the padding rows, which a Reshape claims to be their sum. */
-function claimedRows(): ShapedGraph {
+/** Tokens as an input of its own beside the real and the padding ones, which a Reshape claims to be their sum. */
+function claimedTokens(): ShapedGraph {
   const b = new TypedBuilder('claimed');
   const x = b.input('x', 'float32', ['R', 8]);
   const real = b.gather(x, b.input('real_rows', 'int64', ['Q']));
@@ -38,15 +38,15 @@ describe('a profile that contradicts itself', () => {
   const at = (bound: 'min' | 'opt' | 'max') => ({ R: profile.R[bound], Q: profile.Q[bound], P: profile.P[bound] });
 
   test('is told at its bounds, with node and shapes; its usual sizes are well', () => {
-    expect(() => checkShapes(claimedRows(), at('opt'))).not.toThrow();
-    expect(() => checkShapes(claimedRows(), at('min'))).toThrow(
+    expect(() => checkShapes(claimedTokens(), at('opt'))).not.toThrow();
+    expect(() => checkShapes(claimedTokens(), at('min'))).toThrow(
       'Reshape of [1602, 8], [2]: [3204, 8] holds 25632 values, not 12816',
     );
-    expect(() => checkShapes(claimedRows(), at('max'))).toThrow('Reshape of [11235, 8]');
+    expect(() => checkShapes(claimedTokens(), at('max'))).toThrow('Reshape of [11235, 8]');
   });
 
   test('names the engine and the bound', () => {
-    const graphs = Object.fromEntries(LOWERED_GRAPHS.map((name) => [name, claimedRows()])) as Record<
+    const graphs = Object.fromEntries(LOWERED_GRAPHS.map((name) => [name, claimedTokens()])) as Record<
       LoweredGraphName,
       ShapedGraph
     >;
@@ -119,8 +119,8 @@ describe('operators', () => {
 
   test('arithmetic of shapes', () => {
     const check = build((b) => {
-      const rows = b.dimension(x(b, 'R', 4), 0);
-      const twice = b.mul(rows, b.ints([2]));
+      const tokens = b.dimension(x(b, 'R', 4), 0);
+      const twice = b.mul(tokens, b.ints([2]));
       b.output(b.node('Expand', [x(b, 1, 1), b.concat([twice, b.ints([5])], 0)]), 'y', 'float32', [6, 5]);
     });
     expect(check).not.toThrow();

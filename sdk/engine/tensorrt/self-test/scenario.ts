@@ -21,17 +21,17 @@ export type OnTensor = (name: string, data: Float32Array, shape: readonly number
 /** Opens the engine; one that shows intermediate tensors when it is given a listener. */
 export type OpenScenarioEngine = (onTensor: OnTensor | undefined) => Promise<Engine>;
 
-/** The row of a vision tensor that is looked at: the second patch of the first tile. */
-const VISION_ROW = 2;
+/** The token of a vision tensor that is looked at: the second patch of the first tile. */
+const VISION_TOKEN = 2;
 const LAYER = /^(text\.after_layer_\d+|after_(local|global)_layer_\d+|cross_attention_states)$/;
 
 /**
- * - prefill of 150 tokens that look at a picture, tiled over several blocks of rows
+ * - prefill of 150 tokens that look at a picture, tiled over several blocks of tokens
  * - decode of one token at a time, verification of five drafted ones
  * - a sequence cut back and gone on with
  * - text alone: without cross-attention
  *
- * @param layers Also intermediate tensors, one row of each.
+ * @param layers Also intermediate tensors, one token of each.
  */
 export async function runScenario(open: OpenScenarioEngine, layers: boolean): Promise<Sample[]> {
   const samples: Sample[] = [];
@@ -39,8 +39,8 @@ export async function runScenario(open: OpenScenarioEngine, layers: boolean): Pr
   const onTensor: OnTensor = (name, data, shape) => {
     if (!LAYER.test(name)) return;
     const columns = shape.at(-1)!;
-    const row = name.startsWith('text.') ? data.length / columns - 1 : VISION_ROW;
-    samples.push({ name: `${call}: ${name}`, values: data.slice(row * columns, (row + 1) * columns) });
+    const token = name.startsWith('text.') ? data.length / columns - 1 : VISION_TOKEN;
+    samples.push({ name: `${call}: ${name}`, values: data.slice(token * columns, (token + 1) * columns) });
   };
   await using engine = await open(layers ? onTensor : undefined);
 

@@ -56,7 +56,7 @@ async function readPrompt(
   const variant = <T>(read: (tensors: GoldenTensors, name: string) => T | undefined, tensor: string) =>
     read(tensors, prefixed(tensor)) ?? read(tensors, tensor);
   const tokens = integers(tensors, 'input_ids')!;
-  const places = [...tokens.keys()].filter((row) => tokens[row] === IMAGE_TOKEN);
+  const places = [...tokens.keys()].filter((place) => tokens[place] === IMAGE_TOKEN);
   const pixels = floats(tensors, 'pixel_values') ?? new Float32Array();
   const size = pixels.length / Math.max(places.length, 1);
   const images: PlacedLoweredImage[] = [];
@@ -116,7 +116,7 @@ describe.each(['meta', 'hf-4.45'] as const)('float32, numerics %s', (numerics) =
   });
 });
 
-describe('steps of several rows', () => {
+describe('steps of several tokens', () => {
   let lowered: LoweredModel;
   let prompt: Prompt;
   beforeAll(async () => {
@@ -140,7 +140,7 @@ describe('steps of several rows', () => {
     const { decodeTokens, decodeLogits, images } = prompt;
     const draft = Int32Array.from([...decodeTokens.slice(0, 5), 3, 1, 4]);
     const verified = await lowered.forward(sequence, draft, { images });
-    // Row i of the step gives what follows token i: the logits of the next recorded step.
+    // Logits row i of the step gives what follows token i: the logits of the next recorded step.
     const agreed = decodeLogits.slice(VOCABULARY, 6 * VOCABULARY);
     expect(maxDifference(verified.slice(0, 5 * VOCABULARY), agreed)).toBeLessThan(1e-4);
     sequence.truncate(prompt.tokens.length + 5);
@@ -148,7 +148,7 @@ describe('steps of several rows', () => {
     expect(maxDifference(next, decodeLogits.slice(6 * VOCABULARY, 8 * VOCABULARY))).toBeLessThan(1e-4);
   });
 
-  test('only wanted rows have logits', async () => {
+  test('only wanted tokens have logits', async () => {
     const last = await lowered.forward(lowered.graphs.createSequence(), prompt.tokens, {
       images: prompt.images,
       logits: 'last',

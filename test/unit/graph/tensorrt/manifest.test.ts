@@ -1,11 +1,11 @@
 import { tmpdir } from 'node:os';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { visionRows } from '#sdk/architecture/vision-rows.js';
+import { visionTokens } from '#sdk/architecture/vision-tokens.js';
 import {
   DEFAULT_LOWERING,
   LOWERED_GRAPHS,
   type LoweringManifest,
-  loweredVisionRows,
+  loweredVisionTokens,
   lowerModel,
 } from '#sdk/graph/tensorrt/index.js';
 import { publishedModel } from '../../../support/published-model.js';
@@ -86,16 +86,16 @@ describe('profiles', () => {
     for (const numTiles of [1, 2, 3, 4]) {
       for (const merged of name === 'vision' ? [true] : [false, true]) {
         for (const allSlots of [false, true]) {
-          const rows = visionRows(manifest.vision, { numTiles, merged, allSlots });
-          const { lists, biases } = loweredVisionRows(rows);
-          within('slots', rows.slots);
+          const tokens = visionTokens(manifest.vision, { numTiles, merged, allSlots });
+          const { lists, biases } = loweredVisionTokens(tokens);
+          within('slots', tokens.slots);
           within('Q', lists.real_tokens.length);
           within('P', lists.padding_tokens.length);
           within('F', lists.feature_rows.length);
           within('K', lists.state_rows.length);
-          expect([...lists.real_tokens, ...lists.padding_tokens]).toEqual(rows.tokens);
-          expect([...lists.real_rows, ...lists.padding_rows]).toEqual([...rows.tokens.keys()]);
-          expect([...lists.real_slots, ...lists.padding_slots]).toEqual(rows.rowSlots);
+          expect([...lists.real_tokens, ...lists.padding_tokens]).toEqual(tokens.tokenPlaces);
+          expect([...lists.real_rows, ...lists.padding_rows]).toEqual([...tokens.tokenPlaces.keys()]);
+          expect([...lists.real_slots, ...lists.padding_slots]).toEqual(tokens.tokenSlots);
           expect(biases.real_bias).toHaveLength(lists.real_rows.length);
           expect(biases.padding_bias).toHaveLength(lists.padding_rows.length);
         }
@@ -103,7 +103,7 @@ describe('profiles', () => {
     }
   });
 
-  test('rows and keys of the decoder', () => {
+  test('tokens and keys of the decoder', () => {
     expect(engine('prefill').profile).toEqual({
       R: { min: 1, opt: 512, max: 512 },
       L: { min: 1, opt: 1, max: 8 },

@@ -10,7 +10,7 @@ const SCRIPT = fileURLToPath(new URL('../../../support/emit-published.mjs', impo
 test('graphs of the 11B model: no weight is read, and memory stays small', () => {
   const folder = temporaryFolder();
   const said = JSON.parse(execFileSync(process.execPath, [SCRIPT, folder], { encoding: 'utf8' }));
-  // Rotary tables and the weights of image rows are all that is inside; 9.7 GB are referred to.
+  // Rotary tables and the weights of image tokens are all that is inside; 9.7 GB are referred to.
   expect(said.graphBytes).toBeLessThan(32 * 2 ** 20);
   expect(said.rewrittenBytes).toBeLessThan(said.graphBytes);
   expect(said.residentBytes).toBeLessThan(500e6);
