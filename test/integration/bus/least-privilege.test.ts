@@ -155,7 +155,7 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
     await using client = await connectClient({ ...common, username: 'controller' });
     expect((await client.ask('dev', 'Who?', { timeoutMs: 10_000 })).frameId).toBe('cam0-000001');
     expect(warnings).toHaveLength(3);
-    expect(warnings[0]).toMatch(/refuses the subscription to scenebus\/dev\/availability.*without noticing another/);
+    expect(warnings[0]).toMatch(/refused the subscription to scenebus\/dev\/availability.*without noticing another/);
     await broker.kill();
     await until(() => bus.state === 'offline');
     warnings.length = 0;
