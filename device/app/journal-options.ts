@@ -17,15 +17,26 @@ export function journalFile(
   { device, root, journal }: Pick<DeviceConfig, 'device' | 'root' | 'journal'>,
   environment: Environment = process.env,
 ): string | undefined {
-  if (!journal.enabled) return undefined;
+  return journal.enabled ? join(deviceFolder({ device, root, journal }, environment), 'journal.db') : undefined;
+}
+
+function deviceFolder(
+  { device, root, journal }: Pick<DeviceConfig, 'device' | 'root' | 'journal'>,
+  environment: Environment,
+): string {
   const name = root === DEFAULT_ROOT ? device : `${root}/${device}`;
-  return join(journal.directory ?? stateDirectory(environment), fileName(name), 'journal.db');
+  return join(journal.directory ?? stateDirectory(environment), fileName(name));
 }
 
 /** Where a device keeps what callers changed; undefined: nowhere. */
 export function stateFile(config: DeviceConfig, name: string): string | undefined {
   const journal = journalFile(config);
   return journal && join(dirname(journal), name);
+}
+
+/** Where the console's one-time link waits for whoever may read it; also without a journal, until the device stops. */
+export function consoleLinkFile(config: DeviceConfig, environment: Environment = process.env): string {
+  return join(deviceFolder(config, environment), 'console-link');
 }
 
 export function journalOptions(config: DeviceConfig): Pick<JournalOptions, 'file' | 'limits' | 'encodeJpeg'> {

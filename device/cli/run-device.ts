@@ -1,5 +1,6 @@
 /** `scenebus run`: the service, the signals that reach it, and what the service manager is told. */
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import type { DeviceConfig } from '../config/schema.js';
 import type { CommandContext } from './command-context.js';
 import { EXIT_CODES } from './exit-codes.js';
@@ -10,15 +11,25 @@ const STOP_LIMIT_MS = 5_000;
 
 export async function runDevice(file: string, context: CommandContext): Promise<void> {
   const { terminal, signal, environment } = context;
-  const [{ isSdkError }, { loadConfig }, { createLogger }, { deviceParts }, { DeviceService }, { ServiceNotifier }] =
-    await Promise.all([
-      import('scenebus'),
-      import('../config/load.js'),
-      import('./logger.js'),
-      import('../app/device-parts.js'),
-      import('../app/device-service.js'),
-      import('../platform/service-notifier.js'),
-    ]);
+  const [
+    { isSdkError },
+    { loadConfig },
+    { createLogger },
+    { deviceParts },
+    { DeviceService },
+    { ServiceNotifier },
+    { consoleInvitation },
+    { consoleLinkFile },
+  ] = await Promise.all([
+    import('scenebus'),
+    import('../config/load.js'),
+    import('./logger.js'),
+    import('../app/device-parts.js'),
+    import('../app/device-service.js'),
+    import('../platform/service-notifier.js'),
+    import('../app/console-link.js'),
+    import('../app/journal-options.js'),
+  ]);
   const config = await loadConfig(file, environment, { check: 'model' });
   let level = config.log;
   const logger = createLogger(terminal, () => level);
@@ -61,11 +72,14 @@ export async function runDevice(file: string, context: CommandContext): Promise<
   const ignoreReloads = context.onReload(() => void reload());
   notifier.ready();
   logger.log('info', `device ${config.device} is ${service.state} on ${service.bus.broker}`);
-  // With its one-time token it is no line for a log that others keep: for the terminal, and the unit's own journal.
-  if (service.consoleAddress !== undefined)
-    terminal.note(`Console: ${service.makeConsoleLink() ?? service.consoleAddress}`);
+  const linkFile = consoleLinkFile(config, environment);
+  const isTerminal = terminal.stderr.isTTY === true;
+  const invitation = await consoleInvitation(service, { isTerminal, file: linkFile });
+  if (invitation !== undefined) terminal.note(`Console: ${invitation}`);
   if (!signal.aborted) await once(signal, 'abort');
   ignoreReloads();
   logger.log('info', 'stopping');
   await service.stop();
+  // It opens nothing any more.
+  if (!isTerminal) await rm(linkFile, { force: true }).catch(() => {});
 }

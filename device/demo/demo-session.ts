@@ -1,5 +1,6 @@
 import { isSdkError, type Logger, type OnProgress } from 'scenebus';
 import { type BusClient, connectClient, parseTopic } from 'scenebus/client';
+import { consoleInvitation } from '../app/console-link.js';
 import { type DeviceParts, DeviceService } from '../app/device-service.js';
 import type { DeviceConfig } from '../config/schema.js';
 import { type DemoOutput, printMessage } from './message-printer.js';
@@ -8,6 +9,8 @@ export interface DemoOptions {
   readonly config: DeviceConfig;
   readonly parts: DeviceParts;
   readonly terminal: DemoOutput;
+  /** Whether people read it, and no log: then it may show the link to the console. */
+  readonly isTerminal?: boolean | undefined;
   readonly logger: Logger;
   readonly onProgress: OnProgress;
   /** Ends the demo; what it did is reported all the same. */
@@ -65,7 +68,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoSummary> {
     }
     if (!end.aborted) for (const line of options.howToAsk(service.bus.broker)) terminal.out(line);
     // Last, where a reader's eyes are.
-    const link = end.aborted ? undefined : (service.makeConsoleLink() ?? service.consoleAddress);
+    const { isTerminal = false } = options;
+    const link = end.aborted ? undefined : await consoleInvitation(service, { isTerminal, file: undefined });
     if (link !== undefined) terminal.out(`See it in a browser:\n  ${link}\n`);
     await untilAborted(new Promise(() => {}), end);
   } finally {

@@ -64,6 +64,7 @@ async function demo(options: DemoCommandOptions, { terminal, signal, environment
     // A service waits for a camera that is not there; whoever tries the demo wants to know at once.
     parts: { ...deviceParts, openCamera: (address, how) => openCamera(address, { ...how, requireFirstFrame: true }) },
     terminal: { ...terminal, out },
+    isTerminal: terminal.stdout.isTTY === true,
     logger: demoLogger(logger, out),
     onProgress: progress.onProgress,
     signal,

@@ -161,7 +161,7 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
     warnings.length = 0;
     await broker.restart();
     await until(() => bus.state === 'online');
-    expect(warnings.filter((line) => line.includes('refuses'))).toEqual([]);
+    expect(warnings.filter((line) => line.includes('refused'))).toEqual([]);
   });
 
   test('is refused what it does not name', async () => {
@@ -195,7 +195,7 @@ describe('a broker that cuts the connection for a subscription that it does not 
     expect(await bus.publishScene('cam0', observation())).toMatch(/queued|delivered/);
     await until(() => bus.stats.published >= 1 && bus.state === 'online');
     expect(bus.stats.disconnects).toBe(2);
-    expect(warnings.filter((line) => line.includes('refuses'))).toHaveLength(1);
+    expect(warnings.filter((line) => line.includes('refused'))).toHaveLength(1);
     await bus.close();
     await new Promise<void>((resolve) => aedes.close(resolve));
     await new Promise((resolve) => server.close(resolve));

@@ -1,7 +1,8 @@
 /** `scenebus run` as a process: what its service manager is told, and what signals do. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connectClient } from 'scenebus/client';
@@ -46,7 +47,12 @@ describe('a device under systemd', () => {
     const address = `@scenebus-service-${process.pid}`;
     await using manager = await startServiceManager(address);
     const config = await configOf('managed');
-    const environment = { ...process.env, NOTIFY_SOCKET: address, WATCHDOG_USEC: '200000' };
+    const environment = {
+      ...process.env,
+      NOTIFY_SOCKET: address,
+      WATCHDOG_USEC: '200000',
+      STATE_DIRECTORY: join(folder, 'state'),
+    };
     const child = spawn(process.execPath, [command, 'run', '--config', config], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: environment,
@@ -73,12 +79,18 @@ describe('a device under systemd', () => {
     while (manager.messages.filter((message) => message === 'READY=1').length < 3)
       await new Promise((resolve) => setTimeout(resolve, 20));
     expect(log).toContain('the configuration was not reloaded, the old one stays in effect');
+    const linkFile = join(folder, 'state', 'managed', 'console-link');
+    expect(log).toContain(`is in ${linkFile}`);
+    expect(log).not.toContain('#token=');
+    expect(await readFile(linkFile, 'utf8')).toMatch(/^http:.*#token=/);
+    expect((await stat(linkFile)).mode & 0o777).toBe(0o600);
     expect(log).toContain('honoured only after a restart of the service: root');
     expect((await client.ask('managed', 'What?', { timeoutMs: 30_000 })).camera).toBe('b');
 
     child.kill('SIGTERM');
     expect(await ended).toEqual([0, null]);
     expect(manager.messages).toContain('STOPPING=1');
+    expect(existsSync(linkFile)).toBe(false);
   });
 });
 
