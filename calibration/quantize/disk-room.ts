@@ -31,7 +31,7 @@ export async function diskError(error: unknown, room: NeededRoom): Promise<unkno
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
     return new SdkError(
       'ERR_ARGUMENT_INVALID',
-      `Expected to read the source and to write in ${room.folder}, but the system refused it (${message}). Give yourself the right to, or choose another folder.`,
+      `Expected to read the source and to write in ${room.folder}, but the system refused it (${message}). Change its permissions, or choose another folder.`,
       { cause: error, details: { directory: room.folder } },
     );
   }
@@ -45,7 +45,7 @@ function diskFull(directory: string, neededBytes: number, freeBytes: number, cau
   const hasRoom = freeBytes >= neededBytes;
   const why = hasRoom
     ? `. The system refused to write nevertheless (${(cause as Error).message}): a quota or the number of files is used up. Raise it, remove files or choose another disk.`
-    : '. Make room or choose another disk.';
+    : '. Free some space or choose another disk.';
   return new SdkError(
     'ERR_DISK_FULL',
     `The folder needs ${gigabytes(neededBytes)} GB in ${directory}, ${hasRoom ? 'and' : 'but'} ${gigabytes(freeBytes)} GB are free${why}`,

@@ -35,7 +35,7 @@ async function evidenceIn(path: string, name: string): Promise<string | null> {
   if (LICENCE_FILE.test(name)) {
     return COMMUNITY_LICENCE.test(await readText(path)) ? `${name} is the Llama Community License` : null;
   }
-  if (/^notice/i.test(name)) return COMMUNITY_LICENCE.test(await readText(path)) ? `${name} says so` : null;
+  if (/^notice/i.test(name)) return COMMUNITY_LICENCE.test(await readText(path)) ? `${name} names it` : null;
   if (USE_POLICY_FILE.test(name)) {
     return USE_POLICY.test(await readText(path)) ? `${name} is the Llama Acceptable Use Policy` : null;
   }
@@ -52,12 +52,12 @@ function evidenceInCard(text: string, name: string): string | null {
   try {
     card = parse(front);
   } catch {
-    return /^license(_name)?:\s*['"]?llama/im.test(front) ? `${name} says so` : null;
+    return /^license(_name)?:\s*['"]?llama/im.test(front) ? `${name} names it` : null;
   }
   const valuesOf = (key: string) =>
     [(card as Record<string, unknown> | null)?.[key]].flat().filter((value) => typeof value === 'string');
   if ([...valuesOf('license'), ...valuesOf('license_name')].some((value) => /^llama/i.test(value))) {
-    return `${name} says so`;
+    return `${name} names it`;
   }
   const base = valuesOf('base_model').find(isLlamaName);
   return base === undefined ? null : `${name} says that it was made from ${base}`;
@@ -88,7 +88,7 @@ export function requireAcceptance(evidence: string, accepted: boolean): void {
   if (accepted) return;
   throw new SdkError(
     'ERR_LICENSE_NOT_ACCEPTED',
-    `The source is under the Llama Community License (${evidence}). Read its licence and use policy; when you may use it and accept the terms, say so with --accept-llama-license (acceptLlamaLicense: true). ${LLAMA_EU_NOTICE}`,
+    `The source is under the Llama Community License (${evidence}). Read its licence and use policy; when you may use it and accept the terms, confirm with --accept-llama-license (acceptLlamaLicense: true). ${LLAMA_EU_NOTICE}`,
     { details: { evidence } },
   );
 }

@@ -138,10 +138,10 @@ async function settle(
   const told = isAborted ? error : await diskError(error, room).catch(() => error);
   const isHopeless = !isAborted && isDamage(told);
   await (isHopeless ? work.remove() : work.keep()).catch((cause: Error) => {
-    logger.log('warn', `${work.path} could not be cleared away: ${cause.message}`);
+    logger.log('warn', `${work.path} could not be removed: ${cause.message}`);
   });
   if (isAborted || isHopeless || !work.isPrepared) return told;
-  const kept = `What is done is kept in ${work.path}: the same command goes on from there.`;
+  const kept = `What is done is kept in ${work.path}: the same command continues from there.`;
   if (told instanceof SdkError) {
     return new SdkError(told.code, `${told.message} ${kept}`, { cause: told.cause ?? told, details: told.details });
   }

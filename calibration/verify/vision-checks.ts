@@ -61,7 +61,7 @@ export async function checkVision(
       const tensor = key.slice(name.length + 1);
       if (!key.startsWith(`${name}.`) || INPUTS.has(tensor)) continue;
       const actual = computed.get(tensor);
-      if (actual === undefined) result.notCompared.push(`vision ${key}: this backend does not show it`);
+      if (actual === undefined) result.notCompared.push(`vision ${key}: this backend does not expose it`);
       else check.compare(tensor, actual, data);
     }
     result.checks.push(check.finish());

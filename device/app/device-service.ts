@@ -175,7 +175,7 @@ export class DeviceService implements AsyncDisposable {
 
   async #reload(next: DeviceConfig): Promise<Omit<ConfigChanges, 'config'>> {
     if (this.#phase === 'starting' || this.#feeds === undefined)
-      throw new SdkError('ERR_BUSY', 'The service starts; reload the configuration when it runs.');
+      throw new SdkError('ERR_BUSY', 'The service is starting; reload the configuration once it runs.');
     if (this.#phase !== 'running') throw new SdkError('ERR_DISPOSED', 'The service is stopping.');
     const { config, applied, needsRestart } = configChanges(this.#config, next);
     if (applied.length > 0) {
@@ -195,7 +195,7 @@ export class DeviceService implements AsyncDisposable {
     return { applied, needsRestart };
   }
 
-  /** Its retained messages would tell of it for ever. */
+  /** Otherwise its retained messages would stay on the broker forever. */
   async #forgetCamera(id: string): Promise<void> {
     try {
       await this.bus.removeCamera(id);
@@ -373,7 +373,7 @@ function watchBroker(bus: Bus, problems: Problems): void {
       problems.clear('bus');
       return;
     }
-    const message = `The broker ${bus.broker} is not reached; it is tried again and again.`;
+    const message = `The broker ${bus.broker} cannot be reached; the connection is being retried.`;
     problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
   };
   bus.onStateChange(look);

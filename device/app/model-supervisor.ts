@@ -10,7 +10,7 @@ import {
 import type { ModelAccess } from '../features/context.js';
 import { ModelFailures } from './model-failures.js';
 
-/** `small`: with caches as small as they can be, because the model ran out of memory again and again. */
+/** `small`: with caches as small as they can be, because the model kept running out of memory. */
 export type ModelMemory = 'full' | 'small';
 
 export interface ModelSupervisorOptions {
@@ -28,7 +28,7 @@ const DEFAULT_BACKOFF = { initialMs: 1_000, maximumMs: 60_000 };
 const DEFAULT_HANG_MS = 30_000;
 
 /**
- * Keeps one model loaded: an engine that died, hangs or fails again and again is thrown away and loaded anew, with
+ * Keeps one model loaded: an engine that died, hangs or keeps failing is disposed of and reloaded, with
  * pauses that grow until it answers. Meanwhile `use` fails at once with an error that callers can pass on. A model in a
  * process of its own is missed as soon as that ends, also when nobody asks.
  */
@@ -104,7 +104,7 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     }
   }
 
-  /** An engine that does not come back after an abort would hold up everyone behind it for ever. */
+  /** An engine that does not come back after an abort would block every caller behind it forever. */
   async #withinReason<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     let onAbort = () => {};
@@ -163,7 +163,7 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     let cause = reason;
     this.#lost = new SdkError(
       'ERR_ENGINE_DIED',
-      `The model is not there now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
+      `The model is not available now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
       { cause: reason },
     );
     onHealth(this.#lost);
@@ -215,7 +215,7 @@ function exhausted(cause: unknown): SdkError {
   const remedy = 'Choose a shorter model.contextLength, a smaller or quantised model, or free memory on this machine.';
   return new SdkError(
     'ERR_ENGINE_OUT_OF_MEMORY',
-    `The model runs out of memory again and again (${messageOf(cause)}), with its smallest caches too. ${remedy}`,
+    `The model keeps running out of memory (${messageOf(cause)}), even with its smallest caches. ${remedy}`,
     { cause },
   );
 }
@@ -223,7 +223,7 @@ function exhausted(cause: unknown): SdkError {
 function lostError(cause: unknown, pauseMs: number): SdkError {
   return new SdkError(
     'ERR_ENGINE_DIED',
-    `The model is not there now (${messageOf(cause)}) and is loaded again in ${Math.ceil(pauseMs / 1000)} s. Ask again later.`,
+    `The model is not available now (${messageOf(cause)}) and is reloaded in ${Math.ceil(pauseMs / 1000)} s. Ask again later.`,
     { cause },
   );
 }

@@ -7,12 +7,12 @@ import { createTerminal } from './terminal.js';
 const interruption = new AbortController();
 const reloads = new ReloadSignal();
 let signals = 0;
-// SIGHUP is the end of the terminal that a service was started from: it says goodbye like after the others; or, with a
-// terminal or without one as before, the wish that it reads its configuration again.
+// SIGHUP means that the terminal which started the service has closed: shut down as for the other signals. When there
+// is no terminal, or it is still open, SIGHUP is a request to reload the configuration.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
     if (name === 'SIGHUP' && reloads.receive()) return;
-    // The first asks for a clean end; who asks again does not want to wait for it.
+    // The first signal asks for a clean shutdown, a second one skips it.
     if (++signals > 1) process.exit(EXIT_CODES.interrupted);
     interruption.abort();
   });
@@ -21,9 +21,9 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 let isOutputClosed = false;
 process.stdout.on('error', () => {
   isOutputClosed = true;
-  interruption.abort(new OutputClosedError('Nobody reads the output any more.'));
+  interruption.abort(new OutputClosedError('The reader of the output has closed it.'));
 });
-// Nobody reads what is said on the way; the work itself goes on.
+// A closed stderr only loses progress and log lines; the work continues.
 process.stderr.on('error', () => {});
 
 try {

@@ -6,7 +6,7 @@ const LINE_INTERVAL_MS = 5_000;
 
 export interface ProgressReporter extends Disposable {
   readonly onProgress: OnProgress;
-  /** Makes room for a line of somebody else; the next progress draws anew. */
+  /** Clears the line for other output; the next progress is drawn again below it. */
   clear(): void;
 }
 

@@ -39,7 +39,7 @@ export async function runDevice(file: string, context: CommandContext): Promise<
   const stopInTime = () => {
     notifier.stopping();
     setTimeout(() => {
-      logger.log('error', `not stopped within ${STOP_LIMIT_MS / 1_000} s: ended by force`);
+      logger.log('error', `not stopped within ${STOP_LIMIT_MS / 1_000} s: exiting anyway`);
       process.exit(EXIT_CODES.failed);
     }, STOP_LIMIT_MS).unref();
   };
@@ -64,7 +64,7 @@ export async function runDevice(file: string, context: CommandContext): Promise<
       level = next.log;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      logger.log('error', `the configuration is not reloaded, the old one stays: ${reason}`);
+      logger.log('error', `the configuration was not reloaded, the old one stays in effect: ${reason}`);
     } finally {
       notifier.reloaded();
     }

@@ -41,7 +41,7 @@ export const modelSchema = z
     isolation: z.enum(['process', 'none']).default('process').meta({
       title: 'Isolation',
       description:
-        'process: the model runs in a process of its own, which is killed and started anew when it crashes or hangs; none: within the service, which then dies with it',
+        'process: the model runs in a process of its own, which is killed and restarted when it crashes or hangs; none: inside the service, which then crashes with it',
     }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 export interface Asset {
   readonly bytes: Buffer;
   readonly mediaType: string;
-  /** Named by its content: it may be kept for ever. */
+  /** Named by its content: it may be cached forever. */
   readonly isImmutable: boolean;
 }
 

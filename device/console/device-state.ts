@@ -13,10 +13,7 @@ const WAITING = (reason: string, remedy: string | null = null): Lamp => ({ state
 const BAD = (reason: string, remedy: string): Lamp => ({ state: 'bad', reason, remedy });
 
 const PRIVATE = (id: string): Lamp =>
-  WAITING(
-    `Camera ${id} is switched off: its privacy is on.`,
-    'Switch its privacy off over the bus, if that is yours to do.',
-  );
+  WAITING(`Camera ${id} is switched off: its privacy is on.`, 'Switch its privacy off over the bus, if you may.');
 
 export class DeviceStateFollower implements Disposable {
   readonly #stops: readonly (() => void)[];
@@ -107,10 +104,7 @@ export class DeviceStateFollower implements Disposable {
     if (problem?.code === 'ERR_ENGINE_OUT_OF_MEMORY')
       return BAD(problem.message, 'Choose a smaller model or a shorter context, or free memory on this machine.');
     if (problem !== undefined)
-      return BAD(
-        problem.message,
-        'It is loaded again by itself. If that goes on for minutes, read the log below Health.',
-      );
+      return BAD(problem.message, 'It is reloaded automatically. If that takes minutes, read the log under Health.');
     const info = model()?.info;
     if (info === undefined)
       return WAITING('The model is being loaded.', 'The first start of a big model takes minutes.');
@@ -127,19 +121,16 @@ function cameraLamp(id: string, status: CameraStatusInput | undefined): Lamp {
     case 'starting':
       return WAITING(`Camera ${id} is being opened.`);
     case 'ended':
-      return WAITING(
-        `The clip of ${id} is over; its last picture stays.`,
-        'Set loop: true to play it again and again.',
-      );
+      return WAITING(`The clip of ${id} is over; its last picture stays.`, 'Set loop: true to play it in a loop.');
     case 'stalled':
     case 'reconnecting':
       return BAD(
         `Camera ${id} delivers no pictures now.${why}`,
-        'It is tried again by itself. Check its cable, power and network; the page Health says more.',
+        'It is retried automatically. Check its cable, power and network; see the page Health.',
       );
     default:
       return BAD(
-        `Camera ${id} was given up.${why}`,
+        `Camera ${id} has failed and is not retried.${why}`,
         'Correct its address in the configuration, or plug it in, and restart the service.',
       );
   }
@@ -150,8 +141,8 @@ function brokerLamp({ broker }: ConsoleDevice): Lamp {
   if (state === 'online') return GOOD(`Connected to ${address}.`);
   if (state === 'connecting') return WAITING(`Connecting to ${address}.`);
   return BAD(
-    `The broker ${address} is not reached; answers wait for it.`,
-    'Check that the broker runs, and the network and the address to it. It is tried again by itself.',
+    `The broker ${address} cannot be reached; answers are queued.`,
+    'Check that the broker runs, its address and the network. It is retried automatically.',
   );
 }
 

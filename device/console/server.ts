@@ -163,7 +163,7 @@ async function serve(
     const refusal = refusalOf(error);
     if (refusal === undefined) logger.log('error', 'a request to the console failed', { error });
     const { statusCode, code, message } =
-      refusal ?? new HttpError(500, 'ERR_INTERNAL', 'The device failed; its log says more.');
+      refusal ?? new HttpError(500, 'ERR_INTERNAL', 'The device failed; see its log.');
     void reply.code(statusCode).send({ error: { code, message } });
   });
   app.setNotFoundHandler((_request, reply) => {

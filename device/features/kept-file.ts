@@ -70,7 +70,7 @@ export class KeptFile<T> {
         }
         await rename(`${file}.new`, file);
       } catch (error) {
-        this.#options.logger.log('error', `${file} cannot be written; a restart will not know the latest changes`, {
+        this.#options.logger.log('error', `${file} cannot be written; a restart would lose the latest changes`, {
           error: String(error),
         });
       }

@@ -120,7 +120,7 @@ async function snapshot(
 ): Promise<SnapshotResult> {
   if (!config.snapshots) {
     const message =
-      'This device gives no pictures away. Its owner allows it with `snapshots: true` in the configuration.';
+      'This device does not share pictures. Its owner can allow it with `snapshots: true` in the configuration.';
     throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
   }
   const { feed, frame } = await pictures.of(request, call);

@@ -129,7 +129,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
     if (record === undefined || this.#isClosed) return Promise.resolve();
     return new Promise((resolve) => {
       const patienceMs = this.#options.patienceMs ?? DEFAULT_PATIENCE_MS;
-      const timer = setTimeout(() => this.#lose(new Error(`no answer of the disk for ${patienceMs} ms`)), patienceMs);
+      const timer = setTimeout(() => this.#lose(new Error(`no answer from the disk for ${patienceMs} ms`)), patienceMs);
       const entry: Entry = {
         record,
         bytes: sizeOf(record),
@@ -226,7 +226,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
     const { setAside } = await this.#thread.call('open', file, this.#isDamaged ? this.#wallMs() : undefined);
     this.#isDamaged = false;
     if (setAside !== undefined)
-      this.#logger.log('error', `the journal ${file} was damaged: it is kept as ${setAside}, and a new one is begun`);
+      this.#logger.log('error', `the journal ${file} was damaged: it was moved to ${setAside}, and a new one started`);
   }
 
   /** Reads for new outlets what is after their cursors. */

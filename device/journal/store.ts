@@ -63,7 +63,7 @@ const DAMAGE_CODES: readonly number[] = [11, 26];
  * synchronous = FULL: a commit that returned survives a power cut.
  *
  * Disposing it leaves the file open until the garbage collector has found the last prepared statement. Only the end of
- * its thread closes the file for certain: before the file is moved or opened anew, that thread has to have ended.
+ * its thread closes the file for certain: before the file is moved or reopened, that thread has to have ended.
  */
 export class JournalStore implements Disposable {
   readonly #database: DatabaseSyncInstance;

@@ -52,7 +52,7 @@ async function prepareSystem(purpose, dryRun) {
 
 /**
  * Debian starts a service when it installs one. The tests start brokers of their own on free ports: nobody asked for
- * one that runs for ever.
+ * one that keeps running.
  */
 async function keepBrokerStopped(installCommand) {
   if (!existsSync('/run/systemd/system') || !hasCommand('systemctl')) return;

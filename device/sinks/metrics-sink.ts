@@ -64,7 +64,7 @@ export class MetricsSink implements AsyncDisposable {
     });
     const frameAge = new Gauge({
       name: 'scenebus_camera_frame_age_seconds',
-      help: 'Age of the newest frame when the camera last told of itself',
+      help: 'Age of the newest frame when the camera last reported its state',
       labelNames: ['camera'],
       registers,
     });

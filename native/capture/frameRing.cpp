@@ -77,29 +77,28 @@ std::string randomName() {
 }
 
 /** A new segment that only this user can open, locked against removeStaleRings(). */
-int createSegment(std::string& name) {
+FileDescriptor createSegment(std::string& name) {
   for (int attempt = 0; attempt < 16; ++attempt) {
     name = randomName();
-    const int descriptor = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-    if (descriptor < 0) {
+    FileDescriptor descriptor(shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
+    if (!descriptor.isOpen()) {
       if (errno == EEXIST)
         continue;
       throwErrno(errno, "shm_open");
     }
-    // Between creation and lock another host's clean-up may have taken it for a dead one: then start anew.
+    // Between creation and lock, the clean-up of another host may have taken it for stale: then try another name.
     struct stat status {};
-    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor, &status) == 0 && status.st_nlink > 0)
+    if (flock(descriptor.get(), LOCK_EX | LOCK_NB) == 0 && fstat(descriptor.get(), &status) == 0 && status.st_nlink > 0)
       return descriptor;
-    close(descriptor);
   }
   throwErrno(EEXIST, "shm_open");
 }
 
-void* mapShared(int descriptor, size_t size) {
-  void* address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+SharedMapping mapShared(const FileDescriptor& descriptor, size_t size) {
+  void* address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.get(), 0);
   if (address == MAP_FAILED)
     throwErrno(errno, "mmap");
-  return address;
+  return SharedMapping(address, size);
 }
 
 } // namespace
@@ -123,17 +122,16 @@ RingWriter::RingWriter(uint32_t slotCount, uint64_t slotBytes) : mSlotCount(slot
   const size_t size = ringSize(slotCount, slotBytes);
   mDescriptor = createSegment(mName);
   // Reserves the pages: a full /dev/shm is an error here instead of a SIGBUS at some later write.
-  int failure = posix_fallocate(mDescriptor, 0, static_cast<off_t>(size));
+  int failure = posix_fallocate(mDescriptor.get(), 0, static_cast<off_t>(size));
   if (failure == 0) {
     try {
-      mMapping = SharedMapping(mapShared(mDescriptor, size), size);
+      mMapping = mapShared(mDescriptor, size);
     } catch (const std::system_error& error) {
       failure = error.code().value();
     }
   }
   if (failure != 0) {
     shm_unlink(mName.c_str());
-    close(mDescriptor);
     throwErrno(failure, "shared memory");
   }
   for (uint32_t index = 0; index < slotCount; ++index) {
@@ -150,7 +148,6 @@ RingWriter::RingWriter(uint32_t slotCount, uint64_t slotBytes) : mSlotCount(slot
 
 RingWriter::~RingWriter() {
   shm_unlink(mName.c_str()); // fails quietly when the reader has taken the name already
-  close(mDescriptor);
 }
 
 SlotHeader* RingWriter::slot(uint32_t index) const {
@@ -219,23 +216,14 @@ bool RingWriter::end() {
 RingReader::RingReader(const std::string& name) : mName(name) {
   if (name.rfind(std::string("/") + kNamePrefix, 0) != 0 || name.find('/', 1) != std::string::npos)
     throwErrno(EINVAL, "ring name");
-  const int descriptor = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0);
-  if (descriptor < 0)
+  const FileDescriptor descriptor(shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0));
+  if (!descriptor.isOpen())
     throwErrno(errno, "shm_open");
   struct stat status {};
-  const bool known = fstat(descriptor, &status) == 0 && status.st_size > static_cast<off_t>(kPage);
-  const auto size = static_cast<size_t>(status.st_size);
-  if (!known) {
-    close(descriptor);
+  if (fstat(descriptor.get(), &status) != 0 || status.st_size <= static_cast<off_t>(kPage))
     throwErrno(EPROTO, "ring size");
-  }
-  try {
-    mMapping = SharedMapping(mapShared(descriptor, size), size);
-  } catch (...) {
-    close(descriptor);
-    throw;
-  }
-  close(descriptor);
+  const auto size = static_cast<size_t>(status.st_size);
+  mMapping = mapShared(descriptor, size);
   mHeader = reinterpret_cast<RingHeader*>(mMapping.bytes());
   mSlotCount = mHeader->slotCount;
   mSlotBytes = mHeader->slotBytes;
@@ -304,14 +292,13 @@ size_t removeStaleRings() {
     if (std::strncmp(entry->d_name, kNamePrefix, sizeof kNamePrefix - 1) != 0)
       continue;
     const std::string name = std::string("/") + entry->d_name;
-    const int descriptor = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0);
-    if (descriptor < 0)
+    const FileDescriptor descriptor(shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0));
+    if (!descriptor.isOpen())
       continue;
     struct stat status {};
-    if (fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
-        flock(descriptor, LOCK_EX | LOCK_NB) == 0 && shm_unlink(name.c_str()) == 0)
+    if (fstat(descriptor.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+        flock(descriptor.get(), LOCK_EX | LOCK_NB) == 0 && shm_unlink(name.c_str()) == 0)
       ++removed;
-    close(descriptor);
   }
   closedir(directory);
   return removed;

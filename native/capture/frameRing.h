@@ -1,4 +1,6 @@
 #pragma once
+#include "common/fileDescriptor.h"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -89,7 +91,7 @@ private:
   SlotHeader* slot(uint32_t index) const;
 
   std::string mName;
-  int mDescriptor = -1;
+  FileDescriptor mDescriptor; // holds the lock that keeps removeStaleRings() away
   SharedMapping mMapping;
   RingHeader* mHeader = nullptr;
   uint32_t mSlotCount;

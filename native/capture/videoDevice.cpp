@@ -1,4 +1,5 @@
 #include "capture/videoDevice.h"
+#include "common/fileDescriptor.h"
 
 #include <cerrno>
 #include <cstring>
@@ -6,14 +7,13 @@
 #include <fcntl.h>
 #include <linux/videodev2.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 namespace scenebus::capture {
 
 VideoDevice probeVideoDevice(const std::string& path) {
   VideoDevice device;
-  const int descriptor = open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (descriptor < 0) {
+  const FileDescriptor descriptor(open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!descriptor.isOpen()) {
     const int code = errno;
     device.message = std::strerror(code);
     if (code == ENOENT || code == ENODEV || code == ENXIO || code == ENOTDIR)
@@ -27,7 +27,7 @@ VideoDevice probeVideoDevice(const std::string& path) {
     return device;
   }
   v4l2_capability capability{};
-  if (ioctl(descriptor, VIDIOC_QUERYCAP, &capability) != 0) {
+  if (ioctl(descriptor.get(), VIDIOC_QUERYCAP, &capability) != 0) {
     device.state = VideoDevice::State::kNotVideo;
   } else {
     device.card.assign(reinterpret_cast<const char*>(capability.card),
@@ -39,7 +39,6 @@ VideoDevice probeVideoDevice(const std::string& path) {
                        ? VideoDevice::State::kReady
                        : VideoDevice::State::kNoCapture;
   }
-  close(descriptor);
   return device;
 }
 

@@ -20,6 +20,8 @@ class FileDescriptor {
   FileDescriptor& operator=(const FileDescriptor&) = delete;
 
   int get() const { return mDescriptor; }
+  /** Hands it to the caller, who closes it from now on. */
+  int release() { return std::exchange(mDescriptor, -1); }
   bool isOpen() const { return mDescriptor >= 0; }
   void close() {
     if (isOpen())

@@ -1,16 +1,15 @@
 #include "common/pageCache.h"
+#include "common/fileDescriptor.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 namespace scenebus {
 
 void dropFromPageCache(const std::string& path, std::uint64_t offsetBytes, std::uint64_t sizeBytes) noexcept {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0)
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.isOpen())
     return;
-  posix_fadvise(file, static_cast<off_t>(offsetBytes), static_cast<off_t>(sizeBytes), POSIX_FADV_DONTNEED);
-  close(file);
+  posix_fadvise(file.get(), static_cast<off_t>(offsetBytes), static_cast<off_t>(sizeBytes), POSIX_FADV_DONTNEED);
 }
 
 } // namespace scenebus

@@ -40,7 +40,7 @@ export function frameNotices(
   if (state === 'stalled' && error !== undefined) {
     const seconds = error.details.seconds;
     const since = typeof seconds === 'number' ? ` for ${describeAge(seconds * 1000)}` : '';
-    notices.push(`The camera's picture has stood still${since}: what it shows may be old.`);
+    notices.push(`The camera's picture has not changed${since}: what it shows may be old.`);
   }
   return notices;
 }

@@ -48,7 +48,7 @@ export class FrozenPicture {
     const seconds = Math.round((nowMs - this.#sinceMs) / 1000);
     const error = new SdkError(
       'ERR_CAPTURE_STALLED',
-      `Expected the picture of ${address} to change, but it has been the same for ${seconds} s, byte for byte, although frames go on coming. If it really shows a picture without any noise, set frozenTimeoutMs to 0.`,
+      `Expected the picture of ${address} to change, but it has been the same for ${seconds} s, byte for byte, although frames keep arriving. If it really shows a picture without any noise, set frozenTimeoutMs to 0.`,
       { details: { seconds } },
     );
     this.#error = error;

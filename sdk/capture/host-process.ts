@@ -107,7 +107,7 @@ export class CaptureHost {
   #deathError(how: string): SdkError {
     return new SdkError(
       'ERR_CAPTURE_HOST_DIED',
-      `Expected the capture process to run, but it ended by itself (${how}). A driver or codec may have crashed it; if it happens again, try another backend and see details.output.`,
+      `Expected the capture process to run, but it exited unexpectedly (${how}). A driver or codec may have crashed it; if it happens again, try another backend and see details.output.`,
       { details: { how, output: this.#lines.join('\n') } },
     );
   }

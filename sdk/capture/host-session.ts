@@ -24,7 +24,7 @@ export interface SessionHandlers {
   onRing(ring: FrameRing, message: RingMessage): void;
   /** A frame is there that was waited for. */
   onDoorbell(): void;
-  /** Frames come, but the picture stands still; told again and again. */
+  /** Frames arrive, but the picture does not change; repeated while that lasts. */
   onFrozen(pictureHash: string): void;
   /** It changes again, or does not stand still as it did when the source was open before. */
   onMoving(): void;

@@ -215,7 +215,7 @@ export class ManagedCamera implements Camera {
       const nowMs = this.#clock.monotonicMs();
       const streamedMs = this.#streamingSinceMs === undefined ? 0 : nowMs - this.#streamingSinceMs;
       this.#streamingSinceMs = undefined;
-      // What is in there is old by now. The last frame of what may have been a clip is its last frame for ever.
+      // What is in there is old by now. The last frame of what may have been a clip remains its last frame.
       if (end.type === 'failed') this.#useRing(undefined);
       if (!this.#everStreamed && this.#options.settings.requireFirstFrame) return this.#giveUp(error);
       const facts = { kind: this.#info.kind, loop: this.#loop, everStreamed: this.#everStreamed };
@@ -251,7 +251,7 @@ export class ManagedCamera implements Camera {
     this.#clipHash = clipHash;
     return new SdkError(
       'ERR_CAPTURE_LOST',
-      `Expected more frames from ${this.#info.address}, but it ended as a recording does. If it begins with the same picture again, it was one.`,
+      `Expected more frames from ${this.#info.address}, but it ended like a recording. If it starts over with the same picture, it is one.`,
     );
   }
 

@@ -17,8 +17,8 @@ let opened = 0;
  * | `0`, `/dev/video0`, `v4l2:/dev/v4l/by-id/…`, `/dev/camera_front` | camera of this machine, or a link to it |
  * | `csi:0` | CSI camera of a Jetson (OpenCV with GStreamer) |
  * | `rtsp://user:password@host/path`, `rtsps://…` | network camera |
- * | `http://host/stream.mjpg`, `https://…` | MJPEG and other streams; single pictures, asked for again and again |
- * | `clip.mp4`, `file:clip.mp4?loop` | video in real time, once or again and again |
+ * | `http://host/stream.mjpg`, `https://…` | MJPEG and other streams; single pictures, polled |
+ * | `clip.mp4`, `file:clip.mp4?loop` | video in real time, once or in a loop |
  * | a folder | its pictures in order of their names, two a second unless `fps` says otherwise |
  * | `test:checker`, `test:moving`, `test:gstreamer` | built-in patterns |
  *

@@ -49,7 +49,7 @@ async function readSamples(path: string, entries: readonly SafetensorsEntry[]): 
       await file.close();
     }
   } catch (cause) {
-    throw new SdkError('ERR_MODEL_NOT_FOUND', `${path} could be read before, but cannot be any more.`, {
+    throw new SdkError('ERR_MODEL_NOT_FOUND', `${path} can no longer be read.`, {
       cause,
       details: { file: path },
     });

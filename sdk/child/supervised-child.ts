@@ -148,16 +148,20 @@ export class SupervisedChild {
     const { name } = this.#options;
     const output = this.#lines.text;
     const hint = how === 'SIGKILL' ? 'Perhaps the system was out of memory.' : 'See details.output.';
-    return new SdkError('ERR_ENGINE_DIED', `Expected the ${name} to run, but it ended by itself (${how}). ${hint}`, {
-      details: { how, output },
-    });
+    return new SdkError(
+      'ERR_ENGINE_DIED',
+      `Expected the ${name} to run, but it exited unexpectedly (${how}). ${hint}`,
+      {
+        details: { how, output },
+      },
+    );
   }
 
   #hangError(): SdkError {
     const { name, hangMs } = this.#options;
     return new SdkError(
       'ERR_ENGINE_DIED',
-      `Expected a sign of life of the ${name} within ${hangMs} ms, but it hangs. It was killed.`,
+      `Expected a heartbeat from the ${name} within ${hangMs} ms, but it hangs and was killed.`,
       { details: { how: 'hung', hangMs, output: this.#lines.text } },
     );
   }

@@ -99,7 +99,7 @@ export function isSdkError(value: unknown, code?: ErrorCode): value is SdkError 
 export function toSdkError(error: unknown): SdkError {
   if (error instanceof SdkError) return error;
   const reason = messageOf(error);
-  return new SdkError('ERR_INTERNAL', `Something went wrong that nobody foresaw: ${reason}`, { cause: error });
+  return new SdkError('ERR_INTERNAL', `Unexpected internal error: ${reason}`, { cause: error });
 }
 
 function messageOf(error: unknown): string {

@@ -129,7 +129,7 @@ async function isGone({ owner, ageMs }: FoundLock, abandonedAfterMs = Number.POS
   if (owner.host !== hostname()) return ageMs > abandonedAfterMs;
   if (differ(owner.boot, await bootId())) return true;
   const other = await lookAt(owner.pid);
-  // Numbers of processes come again: in a container that starts anew its first process is 1 every time.
+  // Process ids are reused: in a restarted container the first process is 1 every time.
   if (!other.running || differ(owner.started, other.started)) return true;
   return owner.pid === process.pid && ageMs > abandonedAfterMs; // a thread that was stopped
 }

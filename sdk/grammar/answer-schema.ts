@@ -59,7 +59,7 @@ function make(jsonSchema: JsonSchema, text: string, lengthUnit: LengthUnit, chec
     try {
       value = JSON.parse(answer) as JsonValue;
     } catch (cause) {
-      throw invalidAnswer(answer, `it is no JSON (${(cause as Error).message})`, cause);
+      throw invalidAnswer(answer, `it is not JSON (${(cause as Error).message})`, cause);
     }
     const result = check(value);
     if ('problem' in result) throw invalidAnswer(answer, result.problem);

@@ -212,7 +212,10 @@ export class Message {
   }
 
   /** The same message with some fields changed: `edit` returns what stands in a field's place, itself or nothing. */
-  rewrite(edit: (field: Field) => Uint8Array | Field | undefined, append: readonly [number, Uint8Array][] = []) {
+  rewrite(
+    edit: (field: Field) => Uint8Array | Field | undefined,
+    append: readonly [number, Uint8Array][] = [],
+  ): Uint8Array {
     const writer = new MessageWriter();
     for (const field of this.fields) {
       const made = edit(field);

@@ -1,6 +1,6 @@
 import type { AccuracyLevel } from './weights.js';
 
-/** Raise when emitted graphs change: prepared caches of older versions are then built anew. */
+/** Raise when emitted graphs change: prepared caches of older versions are then rebuilt. */
 export const GRAPH_VERSION = 3;
 
 export interface GraphOptions {

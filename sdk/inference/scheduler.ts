@@ -167,7 +167,7 @@ export class Scheduler {
     let isFull = false;
     for (const ticket of this.#order.sort([...this.#tickets])) {
       if (picked.length >= batchedSlices) break;
-      // Behind a job that found no room nobody begins: it would wait for ever.
+      // Nothing starts ahead of a job that found no room, or it would wait forever.
       if (isFull && ticket.startedAtMs === undefined) continue;
       const work = this.#tryNext(ticket, picked);
       if (work === 'failed') continue;

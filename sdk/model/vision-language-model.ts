@@ -183,7 +183,7 @@ class ComposedModel implements VisionLanguageModel {
 
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {
     if (typeof text !== 'string' || (text === '' && image === undefined)) {
-      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a text to go on with but received none.');
+      throw new SdkError('ERR_PROMPT_INVALID', 'Expected a text to continue but received none.');
     }
     const content = [
       ...(image === undefined ? [] : [{ type: 'image', image } as const]),
@@ -361,7 +361,7 @@ function expireAfter(deadlineMs: number | undefined, abort: AbortController): No
 function incomplete(text: string, maxNewTokens: number): SdkError {
   return new SdkError(
     'ERR_ANSWER_INCOMPLETE',
-    `Expected a whole answer within ${maxNewTokens} tokens but it goes on. Raise maxNewTokens or bound the schema (maxItems, maxLength). What was written is in details.text.`,
+    `Expected a whole answer within ${maxNewTokens} tokens but it is longer. Raise maxNewTokens or bound the schema (maxItems, maxLength). The text so far is in details.text.`,
     { details: { text, maxNewTokens } },
   );
 }

@@ -67,7 +67,7 @@ export function loadAddonFrom(name: AddonName, candidates: readonly string[]): u
   );
 }
 
-/** Changes when the addon is built anew, for results that are remembered about what is in it. */
+/** Changes when the addon is rebuilt, for cached results about its contents. */
 export function addonIdentity(name: AddonName): string {
   const file = addonCandidates(name).find((path) => existsSync(path));
   if (file === undefined) return 'none';

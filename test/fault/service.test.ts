@@ -161,7 +161,7 @@ describe('a broker', () => {
       break;
     }
     await afterwards('broker restarts, retained gone', startedAtMs, before);
-    expect(log).toMatch(/broker .* is not reached|connection .*broker/i);
+    expect(log).toMatch(/broker .* cannot be reached|connection .*broker/i);
   });
 });
 

@@ -1,4 +1,4 @@
-/** The file of packed int4 weights: made once, found afterwards, made anew when it does not fit, safe when interrupted. */
+/** The file of packed int4 weights: made once, found afterwards, rebuilt when it does not fit, safe when interrupted. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -104,13 +104,13 @@ test.each([
       writeFileSync(packedWeightsPath(), bytes);
     },
   ],
-])('a file %s is made anew, and that is said', async (_, damage) => {
+])('a file %s is rebuilt, and that is logged', async (_, damage) => {
   const expected = await logits();
   damage();
   const messages: string[] = [];
   const logger: Logger = { log: (_level, message) => messages.push(message) };
   expect((await openCpuDecoder(checkpoint, options({ logger }))).packed).toBe('replaced');
-  expect(messages.join()).toMatch(/made anew/);
+  expect(messages.join()).toMatch(/has been rebuilt/);
   expect((await openCpuDecoder(checkpoint, options())).packed).toBe('found');
   expect(maxDifference(await logits(), expected)).toBe(0);
 });

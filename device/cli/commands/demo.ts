@@ -112,7 +112,7 @@ function introduce(
   { out, paint }: Terminal,
 ): void {
   out(paint('bold', 'SceneBus demo'));
-  out(`  camera  ${camera ?? `${demoClipPath()} (played through OpenCV, again and again)`}`);
+  out(`  camera  ${camera ?? `${demoClipPath()} (played in a loop through OpenCV)`}`);
   out(`  model   ${model}${config.model.quantize === 'int4' ? ', int4' : ''}`);
   out(`  bus     ${broker ?? 'embedded broker on loopback'}, topics under ${config.root}/${config.device}/`);
   out();

@@ -107,5 +107,5 @@ function printFindings(findings: readonly Finding[], terminal: Terminal): void {
   }
   const problems = findings.filter((finding) => finding.status === 'problem').length;
   terminal.out();
-  terminal.out(problems === 0 ? 'Nothing stands in the way.' : `${problems} problem(s) stand in the way.`);
+  terminal.out(problems === 0 ? 'Nothing needs to be fixed.' : `${problems} problem(s) must be fixed first.`);
 }

@@ -108,7 +108,7 @@ async function openJournal({ config, journal }: LogOptions, { environment }: Com
     import('../../config/load.js'),
   ]);
   if (config === undefined)
-    throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected --config or --journal: whose log is it?');
+    throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected --config or --journal, which say whose log to read.');
   const file = journalFile(await loadConfig(config, environment), environment);
   if (file === undefined)
     throw new SdkError('ERR_ARGUMENT_INVALID', `${config} keeps no journal: journal.enabled is false.`);

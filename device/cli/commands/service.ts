@@ -24,7 +24,7 @@ export function addServiceCommand(program: Command, context: CommandContext): vo
     .command('install')
     .description('Check the configuration, write the unit file for this installation, enable and start it')
     .option('--config <file>', 'configuration of the device', DEFAULT_CONFIG)
-    .option('--user <name>', 'system user that it runs as; made where it is missing', 'scenebus')
+    .option('--user <name>', 'system user that it runs as; created if missing', 'scenebus')
     .option('--unit-folder <folder>', 'where the unit file goes', '/etc/systemd/system')
     .option('--no-start', 'enable it for the next start of the machine, do not start it now')
     .option('--dry-run', 'print the unit file and the commands, change nothing', false)
@@ -46,7 +46,7 @@ export function addServiceCommand(program: Command, context: CommandContext): vo
   service
     .command('logs')
     .description('What it has logged')
-    .option('-f, --follow', 'go on with what comes', false)
+    .option('-f, --follow', 'keep printing new lines as they come', false)
     .option('-n, --lines <count>', 'the last so many lines', '100')
     .addHelpText('after', examples('scenebus service logs --follow'))
     .action(async ({ follow, lines }: { follow: boolean; lines: string }) => {
@@ -80,7 +80,7 @@ async function install(options: InstallOptions, context: CommandContext): Promis
   if (options.dryRun) {
     terminal.out(unit.trimEnd());
     terminal.note(`# would go to ${options.unitFolder}/scenebus.service; then:`);
-    terminal.note(`# useradd ${makeUser.join(' ')} ${options.user}   (where there is no such user)`);
+    terminal.note(`# useradd ${makeUser.join(' ')} ${options.user}   (if the user does not exist)`);
     terminal.note(`# systemctl daemon-reload && systemctl ${enable.join(' ')}`);
     return;
   }

@@ -186,7 +186,7 @@ export class Credentials {
 function invalid(file: string, why: string): SdkError {
   return new SdkError(
     'ERR_CONFIG_INVALID',
-    `The console's passwords cannot be read from ${file}: ${why}. Delete the file to begin anew with a one-time link.`,
+    `The console's passwords cannot be read from ${file}: ${why}. Delete the file to start over with a one-time link.`,
     { details: { credentialsFile: file } },
   );
 }

@@ -63,7 +63,7 @@ export function askRoutes(services: ConsoleServices): Route[] {
               if (refusal === undefined) device.logger.log('error', 'a question on the console failed', { error });
               const { code, message } = refusal ?? {
                 code: 'ERR_INTERNAL',
-                message: 'The device failed; its log says more.',
+                message: 'The device failed; see its log.',
               };
               send({ type: 'error', code, message });
             },

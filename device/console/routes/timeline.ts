@@ -88,7 +88,7 @@ export function timelineRoutes(services: ConsoleServices): Route[] {
             'FRAME_UNKNOWN',
             'This picture is not kept; `journal.frames` in the configuration keeps them.',
           );
-        // With its run an id names one picture for ever.
+        // Together with its run, an id names the same picture forever.
         if (query.run !== undefined) void reply.header('cache-control', 'private, max-age=31536000, immutable');
         return jpeg;
       },

@@ -52,5 +52,5 @@ export function describePair({ release }: JetsonBoard, libraryVersion: string): 
 export function powerModeAdvice({ powerMode }: JetsonBoard): string | undefined {
   if (powerMode === null || powerMode.faster === null) return undefined;
   const { id, name } = powerMode.faster;
-  return `the power mode limits clocks: \`sudo nvpmodel -m ${id}\` sets ${name}, \`sudo jetson_clocks\` holds the clocks up; then build the engine anew`;
+  return `the power mode limits clocks: \`sudo nvpmodel -m ${id}\` sets ${name}, \`sudo jetson_clocks\` holds the clocks up; then rebuild the engine`;
 }

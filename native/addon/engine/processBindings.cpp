@@ -10,16 +10,17 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "addon/registrar.h"
+#include "common/fileDescriptor.h"
 
 namespace scenebus::addon {
 
 namespace {
 
 [[noreturn]] void throwErrno(Napi::Env env, const char* what) {
-  throw Napi::Error::New(env, std::string(what) + ": " + std::strerror(errno));
+  const int code = errno; // before anything that may change it
+  throw Napi::Error::New(env, std::string(what) + ": " + std::strerror(code));
 }
 
 /**
@@ -28,17 +29,13 @@ namespace {
  */
 Napi::Value createSharedMemory(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const int descriptor = memfd_create("scenebus-frames", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (descriptor < 0)
+  FileDescriptor descriptor(memfd_create("scenebus-frames", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!descriptor.isOpen())
     throwErrno(env, "memfd_create");
   // A reader that has mapped it would be killed (SIGBUS) if somebody cut it short.
-  if (fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK) != 0) {
-    const int failure = errno;
-    close(descriptor);
-    errno = failure;
+  if (fcntl(descriptor.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0)
     throwErrno(env, "fcntl(F_ADD_SEALS)");
-  }
-  return Napi::Number::New(env, descriptor);
+  return Napi::Number::New(env, descriptor.release());
 }
 
 /** releaseSharedMemory(descriptor, offsetBytes, sizeBytes): the range's pages go back to the system and read as zeros. */
@@ -75,14 +72,11 @@ void sendDatagram(const Napi::CallbackInfo& info) {
   if (path[0] == '@')
     address.sun_path[0] = '\0';
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0)
+  const FileDescriptor descriptor(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!descriptor.isOpen())
     throwErrno(env, "socket");
-  const ssize_t sent = sendto(descriptor, message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+  const ssize_t sent = sendto(descriptor.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
                               reinterpret_cast<const sockaddr*>(&address), length);
-  const int failure = errno;
-  close(descriptor);
-  errno = failure;
   if (sent < 0)
     throwErrno(env, "sendto");
 }

@@ -47,7 +47,7 @@ export async function openWebSocketListener(
     handleProtocols: (protocols) => (protocols.has('mqtt') ? 'mqtt' : false),
     verifyClient: ({ origin }: { readonly origin: string | undefined }) => {
       if (origin === undefined || isOwnPage(origin) || allowed.has(origin.toLowerCase())) return true;
-      logger.log('warn', 'The embedded broker refused a page: its origin is not on the list', { origin });
+      logger.log('warn', 'The embedded broker refused a WebSocket connection: its origin is not allowed', { origin });
       return false;
     },
   });

@@ -202,7 +202,8 @@ class MqttBusClient implements BusClient {
   events(device: string, options: EventOptions = {}): AsyncIterableIterator<WatchEvent> {
     const filter = this.#filter(device, `camera/${level('camera', options.camera)}/event`);
     const stream = new ValuesInOrder<WatchEvent>((dropped) => {
-      if (dropped % 1000 === 1) this.#logger.log('warn', 'Events were dropped: nobody reads them', { filter, dropped });
+      if (dropped % 1000 === 1)
+        this.#logger.log('warn', 'Events were dropped because they were not read in time', { filter, dropped });
     });
     const { watch } = options;
     return this.#streams.follow(
@@ -333,7 +334,7 @@ function level(what: 'camera' | 'watch', id: string | undefined): string {
   return id;
 }
 
-/** MQTT 3.1.1 brokers keep stale scenes for ever. */
+/** MQTT 3.1.1 brokers keep stale scenes forever. */
 function isFresh(scene: Scene, isRetained: boolean): boolean {
   return !isRetained || Date.parse(scene.expiresTs) > Date.now();
 }

@@ -85,7 +85,7 @@ export class RequestSender {
     const mark = correlationData === undefined ? undefined : new TextDecoder().decode(correlationData);
     const isExpected = response.success && this.#pending.answer(mark ?? response.data.transaction, response.data);
     if (isExpected) return;
-    const why = response.success ? 'nobody waits for it' : describeIssues(response.error);
+    const why = response.success ? 'no request is waiting for it' : describeIssues(response.error);
     this.#options.logger.log('debug', 'Skipped an answer', { topic: message.topic, why });
   }
 
@@ -120,7 +120,7 @@ export class RequestSender {
             contentType: 'application/json',
           },
         });
-        if (unheard) throw this.#absent(device, 'nobody listens to its request topic');
+        if (unheard) throw this.#absent(device, 'nothing is subscribed to its request topic');
         return undefined;
       } catch (error) {
         if (!(error instanceof LinkClosedError)) throw error;
@@ -155,7 +155,7 @@ export class RequestSender {
         throw error;
       }
       // Narrow access rules: the answer comes all the same.
-      this.#options.logger.log('warn', `The broker does not let this client know whether ${device} is there`, {
+      this.#options.logger.log('warn', `The broker does not let this client read the availability of ${device}`, {
         error: error instanceof Error ? error.message : String(error),
       });
     }

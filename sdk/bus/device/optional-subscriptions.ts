@@ -42,7 +42,8 @@ export class OptionalSubscriptions {
         }
         const cuts = (this.#cuts.get(filter) ?? 0) + 1;
         this.#cuts.set(filter, cuts);
-        if (cuts >= MAX_CUTS) this.#giveUp(subscription, 'the connection ended instead of an answer, repeatedly');
+        if (cuts >= MAX_CUTS)
+          this.#giveUp(subscription, 'the broker repeatedly closed the connection instead of answering');
         return false;
       }
     }
@@ -53,7 +54,7 @@ export class OptionalSubscriptions {
     this.#refused.add(filter);
     this.#logger.log(
       'warn',
-      `The broker refuses the subscription to ${filter}; this device goes on without ${purpose}`,
+      `The broker refused the subscription to ${filter}; this device continues without ${purpose}`,
       {
         why,
       },

@@ -169,7 +169,7 @@ export class Publisher {
   /** What was published last. @throws SdkError ERR_BUSY before. */
   async healthNow(): Promise<HealthInput> {
     if (this.#lastHealth !== undefined) return this.#lastHealth;
-    throw new SdkError('ERR_BUSY', 'The device has not looked at its health yet; try again later.');
+    throw new SdkError('ERR_BUSY', 'The device has not measured its health yet; try again later.');
   }
 
   /** Publishes again how a setting stands, for whoever believes that a command changed it. */

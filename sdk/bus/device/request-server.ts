@@ -183,7 +183,7 @@ export class RequestServer {
     const timeoutMs = this.#timeoutMs(request, message);
     if (timeoutMs <= 0) {
       this.counters.expired += 1;
-      const late = `Expected a deadlineMs in the future, but it was ${-timeoutMs} ms ago by this device's clock; nobody waits for the answer.`;
+      const late = `Expected a deadlineMs in the future, but it was ${-timeoutMs} ms ago by this device's clock, so the request has expired.`;
       this.#fail(verb, route, new SdkError('ERR_REQUEST_EXPIRED', late));
       return;
     }

@@ -31,7 +31,7 @@ const DEFAULTS = {
 const STABLE_AFTER_MS = 5_000;
 /** Two devices with one name throw each other out; without this pause they would do it many times a second. */
 const TAKEN_OVER_PAUSE_MS = 10_000;
-const GOODBYE_TIMEOUT_MS = 3_000;
+const CLOSE_TIMEOUT_MS = 3_000;
 
 export class BusConnection {
   readonly address: BrokerAddress;
@@ -87,18 +87,19 @@ export class BusConnection {
     }
   }
 
-  /** Ends the connection after `goodbye`, which gets a few seconds; then the loop is over. Idempotent. */
-  async close(goodbye: (link: Link) => Promise<void>): Promise<void> {
+  /** Ends the connection after `beforeClose`, which may take a few seconds; then the loop is over. Idempotent. */
+  async close(beforeClose: (link: Link) => Promise<void>): Promise<void> {
     if (!this.#life.signal.aborted) {
       const link = this.link;
       this.#setState('closed');
       this.#life.abort(new SdkError('ERR_DISPOSED', 'The bus is closed.'));
       if (link !== undefined) {
-        const bye = goodbye(link).then(
+        const closing = beforeClose(link).then(
           () => link.end(),
-          (error: unknown) => this.#logger.log('warn', 'Could not say goodbye to the broker', { error: text(error) }),
+          (error: unknown) =>
+            this.#logger.log('warn', 'Could not close the connection to the broker cleanly', { error: text(error) }),
         );
-        await Promise.race([bye, sleep(GOODBYE_TIMEOUT_MS, { isBackground: true })]);
+        await Promise.race([closing, sleep(CLOSE_TIMEOUT_MS, { isBackground: true })]);
         link.destroy();
       }
     }
@@ -148,13 +149,13 @@ export class BusConnection {
     if (reasonCode === SESSION_TAKEN_OVER) {
       this.#logger.log(
         'error',
-        'Another connection with the same client id threw this one out: are two devices named alike?',
+        'Another client with the same client id took over this session: do two devices share a name?',
         {
           clientId: this.#setup.clientId,
         },
       );
     } else {
-      this.#logger.log('warn', 'The connection to the broker is lost; trying again', {
+      this.#logger.log('warn', 'Lost the connection to the broker; reconnecting', {
         broker: this.address.shown,
         ...(reasonCode === undefined ? {} : { reasonCode }),
       });

@@ -137,7 +137,7 @@ export function linkError(error: Error & { readonly code?: unknown }, shown: str
   }
   if (typeof code === 'string') return new LinkError('unreachable', `${shown} cannot be reached: ${code}.`, error);
   if (error.message === 'connack timeout') {
-    return new LinkError('unreachable', `${shown} took the connection but did not answer in time.`);
+    return new LinkError('unreachable', `${shown} accepted the connection but did not answer in time.`);
   }
   // What is left comes from the packet parser: the other end does not speak this version, or not MQTT.
   return new LinkError('protocol', `${shown} answered with something that is not this MQTT version: ${error.message}.`);

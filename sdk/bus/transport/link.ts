@@ -57,7 +57,7 @@ export class Link {
     this.version = version;
     const server = client.serverProperties;
     this.#maximumQos = server?.maximumQoS === 0 ? 0 : 1;
-    // 3.1.1 brokers do not say; without a limit a message that they cut the connection for would be sent for ever.
+    // 3.1.1 brokers do not say; without a limit, a message that makes them cut the connection would be resent forever.
     this.#maximumPacketBytes = Math.min(server?.maximumPacketSize ?? Number.POSITIVE_INFINITY, LIMITS.busPacketBytes);
     this.receiveMaximum = server?.receiveMaximum ?? 65_535;
     client.on('packetreceive', (packet) => {

@@ -25,7 +25,7 @@ export interface NativeCaptureOptions {
   readonly ringSlots: number;
   readonly openTimeoutMs: number;
   readonly readTimeoutMs: number;
-  /** 0: a picture may stand still for ever. */
+  /** 0: a picture may stay unchanged forever. */
   readonly frozenAfterMs: number;
 }
 

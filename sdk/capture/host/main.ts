@@ -1,5 +1,5 @@
 /**
- * The capture host: a process that may be killed, because OpenCV reads can block for ever. It loads the capture addon,
+ * The capture host: a process that may be killed, because OpenCV reads can block forever. It loads the capture addon,
  * opens one source, and writes its frames into shared memory until it is told to stop or its parent is gone.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -254,7 +254,7 @@ async function explain(event: NativeCaptureEvent, job: Job): Promise<void> {
   const seen: Look = event.frames > 1 ? {} : await lookInto(job);
   if (stopping) return;
   if (seen.isSnapshot === true) {
-    send({ type: 'warning', message: 'the address gives single pictures: it is asked for one again and again' });
+    send({ type: 'warning', message: 'the address returns single pictures: it is polled' });
     // Another host does so, see `start`.
     send({ type: 'planned', kind: 'http', loop: false, isSnapshot: true, attempts: message.attempt + 2 });
     return sendFailure(error, 'it gives single pictures');

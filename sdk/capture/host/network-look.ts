@@ -45,11 +45,11 @@ async function lookRtsp(url: URL, shown: string, options: LookOptions): Promise<
   const hasCredentials = url.username !== '';
   const status = await describeStatus(url, shown, options);
   if (status === undefined) {
-    const message = `Expected an RTSP server at ${shown}, but what answers there is none.`;
+    const message = `Expected an RTSP server at ${shown}, but what answers there is not one.`;
     return { error: new SdkError('ERR_CAPTURE_UNSUPPORTED', message) };
   }
   if (status === 401 && hasCredentials) {
-    const message = `Expected to be let in at ${shown}, but it could not be opened, and the server asks for a login. Check user name and password in the address.`;
+    const message = `Expected access to ${shown}, but it could not be opened, and the server asks for a login. Check user name and password in the address.`;
     return { error: new SdkError('ERR_CAPTURE_REFUSED', message, { details: { status } }) };
   }
   const error = statusError(shown, status, hasCredentials);

@@ -33,7 +33,7 @@ export interface FolderOptions {
 }
 
 /**
- * The pictures of a folder in natural order of their names, at a steady rate; read anew on every round of a loop.
+ * The pictures of a folder in natural order of their names, at a steady rate; listed again on every pass of a loop.
  * Resolves at the end. A picture that cannot be decoded is told and left out.
  */
 export async function playFolder(
@@ -113,7 +113,7 @@ export interface SnapshotOptions {
   readonly signal: AbortSignal;
 }
 
-/** Asks for a picture again and again, until it fails. */
+/** Polls for pictures until it fails. */
 export async function pollSnapshots(address: string, sink: PictureSink, options: SnapshotOptions): Promise<never> {
   const { intervalMs, timeoutMs, tls, signal } = options;
   const shown = redactAddress(address);

@@ -43,7 +43,7 @@ export interface OpenedCpuDecoder {
   readonly handle: CpuDecoderHandle;
   readonly instructionSet: string;
   readonly threads: number;
-  /** Whether the file of packed weights was there, was made, or was made anew because it did not fit. */
+  /** Whether the file of packed weights was found, was made, or was rebuilt because it did not fit. */
   readonly packed: 'none' | 'found' | 'created' | 'replaced' | 'memory';
   /** Weights that one decoded token reads when it attends to an image. */
   readonly linearSizeBytes: number;

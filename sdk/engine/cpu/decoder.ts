@@ -71,7 +71,7 @@ export async function openCpuDecoder(
     opened = await open({ ...spec, packedWeightsPath: '' }, options);
   }
   if (opened.packed === 'replaced') {
-    logger.log('info', `${spec.packedWeightsPath} was of another version or damaged, and was made anew`);
+    logger.log('info', `${spec.packedWeightsPath} was outdated or damaged and has been rebuilt`);
   }
   return opened;
 }
@@ -113,7 +113,7 @@ async function placeOfPacked(
     const reason = error instanceof Error ? error.message : String(error);
     (logger ?? silentLogger).log(
       'warn',
-      `Packed weights cannot be kept in ${directory} (${reason}); they are packed in memory at every start.`,
+      `Packed weights cannot be stored in ${directory} (${reason}); they are packed in memory at every start.`,
     );
     return { packedWeightsPath: '', packedKey };
   }

@@ -42,7 +42,7 @@ export class CrossKeyValues {
   get(image: number): ImageKeyValues {
     const found = this.#images.get(image);
     if (found === undefined) {
-      throw new SdkError('ERR_DISPOSED', `Image state ${image} is not held any more; encode the image again.`);
+      throw new SdkError('ERR_DISPOSED', `Image state ${image} is no longer available; encode the image again.`);
     }
     return found;
   }

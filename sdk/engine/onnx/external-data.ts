@@ -55,7 +55,7 @@ export async function checkExternalData(modelFile: string): Promise<readonly Ext
     tensors = tensorsOf(readModel(bytes));
   } catch (cause) {
     if (!(cause instanceof ProtobufError)) throw cause;
-    throw invalid(modelFile, [`it is no ONNX model: ${cause.message}`], cause);
+    throw invalid(modelFile, [`it is not an ONNX model: ${cause.message}`], cause);
   }
   const roots = [await realpath(dirname(modelFile)), dirname(await realpath(modelFile))];
   const ranges: ExternalRange[] = [];
@@ -167,20 +167,20 @@ async function resolveLocation(location: string, modelFile: string, roots: reado
   const parts = location.split('/');
   // ONNX Runtime takes "*/_ORT_MEM_ADDR_/*" for an address in its own memory.
   const isPlain = !/[\\\0*:]/.test(location) && parts.every((part) => part !== '' && part !== '.' && part !== '..');
-  if (!isPlain) throw new RangeError(`location ${shown} is no plain path within the model's folder`);
+  if (!isPlain) throw new RangeError(`location ${shown} is not a plain path within the model's folder`);
   const file = await realpath(join(dirname(modelFile), ...parts)).catch(() => undefined);
-  if (file === undefined) throw new RangeError(`location ${shown} is not there`);
+  if (file === undefined) throw new RangeError(`location ${shown} does not exist`);
   if (!roots.some((root) => file.startsWith(root.endsWith(sep) ? root : root + sep))) {
     throw new RangeError(`location ${shown} leads out of the model's folder`);
   }
-  if (!(await stat(file)).isFile()) throw new RangeError(`location ${shown} is no regular file`);
+  if (!(await stat(file)).isFile()) throw new RangeError(`location ${shown} is not a regular file`);
   return file;
 }
 
 function wholeNumber(what: string, text: string): number {
   const value = Number(text);
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new RangeError(`${what} ${JSON.stringify(text.slice(0, 40))} is no whole number of bytes`);
+    throw new RangeError(`${what} ${JSON.stringify(text.slice(0, 40))} is not a whole number of bytes`);
   }
   return value;
 }
@@ -188,7 +188,7 @@ function wholeNumber(what: string, text: string): number {
 function sizeOf(tensor: Message): number {
   const type = tensor.number(FIELDS.tensor.type);
   const bits = ELEMENT_BITS.get(type);
-  if (bits === undefined) throw new RangeError(`elements of type ${type} cannot lie in another file`);
+  if (bits === undefined) throw new RangeError(`elements of type ${type} cannot be stored in another file`);
   const dims = tensor.numbers(FIELDS.tensor.dims);
   if (dims.some((side) => !Number.isSafeInteger(side) || side < 0)) throw new RangeError(`shape [${dims.join(', ')}]`);
   const total = (dims.reduce((product, side) => product * BigInt(side), BigInt(bits)) + 7n) / 8n;

@@ -217,6 +217,6 @@ class OnnxImageState implements ImageState {
 }
 
 function lostState(what: string): SdkError {
-  const message = `The ${what} was lost when the engine's worker thread ended; encode images and begin sequences anew.`;
+  const message = `The ${what} was lost when the engine's worker thread ended; encode the images and start the sequences again.`;
   return new SdkError('ERR_ENGINE_DIED', message);
 }

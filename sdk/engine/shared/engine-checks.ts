@@ -60,7 +60,7 @@ export function checkForward(context: ForwardContext, tokens: Int32Array, option
   if (needed > contextLength) {
     throw new SdkError(
       'ERR_CONTEXT_OVERFLOW',
-      `Expected at most ${contextLength} tokens in a sequence, but ${context.length} are there and ${tokens.length} more came. Shorten the prompt or open the model with a larger contextLength.`,
+      `Expected at most ${contextLength} tokens in a sequence, but it holds ${context.length} and ${tokens.length} more were given. Shorten the prompt or open the model with a larger contextLength.`,
       { details: { contextLength, length: context.length, added: tokens.length } },
     );
   }
@@ -70,7 +70,7 @@ export function checkForward(context: ForwardContext, tokens: Int32Array, option
     throw invalid(`Expected token ids of 0 to ${rows - 1} but received ${tokens[unknown]} at index ${unknown}.`);
   }
   if (options.attention !== undefined && options.attention.length > 0 && !context.info.capabilities.attentionTaps) {
-    throw invalid(`Expected no attention to be asked for: the ${context.info.backend} backend does not give it.`);
+    throw invalid(`Expected a request without attention: the ${context.info.backend} backend does not provide it.`);
   }
   let previous = -1;
   for (const { tokenIndex } of options.images) {

@@ -13,11 +13,9 @@ const EXIT_TIMEOUT_MS = 60_000;
 
 export class NativeGate {
   /** `[inside, closed]`; hand it to the thread in its workerData. */
-  readonly state: Int32Array<SharedArrayBuffer>;
+  readonly state: Int32Array;
 
-  constructor(
-    state: Int32Array<SharedArrayBuffer> = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT)),
-  ) {
+  constructor(state: Int32Array = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))) {
     this.state = state;
   }
 

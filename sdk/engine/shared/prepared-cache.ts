@@ -17,7 +17,7 @@ import type { CallOptions } from '../../core/types.js';
 const INDEX_FILE = 'prepared.json';
 /** A lock of another host that nobody has renewed for this long belongs to nobody. */
 const LOCK_ABANDONED_MS = 2 * 60_000;
-/** Longer than that, so that a container that was killed and made anew waits, and does not fail. */
+/** Longer than that, so that a container that was killed and recreated waits instead of failing. */
 const LOCK_TIMEOUT_MS = 3 * 60_000;
 /** A draft this old is a leftover, unless the lock of its entry is being renewed. */
 const DRAFT_STALE_MS = 10 * 60_000;

@@ -16,7 +16,7 @@ export interface ChannelRequest {
 /** The thread's workerData. */
 export interface ChannelWorkerData {
   /** State of a NativeGate that the worker's native calls go through. */
-  readonly gate: Int32Array<SharedArrayBuffer>;
+  readonly gate: Int32Array;
 }
 
 /** From the worker to the caller. */
@@ -115,7 +115,7 @@ export class WorkerChannel<M extends RequestMap<M>, Notice> {
     const waiting = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of waiting) {
-      const message = `The engine's worker thread ended during a call (${reason}). It is started again by the next call; encode images and begin sequences anew.`;
+      const message = `The engine's worker thread ended during a call (${reason}). The next call restarts it; encode the images and start the sequences again.`;
       reject(new SdkError('ERR_ENGINE_DIED', message, { cause, details: { exitCode } }));
     }
   }

@@ -200,7 +200,7 @@ export interface TensorRtForward {
 /**
  * Promises reject with an Error whose `code` is one of the SDK's or `ABORTED`. `abort` is one int32: set it to 1.
  * Calls of one model run one after the other on a thread of its own. After a failure of the device every further call
- * rejects with ERR_ENGINE_FAILED: open the model anew; with ERR_ENGINE_DIED only a new process can use the device again.
+ * rejects with ERR_ENGINE_FAILED: open the model again; with ERR_ENGINE_DIED only a new process can use the device again.
  */
 export interface TensorRtAddon {
   tensorRtStatus(): TensorRtStatus;

@@ -64,7 +64,7 @@ export async function keptVisionSession(
   }
 }
 
-/** The runtime refuses the kept session: it is thrown away, and made anew at the next start. */
+/** The runtime refuses the kept session: it is deleted, and rebuilt at the next start. */
 export async function discardVisionSession(
   { directory }: KeptSessions,
   error: unknown,

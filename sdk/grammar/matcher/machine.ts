@@ -38,7 +38,7 @@ const END: Node = { id: ++lastId, expand: () => [] };
 
 /** Configurations that a set may have; only schemas with many alternatives alike, nested deep, come near. */
 const MAX_CONFIGURATIONS = 1_024;
-/** Interned objects, after which all are forgotten and made anew. */
+/** Interned objects; beyond that the cache is cleared and filled again. */
 const MAX_INTERNED = 20_000;
 
 /** What was read, up to what makes a difference. */

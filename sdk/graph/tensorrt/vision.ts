@@ -25,8 +25,28 @@ export function lowerVision(model: ModelDescription, options: LoweringOptions): 
   return new LoweredVision(model, options).build();
 }
 
+/** Index lists and biases that the vision graph takes. */
+export interface LoweredVisionTokens {
+  /** int64 inputs by name. */
+  readonly lists: Readonly<
+    Record<
+      | 'real_tokens'
+      | 'padding_tokens'
+      | 'real_slots'
+      | 'padding_slots'
+      | 'real_rows'
+      | 'padding_rows'
+      | 'feature_rows'
+      | 'state_rows',
+      readonly number[]
+    >
+  >;
+  /** float32 inputs by name: ln of how many tokens each key stands for. */
+  readonly biases: Readonly<Record<'real_bias' | 'padding_bias', Float32Array>>;
+}
+
 /** `visionTokens` as the inputs of this graph: lists of indices, from whose lengths all sizes follow. */
-export function loweredVisionTokens(tokens: VisionTokens) {
+export function loweredVisionTokens(tokens: VisionTokens): LoweredVisionTokens {
   const { realTokens, featureTokens, tokenPlaces, tokenSlots, weights, stateTokens } = tokens;
   const upTo = (end: number, start = 0) => Array.from({ length: end - start }, (_, i) => start + i);
   /** A key that stands for m equal ones gets ln m: m · exp(s) = exp(s + ln m). */
@@ -43,7 +63,7 @@ export function loweredVisionTokens(tokens: VisionTokens) {
       state_rows: stateTokens,
     },
     biases: { real_bias: bias.subarray(0, realTokens), padding_bias: bias.subarray(realTokens) },
-  } as const;
+  };
 }
 
 class LoweredVision extends Lowering implements VisionLowering {

@@ -4,7 +4,7 @@ import { type MappedFile, openMappedFile } from '../../native/index.js';
 import type { ByteRange } from './shared-frames.js';
 
 const FILE = `/proc/self/fd/${FIRST_DESCRIPTOR}`;
-/** Cameras send pictures of the same few sizes again and again, and mapping costs a page fault for every 4 KB. */
+/** Cameras keep sending pictures of the same few sizes, and mapping costs a page fault for every 4 KB. */
 const KEPT_VIEWS = 8;
 
 export class FrameViews {

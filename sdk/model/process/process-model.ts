@@ -294,9 +294,13 @@ function disposed(): SdkError {
 
 function tooManyCalls(): SdkError {
   const most = LIMITS.processCalls;
-  return new SdkError('ERR_BUSY', `Expected at most ${most} calls of the model process at once but one more came.`, {
-    details: { most },
-  });
+  return new SdkError(
+    'ERR_BUSY',
+    `Expected at most ${most} concurrent calls of the model process but received one more.`,
+    {
+      details: { most },
+    },
+  );
 }
 
 function hung(hangMs: number): SdkError {

@@ -1,4 +1,4 @@
-/** The model process: loads one model, answers calls about it, and ends when it is told to or its parent is gone. */
+/** The model process: loads one model, answers calls about it, and exits on request or when its parent is gone. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectParent, type ParentLink } from '../../child/index.js';
 import { isSdkError, SdkError, type SerializedError, serializeError } from '../../core/errors.js';
@@ -12,7 +12,7 @@ import { putTogether } from './transfer.js';
 /** `options`: those that the parent gave to `loadModel`, to be checked there. */
 export type LoadInProcess = (directory: string, options: LoadOptions) => Promise<VisionLanguageModel>;
 
-/** Progress is told at most so often, and at the beginning and end of every phase. */
+/** Progress is reported at most this often, and at the beginning and end of every phase. */
 const PROGRESS_MS = 50;
 /** A wake-up that costs microseconds. */
 const STATS_MS = 500;
@@ -93,7 +93,7 @@ class ModelServer {
       this.#send({ type: 'answer', id, answer: await this.#answer(this.#model, message, values, abort.signal) });
     } catch (error) {
       this.#send({ type: 'failed', id, error: crossing(error) });
-      // Whatever died takes this process along, a CUDA context above all, which poisons everything after it.
+      // A dead engine ends this process too: a lost CUDA context, above all, makes every later call fail.
       if (isSdkError(error, 'ERR_ENGINE_DIED')) this.#giveUp(error);
     } finally {
       for (const range of message.shared) this.#views.release(range);

@@ -182,7 +182,7 @@ describe('the session of MQTT 5', () => {
     expect((await asker.next(() => true)).json).toMatchObject({ status: 'ok', data: { question: 'Are you there?' } });
   });
 
-  test('ends when the device says goodbye: a later question is not kept for its next start', async () => {
+  test('ends when the device announces its stop: a later question is not kept for its next start', async () => {
     await using broker = await startMosquitto();
     const options = { url: broker.url, device: 'gone', protocolVersion: 5 } as const;
     const bus = await connectBus(options);

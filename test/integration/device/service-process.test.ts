@@ -78,7 +78,7 @@ describe('a device under systemd', () => {
     child.kill('SIGHUP');
     while (manager.messages.filter((message) => message === 'READY=1').length < 3)
       await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(log).toContain('the configuration is not reloaded, the old one stays');
+    expect(log).toContain('the configuration was not reloaded, the old one stays in effect');
     const linkFile = join(folder, 'state', 'managed', 'console-link');
     expect(log).toContain(`is in ${linkFile}`);
     expect(log).not.toContain('#token=');
@@ -142,7 +142,7 @@ os.close(terminal)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
 
 describe('a device whose terminal goes away (SIGHUP)', () => {
-  test('says goodbye on the bus and ends with 0', async () => {
+  test('announces its stop on the bus and ends with 0', async () => {
     const config = await configOf('hup');
     await using client = await connectClient(broker.url);
     const child = spawn('python3', ['-c', ON_TERMINAL, process.execPath, command, 'run', '--config', config], {

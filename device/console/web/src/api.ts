@@ -31,7 +31,7 @@ async function call(path: string, init: RequestInit = {}): Promise<Response> {
     throw new ApiError(
       0,
       'UNREACHABLE',
-      'The device is not reached. It may be starting anew; this page goes on by itself.',
+      'The device cannot be reached. It may be restarting; this page reconnects automatically.',
     );
   }
   if (response.ok) return response;

@@ -45,7 +45,7 @@ export async function chooseTestedMode(
     if (verdict.passed) return mode;
     // What a failed context says of the next mode would be no verdict: that one is tested by a new process.
     if (verdict.isDeviceFailure === true && host.runSelfTest === undefined) {
-      reasons.push(`${mode} mode: ${verdict.reason ?? 'failed'}`, 'the device failed: start the process anew');
+      reasons.push(`${mode} mode: ${verdict.reason ?? 'failed'}`, 'the device failed: restart the process');
       break;
     }
     const reason = `${mode} mode: ${verdict.reason ?? 'failed'}`;
@@ -119,7 +119,7 @@ async function isStale(file: string): Promise<boolean> {
   }
 }
 
-/** Process ids begin anew with every start of the machine. */
+/** Process ids are reused after a restart of the machine. */
 async function bootId(): Promise<string> {
   return readFile('/proc/sys/kernel/random/boot_id', 'utf8').then(
     (text) => text.trim(),

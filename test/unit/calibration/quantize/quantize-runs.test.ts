@@ -223,7 +223,7 @@ describe('a quantising run', () => {
     };
     await expect(quantizeCheckpoint({ ...OPTIONS, source, output, onProgress })).rejects.toMatchObject({
       code: 'ERR_MODEL_NOT_FOUND',
-      message: expect.stringMatching(/model.safetensors.* kept in .*: the same command goes on/),
+      message: expect.stringMatching(/model.safetensors.* kept in .*: the same command continues/),
     });
     renameSync(`${weights}.away`, weights);
     const seen: number[] = [];
@@ -305,7 +305,7 @@ describe('a quantising run', () => {
     expect(readdirSync(folder)).toEqual(['out']);
   });
 
-  test('tells why it failed, and not why it could not be cleared away', async () => {
+  test('tells why it failed, and not why it could not be removed', async () => {
     const source = copyCheckpoint();
     editTensors(join(source, 'model.safetensors'), (tensors) => {
       tensors.get('language_model.model.layers.3.mlp.up_proj.weight')!.data.writeFloatLE(Number.NaN, 400);

@@ -100,7 +100,7 @@ describe('a camera feed', () => {
     camera.newest = { ...fakeFrame(1), capturedAtMonotonicMs: systemClock.monotonicMs() - 7_200_000 };
     camera.set('stalled', new SdkError('ERR_CAPTURE_STALLED', 'still', { details: { seconds: 300 } }));
     expect((await context.next('problem')).body.problem).toMatchObject({ code: 'ERR_CAPTURE_STALLED' });
-    expect(feed.noticesFor(fakeFrameOfNow())).toEqual([expect.stringMatching(/stood still for 5 minutes/)]);
+    expect(feed.noticesFor(fakeFrameOfNow())).toEqual([expect.stringMatching(/has not changed for 5 minutes/)]);
     camera.set('ended');
     expect(feed.noticesFor(camera.newest)).toEqual([expect.stringMatching(/clip has ended.*2 hours old/)]);
     await feed[Symbol.asyncDispose]();

@@ -56,7 +56,7 @@ describe('the model supervisor', () => {
     const models = fakeModels();
     const { supervisor, health, recovered } = await startSupervisor(models.load);
     await expect(supervisor.use(fail('ERR_ENGINE_DIED'), never)).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
-    await expect(supervisor.use(async () => 'x', never)).rejects.toThrow(/not there now .* Ask again later/);
+    await expect(supervisor.use(async () => 'x', never)).rejects.toThrow(/not available now .* Ask again later/);
     await recovered;
     expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 2');
     expect(models.disposed).toEqual([1]);

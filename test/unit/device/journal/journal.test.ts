@@ -223,7 +223,7 @@ describe('a disk in trouble', () => {
     const holder = new database(file);
     holder.exec('BEGIN IMMEDIATE');
     await journal.record(event(1));
-    expect(health[0]?.message).toMatch(/no answer of the disk for 20 ms/);
+    expect(health[0]?.message).toMatch(/no answer from the disk for 20 ms/);
     holder.exec('ROLLBACK');
     holder.close();
     expect(other.query({}).events.length).toBeLessThanOrEqual(1);

@@ -89,7 +89,7 @@ describe('checkExternalData', () => {
   ])('refuses %s', async (_, entries) => {
     await expect(check(initializer(entries))).rejects.toMatchObject({
       code: 'ERR_MODEL_INVALID',
-      message: expect.stringContaining("no plain path within the model's folder"),
+      message: expect.stringContaining("not a plain path within the model's folder"),
     });
   });
 
@@ -97,18 +97,18 @@ describe('checkExternalData', () => {
     ['no location', [['offset', '0']], /has no location/],
     ['two locations', [WEIGHTS, WEIGHTS], /states location twice/],
     ['two offsets', [WEIGHTS, ['offset', '0'], ['offset', '8']], /states offset twice/],
-    ['a file that is not there', [['location', 'other.bin']], /"other.bin" is not there/],
-    ['a negative offset', [WEIGHTS, ['offset', '-8']], /offset "-8" is no whole number/],
-    ['an offset that is no number', [WEIGHTS, ['offset', '0x10']], /offset "0x10" is no whole number/],
-    ['an offset beyond float64', [WEIGHTS, ['offset', '9999999999999999']], /no whole number/],
+    ['a file that is not there', [['location', 'other.bin']], /"other.bin" does not exist/],
+    ['a negative offset', [WEIGHTS, ['offset', '-8']], /offset "-8" is not a whole number/],
+    ['an offset that is no number', [WEIGHTS, ['offset', '0x10']], /offset "0x10" is not a whole number/],
+    ['an offset beyond float64', [WEIGHTS, ['offset', '9999999999999999']], /not a whole number/],
     ['an offset beyond the file', [WEIGHTS, ['offset', '77']], /bytes 77–101 go beyond the 100/],
     ['a length beyond the file', [WEIGHTS, ['length', '400']], /length is 400/, { dims: [2, 3] }],
     ['a length of another shape', [WEIGHTS, ['length', '20']], /length is 20, but its shape takes 24 bytes/],
     ['a shape beyond the file', [WEIGHTS], /go beyond the 100/, { dims: [1000, 1000] }],
     ['a shape beyond any file', [WEIGHTS], /beyond any file/, { dims: [2 ** 40, 2 ** 40] }],
     ['a negative shape', [WEIGHTS], /shape \[-1/, { dims: [-1, 4] }],
-    ['strings', [WEIGHTS], /elements of type 8 cannot lie in another file/, { type: 8 }],
-    ['entries without the mark of an external tensor', [['location', '../x']], /no plain path/, { location: false }],
+    ['strings', [WEIGHTS], /elements of type 8 cannot be stored in another file/, { type: 8 }],
+    ['entries without the mark of an external tensor', [['location', '../x']], /not a plain path/, { location: false }],
   ])('refuses %s', async (_, entries, message, options) => {
     await expect(check(initializer(entries, options))).rejects.toMatchObject({
       code: 'ERR_MODEL_INVALID',
@@ -146,7 +146,7 @@ describe('checkExternalData', () => {
     await expect(checkExternalData(join(folder, 'model.onnx'))).rejects.toThrow("leads out of the model's folder");
     const device = folderWith(initializer([['location', 'sub']]));
     mkdirSync(join(device, 'sub'));
-    await expect(checkExternalData(join(device, 'model.onnx'))).rejects.toThrow('is no regular file');
+    await expect(checkExternalData(join(device, 'model.onnx'))).rejects.toThrow('is not a regular file');
   });
 
   test('takes a model of a hub cache, where model and weights are links into one folder', async () => {

@@ -184,7 +184,7 @@ describe('on the graphs in ONNX Runtime', () => {
       throw new NativeError('ERR_ENGINE_DIED', 'CUDA_ERROR_ILLEGAL_ADDRESS');
     };
     const poisoned = choose(host({ onStep }, 'poisoned'), cache);
-    await expect(poisoned.mode).rejects.toThrow('the device failed: start the process anew');
+    await expect(poisoned.mode).rejects.toThrow('the device failed: restart the process');
     expect(steps).toBe(1);
     // A new process remembers the mode that failed, and finds the other healthy.
     expect(await choose(host({}, 'poisoned'), cache).mode).toBe('native');
