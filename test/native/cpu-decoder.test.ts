@@ -36,7 +36,7 @@ async function specOf(overrides: Partial<CpuDecoderSpec> = {}, checkpoint = 'tin
   return {
     text: model.architecture.text,
     tensors: [...model.tensors].map(([name, location]) => ({ name, ...location })),
-    maskedRowsAttend: false,
+    maskedTokensAttend: false,
     contextLength: 256,
     threads: 2,
     instructionSet: '',
@@ -90,7 +90,7 @@ describe.each(addon.cpuFeatures().instructionSets)('golden cases in float with %
   for (const numerics of ['meta', 'hf-4.45'] as const) {
     let decoder: OpenedCpuDecoder;
     beforeAll(async () => {
-      decoder = await open(await specOf({ instructionSet, maskedRowsAttend: numerics === 'hf-4.45' }));
+      decoder = await open(await specOf({ instructionSet, maskedTokensAttend: numerics === 'hf-4.45' }));
     });
 
     test.each(CASES)(`${numerics}: prefill and greedy decoding of %s`, async (name) => {

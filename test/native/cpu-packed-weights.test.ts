@@ -220,7 +220,7 @@ test('a preparation stopped inside the addon leaves no file', async () => {
   const spec = {
     text: model.architecture.text,
     tensors: [...model.tensors].map(([name, location]) => ({ name, ...location })),
-    maskedRowsAttend: false,
+    maskedTokensAttend: false,
     contextLength: 64,
     threads: 1,
     instructionSet: '',

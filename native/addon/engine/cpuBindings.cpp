@@ -102,7 +102,7 @@ DecoderSpec specOf(const Napi::Object& options) {
     source.shape = numbersOf<std::int64_t>(tensor, "shape");
     spec.tensors.emplace(textOf(tensor, "name"), std::move(source));
   }
-  spec.maskedRowsAttend = options.Get("maskedRowsAttend").ToBoolean();
+  spec.maskedTokensAttend = options.Get("maskedTokensAttend").ToBoolean();
   spec.contextLength = intOf(options, "contextLength");
   spec.threads = intOf(options, "threads");
   spec.packedWeightsPath = textOf(options, "packedWeightsPath");

@@ -1,8 +1,8 @@
 #include "cpu/decoder/decoder.h"
 
 #include "common/codedError.h"
-#include "cpu/kernels/half.h"
 #include "cpu/decoder/rope.h"
+#include "cpu/kernels/half.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@ namespace scenebus::cpu {
 namespace {
 
 /** Tokens that pass through the layers together: enough to use every unpacked weight many times. */
-constexpr int kPassRows = 256;
+constexpr int kPassTokens = 256;
 /** Pieces of a matmul for each thread, so that a thread that was interrupted delays the others little. */
 constexpr int kPiecesPerThread = 8;
 /** … but, unless threads would have nothing to do, no smaller than what kernels read side by side. */
@@ -22,8 +22,8 @@ Kernels const& chooseKernels(const DecoderSpec& spec) {
   const auto available = availableInstructionSets();
   const auto set = spec.instructionSet.value_or(available.back());
   if (std::find(available.begin(), available.end(), set) == available.end())
-    throw CodedError("ERR_CONFIG_INVALID", "this processor does not have the instruction set " +
-                                             std::string(instructionSetName(set)));
+    throw CodedError("ERR_CONFIG_INVALID",
+                     "this processor does not have the instruction set " + std::string(instructionSetName(set)));
   return kernelsFor(set);
 }
 
@@ -32,11 +32,11 @@ const DecoderSpec& checked(const DecoderSpec& spec) {
   if (text.headDim % kKeyBlock != 0 || text.headDim <= 0 || text.keyValueHeads <= 0 ||
       text.attentionHeads % text.keyValueHeads != 0 || text.attentionHeads / text.keyValueHeads > kMaxQueries)
     throw CodedError("ERR_MODEL_UNSUPPORTED",
-                   "the cpu backend takes head sizes that are multiples of 16 and up to 32 query heads for each "
-                   "key/value head; use the onnx backend for this model");
+                     "the cpu backend takes head sizes that are multiples of 16 and up to 32 query heads for each "
+                     "key/value head; use the onnx backend for this model");
   if (spec.contextLength <= 0)
-    throw CodedError("ERR_ARGUMENT_INVALID", "expected a positive context length but received " +
-                                               std::to_string(spec.contextLength));
+    throw CodedError("ERR_ARGUMENT_INVALID",
+                     "expected a positive context length but received " + std::to_string(spec.contextLength));
   return spec;
 }
 
@@ -45,16 +45,16 @@ const DecoderSpec& checked(const DecoderSpec& spec) {
 /** What a pass over some tokens needs to know of them. */
 struct Decoder::Pass {
   int firstPosition = 0;
-  int rows = 0;
-  std::vector<RowGroup> groups;
-  /** For each row: whether it sees an image. */
+  int tokenCount = 0;
+  std::vector<TokenGroup> groups;
+  /** For each token: whether it sees an image. */
   std::vector<char> seesImage;
   std::vector<const PlacedImage*> allImages;
 };
 
 Decoder::Decoder(const DecoderSpec& spec, CancelFlag abort, const ProgressFunction& progress)
-    : mSpec(checked(spec)), mKernels(chooseKernels(spec)),
-      mPool(spec.threads > 0 ? spec.threads : physicalCoreCount()), mWeights(spec, mPool, abort, progress),
+    : mSpec(checked(spec)), mKernels(chooseKernels(spec)), mPool(spec.threads > 0 ? spec.threads : physicalCoreCount()),
+      mWeights(spec, mPool, abort, progress),
       mFrequencies(ropeFrequencies(spec.text.headDim, spec.text.ropeTheta, spec.text.ropeScaling)) {
   for (int i = 0; i < mPool.threadCount(); ++i)
     mScratch.emplace_back(kAttendScratch);
@@ -74,7 +74,7 @@ std::size_t Decoder::memoryBytes() const {
 
 // --- building blocks -------------------------------------------------------------------------------------------
 
-void Decoder::matmuls(const std::vector<Matmul>& list, const float* x, int rows) {
+void Decoder::matmuls(const std::vector<Matmul>& list, const float* x, int tokenCount) {
   int groups = 0;
   bool anyPacked = false;
   for (const auto& matmul : list) {
@@ -82,9 +82,10 @@ void Decoder::matmuls(const std::vector<Matmul>& list, const float* x, int rows)
     anyPacked = anyPacked || matmul.weights->isPacked;
   }
   if (anyPacked)
-    mQuantized.assign(mKernels, mPool, x, rows, list.front().weights->columns());
+    mQuantized.assign(mKernels, mPool, x, tokenCount, list.front().weights->columns());
   const int threads = mPool.threadCount();
-  const int pieces = std::min(groups, std::max(threads, std::min(threads * kPiecesPerThread, groups / kGroupsPerPiece)));
+  const int pieces =
+      std::min(groups, std::max(threads, std::min(threads * kPiecesPerThread, groups / kGroupsPerPiece)));
   mPool.forEach(pieces, [&](int piece, int) {
     int begin = static_cast<int>(static_cast<std::int64_t>(groups) * piece / pieces);
     int end = static_cast<int>(static_cast<std::int64_t>(groups) * (piece + 1) / pieces);
@@ -95,62 +96,63 @@ void Decoder::matmuls(const std::vector<Matmul>& list, const float* x, int rows)
       if (from < to && weights.isPacked)
         mKernels.packedMatmul(weights.packed, from, to, mQuantized.view(), matmul.y, weights.rows());
       else if (from < to)
-        mKernels.floatMatmul(weights.stored, from * kGroupRows, std::min(to * kGroupRows, weights.rows()), x, rows,
-                              matmul.y, weights.rows());
+        mKernels.floatMatmul(weights.stored, from * kGroupRows, std::min(to * kGroupRows, weights.rows()), x,
+                             tokenCount, matmul.y, weights.rows());
       begin -= own;
       end -= own;
     }
   });
 }
 
-void Decoder::normalize(const float* x, const std::vector<float>& weight, int rows, float* y) {
+void Decoder::normalize(const float* x, const std::vector<float>& weight, int tokenCount, float* y) {
   const int size = static_cast<int>(weight.size());
-  mPool.forEach(rows, [&](int row, int) {
-    const std::size_t at = static_cast<std::size_t>(row) * size;
+  mPool.forEach(tokenCount, [&](int token, int) {
+    const std::size_t at = static_cast<std::size_t>(token) * size;
     mKernels.rmsNorm(x + at, weight.data(), size, mSpec.text.rmsNormEps, y + at);
   });
 }
 
-/** `to += factor · x`; with `rowsWithImage` only for the rows that see an image. */
-void Decoder::addScaled(float* to, const float* x, int rows, float factor, const Pass* rowsWithImage) {
+/** `to += factor · x`; with `tokensWithImage` only for the tokens that see an image. */
+void Decoder::addScaled(float* to, const float* x, int tokenCount, float factor, const Pass* tokensWithImage) {
   const int size = mSpec.text.hiddenSize;
-  mPool.forEach(rows, [&](int row, int) {
-    if (rowsWithImage != nullptr && rowsWithImage->seesImage[static_cast<std::size_t>(row)] == 0)
+  mPool.forEach(tokenCount, [&](int token, int) {
+    if (tokensWithImage != nullptr && tokensWithImage->seesImage[static_cast<std::size_t>(token)] == 0)
       return;
-    float* a = to + static_cast<std::size_t>(row) * size;
-    const float* b = x + static_cast<std::size_t>(row) * size;
+    float* a = to + static_cast<std::size_t>(token) * size;
+    const float* b = x + static_cast<std::size_t>(token) * size;
     for (int i = 0; i < size; ++i)
       a[i] += factor * b[i];
   });
 }
 
-void Decoder::embed(const std::int32_t* tokens, int rows) {
+void Decoder::embed(const std::int32_t* tokens, int tokenCount) {
   const int size = mSpec.text.hiddenSize;
   const auto& table = mWeights.embedding;
-  mPool.forEach(rows, [&](int row, int) {
+  mPool.forEach(tokenCount, [&](int token, int) {
     for (int i = 0; i < size; ++i)
-      mHidden[static_cast<std::size_t>(row) * size + i] =
-          readScalar(table.data, table.type, static_cast<std::size_t>(tokens[row]) * size + i);
+      mHidden[static_cast<std::size_t>(token) * size + i] =
+          readScalar(table.data, table.type, static_cast<std::size_t>(tokens[token]) * size + i);
   });
 }
 
-void Decoder::prepareRotation(int firstPosition, int rows) {
+void Decoder::prepareRotation(int firstPosition, int tokenCount) {
   const int half = mSpec.text.headDim / 2;
-  mPool.forEach(rows, [&](int row, int) {
+  mPool.forEach(tokenCount, [&](int token, int) {
     for (int i = 0; i < half; ++i) {
       // The product in float, as the models were trained and as the references compute it.
-      const float angle = static_cast<float>(firstPosition + row) * static_cast<float>(mFrequencies[static_cast<std::size_t>(i)]);
-      mCosines[static_cast<std::size_t>(row) * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      mSines[static_cast<std::size_t>(row) * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      const float angle =
+          static_cast<float>(firstPosition + token) * static_cast<float>(mFrequencies[static_cast<std::size_t>(i)]);
+      mCosines[static_cast<std::size_t>(token) * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
+      mSines[static_cast<std::size_t>(token) * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
     }
   });
 }
 
-/** Rotates the pairs (i, i + headDim / 2) of every head of one row. */
-void Decoder::rotate(float* x, int heads, int row) const {
+/** Rotates the pairs (i, i + headDim / 2) of every head of one token. */
+void Decoder::rotate(float* x, int heads, int token) const {
   const int half = mSpec.text.headDim / 2;
-  const float* cosines = mCosines.data() + static_cast<std::size_t>(row) * half;
-  const float* sines = mSines.data() + static_cast<std::size_t>(row) * half;
+  const float* cosines = mCosines.data() + static_cast<std::size_t>(token) * half;
+  const float* sines = mSines.data() + static_cast<std::size_t>(token) * half;
   for (int head = 0; head < heads; ++head, x += 2 * half) {
     for (int i = 0; i < half; ++i) {
       const float a = x[i], b = x[i + half];
@@ -161,15 +163,15 @@ void Decoder::rotate(float* x, int heads, int row) const {
 }
 
 /**
- * `mAttended` of the rows `[rowBegin, rowEnd)` from `mQuery`; `runsOfHead[keyValueHead]`, `limits[row − rowBegin]`.
- * The query heads that share a key/value head, of several rows, read the cache together.
+ * `mAttended` of the tokens `[tokenBegin, tokenEnd)` from `mQuery`; `runsOfHead[keyValueHead]`, `limits[token −
+ * tokenBegin]`. The query heads that share a key/value head, of several tokens, read the cache together.
  */
-void Decoder::attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, int rowEnd, const int* limits,
+void Decoder::attend(const std::vector<KeyValueRun>* runsOfHead, int tokenBegin, int tokenEnd, const int* limits,
                      CacheType type) {
   const auto& text = mSpec.text;
   const int shared = text.attentionHeads / text.keyValueHeads;
-  const int tileRows = kMaxQueries / shared;
-  const int tiles = (rowEnd - rowBegin + tileRows - 1) / tileRows;
+  const int tileTokens = kMaxQueries / shared;
+  const int tiles = (tokenEnd - tokenBegin + tileTokens - 1) / tileTokens;
   const std::size_t stride = static_cast<std::size_t>(text.attentionHeads) * text.headDim;
   mPool.forEach(text.keyValueHeads * tiles, [&](int index, int worker) {
     const int head = index % text.keyValueHeads, tile = index / text.keyValueHeads;
@@ -177,13 +179,14 @@ void Decoder::attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, i
     float* outputs[kMaxQueries];
     int queryLimits[kMaxQueries];
     AttentionTask task;
-    const int first = rowBegin + tile * tileRows;
-    for (int row = first; row < std::min(first + tileRows, rowEnd); ++row) {
+    const int first = tokenBegin + tile * tileTokens;
+    for (int token = first; token < std::min(first + tileTokens, tokenEnd); ++token) {
       for (int i = 0; i < shared; ++i, ++task.queryCount) {
-        const std::size_t at = static_cast<std::size_t>(row) * stride + static_cast<std::size_t>(head * shared + i) * text.headDim;
+        const std::size_t at =
+            static_cast<std::size_t>(token) * stride + static_cast<std::size_t>(head * shared + i) * text.headDim;
         queries[task.queryCount] = mQuery.data() + at;
         outputs[task.queryCount] = mAttended.data() + at;
-        queryLimits[task.queryCount] = limits[row - rowBegin];
+        queryLimits[task.queryCount] = limits[token - tokenBegin];
       }
     }
     task.runs = runsOfHead[head].data();
@@ -203,53 +206,55 @@ void Decoder::attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, i
 
 void Decoder::selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequence, const Pass& pass) {
   const auto& text = mSpec.text;
-  normalize(mHidden.data(), layer.inputNorm, pass.rows, mNormed.data());
+  normalize(mHidden.data(), layer.inputNorm, pass.tokenCount, mNormed.data());
   matmuls({{&layer.query, mQuery.data()}, {&layer.key, mKey.data()}, {&layer.value, mValue.data()}}, mNormed.data(),
-           pass.rows);
-  mPool.forEach(pass.rows, [&](int row, int) {
-    const std::size_t keyValueAt = static_cast<std::size_t>(row) * text.keyValueHeads * text.headDim;
-    rotate(mQuery.data() + static_cast<std::size_t>(row) * text.attentionHeads * text.headDim, text.attentionHeads, row);
-    rotate(mKey.data() + keyValueAt, text.keyValueHeads, row);
+          pass.tokenCount);
+  mPool.forEach(pass.tokenCount, [&](int token, int) {
+    const std::size_t keyValueAt = static_cast<std::size_t>(token) * text.keyValueHeads * text.headDim;
+    rotate(mQuery.data() + static_cast<std::size_t>(token) * text.attentionHeads * text.headDim, text.attentionHeads,
+           token);
+    rotate(mKey.data() + keyValueAt, text.keyValueHeads, token);
     for (int head = 0; head < text.keyValueHeads; ++head) {
       const std::size_t at = keyValueAt + static_cast<std::size_t>(head) * text.headDim;
-      sequence.cache.store(selfIndex, head, pass.firstPosition + row, mKey.data() + at, mValue.data() + at);
+      sequence.cache.store(selfIndex, head, pass.firstPosition + token, mKey.data() + at, mValue.data() + at);
     }
   });
   std::vector<std::vector<KeyValueRun>> runs;
   for (int head = 0; head < text.keyValueHeads; ++head)
-    runs.push_back({sequence.cache.run(selfIndex, head, pass.firstPosition + pass.rows)});
-  std::vector<int> limits(static_cast<std::size_t>(pass.rows));
-  for (int row = 0; row < pass.rows; ++row)
-    limits[static_cast<std::size_t>(row)] = pass.firstPosition + row + 1;
-  attend(runs.data(), 0, pass.rows, limits.data(), sequence.cache.type());
-  matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.rows);
-  addScaled(mHidden.data(), mUpdate.data(), pass.rows, 1.0f, nullptr);
-  mlp(layer, pass.rows);
-  addScaled(mHidden.data(), mUpdate.data(), pass.rows, 1.0f, nullptr);
+    runs.push_back({sequence.cache.run(selfIndex, head, pass.firstPosition + pass.tokenCount)});
+  std::vector<int> limits(static_cast<std::size_t>(pass.tokenCount));
+  for (int token = 0; token < pass.tokenCount; ++token)
+    limits[static_cast<std::size_t>(token)] = pass.firstPosition + token + 1;
+  attend(runs.data(), 0, pass.tokenCount, limits.data(), sequence.cache.type());
+  matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.tokenCount);
+  addScaled(mHidden.data(), mUpdate.data(), pass.tokenCount, 1.0f, nullptr);
+  mlp(layer, pass.tokenCount);
+  addScaled(mHidden.data(), mUpdate.data(), pass.tokenCount, 1.0f, nullptr);
 }
 
 /**
- * Two gates for each row. The attention result of a row that sees no image counts nothing in Meta's implementation; in
- * Hugging Face's releases it is what the row gets from all keys of all images without a mask. Its MLP counts nothing in
- * both.
+ * Two gates for each token. The attention result of a token that sees no image counts nothing in Meta's implementation;
+ * in Hugging Face's releases it is what the token gets from all keys of all images without a mask. Its MLP counts
+ * nothing in both.
  */
 void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass) {
   const auto& text = mSpec.text;
   const bool anySees = std::find(pass.seesImage.begin(), pass.seesImage.end(), 1) != pass.seesImage.end();
-  if (!anySees && !mSpec.maskedRowsAttend)
+  if (!anySees && !mSpec.maskedTokensAttend)
     return;
-  normalize(mHidden.data(), layer.inputNorm, pass.rows, mNormed.data());
-  matmuls({{&layer.query, mQuery.data()}}, mNormed.data(), pass.rows);
+  normalize(mHidden.data(), layer.inputNorm, pass.tokenCount, mNormed.data());
+  matmuls({{&layer.query, mQuery.data()}}, mNormed.data(), pass.tokenCount);
   const std::size_t rowSize = static_cast<std::size_t>(text.attentionHeads) * text.headDim;
-  mPool.forEach(pass.rows, [&](int row, int) {
+  mPool.forEach(pass.tokenCount, [&](int token, int) {
     for (int head = 0; head < text.attentionHeads; ++head) {
-      float* q = mQuery.data() + static_cast<std::size_t>(row) * rowSize + static_cast<std::size_t>(head) * text.headDim;
+      float* q =
+          mQuery.data() + static_cast<std::size_t>(token) * rowSize + static_cast<std::size_t>(head) * text.headDim;
       mKernels.rmsNorm(q, layer.queryNorm.data(), text.headDim, text.rmsNormEps, q);
     }
   });
   for (const auto& group : pass.groups) {
     const bool masked = group.visible.empty();
-    if (masked && !mSpec.maskedRowsAttend) {
+    if (masked && !mSpec.maskedTokensAttend) {
       std::fill(mAttended.data() + static_cast<std::size_t>(group.begin) * rowSize,
                 mAttended.data() + static_cast<std::size_t>(group.end) * rowSize, 0.0f);
       continue;
@@ -267,32 +272,33 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
     const std::vector<int> limits(static_cast<std::size_t>(group.end - group.begin), positions);
     attend(runs.data(), group.begin, group.end, limits.data(), type);
   }
-  matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.rows);
-  addScaled(mHidden.data(), mUpdate.data(), pass.rows, layer.attentionGate, mSpec.maskedRowsAttend ? nullptr : &pass);
-  mlp(layer, pass.rows);
-  addScaled(mHidden.data(), mUpdate.data(), pass.rows, layer.mlpGate, &pass);
+  matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.tokenCount);
+  addScaled(mHidden.data(), mUpdate.data(), pass.tokenCount, layer.attentionGate,
+            mSpec.maskedTokensAttend ? nullptr : &pass);
+  mlp(layer, pass.tokenCount);
+  addScaled(mHidden.data(), mUpdate.data(), pass.tokenCount, layer.mlpGate, &pass);
 }
 
 /** `mUpdate = down(silu(gate(u)) · up(u))`, `u = norm(mHidden)`. */
-void Decoder::mlp(const LayerWeights& layer, int rows) {
+void Decoder::mlp(const LayerWeights& layer, int tokenCount) {
   const int size = mSpec.text.intermediateSize;
-  normalize(mHidden.data(), layer.postAttentionNorm, rows, mNormed.data());
-  matmuls({{&layer.gate, mGate.data()}, {&layer.up, mUp.data()}}, mNormed.data(), rows);
-  mPool.forEach(rows, [&](int row, int) {
-    const std::size_t at = static_cast<std::size_t>(row) * size;
+  normalize(mHidden.data(), layer.postAttentionNorm, tokenCount, mNormed.data());
+  matmuls({{&layer.gate, mGate.data()}, {&layer.up, mUp.data()}}, mNormed.data(), tokenCount);
+  mPool.forEach(tokenCount, [&](int token, int) {
+    const std::size_t at = static_cast<std::size_t>(token) * size;
     mKernels.siluMultiply(mGate.data() + at, mUp.data() + at, size, mGate.data() + at);
   });
-  matmuls({{&layer.down, mUpdate.data()}}, mGate.data(), rows);
+  matmuls({{&layer.down, mUpdate.data()}}, mGate.data(), tokenCount);
 }
 
 // --- calls -----------------------------------------------------------------------------------------------------
 
 /**
  * An image is seen from its token up to the next image's, the last one to the end; of adjacent images each
- * is seen as far as the last of the run. Consecutive rows with the same images form a group.
+ * is seen as far as the last of the run. Consecutive tokens with the same images form a group.
  */
-std::vector<Decoder::RowGroup> Decoder::groupRows(const std::vector<PlacedImage>& images, int firstPosition,
-                                                  int rows) const {
+std::vector<Decoder::TokenGroup> Decoder::groupTokens(const std::vector<PlacedImage>& images, int firstPosition,
+                                                      int tokenCount) const {
   std::vector<int> ends(images.size());
   int following = std::numeric_limits<int>::max();
   for (std::size_t i = images.size(); i-- > 0;) {
@@ -301,37 +307,37 @@ std::vector<Decoder::RowGroup> Decoder::groupRows(const std::vector<PlacedImage>
     ends[i] = last || adjacent ? following : images[i + 1].tokenIndex;
     following = ends[i];
   }
-  std::vector<RowGroup> groups;
-  for (int row = 0; row < rows; ++row) {
-    RowGroup group{row, row + 1, {}};
-    const int position = firstPosition + row;
+  std::vector<TokenGroup> groups;
+  for (int token = 0; token < tokenCount; ++token) {
+    TokenGroup group{token, token + 1, {}};
+    const int position = firstPosition + token;
     for (std::size_t i = 0; i < images.size(); ++i)
       if (position >= images[i].tokenIndex && position < ends[i])
         group.visible.push_back(&images[i]);
     if (!groups.empty() && groups.back().visible == group.visible)
-      groups.back().end = row + 1;
+      groups.back().end = token + 1;
     else
       groups.push_back(std::move(group));
   }
   return groups;
 }
 
-void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
-                      const std::vector<PlacedImage>& images, bool allLogits, float* logits, CancelFlag abort) {
+void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
+                      bool allLogits, float* logits, CancelFlag abort) {
   const std::lock_guard<std::mutex> lock(mMutex);
   const auto& text = mSpec.text;
   if (count <= 0)
     throw CodedError("ERR_ARGUMENT_INVALID", "expected at least one token");
   if (count > sequence.cache.capacity() - sequence.length)
     throw CodedError("ERR_CONTEXT_OVERFLOW", std::to_string(sequence.length) + " + " + std::to_string(count) +
-                                               " tokens exceed the context of " +
-                                               std::to_string(sequence.cache.capacity()));
+                                                 " tokens exceed the context of " +
+                                                 std::to_string(sequence.cache.capacity()));
   for (int i = 0; i < count; ++i)
     if (tokens[i] < 0 || tokens[i] >= text.embeddingRows)
       throw CodedError("ERR_ARGUMENT_INVALID", "expected token ids below " + std::to_string(text.embeddingRows) +
-                                                 " but received " + std::to_string(tokens[i]));
+                                                   " but received " + std::to_string(tokens[i]));
 
-  const int most = std::min(count, kPassRows);
+  const int most = std::min(count, kPassTokens);
   const std::size_t rowsMost = static_cast<std::size_t>(most);
   const std::size_t querySize = rowsMost * text.attentionHeads * text.headDim;
   const std::size_t keyValueSize = rowsMost * text.keyValueHeads * text.headDim;
@@ -346,20 +352,20 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
   for (auto* buffer : {&mCosines, &mSines})
     buffer->reserve(rowsMost * text.headDim / 2);
 
-  for (int done = 0; done < count; done += kPassRows) {
+  for (int done = 0; done < count; done += kPassTokens) {
     Pass pass;
     pass.firstPosition = sequence.length + done;
-    pass.rows = std::min(kPassRows, count - done);
-    pass.groups = groupRows(images, pass.firstPosition, pass.rows);
-    pass.seesImage.assign(static_cast<std::size_t>(pass.rows), 0);
+    pass.tokenCount = std::min(kPassTokens, count - done);
+    pass.groups = groupTokens(images, pass.firstPosition, pass.tokenCount);
+    pass.seesImage.assign(static_cast<std::size_t>(pass.tokenCount), 0);
     for (const auto& group : pass.groups)
       std::fill(pass.seesImage.begin() + group.begin, pass.seesImage.begin() + group.end,
                 static_cast<char>(group.visible.empty() ? 0 : 1));
     for (const auto& image : images)
       pass.allImages.push_back(&image);
 
-    embed(tokens + done, pass.rows);
-    prepareRotation(pass.firstPosition, pass.rows);
+    embed(tokens + done, pass.tokenCount);
+    prepareRotation(pass.firstPosition, pass.tokenCount);
     int selfIndex = 0, crossIndex = 0;
     for (const auto& layer : mWeights.layers) {
       abort.check();
@@ -369,14 +375,14 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
         crossLayer(layer, crossIndex++, pass);
     }
     abort.check();
-    const bool lastPass = done + pass.rows == count;
+    const bool lastPass = done + pass.tokenCount == count;
     if (allLogits || lastPass) {
-      const int first = allLogits ? 0 : pass.rows - 1;
-      const int rows = pass.rows - first;
-      normalize(mHidden.data() + static_cast<std::size_t>(first) * text.hiddenSize, mWeights.finalNorm, rows,
+      const int first = allLogits ? 0 : pass.tokenCount - 1;
+      const int tokenCount = pass.tokenCount - first;
+      normalize(mHidden.data() + static_cast<std::size_t>(first) * text.hiddenSize, mWeights.finalNorm, tokenCount,
                 mNormed.data());
       matmuls({{&mWeights.head, logits + (allLogits ? static_cast<std::size_t>(done) * text.vocabularySize : 0)}},
-               mNormed.data(), rows);
+              mNormed.data(), tokenCount);
     }
   }
   sequence.length += count;
@@ -388,30 +394,31 @@ std::shared_ptr<const ImageKeys> Decoder::encodeKeys(const float* features, int 
   const auto& text = mSpec.text;
   if (positions <= 0 || visible <= 0 || visible > positions)
     throw CodedError("ERR_ARGUMENT_INVALID", "expected 1 to " + std::to_string(positions) +
-                                               " visible positions but received " + std::to_string(visible));
+                                                 " visible positions but received " + std::to_string(visible));
   // Without the switch nobody looks at unused tiles.
-  const int kept = mSpec.maskedRowsAttend ? positions : visible;
-  auto image = std::shared_ptr<ImageKeys>(new ImageKeys{
-      KeyValueCache(static_cast<int>(text.crossAttentionLayers.size()), text.keyValueHeads, text.headDim, kept,
-                    mSpec.keyValueType),
-      visible, kept});
+  const int kept = mSpec.maskedTokensAttend ? positions : visible;
+  auto image = std::shared_ptr<ImageKeys>(
+      new ImageKeys{KeyValueCache(static_cast<int>(text.crossAttentionLayers.size()), text.keyValueHeads, text.headDim,
+                                  kept, mSpec.keyValueType),
+                    visible, kept});
   const std::size_t rowSize = static_cast<std::size_t>(text.keyValueHeads) * text.headDim;
-  mKey.reserve(kPassRows * rowSize);
-  mValue.reserve(kPassRows * rowSize);
+  mKey.reserve(kPassTokens * rowSize);
+  mValue.reserve(kPassTokens * rowSize);
   int crossIndex = 0;
   for (const auto& layer : mWeights.layers) {
     if (!layer.isCross)
       continue;
-    for (int done = 0; done < kept; done += kPassRows) {
+    for (int done = 0; done < kept; done += kPassTokens) {
       abort.check();
-      const int rows = std::min(kPassRows, kept - done);
+      const int tokenCount = std::min(kPassTokens, kept - done);
       matmuls({{&layer.key, mKey.data()}, {&layer.value, mValue.data()}},
-               features + static_cast<std::size_t>(done) * text.hiddenSize, rows);
-      mPool.forEach(rows, [&](int row, int) {
+              features + static_cast<std::size_t>(done) * text.hiddenSize, tokenCount);
+      mPool.forEach(tokenCount, [&](int token, int) {
         for (int head = 0; head < text.keyValueHeads; ++head) {
-          const std::size_t at = static_cast<std::size_t>(row) * rowSize + static_cast<std::size_t>(head) * text.headDim;
+          const std::size_t at =
+              static_cast<std::size_t>(token) * rowSize + static_cast<std::size_t>(head) * text.headDim;
           mKernels.rmsNorm(mKey.data() + at, layer.keyNorm.data(), text.headDim, text.rmsNormEps, mKey.data() + at);
-          image->cache.store(crossIndex, head, done + row, mKey.data() + at, mValue.data() + at);
+          image->cache.store(crossIndex, head, done + token, mKey.data() + at, mValue.data() + at);
         }
       });
     }

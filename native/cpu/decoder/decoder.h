@@ -1,7 +1,7 @@
 #pragma once
+#include "cpu/decoder/weights.h"
 #include "cpu/memory/keyValueCache.h"
 #include "cpu/memory/quantizedActivations.h"
-#include "cpu/decoder/weights.h"
 
 #include <memory>
 #include <mutex>
@@ -12,7 +12,7 @@ namespace scenebus::cpu {
 /** Cross-attention keys and values of one image, for every cross layer. Immutable once made. */
 struct ImageKeys {
   KeyValueCache cache;
-  /** Positions that text rows attend to: those of the used tiles, which come first. */
+  /** Positions that text tokens attend to: those of the used tiles, which come first. */
   int visible;
   /** All positions. */
   int total;
@@ -31,11 +31,11 @@ struct Sequence {
 };
 
 /**
- * The text decoder of the Mllama architecture: tokens in, logits out. One call at a time; others wait. A call computes on
- * the calling thread and on the pool's workers.
+ * The text decoder of the Mllama architecture: tokens in, logits out. One call at a time; others wait. A call computes
+ * on the calling thread and on the pool's workers.
  */
 class Decoder {
- public:
+public:
   /** @throws CodedError and Aborted, see `DecoderWeights`. */
   Decoder(const DecoderSpec& spec, CancelFlag abort, const ProgressFunction& progress);
 
@@ -65,30 +65,30 @@ class Decoder {
   /** Memory for packed weights that have no file. The pages of mapped files are the system's cache. */
   std::size_t memoryBytes() const;
 
- private:
+private:
   struct Matmul {
     const Linear* weights;
     float* y;
   };
-  /** Rows of a call that attend to the same images, or to none. */
-  struct RowGroup {
+  /** Tokens of a call that attend to the same images, or to none. */
+  struct TokenGroup {
     int begin = 0, end = 0;
     std::vector<const PlacedImage*> visible;
   };
   struct Pass;
 
-  void matmuls(const std::vector<Matmul>& list, const float* x, int rows);
-  void normalize(const float* x, const std::vector<float>& weight, int rows, float* y);
-  void addScaled(float* to, const float* x, int rows, float factor, const Pass* rowsWithImage);
-  void embed(const std::int32_t* tokens, int rows);
-  void prepareRotation(int firstPosition, int rows);
-  void rotate(float* x, int heads, int row) const;
-  void attend(const std::vector<KeyValueRun>* runsOfHead, int rowBegin, int rowEnd, const int* limits,
+  void matmuls(const std::vector<Matmul>& list, const float* x, int tokenCount);
+  void normalize(const float* x, const std::vector<float>& weight, int tokenCount, float* y);
+  void addScaled(float* to, const float* x, int tokenCount, float factor, const Pass* tokensWithImage);
+  void embed(const std::int32_t* tokens, int tokenCount);
+  void prepareRotation(int firstPosition, int tokenCount);
+  void rotate(float* x, int heads, int token) const;
+  void attend(const std::vector<KeyValueRun>* runsOfHead, int tokenBegin, int tokenEnd, const int* limits,
               CacheType type);
   void selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequence, const Pass& pass);
   void crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass);
-  void mlp(const LayerWeights& layer, int rows);
-  std::vector<RowGroup> groupRows(const std::vector<PlacedImage>& images, int firstPosition, int rows) const;
+  void mlp(const LayerWeights& layer, int tokenCount);
+  std::vector<TokenGroup> groupTokens(const std::vector<PlacedImage>& images, int firstPosition, int tokenCount) const;
 
   DecoderSpec mSpec;
   const Kernels& mKernels;
@@ -97,10 +97,10 @@ class Decoder {
   std::vector<double> mFrequencies; // [headDim / 2]
   std::mutex mMutex;
 
-  // Working memory of one pass over at most kPassRows tokens.
+  // Working memory of one pass over at most kPassTokens tokens.
   QuantizedActivations mQuantized;
   AlignedBuffer<float> mHidden, mNormed, mQuery, mKey, mValue, mAttended, mUpdate, mGate, mUp;
-  AlignedBuffer<float> mCosines, mSines; // [rows][headDim / 2]
+  AlignedBuffer<float> mCosines, mSines;      // [tokens][headDim / 2]
   std::vector<AlignedBuffer<float>> mScratch; // one for each thread
 };
 

@@ -48,8 +48,8 @@ struct DecoderSpec {
   TextArchitecture text;
   /** By published name (`language_model.model.layers.0…`); the text decoder's are enough. */
   std::map<std::string, TensorSource> tensors;
-  /** Rows that see no image add what they attend to (Hugging Face releases); otherwise they add nothing (Meta). */
-  bool maskedRowsAttend = false;
+  /** Tokens that see no image add what they attend to (Hugging Face releases); otherwise they add nothing (Meta). */
+  bool maskedTokensAttend = false;
   int contextLength = 0;
   /** 0: one for each physical core. */
   int threads = 0;

@@ -1,6 +1,7 @@
 #include "tensorrt/runtime/engineStage.h"
 
 #include "common/codedError.h"
+#include "tensorrt/runtime/bindingNames.h"
 
 #include <algorithm>
 #include <set>
@@ -27,10 +28,10 @@ std::string described(TensorType type, const Shape& shape) {
 } // namespace
 
 std::string pastOf(const std::string& present) {
-  const std::string prefix = "present_";
+  const std::string prefix = bindingNames::kPresentPrefix;
   if (present.compare(0, prefix.size(), prefix) != 0)
     throw CodedError("ERR_MODEL_INVALID", "expected present K/V named present_… but received " + present);
-  return "past_" + present.substr(prefix.size());
+  return bindingNames::kPastPrefix + present.substr(prefix.size());
 }
 
 void StepSetting::apply(Context& context) const {

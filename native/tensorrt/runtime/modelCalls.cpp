@@ -1,5 +1,6 @@
 // The calls of an open model: sequences, images, forward.
 #include "common/codedError.h"
+#include "tensorrt/runtime/bindingNames.h"
 #include "tensorrt/runtime/model.h"
 
 #include <algorithm>
@@ -9,12 +10,10 @@
 namespace scenebus::tensorrt {
 namespace {
 
-/** Known by name, since a wrong value writes outside of the K/V: see `requireRoom`. */
-constexpr const char* kPastLength = "past_length";
-constexpr const char* kEmbeddings = "inputs_embeds";
-
 /** The model computes nothing any more; with ERR_ENGINE_DIED no other one in this process does either. */
-bool isPoison(const std::string& code) { return code == "ERR_ENGINE_FAILED" || code == "ERR_ENGINE_DIED"; }
+bool isPoison(const std::string& code) {
+  return code == "ERR_ENGINE_FAILED" || code == "ERR_ENGINE_DIED";
+}
 
 bool varies(const Shape& shape) {
   return std::any_of(shape.begin(), shape.end(), [](std::int64_t side) { return side < 0; });
@@ -68,7 +67,9 @@ void Model::release(std::unique_ptr<SequenceState> sequence) noexcept {
   mSequences->give(std::move(sequence->memory));
 }
 
-void Model::release(std::unique_ptr<ImageState> image) noexcept { mImages->release(std::move(image)); }
+void Model::release(std::unique_ptr<ImageState> image) noexcept {
+  mImages->release(std::move(image));
+}
 
 void Model::requireKnownNames(const std::vector<LoadedStage*>& stages, const HostInputs& inputs,
                               const HostOutputs& outputs, bool mayLackOutputs) const {
@@ -169,7 +170,8 @@ std::unique_ptr<ImageState> Model::encode(const HostInputs& inputs, const HostOu
         Context& ran = loaded->steps->run(setting, mStream->get());
         for (const auto& slot : loaded->stage.slots())
           if (slot.binding.role == Role::kOutput)
-            produced[slot.binding.name] = {mArea.get() + loaded->areaOffset + loaded->stage.area().offsetOf(slot.binding.name),
+            produced[slot.binding.name] = {mArea.get() + loaded->areaOffset +
+                                               loaded->stage.area().offsetOf(slot.binding.name),
                                            ran.shapeOf(slot.binding.name)};
         copyOutputs(*loaded, ran, outputs);
         // A vision tower takes long: an abort shall not wait for what follows it.
@@ -187,7 +189,8 @@ std::unique_ptr<ImageState> Model::encode(const HostInputs& inputs, const HostOu
 }
 
 void Model::requireRoom(const LoadedStage& loaded, const HostInputs& inputs) const {
-  const auto past = inputs.find(kPastLength), embeddings = inputs.find(kEmbeddings);
+  // Known by name, since a wrong value writes outside of the K/V.
+  const auto past = inputs.find(bindingNames::kPastLength), embeddings = inputs.find(bindingNames::kInputsEmbeds);
   if (past == inputs.end() || embeddings == inputs.end())
     return;
   std::int32_t length = 0;
@@ -208,11 +211,11 @@ void Model::forward(SequenceState& sequence, const ForwardCall& call, CancelFlag
       throw CodedError("ERR_ARGUMENT_INVALID", call.stage + " encodes images and decodes no text");
     requireKnownNames({&loaded}, call.inputs, call.outputs, false);
     const auto& slots = loaded.stage.slots();
-    const bool attends =
-        std::any_of(slots.begin(), slots.end(), [](const EngineStage::Slot& slot) { return slot.binding.role == Role::kCross; });
+    const bool attends = std::any_of(slots.begin(), slots.end(),
+                                     [](const EngineStage::Slot& slot) { return slot.binding.role == Role::kCross; });
     if (attends == call.images.empty())
       throw CodedError("ERR_ARGUMENT_INVALID", call.stage + (attends ? " attends to images but none came"
-                                                                    : " attends to no images but some came"));
+                                                                     : " attends to no images but some came"));
     StepSetting setting = bind(loaded, call.inputs, {});
     requireRoom(loaded, call.inputs);
     const ImageState* cross = attends ? &mImages->joined(call.images, mStream->get()) : nullptr;

@@ -27,7 +27,7 @@ export interface CpuDecoderSpec {
   readonly text: TextArchitecture;
   readonly tensors: readonly (TensorLocation & { readonly name: string })[];
   /** Tokens that see no image add what they attend to, as in the Hugging Face numerics. */
-  readonly maskedRowsAttend: boolean;
+  readonly maskedTokensAttend: boolean;
   readonly contextLength: number;
   /** 0: one for each physical core. */
   readonly threads: number;

@@ -54,7 +54,7 @@ export async function openCpuDecoder(
     tensors: [...model.tensors]
       .filter(([name]) => TEXT_TENSOR.test(name))
       .map(([name, location]) => ({ name, ...location })),
-    maskedRowsAttend: options.numerics !== 'meta',
+    maskedTokensAttend: options.numerics !== 'meta',
     contextLength: options.contextLength,
     threads: options.threads ?? 0,
     instructionSet: chooseInstructionSet(options.instructionSet),
