@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildNative, mustConfigure } from './build-native.mjs';
 import { buildPage } from './build-page.mjs';
+import { pruneRuntime } from './foreign-binaries.mjs';
 import { hasCommand, inspectMachine, probeMachine, repositoryRoot, run, StepFailed, say } from './machine.mjs';
 import { packagesReason, preparePackages } from './npm-packages.mjs';
 import { describePlan, missingNeeds, nodeVersionProblem, planInstallation } from './system-packages.mjs';
@@ -96,6 +97,7 @@ async function main() {
   await timed('system packages', () => prepareSystem(purpose, dryRun));
   if (dryRun) return sayPlan(isCheckout, options);
   if (isCheckout) await timed('npm packages', preparePackages);
+  else pruneRuntime();
   await timed('native build', () => buildNative(options));
   if (isCheckout) await timed('TypeScript', prepareTypeScript);
   if (isCheckout) await timed('page of the console', buildPage);

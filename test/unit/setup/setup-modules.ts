@@ -39,6 +39,9 @@ interface LockFile {
 interface NpmPackages {
   staleReason(wanted: LockFile, installed: LockFile | null): string | null;
 }
+interface ForeignBinaries {
+  removeForeignBinaries(folder: string, platform: string, architecture: string): number;
+}
 interface BuildNative {
   buildJobs(processors: number, memoryBytes: number): number;
   configureKey(options: readonly string[], probe: Probe, root: string): string;
@@ -49,4 +52,5 @@ const load = async <T>(file: string): Promise<T> => (await import(new URL(file, 
 
 export const systemPackages = await load<SystemPackages>('system-packages.mjs');
 export const npmPackages = await load<NpmPackages>('npm-packages.mjs');
+export const foreignBinaries = await load<ForeignBinaries>('foreign-binaries.mjs');
 export const buildNative = await load<BuildNative>('build-native.mjs');

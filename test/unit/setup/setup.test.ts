@@ -1,7 +1,17 @@
 import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
-import { buildNative, type Machine, npmPackages, type Probe, systemPackages } from './setup-modules.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import {
+  buildNative,
+  foreignBinaries,
+  type Machine,
+  npmPackages,
+  type Probe,
+  systemPackages,
+} from './setup-modules.js';
 
 const { missingNeeds, planInstallation, describePlan, nodeVersionProblem } = systemPackages;
 
@@ -171,6 +181,33 @@ describe('the native build', () => {
     expect(buildNative.configureKey([], bare, '/b')).not.toBe(key);
     const withArm = probe(['g++', 'cmake', 'ninja', 'aarch64-linux-gnu-g++', 'qemu-aarch64']);
     expect(buildNative.configureKey([], withArm, '/a')).not.toBe(key);
+  });
+});
+
+describe('the binaries of ONNX Runtime', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'scenebus-runtime-'));
+  const places = ['darwin/arm64', 'linux/arm64', 'linux/x64', 'win32/x64'];
+  const make = (): void => {
+    for (const place of places) {
+      mkdirSync(join(folder, 'bin/napi-v6', place), { recursive: true });
+      writeFileSync(join(folder, 'bin/napi-v6', place, 'onnxruntime_binding.node'), '12345');
+    }
+  };
+  const left = () => places.filter((place) => existsSync(join(folder, 'bin/napi-v6', place)));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test('for other machines are removed, once', () => {
+    make();
+    expect(foreignBinaries.removeForeignBinaries(folder, 'linux', 'arm64')).toBe(15);
+    expect(left()).toEqual(['linux/arm64']);
+    expect(foreignBinaries.removeForeignBinaries(folder, 'linux', 'arm64')).toBe(0);
+  });
+
+  test('all stay where there are none for this machine', () => {
+    make();
+    expect(foreignBinaries.removeForeignBinaries(folder, 'freebsd', 'x64')).toBe(0);
+    expect(left()).toEqual(places);
+    expect(foreignBinaries.removeForeignBinaries(join(folder, 'absent'), 'linux', 'x64')).toBe(0);
   });
 });
 
