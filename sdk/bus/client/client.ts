@@ -40,10 +40,11 @@ import type {
   SnapshotReply,
   WatchOptions,
 } from './client-types.js';
-import { NewestValues, type Stamped } from './newest-values.js';
+import { NewestValues } from './newest-values.js';
 import { RequestSender } from './request-sender.js';
 import { Streams } from './streams.js';
 import { Subscriptions } from './subscriptions.js';
+import type { Stamped } from './unread-values.js';
 import { ValuesInOrder } from './values-in-order.js';
 
 const SESSION_EXPIRY_SECONDS = 60;

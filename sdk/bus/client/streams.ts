@@ -5,8 +5,8 @@ import type { CallOptions } from '../../core/types.js';
 import { readPayload } from '../contract/decoding.js';
 import type { Link } from '../transport/link.js';
 import type { ListenOptions } from './client-types.js';
-import type { Stamped, Stream } from './newest-values.js';
 import type { Subscription, Subscriptions } from './subscriptions.js';
+import type { Stamped, Stream } from './unread-values.js';
 
 export interface StreamsOptions {
   readonly subscriptions: Subscriptions;
