@@ -33,6 +33,7 @@ import { type ConfigChanges, configChanges } from './config-changes.js';
 import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
+import { OutwardSinks } from './outward-sinks.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
@@ -118,13 +119,17 @@ export class DeviceService implements AsyncDisposable {
       const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
-      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
+      const outward = await OutwardSinks.open(config, logger);
+      const busOptions = { config, logger, requireBroker, signal, keepAnswer, outward: outward.places };
+      const { bus } = resources.use(await openBus(busOptions));
       options.onBus?.(bus);
       const events = { hub, journal, problems };
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      const current = () => service.#config;
+      resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
       resources.defer(() => answers.stop());
       if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);

@@ -185,6 +185,7 @@ const KINDS: readonly EventKind[] = [
   'answer',
   'watch',
   'watchState',
+  'watches',
   'setting',
   'status',
   'problem',

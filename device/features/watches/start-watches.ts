@@ -20,6 +20,7 @@ export async function startWatches(options: WatchesOptions): Promise<Reconfigura
   const list = await WatchList.open({ configured: context.config.watches, cameras, file, logger: context.logger });
   const watches = new Watches(options, list);
   watches.begin();
+  watches.tell();
   return watches;
 }
 
@@ -37,7 +38,10 @@ class Watches implements ReconfigurableFeature {
       this.#findings.flatMap(({ seen, ...finding }) => (seen === undefined ? [] : [{ ...finding, ...seen }]));
     const report = (listed: ListedWatch) => this.#reportOf(listed);
     this.#stops = [
-      list.onChange(() => this.#refresh()),
+      list.onChange(() => {
+        this.#refresh();
+        this.tell();
+      }),
       settings.onChange(() => this.#refresh()),
       verbs.handle('watch/add', async ({ watch }) => ({ watch: report(await list.add(watch)) })),
       verbs.handle('watch/change', async ({ id, changes }) => ({ watch: report(await list.change(id, changes)) })),
@@ -62,6 +66,7 @@ class Watches implements ReconfigurableFeature {
     }
     this.begin();
     this.#refresh();
+    this.tell();
     for (const id of gone) await this.#tellRemoved(id);
     await this.#list.keep();
   }
@@ -88,6 +93,12 @@ class Watches implements ReconfigurableFeature {
 
   #refresh(): void {
     for (const watcher of this.#watchers) watcher.refresh();
+  }
+
+  /** Which watches there are. */
+  tell(): void {
+    const watches = this.#list.all.map(({ watch }) => watch);
+    void this.#options.context.hub.emit('watches', { watches }, { isKept: false });
   }
 
   async #tellRemoved(watch: string): Promise<void> {
