@@ -11,6 +11,7 @@ import type { Bus } from 'scenebus/bus';
 import { VERB_NAMES } from 'scenebus/bus';
 import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
+import type { ConfigAccess } from '../console/context.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
@@ -59,6 +60,10 @@ export interface StartOptions {
   readonly onProgress?: OnProgress | undefined;
   /** true: an unreachable broker ends the start. false (default): it is tried in the background. */
   readonly requireBroker?: boolean | undefined;
+  /** The file that the configuration comes from: the console's admin may change it. undefined: there is none. */
+  readonly configSource?: Pick<ConfigAccess, 'store' | 'environment'> | undefined;
+  /** Called when another configuration holds. */
+  readonly onReload?: ((config: DeviceConfig) => void) | undefined;
   /** Called as soon as there is a bus, before the first message of a camera or the model. */
   readonly onBus?: ((bus: Bus) => void) | undefined;
 }
@@ -79,6 +84,7 @@ export class DeviceService implements AsyncDisposable {
   readonly journal: Journal;
   #config: DeviceConfig;
   readonly #parts: DeviceParts;
+  readonly #options: Pick<StartOptions, 'configSource' | 'onReload'>;
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
@@ -97,6 +103,7 @@ export class DeviceService implements AsyncDisposable {
     this.journal = parts.journal;
     this.#config = config;
     this.#parts = options.parts;
+    this.#options = options;
     this.#logger = options.logger ?? silentLogger;
     this.#resources = parts.resources;
     this.#problems = parts.problems;
@@ -181,6 +188,7 @@ export class DeviceService implements AsyncDisposable {
     if (applied.length > 0) {
       for (const { address } of config.cameras) requireCameraAddress(address);
       this.#config = config;
+      this.#options.onReload?.(config);
       this.bus.setLimits(busLimits(config));
       const gone = await this.#feeds.apply(config.cameras);
       for (const feature of this.#features) await feature.reconfigure();
@@ -193,6 +201,17 @@ export class DeviceService implements AsyncDisposable {
     if (needsRestart.length > 0)
       this.#logger.log('warn', `honoured only after a restart of the service: ${needsRestart.join(', ')}`);
     return { applied, needsRestart };
+  }
+
+  get #configAccess(): ConfigAccess | undefined {
+    const { configSource } = this.#options;
+    return (
+      configSource && {
+        ...configSource,
+        changesTo: (next) => configChanges(this.#config, next),
+        reload: (next) => this.reload(next),
+      }
+    );
   }
 
   /** Otherwise its retained messages would stay on the broker forever. */
@@ -242,6 +261,7 @@ export class DeviceService implements AsyncDisposable {
       feeds: () => this.#feeds?.list ?? [],
       model: () => this.#model,
       broker: () => ({ address: bus.broker, state: bus.state }),
+      settings: this.#configAccess,
       get config() {
         return currentConfig();
       },

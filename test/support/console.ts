@@ -1,13 +1,20 @@
 /** The console over a camera, a model and a hub that do what a test says. */
+import { fileURLToPath } from 'node:url';
 import type { Frame, SdkError, VisionLanguageModel } from 'scenebus';
-import type { DeviceConfigInput } from '#device/config/schema.js';
+import { stringify } from 'yaml';
+import { configChanges } from '#device/app/config-changes.js';
+import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
+import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
 import type { Role } from '#device/console/access/roles.js';
+import type { SettingChanges } from '#device/console/context.js';
 import { DeviceStateFollower } from '#device/console/device-state.js';
 import { LogTail } from '#device/console/log-tail.js';
 import { Console } from '#device/console/server.js';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { Journal } from '#device/journal/journal.js';
 import { type FakeContext, fakeAnswer, fakeContext, fakeFrame, fakeModel } from './device-fakes.js';
+
+const demoModel = fileURLToPath(new URL('../../examples/demo-model/checkpoint', import.meta.url));
 
 export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
@@ -54,6 +61,10 @@ export async function startConsole(
     readonly model?: VisionLanguageModel | SdkError;
     readonly credentialsFile?: string;
     readonly frame?: Frame;
+    readonly store?: ConfigStore;
+    readonly environment?: Readonly<Record<string, string>>;
+    /** What becomes of another configuration. */
+    readonly reload?: (next: DeviceConfig) => Promise<SettingChanges>;
   } = {},
 ): Promise<TestConsole> {
   const context = await fakeContext(options.model ?? streamingModel(), { console: { port: 0 }, ...input } as never);
@@ -63,6 +74,14 @@ export async function startConsole(
     context.hub.on(kind, (event) => void journal.record(event as AnyDeviceEvent));
   const state = new DeviceStateFollower(context.hub);
   const log = new LogTail((message) => message);
+  const written = {
+    version: 1,
+    device: 'fake',
+    model: { directory: demoModel },
+    cameras: [{ id: 'cam', address: 'test:moving' }],
+    ...input,
+  };
+  const store = options.store ?? new MemoryConfigStore(stringify(written), { name: 'the test', folder: '/' });
   const tokens = new Map<Role, string>();
   // The same file, before the console reads it: tokens of every role.
   const file = options.credentialsFile;
@@ -75,6 +94,12 @@ export async function startConsole(
       feeds: () => context.feeds,
       model: () => context.model,
       broker: () => ({ address: 'mqtt://127.0.0.1', state: 'online' }),
+      settings: {
+        store,
+        environment: options.environment ?? {},
+        changesTo: (next) => configChanges(context.config, next),
+        reload: options.reload ?? (async (next) => configChanges(context.config, next)),
+      },
     },
     state,
     log,

@@ -17,6 +17,7 @@ const STATUS_BY_CODE: readonly (readonly [pattern: RegExp, status: number])[] = 
   [/^ERR_IMAGE_/, 415],
   [/^ERR_(REQUEST_EXPIRED|CAPTURE_TIMEOUT)$/, 504],
   [/^ERR_(REQUEST|ARGUMENT|PROMPT|CONTEXT|SCHEMA)_/, 400],
+  [/^ERR_CONFIG_/, 409],
   [/^ERR_BUSY$/, 429],
   [/^ERR_(CAPTURE|ENGINE|BUS|JOURNAL|DISK|DISPOSED)/, 503],
 ];
