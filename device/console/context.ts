@@ -5,6 +5,7 @@ import type { Environment } from '../config/environment.js';
 import type { DeviceConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Feed, ModelAccess } from '../features/context.js';
+import type { StandingWatches } from '../features/watches/start-watches.js';
 import type { Journal } from '../journal/journal.js';
 
 /** Paths of settings that a change touches. */
@@ -26,7 +27,7 @@ export interface ConfigAccess {
 export interface ConsoleDevice {
   readonly config: DeviceConfig;
   readonly hub: EventHub;
-  readonly journal: Pick<Journal, 'query' | 'frame'>;
+  readonly journal: Pick<Journal, 'query' | 'frame' | 'pictures'>;
   readonly logger: Logger;
   /** Empty until the cameras are open. */
   readonly feeds: () => readonly Feed[];
@@ -34,5 +35,7 @@ export interface ConsoleDevice {
   readonly model: () => ModelAccess | undefined;
   /** undefined: the program that runs the device has no file. */
   readonly settings?: ConfigAccess | undefined;
+  /** undefined until the model was there for the first time. */
+  readonly watches: () => StandingWatches | undefined;
   readonly broker: () => { readonly address: string; readonly state: 'connecting' | 'online' | 'offline' | 'closed' };
 }

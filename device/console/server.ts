@@ -26,6 +26,8 @@ import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
 import { settingsRoutes } from './routes/settings.js';
 import { timelineRoutes } from './routes/timeline.js';
+import { watchTrialRoutes } from './routes/watch-trials.js';
+import { watchRoutes } from './routes/watches.js';
 import { ConfigEditor } from './settings/config-editor.js';
 
 export interface ConsoleOptions {
@@ -181,6 +183,8 @@ async function serve(
     ...askRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),
+    ...watchRoutes(services),
+    ...watchTrialRoutes(services),
   ];
   const openApi = route({
     method: 'GET',
