@@ -32,7 +32,14 @@ export {
 // Models: pictures and questions in, grounded answers out
 
 export type { ProcessMemory } from './child/index.js';
-export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
+export {
+  checkAnswerSchema,
+  type JsonSchema,
+  type JsonValue,
+  type SchemaInput,
+  type ValueOf,
+  type ZodLike,
+} from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';

@@ -10,6 +10,7 @@ test('offers the names that people use at `scenebus`, and leaves the rest to the
     'SdkError',
     'boxToPixels',
     'cameraFromVideoCapture',
+    'checkAnswerSchema',
     'choice',
     'count',
     'createImageProcessor',
