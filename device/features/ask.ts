@@ -75,7 +75,8 @@ async function answer(
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);
-  return { camera: feed.id, frame, ...result };
+  const objects = context.tracks.find(feed.id, frame, result.answer.objects);
+  return { camera: feed.id, frame, ...result, answer: { ...result.answer, objects } };
 }
 
 /** An answer of the type that was asked for: decided from probabilities where there are only a few. */
