@@ -23,7 +23,7 @@ import { type ServiceState, startHealth } from '../features/health.js';
 import { startPictureVerbs } from '../features/picture-verbs.js';
 import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
-import { startWatches } from '../features/watches/start-watches.js';
+import { type StandingWatches, startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
 import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
@@ -87,6 +87,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #console: DeviceConsole | undefined;
   #model: ModelSupervisor | undefined;
   #feeds: CameraFeeds | undefined;
+  #watches: StandingWatches | undefined;
   readonly #features: ReconfigurableFeature[] = [];
   #reloading: Promise<unknown> = Promise.resolve();
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
@@ -242,6 +243,7 @@ export class DeviceService implements AsyncDisposable {
       problems: this.#problems,
       feeds: () => this.#feeds?.list ?? [],
       model: () => this.#model,
+      watches: () => this.#watches,
       broker: () => ({ address: bus.broker, state: bus.state }),
       get config() {
         return currentConfig();
@@ -308,7 +310,9 @@ export class DeviceService implements AsyncDisposable {
     this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
     this.#features.push(this.#resources.use(startDescribe(context, settings)));
     const file = stateFile(this.#config, 'watches.json');
-    this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
+    const watches = this.#resources.use(await startWatches({ context, settings, verbs: bus, file }));
+    this.#features.push(watches);
+    this.#watches = watches;
   }
 
   #reportInfo(): void {

@@ -25,6 +25,8 @@ import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
 import { timelineRoutes } from './routes/timeline.js';
+import { watchTrialRoutes } from './routes/watch-trials.js';
+import { watchRoutes } from './routes/watches.js';
 
 export interface ConsoleOptions {
   readonly device: ConsoleDevice;
@@ -175,6 +177,8 @@ async function serve(
     ...deviceRoutes(services),
     ...askRoutes(services),
     ...timelineRoutes(services),
+    ...watchRoutes(services),
+    ...watchTrialRoutes(services),
   ];
   const openApi = route({
     method: 'GET',

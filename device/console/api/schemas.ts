@@ -72,7 +72,7 @@ export type DeviceState = z.infer<typeof stateSchema>;
 export type CameraState = z.infer<typeof cameraState>;
 
 const box = z.strictObject({ x1: z.number(), y1: z.number(), x2: z.number(), y2: z.number() });
-const frameReference = z.looseObject({
+export const frameReference = z.looseObject({
   id: z.string(),
   capturedAtMs: z.number(),
   width: z.number(),

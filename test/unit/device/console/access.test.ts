@@ -49,11 +49,16 @@ describe('roles', () => {
       'display GET /api/health',
       'display GET /api/state',
       'display GET /api/timeline',
+      'display GET /api/watches',
+      'operator DELETE /api/watches/:watch',
       'operator GET /api/doctor',
       'operator GET /api/log',
       'operator GET /api/timeline/export',
+      'operator PATCH /api/watches/:watch',
       'operator POST /api/ask',
       'operator POST /api/pictures',
+      'operator POST /api/watch-trials',
+      'operator POST /api/watches',
       'public GET /',
       'public GET /*',
       'public GET /api/openapi.json',
@@ -85,6 +90,7 @@ describe('roles', () => {
         `/api/cameras/${id}/live`,
         `/api/frames/${id}`,
         `/api/tokens/${id}`,
+        `/api/watches/${id}`,
       ]) {
         expect([400, 401, 404], path).toContain((await served.fetch(undefined, path)).status);
         expect([400, 404, 426], path).toContain((await served.fetch('admin', path)).status);

@@ -3,18 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startConsole, streamingModel, type TestConsole } from '../../../support/console.js';
 import { fakeAnswer, fakeFrame } from '../../../support/device-fakes.js';
-
-interface SentEvent {
-  readonly type: string;
-  readonly data: Record<string, unknown>;
-}
-
-function parseEvents(text: string): SentEvent[] {
-  return text.split('\n\n').flatMap((block) => {
-    const found = /^event: (\w+)\ndata: (.*)$/s.exec(block);
-    return found === null ? [] : [{ type: found[1]!, data: JSON.parse(found[2]!) as Record<string, unknown> }];
-  });
-}
+import { type SentEvent, sentEvents } from '../../../support/sent-events.js';
 
 const json = (body: unknown) => ({
   method: 'POST',
@@ -31,7 +20,7 @@ afterAll(() => served[Symbol.asyncDispose]());
 async function ask(body: object): Promise<SentEvent[]> {
   const response = await served.fetch('operator', '/api/ask', json(body));
   expect(response.headers.get('content-type')).toContain('text/event-stream');
-  return parseEvents(await response.text());
+  return sentEvents(await response.text());
 }
 
 describe('asking', () => {
@@ -98,7 +87,7 @@ describe('asking', () => {
     });
     await using busy = await startConsole({}, { model: failing });
     const text = await (await busy.fetch('operator', '/api/ask', json({ question: 'Now?' }))).text();
-    expect(parseEvents(text).at(-1)).toEqual({
+    expect(sentEvents(text).at(-1)).toEqual({
       type: 'error',
       data: { type: 'error', code: 'ERR_BUSY', message: 'too many' },
     });
@@ -119,7 +108,7 @@ test('the live stream begins with the state and goes on with events', async () =
     if (text.includes('event: state')) void served.context.hub.emit('scene', scene, { camera: 'cam', frame });
   }
   abort.abort();
-  const events = parseEvents(text);
+  const events = sentEvents(text);
   expect(events[0]).toMatchObject({
     type: 'state',
     data: { lamps: { broker: { state: 'good' }, model: { state: 'good' } } },
@@ -282,7 +271,7 @@ describe('what strangers send', () => {
       // Slow by design, and takes no input.
       if (path === '/api/doctor') continue;
       if (method === 'GET') for (const query of QUERIES) await send(method, `${paths[0]}${query}`);
-      if (method !== 'POST' && method !== 'PUT') continue;
+      if (method !== 'POST' && method !== 'PUT' && method !== 'PATCH') continue;
       const types = ['application/json', 'text/plain', 'image/png', 'multipart/form-data; boundary=x', '%'];
       for (const [index, value] of HOSTILE.entries()) {
         const headers = { 'content-type': types[index % 12] ?? 'application/json' };
