@@ -66,7 +66,7 @@ export type {
   VisionLanguageModel,
 } from './model/types.js';
 
-// Boxes: reading them from answers, and their arithmetic
+// Boxes: reading them from answers, their arithmetic, and following them
 
 export {
   type BoxConvention,
@@ -78,6 +78,14 @@ export {
   intersectionOverUnion,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
+export {
+  createTracker,
+  type Track,
+  type TrackedFrame,
+  type TrackedObjects,
+  type Tracker,
+  type TrackerOptions,
+} from './tracking/index.js';
 
 // Pictures: still images, the image processor, how much a scene has changed
 

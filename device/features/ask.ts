@@ -75,7 +75,8 @@ async function answer(
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);
-  return { camera: feed.id, frame, ...result };
+  const objects = context.tracks.find(feed.id, frame, result.answer.objects);
+  return { camera: feed.id, frame, ...result, answer: { ...result.answer, objects } };
 }
 
 /** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */

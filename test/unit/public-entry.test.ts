@@ -15,6 +15,7 @@ test('offers the names that people use at `scenebus`, and leaves the rest to the
     'count',
     'createImageProcessor',
     'createTextGrounder',
+    'createTracker',
     'decodeImage',
     'encodeJpeg',
     'frameFromMat',
