@@ -16,6 +16,7 @@ import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
 import { startCameraSettings } from '../features/camera-settings.js';
+import { CameraTracks } from '../features/camera-tracks.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
@@ -274,6 +275,7 @@ export class DeviceService implements AsyncDisposable {
     await this.#startFeatures({
       ...common,
       model,
+      tracks: new CameraTracks(),
       get config() {
         return currentConfig();
       },

@@ -60,6 +60,7 @@ describe('roles', () => {
       'operator GET /api/log',
       'operator GET /api/timeline/export',
       'operator PATCH /api/watches/:watch',
+      'operator POST /api/answer-schemas',
       'operator POST /api/ask',
       'operator POST /api/pictures',
       'operator POST /api/watch-trials',
