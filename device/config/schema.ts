@@ -272,6 +272,14 @@ export const consoleSchema = z
       .strictObject({ certFile: filePath, keyFile: filePath })
       .optional()
       .meta({ title: 'TLS files', description: 'PEM, relative to this file' }),
+    networkHosts: z
+      .array(z.string().regex(/^[A-Za-z0-9._:-]{1,253}$/, 'Expected a host name or an IP address, without a port'))
+      .max(64)
+      .default([])
+      .meta({
+        title: 'Hosts of cameras and brokers',
+        description: 'That an admin may enter on the page. Left out: addresses in a network are changed in this file',
+      }),
     liveFps: z.number().min(1).max(60).default(20).meta({
       title: 'Live pictures a second, at most',
       description: 'A page that paints slower is sent fewer',

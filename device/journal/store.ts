@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from '@photostructure/sqlite';
-import type { JournalEvent, JournalFrame, JournalPage, JournalQuery } from './query.js';
+import type { JournalEvent, JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import { matchExpression, runOf } from './query.js';
 import type { EventRecord, StoredEvent, StoredKind } from './record.js';
 import { migrate } from './schema.js';
@@ -54,7 +54,7 @@ const MEMORY = ':memory:';
 const WAL_BYTES = 4 * 2 ** 20;
 /** What retention removes in one transaction. A picture has the size of some hundred events. */
 const REMOVED_AT_ONCE = { events: 100, frames: 20 };
-const LIMIT = { default: 100, max: 1_000 };
+const LIMIT = { default: 100, max: 1_000, pictures: 5_000 };
 /** SQLITE_CORRUPT, SQLITE_NOTADB (https://www.sqlite.org/rescode.html). */
 const DAMAGE_CODES: readonly number[] = [11, 26];
 
@@ -108,6 +108,22 @@ export class JournalStore implements Disposable {
       run ?? null,
     );
     return row && ({ ...row } as unknown as JournalFrame);
+  }
+
+  /** Oldest first. @throws StoreError ERR_ARGUMENT_INVALID for a limit that is none */
+  pictures({ camera, from, to, limit }: PictureQuery): JournalPicture[] {
+    if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.pictures)
+      throw invalid(`Expected a limit from 1 to ${LIMIT.pictures}, but received ${limit}.`);
+    return this.#all<Record<string, never>>(
+      `SELECT id, run, camera, at_ms AS atMs, width, height FROM frame
+       WHERE camera = ? AND at_ms >= ? AND at_ms < ? ORDER BY at_ms DESC, number DESC LIMIT ?`,
+      camera,
+      from,
+      to,
+      limit,
+    )
+      .map((row) => ({ ...row }) as unknown as JournalPicture)
+      .reverse();
   }
 
   /** @throws StoreError ERR_ARGUMENT_INVALID for a cursor or limit that is none. */

@@ -27,6 +27,7 @@ const calls: JournalCalls = {
   after: (seq, kinds, limit) => opened().after(seq, kinds, limit),
   query: (query) => opened().query(query),
   frame: (id, run) => opened().frame(id, run),
+  pictures: (query) => opened().pictures(query),
   retain: (limits, nowMs) => opened().retain(limits, nowMs),
   size: () => opened().size,
   openReadOnly(file) {

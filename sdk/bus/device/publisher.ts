@@ -88,6 +88,7 @@ export class Publisher {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),
       ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
+      ...((scene.endedTracks?.length ?? 0) === 0 ? {} : { endedTracks: [...scene.endedTracks!] }),
       expiresTs: toInstant(Date.now() + lifeMs),
     };
     return this.#publishState('scene', this.#topics.cameraScene(cameraId), fields, performance.now() + lifeMs);
