@@ -25,10 +25,12 @@ import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
 import { settingsRoutes } from './routes/settings.js';
+import { setupRoutes } from './routes/setup.js';
 import { timelineRoutes } from './routes/timeline.js';
 import { watchTrialRoutes } from './routes/watch-trials.js';
 import { watchRoutes } from './routes/watches.js';
 import { ConfigEditor } from './settings/config-editor.js';
+import { SetupProgress } from './setup/setup-progress.js';
 
 export interface ConsoleOptions {
   readonly device: ConsoleDevice;
@@ -92,10 +94,22 @@ export class Console implements AsyncDisposable {
       const frames = resources.use(new FrameStore(device.hub, device.journal));
       const sessions = new Sessions(() => performance.now());
       const isSecure = config.tls !== undefined;
+      const setup = resources.use(await SetupProgress.open({ device, state, signal: stop.signal }));
       const settings =
         device.settings &&
         new ConfigEditor({ access: device.settings, running: () => device.config, logger: device.logger });
-      const services = { device, credentials, sessions, state, frames, log, settings, isSecure, signal: stop.signal };
+      const services = {
+        device,
+        credentials,
+        sessions,
+        state,
+        frames,
+        log,
+        settings,
+        setup,
+        isSecure,
+        signal: stop.signal,
+      };
       const tls = config.tls && (await readTlsFiles(config.tls));
       const app = Fastify({
         bodyLimit: JSON_BYTES,
@@ -183,6 +197,7 @@ async function serve(
     ...askRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),
+    ...setupRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
   ];

@@ -1,6 +1,6 @@
 /** The console over a camera, a model and a hub that do what a test says. */
 import { fileURLToPath } from 'node:url';
-import type { Frame, SdkError, VisionLanguageModel } from 'scenebus';
+import { type Frame, type Logger, type SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { stringify } from 'yaml';
 import { configChanges } from '#device/app/config-changes.js';
 import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
@@ -21,6 +21,8 @@ export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
   readonly context: FakeContext;
   readonly journal: Journal;
+  /** Its lines are those that the console shows. */
+  readonly log: Logger;
   /** As a program with a token of this role; undefined: nobody. */
   fetch(role: Role | undefined, path: string, init?: RequestInit): Promise<Response>;
   json(role: Role | undefined, path: string, init?: RequestInit): Promise<{ status: number; body: unknown }>;
@@ -63,6 +65,8 @@ export async function startConsole(
     readonly credentialsFile?: string;
     readonly frame?: Frame;
     readonly store?: ConfigStore;
+    readonly setupFile?: string;
+    readonly checkBroker?: () => Promise<{ readonly roundTripMs: number }>;
     readonly environment?: Readonly<Record<string, string>>;
     /** What becomes of another configuration. */
     readonly reload?: (next: DeviceConfig) => Promise<SettingChanges>;
@@ -102,6 +106,10 @@ export async function startConsole(
       model: () => context.model,
       watches: () => watches,
       broker: () => ({ address: 'mqtt://127.0.0.1', state: 'online' }),
+      licences: async () => ({ product: [], model: { llama: null, texts: [], duties: [] } }),
+      checkBroker: options.checkBroker ?? (async () => ({ roundTripMs: 3 })),
+      checkConfig: async () => [],
+      setupFile: options.setupFile,
       settings: {
         store,
         environment: options.environment ?? {},
@@ -121,6 +129,7 @@ export async function startConsole(
     console,
     context,
     journal,
+    log: log.tee(silentLogger),
     async fetch(role, path, init = {}) {
       const token = role && (tokens.get(role) ?? (await makeToken(role)));
       const headers = { ...(init.headers as object), ...(token && { authorization: `Bearer ${token}` }) };
