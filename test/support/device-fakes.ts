@@ -186,6 +186,7 @@ const KINDS: readonly EventKind[] = [
   'answer',
   'watch',
   'watchState',
+  'watches',
   'setting',
   'status',
   'problem',
