@@ -19,6 +19,7 @@ import type { FeatureContext, ReconfigurableFeature } from '../features/context.
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
+import { HealthHistory } from '../features/health-history.js';
 import { startPictureVerbs } from '../features/picture-verbs.js';
 import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
@@ -115,10 +116,13 @@ export class DeviceService implements AsyncDisposable {
     try {
       const { hub, journal, problems } = await openEvents(config, logger, resources);
       // Listens from the first event on.
-      const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
+      const console = config.console.enabled
+        ? resources.use(new DeviceConsole({ hub, tail, logger, root: config.root }))
+        : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
       const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
+      console?.listen(bus);
       options.onBus?.(bus);
       const events = { hub, journal, problems };
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
@@ -236,12 +240,28 @@ export class DeviceService implements AsyncDisposable {
       startHealth(healthContext, { state: () => this.#healthState, metrics, telemetry: () => machine.read() }),
     );
     const journal = this.journal;
+    const cameras = () => this.#feeds?.list ?? [];
+    this.#resources.use(
+      new HealthHistory(
+        {
+          ...common,
+          get feeds() {
+            return cameras();
+          },
+        },
+        { metrics, telemetry: () => machine.read() },
+        { keep: (sample) => journal.recordHealth(sample) },
+      ),
+    );
     await this.#console?.open({
       journal,
       problems: this.#problems,
-      feeds: () => this.#feeds?.list ?? [],
+      feeds: cameras,
       model: () => this.#model,
-      broker: () => ({ address: bus.broker, state: bus.state }),
+      broker: () => {
+        const { broker: address, state, protocolVersion, stats } = bus;
+        return { address, state, protocolVersion, counters: { ...stats } };
+      },
       get config() {
         return currentConfig();
       },

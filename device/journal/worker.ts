@@ -26,6 +26,7 @@ const calls: JournalCalls = {
   cursor: (sink) => opened().cursor(sink),
   after: (seq, kinds, limit) => opened().after(seq, kinds, limit),
   query: (query) => opened().query(query),
+  healthSeries: (query) => opened().healthSeries(query),
   frame: (id, run) => opened().frame(id, run),
   retain: (limits, nowMs) => opened().retain(limits, nowMs),
   size: () => opened().size,

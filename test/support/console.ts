@@ -4,6 +4,7 @@ import type { DeviceConfigInput } from '#device/config/schema.js';
 import type { Role } from '#device/console/access/roles.js';
 import { DeviceStateFollower } from '#device/console/device-state.js';
 import { LogTail } from '#device/console/log-tail.js';
+import { MessageLog } from '#device/console/mqtt/message-log.js';
 import { Console } from '#device/console/server.js';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { Journal } from '#device/journal/journal.js';
@@ -13,6 +14,8 @@ export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
   readonly context: FakeContext;
   readonly journal: Journal;
+  /** Of the bus. */
+  readonly messages: MessageLog;
   /** As a program with a token of this role; undefined: nobody. */
   fetch(role: Role | undefined, path: string, init?: RequestInit): Promise<Response>;
   json(role: Role | undefined, path: string, init?: RequestInit): Promise<{ status: number; body: unknown }>;
@@ -63,6 +66,7 @@ export async function startConsole(
     context.hub.on(kind, (event) => void journal.record(event as AnyDeviceEvent));
   const state = new DeviceStateFollower(context.hub);
   const log = new LogTail((message) => message);
+  const messages = new MessageLog(context.config.root);
   const tokens = new Map<Role, string>();
   // The same file, before the console reads it: tokens of every role.
   const file = options.credentialsFile;
@@ -78,6 +82,7 @@ export async function startConsole(
     },
     state,
     log,
+    messages,
     credentialsFile: file,
   });
   for (const feed of context.feeds) {
@@ -88,6 +93,7 @@ export async function startConsole(
     console,
     context,
     journal,
+    messages,
     async fetch(role, path, init = {}) {
       const token = role && (tokens.get(role) ?? (await makeToken(role)));
       const headers = { ...(init.headers as object), ...(token && { authorization: `Bearer ${token}` }) };
