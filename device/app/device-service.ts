@@ -11,10 +11,12 @@ import type { Bus } from 'scenebus/bus';
 import { VERB_NAMES } from 'scenebus/bus';
 import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
+import type { ConfigAccess } from '../console/context.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
 import { startCameraSettings } from '../features/camera-settings.js';
+import { CameraTracks } from '../features/camera-tracks.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
@@ -23,7 +25,7 @@ import { HealthHistory } from '../features/health-history.js';
 import { startPictureVerbs } from '../features/picture-verbs.js';
 import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
-import { startWatches } from '../features/watches/start-watches.js';
+import { type StandingWatches, startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
 import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
@@ -34,6 +36,7 @@ import { type ConfigChanges, configChanges } from './config-changes.js';
 import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
+import { OutwardSinks } from './outward-sinks.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
@@ -60,6 +63,10 @@ export interface StartOptions {
   readonly onProgress?: OnProgress | undefined;
   /** true: an unreachable broker ends the start. false (default): it is tried in the background. */
   readonly requireBroker?: boolean | undefined;
+  /** The file that the configuration comes from: the console's admin may change it. undefined: there is none. */
+  readonly configSource?: Pick<ConfigAccess, 'store' | 'environment'> | undefined;
+  /** Called when another configuration holds. */
+  readonly onReload?: ((config: DeviceConfig) => void) | undefined;
   /** Called as soon as there is a bus, before the first message of a camera or the model. */
   readonly onBus?: ((bus: Bus) => void) | undefined;
 }
@@ -80,6 +87,7 @@ export class DeviceService implements AsyncDisposable {
   readonly journal: Journal;
   #config: DeviceConfig;
   readonly #parts: DeviceParts;
+  readonly #options: Pick<StartOptions, 'configSource' | 'onReload'>;
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
@@ -87,6 +95,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #console: DeviceConsole | undefined;
   #model: ModelSupervisor | undefined;
   #feeds: CameraFeeds | undefined;
+  #watches: StandingWatches | undefined;
   readonly #features: ReconfigurableFeature[] = [];
   #reloading: Promise<unknown> = Promise.resolve();
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
@@ -98,6 +107,7 @@ export class DeviceService implements AsyncDisposable {
     this.journal = parts.journal;
     this.#config = config;
     this.#parts = options.parts;
+    this.#options = options;
     this.#logger = options.logger ?? silentLogger;
     this.#resources = parts.resources;
     this.#problems = parts.problems;
@@ -121,7 +131,9 @@ export class DeviceService implements AsyncDisposable {
         : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
-      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
+      const outward = await OutwardSinks.open(config, logger);
+      const busOptions = { config, logger, requireBroker, signal, keepAnswer, outward: outward.places };
+      const { bus } = resources.use(await openBus(busOptions));
       console?.listen(bus);
       options.onBus?.(bus);
       const events = { hub, journal, problems };
@@ -129,6 +141,8 @@ export class DeviceService implements AsyncDisposable {
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      const current = () => service.#config;
+      resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
       resources.defer(() => answers.stop());
       if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);
@@ -185,6 +199,7 @@ export class DeviceService implements AsyncDisposable {
     if (applied.length > 0) {
       for (const { address } of config.cameras) requireCameraAddress(address);
       this.#config = config;
+      this.#options.onReload?.(config);
       this.bus.setLimits(busLimits(config));
       const gone = await this.#feeds.apply(config.cameras);
       for (const feature of this.#features) await feature.reconfigure();
@@ -197,6 +212,17 @@ export class DeviceService implements AsyncDisposable {
     if (needsRestart.length > 0)
       this.#logger.log('warn', `honoured only after a restart of the service: ${needsRestart.join(', ')}`);
     return { applied, needsRestart };
+  }
+
+  get #configAccess(): ConfigAccess | undefined {
+    const { configSource } = this.#options;
+    return (
+      configSource && {
+        ...configSource,
+        changesTo: (next) => configChanges(this.#config, next),
+        reload: (next) => this.reload(next),
+      }
+    );
   }
 
   /** Otherwise its retained messages would stay on the broker forever. */
@@ -262,6 +288,8 @@ export class DeviceService implements AsyncDisposable {
         const { broker: address, state, protocolVersion, stats } = bus;
         return { address, state, protocolVersion, counters: { ...stats } };
       },
+      watches: () => this.#watches,
+      settings: this.#configAccess,
       get config() {
         return currentConfig();
       },
@@ -272,6 +300,7 @@ export class DeviceService implements AsyncDisposable {
     await this.#startFeatures({
       ...common,
       model,
+      tracks: new CameraTracks(),
       get config() {
         return currentConfig();
       },
@@ -326,7 +355,9 @@ export class DeviceService implements AsyncDisposable {
     this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
     this.#features.push(this.#resources.use(startDescribe(context, settings)));
     const file = stateFile(this.#config, 'watches.json');
-    this.#features.push(this.#resources.use(await startWatches({ context, settings, verbs: bus, file })));
+    const watches = this.#resources.use(await startWatches({ context, settings, verbs: bus, file }));
+    this.#features.push(watches);
+    this.#watches = watches;
   }
 
   #reportInfo(): void {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  isSdkError,
   type Logger,
   type ModelInfo,
   type ModelStats,
@@ -47,10 +48,19 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     this.#options = options;
   }
 
-  /** Loads the model. A first load that fails is the caller's to report: a wrong folder does not get right by waiting. */
+  /**
+   * Loads the model. A first load that fails is the caller's to report: a wrong folder does not get right by waiting.
+   * One that died or ran out of memory is tried again, as later ones are: the rest of a device is of use meanwhile.
+   */
   static async start(options: ModelSupervisorOptions, signal: AbortSignal): Promise<ModelSupervisor> {
     const supervisor = new ModelSupervisor(options);
-    supervisor.#begin(await options.load(signal, 'full'));
+    try {
+      supervisor.#begin(await options.load(signal, 'full'));
+    } catch (error) {
+      if (signal.aborted || !isPassing(error)) throw error;
+      supervisor.#failures.judge(error);
+      supervisor.#replace(undefined, error);
+    }
     return supervisor;
   }
 
@@ -148,7 +158,7 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     this.#options.onHealth(exhausted(error));
   }
 
-  #replace(model: VisionLanguageModel, reason: unknown): void {
+  #replace(model: VisionLanguageModel | undefined, reason: unknown): void {
     this.#model = undefined;
     this.#isExhausted = false; // what follows says how it is
     this.#restarting = this.#restart(model, reason).catch((error: unknown) => {
@@ -157,20 +167,22 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     });
   }
 
-  async #restart(old: VisionLanguageModel, reason: unknown): Promise<void> {
+  async #restart(old: VisionLanguageModel | undefined, reason: unknown): Promise<void> {
     const { load, logger, onHealth, backoff = DEFAULT_BACKOFF } = this.#options;
     const signal = this.#closing.signal;
     let cause = reason;
-    this.#lost = new SdkError(
-      'ERR_ENGINE_DIED',
-      `The model is not available now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
-      { cause: reason },
-    );
-    onHealth(this.#lost);
-    // A big model does not fit twice: nothing is loaded before the old one has left. A model in a process of its own is
-    // killed for that; where one hangs within this process, only a restart of the service helps, and this says why.
-    await untilAborted(this.#release(old), signal);
-    const grown = backoff.initialMs * 2 ** (this.#failures.losses - 1);
+    if (old !== undefined) {
+      this.#lost = new SdkError(
+        'ERR_ENGINE_DIED',
+        `The model is not available now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
+        { cause: reason },
+      );
+      onHealth(this.#lost);
+      // A big model does not fit twice: nothing is loaded before the old one has left. A model in a process of its own is
+      // killed for that; where one hangs within this process, only a restart of the service helps, and this says why.
+      await untilAborted(this.#release(old), signal);
+    }
+    const grown = backoff.initialMs * 2 ** Math.max(0, this.#failures.losses - 1);
     for (let pauseMs = Math.min(grown, backoff.maximumMs); ; pauseMs = Math.min(2 * pauseMs, backoff.maximumMs)) {
       this.#lost = lostError(cause, pauseMs);
       onHealth(this.#lost);
@@ -190,6 +202,11 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     logger.log('info', 'the model is loaded again');
     onHealth(undefined);
   }
+}
+
+/** Whether another load may succeed without anybody's doing. */
+function isPassing(error: unknown): boolean {
+  return isSdkError(error, 'ERR_ENGINE_DIED') || isSdkError(error, 'ERR_ENGINE_OUT_OF_MEMORY');
 }
 
 function messageOf(error: unknown): string {

@@ -45,6 +45,11 @@ export class DeviceStateFollower implements Disposable {
     return this.#privacy.get(camera) ?? true;
   }
 
+  /** What is wrong with a part of the device now. */
+  problem(part: string): Problem | undefined {
+    return this.#problems.get(part);
+  }
+
   get info(): InfoInput | undefined {
     return this.#info;
   }

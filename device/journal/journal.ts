@@ -3,7 +3,7 @@ import type { AnyDeviceEvent } from '../events/events.js';
 import type { EventRecorder } from '../events/hub.js';
 import type { HealthQuery, HealthSample, HealthSeries } from './health-series.js';
 import { Outlet, type OutletLimits } from './outlet.js';
-import type { JournalFrame, JournalPage, JournalQuery } from './query.js';
+import type { JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import { type EventRecord, type StoredKind, sizeOf, toRecord } from './record.js';
 import type { JournalLimits, StoreSize } from './store.js';
 import { JournalFailure, JournalThread } from './thread.js';
@@ -194,6 +194,11 @@ export class Journal implements EventRecorder, AsyncDisposable {
   /** The picture of a frame; of several runs that had a frame of this name the newest. @throws SdkError as `query` */
   frame(id: string, options: { readonly run?: string | undefined } = {}): Promise<JournalFrame | undefined> {
     return this.#ask((thread) => thread.call('frame', id, options.run));
+  }
+
+  /** Which pictures of a camera there are, oldest first; `frame` reads one. @throws SdkError as `query` */
+  pictures(query: PictureQuery): Promise<readonly JournalPicture[]> {
+    return this.#ask((thread) => thread.call('pictures', query));
   }
 
   /** Resolves when all that was recorded is written, or cannot be. */

@@ -52,6 +52,19 @@ export interface JournalFrame {
   readonly jpeg: Uint8Array;
 }
 
+/** Which pictures, without their files. */
+export interface PictureQuery {
+  readonly camera: string;
+  /** Unix time, milliseconds: captured not before. */
+  readonly from: number;
+  /** Unix time, milliseconds: captured before. */
+  readonly to: number;
+  /** 1–5000: the newest so many. */
+  readonly limit: number;
+}
+
+export type JournalPicture = Omit<JournalFrame, 'jpeg'>;
+
 /** Part of an event's id before the last hyphen (see `EventHub`). */
 export function runOf(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.lastIndexOf('-')));

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from '@photostructure/sqlite';
 import type { HealthQuery, HealthSample, HealthSeries } from './health-series.js';
 import { HealthTable } from './health-table.js';
-import type { JournalEvent, JournalFrame, JournalPage, JournalQuery } from './query.js';
+import type { JournalEvent, JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import { matchExpression, runOf } from './query.js';
 import type { EventRecord, StoredEvent, StoredKind } from './record.js';
 import { migrate } from './schema.js';
@@ -59,7 +59,7 @@ const WAL_BYTES = 4 * 2 ** 20;
 const REMOVED_AT_ONCE = { events: 100, frames: 20 };
 /** Of the file, at most, for the health series. */
 const HEALTH_SHARE = 1 / 8;
-const LIMIT = { default: 100, max: 1_000 };
+const LIMIT = { default: 100, max: 1_000, pictures: 5_000 };
 /** SQLITE_CORRUPT, SQLITE_NOTADB (https://www.sqlite.org/rescode.html). */
 const DAMAGE_CODES: readonly number[] = [11, 26];
 
@@ -125,6 +125,22 @@ export class JournalStore implements Disposable {
   /** Of all granularities. */
   get healthRows(): number {
     return this.#get<{ n: number }>('SELECT count(*) AS n FROM health')?.n ?? 0;
+  }
+
+  /** Oldest first. @throws StoreError ERR_ARGUMENT_INVALID for a limit that is none */
+  pictures({ camera, from, to, limit }: PictureQuery): JournalPicture[] {
+    if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.pictures)
+      throw invalid(`Expected a limit from 1 to ${LIMIT.pictures}, but received ${limit}.`);
+    return this.#all<Record<string, never>>(
+      `SELECT id, run, camera, at_ms AS atMs, width, height FROM frame
+       WHERE camera = ? AND at_ms >= ? AND at_ms < ? ORDER BY at_ms DESC, number DESC LIMIT ?`,
+      camera,
+      from,
+      to,
+      limit,
+    )
+      .map((row) => ({ ...row }) as unknown as JournalPicture)
+      .reverse();
   }
 
   /** @throws StoreError ERR_ARGUMENT_INVALID for a cursor or limit that is none. */

@@ -1,7 +1,7 @@
 /** The journal's thread, seen from outside: calls that return promises, and an end that nobody waits for. */
 import { Worker } from 'node:worker_threads';
 import type { HealthQuery, HealthSeries } from './health-series.js';
-import type { JournalFrame, JournalPage, JournalQuery } from './query.js';
+import type { JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import type { StoredEvent, StoredKind } from './record.js';
 import type { JournalLimits, JournalWrite, StoreSize } from './store.js';
 
@@ -16,6 +16,7 @@ export interface JournalCalls {
   query(query: JournalQuery): JournalPage;
   healthSeries(query: HealthQuery): HealthSeries;
   frame(id: string, run: string | undefined): JournalFrame | undefined;
+  pictures(query: PictureQuery): JournalPicture[];
   retain(limits: JournalLimits, nowMs: number): { readonly events: number; readonly frames: number };
   size(): StoreSize;
   /** For reading beside a running service; nothing is written. */

@@ -28,6 +28,7 @@ const calls: JournalCalls = {
   query: (query) => opened().query(query),
   healthSeries: (query) => opened().healthSeries(query),
   frame: (id, run) => opened().frame(id, run),
+  pictures: (query) => opened().pictures(query),
   retain: (limits, nowMs) => opened().retain(limits, nowMs),
   size: () => opened().size,
   openReadOnly(file) {

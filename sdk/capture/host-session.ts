@@ -1,8 +1,8 @@
 /** One life of a capture host: from its start to the end of the source, its failure, or its hanging. */
-import { readFileSync } from 'node:fs';
 import { type Clock, systemClock } from '../core/clock.js';
 import { SdkError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
+import { PROCESS_LOOK_MS, watchStopped } from '../core/process-state.js';
 import { type FrameRing, openFrameRing } from './frame-ring.js';
 import type { FromHost, PlannedMessage, RingMessage, StartMessage } from './host/protocol.js';
 import { CaptureHost } from './host-process.js';
@@ -30,8 +30,6 @@ export interface SessionHandlers {
   onMoving(): void;
 }
 
-/** How often the kernel is asked whether the host is stopped (SIGSTOP); twice in a row counts. */
-const PROCESS_LOOK_MS = 1000;
 /** Longest wait of a recording's own times, native/capture/videoSource.cpp; slow sources wait a few intervals. */
 const LONGEST_PAUSE_MS = 5000;
 
@@ -228,12 +226,10 @@ export class HostSession {
     ).unref();
   }
 
-  /** A process that was stopped gives no sign of that but in the process table. */
   #watchProcess(host: CaptureHost): void {
-    let stoppedLooks = 0;
+    const isStopped = watchStopped(() => host.pid);
     this.#processTimer = setInterval(() => {
-      stoppedLooks = isStopped(host.pid) ? stoppedLooks + 1 : 0;
-      if (stoppedLooks < 2) return;
+      if (!isStopped()) return;
       this.#fail(
         new SdkError(
           'ERR_CAPTURE_TIMEOUT',
@@ -242,15 +238,5 @@ export class HostSession {
         ),
       );
     }, PROCESS_LOOK_MS).unref();
-  }
-}
-
-/** proc(5), stat: the field behind a name that may hold spaces and brackets. */
-function isStopped(pid: number | undefined): boolean {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return text.slice(text.lastIndexOf(')') + 2).startsWith('T');
-  } catch {
-    return false;
   }
 }

@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SdkError } from '../core/errors.js';
+import { PROCESS_LOOK_MS, watchStopped } from '../core/process-state.js';
 import { childEnvironment } from './environment.js';
 import { LastLines } from './last-lines.js';
 import { isBeat } from './protocol.js';
@@ -102,9 +103,12 @@ export class SupervisedChild {
   }
 
   async #watch(beatMs: number): Promise<SdkError | undefined> {
-    const timer = setInterval(this.#look(beatMs), beatMs).unref();
+    const timers = [
+      setInterval(this.#look(beatMs), beatMs).unref(),
+      setInterval(this.#lookWhetherStopped(), PROCESS_LOOK_MS).unref(),
+    ];
     const how = await this.#exit();
-    clearInterval(timer);
+    for (const timer of timers) clearInterval(timer);
     if (!this.#isAsked) this.#lose(this.#deathError(how));
     return this.#lost;
   }
@@ -138,6 +142,14 @@ export class SupervisedChild {
     };
   }
 
+  /** Its signs of life would be missed much later: a long step of the engine needs patience, this does not. */
+  #lookWhetherStopped(): () => void {
+    const isStopped = watchStopped(() => this.pid);
+    return () => {
+      if (isStopped() && !this.#isAsked) this.kill(this.#stoppedError());
+    };
+  }
+
   #lose(error: SdkError): void {
     if (this.#lost !== undefined) return;
     this.#lost = error;
@@ -163,6 +175,14 @@ export class SupervisedChild {
       'ERR_ENGINE_DIED',
       `Expected a heartbeat from the ${name} within ${hangMs} ms, but it hangs and was killed.`,
       { details: { how: 'hung', hangMs, output: this.#lines.text } },
+    );
+  }
+
+  #stoppedError(): SdkError {
+    return new SdkError(
+      'ERR_ENGINE_DIED',
+      `Expected the ${this.#options.name} to run, but it has been stopped (SIGSTOP) and was killed.`,
+      { details: { how: 'stopped', output: this.#lines.text } },
     );
   }
 }

@@ -16,6 +16,7 @@ import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
 import { benchSceneStream } from './scene-stream.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
+import { benchSoak } from './soak.js';
 import { benchText } from './text.js';
 import { benchVision } from './vision.js';
 import { benchWatches } from './watches.js';
@@ -37,6 +38,8 @@ npm run bench -- capture [--address A] [--seconds N]
     what a camera costs, and the frame gate
 npm run bench -- process [--rounds N]
     what a process of its own costs a model
+npm run bench -- soak [--minutes 30]
+    a device at work, with a fault now and then: memory and handles of all its processes; fails when they grow
 npm run bench -- kernels [--emulate]
     the CUDA kernels, tested and measured on this machine's GPU
 npm run bench -- jetson-forecast [--board agx-orin-64|orin-nx-16|orin-nano-8]
@@ -72,6 +75,7 @@ const { values, positionals } = parseArgs({
     backend: { type: 'string', default: 'auto' },
     prompt: { type: 'string' },
     seconds: { type: 'string' },
+    minutes: { type: 'string' },
     verify: { type: 'string' },
     address: { type: 'string', default: 'test:moving' },
     without: { type: 'string', multiple: true, default: [] },
@@ -101,6 +105,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   grammar,
   capture,
   process: modelProcess,
+  soak,
 };
 const ofText = [...Object.keys(BENCHMARKS), 'load'];
 const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
@@ -148,6 +153,16 @@ async function watches(): Promise<void> {
 
 async function modelProcess(): Promise<void> {
   write('process', { results: await benchProcess(numberOf('rounds', 50)) });
+}
+
+async function soak(): Promise<void> {
+  const result = await benchSoak(numberOf('minutes', 30));
+  write('soak', result);
+  const { lost, unmarked, outOfOrder, grown, errorCodes, unanswered } = result;
+  console.log(`lost ${lost.length}, repeated without a mark ${unmarked.length}, out of order ${outOfOrder.length}`);
+  console.log(`refused with ${JSON.stringify(errorCodes)}; never answered ${unanswered}`);
+  for (const line of grown) console.log(`grown: ${line}`);
+  if (lost.length + unmarked.length + outOfOrder.length + grown.length > 0) process.exitCode = 1;
 }
 
 async function grammar(): Promise<void> {
@@ -208,7 +223,7 @@ function write(name: string, results: object): void {
   console.log(`written to ${file}`);
 }
 
-type NumberOption = 'rounds' | 'threads' | 'context' | 'layers' | 'pictures' | 'tiles' | 'seconds';
+type NumberOption = 'rounds' | 'threads' | 'context' | 'layers' | 'pictures' | 'tiles' | 'seconds' | 'minutes';
 
 function numberOf(option: NumberOption, otherwise: number): number {
   const given = values[option];

@@ -1,30 +1,17 @@
 /// <reference lib="dom" />
 /** The console in a real browser, over the real service: demo model, sample clip, Mosquitto. */
-import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { intersectionOverUnion, loadModel, openCamera, type VisionLanguageModel } from 'scenebus';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
 import { clip, demoModel, lend, makeConfig, startService } from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
+import { expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
 
-const LAUNCH = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PAGES = ['live', 'ask', 'timeline', 'health', 'device'] as const;
-/** Kept only where somebody wants to look at them. */
-const SCREENSHOTS = process.env.SCENEBUS_SCREENSHOTS;
+const PAGES = ['live', 'ask', 'timeline', 'watches', 'health', 'device'] as const;
 
 let folder: string;
 let broker: TestBroker;
@@ -48,9 +35,9 @@ beforeAll(async () => {
   });
   service = await startService(config, { parts: lend(model, { openCamera }) });
   address = service.consoleAddress ?? '';
-  browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: LAUNCH });
+  browser = await launchBrowser();
   context = await browser.newContext({ viewport: { width: 1_440, height: 900 } });
-  page = await open(context);
+  page = await openPage(context, address, faults);
 }, 120_000);
 
 afterAll(async () => {
@@ -60,20 +47,6 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
   await rm(folder, { recursive: true, force: true });
 }, 60_000);
-
-/** A page whose errors and foreign requests are faults. */
-async function open(of: BrowserContext): Promise<Page> {
-  const opened = await of.newPage();
-  opened.on('console', (message) => {
-    if (message.type() === 'error') faults.push(`${message.text()} ${message.location().url}`);
-  });
-  opened.on('pageerror', (error) => faults.push(String(error)));
-  opened.on('request', (request) => {
-    const url = request.url();
-    if (!url.startsWith(address) && !url.startsWith(`blob:${address}`)) faults.push(`foreign request: ${url}`);
-  });
-  return opened;
-}
 
 const show = (name: (typeof PAGES)[number]) => page.goto(`${address}/#/${name}`);
 
@@ -151,7 +124,7 @@ describe('the console', () => {
     await show('live');
     await page.getByRole('heading', { name: 'Live' }).waitFor();
     await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
-    for (const name of ['Ask', 'Timeline', 'Health', 'Device']) {
+    for (const name of ['Ask', 'Timeline', 'Watches', 'Health', 'Device']) {
       for (let i = 0; i < 12; i++) {
         await page.keyboard.press('Tab');
         if ((await page.evaluate(() => document.activeElement?.textContent)) === name) break;
@@ -161,43 +134,15 @@ describe('the console', () => {
     }
   });
 
-  test.each(['light', 'dark'] as const)(
-    'no page has a fault that axe finds, nor scrolls sideways (%s)',
-    async (colorScheme) => {
-      await page.emulateMedia({ colorScheme });
-      for (const width of [390, 1_440]) {
-        await page.setViewportSize({ width, height: width === 390 ? 844 : 900 });
-        for (const name of PAGES) {
-          await show(name);
-          await page.getByRole('heading', { name, exact: false, level: 1 }).waitFor();
-          if (name === 'live')
-            await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
-          if (name === 'health') await page.locator('.chart').first().waitFor();
-          const wide = await page.evaluate(() => {
-            if (document.documentElement.scrollWidth <= innerWidth) return [];
-            const all = [...document.querySelectorAll('main *, header *')];
-            return all
-              .filter((each) => each.getBoundingClientRect().right > innerWidth)
-              .map((each) => each.outerHTML.slice(0, 90));
-          });
-          expect(wide, `${name} at ${width} px`).toEqual([]);
-          // The page's own policy lets no text become a script: axe goes in by the debugger.
-          await page.evaluate(axeSource);
-          const violations = await page.evaluate(async () => {
-            const { axe } = window as unknown as {
-              axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-            };
-            return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
-          });
-          expect(violations, `${name} at ${width} px`).toEqual([]);
-          if (SCREENSHOTS === undefined) continue;
-          await mkdir(SCREENSHOTS, { recursive: true });
-          await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${colorScheme}.png`) });
-        }
-      }
-      await page.setViewportSize({ width: 1_440, height: 900 });
-    },
-  );
+  test.each(PAGES)('the page %s has no fault that axe finds, nor scrolls sideways', async (name) => {
+    await expectSoundPage(page, name, async () => {
+      await show(name);
+      await page.getByRole('heading', { name, exact: false, level: 1 }).waitFor();
+      if (name === 'live')
+        await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
+      if (name === 'health') await page.locator('.chart').first().waitFor();
+    });
+  });
 
   test('a capture process that is killed turns the lamp, and turns it back', async () => {
     await show('live');

@@ -22,6 +22,14 @@ export interface TestBroker extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
+/** Mosquitto, whose process a test may hold up, and whose configuration it may change. */
+export interface Mosquitto extends TestBroker {
+  /** SIGSTOP: it takes connections, as the kernel does for it, and answers nothing. */
+  signal(signal: NodeJS.Signals): void;
+  /** Starts it again on the same port, with nothing remembered; with another configuration when one is given. */
+  restart(config?: string): Promise<void>;
+}
+
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -35,14 +43,17 @@ export async function freePort(): Promise<number> {
 export async function startMosquitto(
   config = 'listener {port} 127.0.0.1\nallow_anonymous true\n',
   files: Readonly<Record<string, string>> = {},
-): Promise<TestBroker> {
+): Promise<Mosquitto> {
   if (MOSQUITTO === undefined) {
     throw new Error('These tests need Mosquitto: apt install mosquitto mosquitto-clients');
   }
   const folder = await mkdtemp(join(tmpdir(), 'scenebus-mosquitto-'));
   const port = await freePort();
-  const text = config.replaceAll('{port}', String(port)).replaceAll('{folder}', folder);
-  await writeFile(join(folder, 'mosquitto.conf'), `${text}\npersistence false\nuser root\n`);
+  const configure = async (wanted: string): Promise<void> => {
+    const text = wanted.replaceAll('{port}', String(port)).replaceAll('{folder}', folder);
+    await writeFile(join(folder, 'mosquitto.conf'), `${text}\npersistence false\nuser root\n`);
+  };
+  await configure(config);
   for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content, { mode: 0o600 });
   let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
@@ -76,7 +87,11 @@ export async function startMosquitto(
     url: `mqtt://127.0.0.1:${port}`,
     port,
     kill,
-    restart: start,
+    signal: (signal) => void child?.kill(signal),
+    async restart(changed) {
+      if (changed !== undefined) await configure(changed);
+      await start();
+    },
     async [Symbol.asyncDispose]() {
       await kill();
       await rm(folder, { recursive: true, force: true });
@@ -180,29 +195,54 @@ export interface Proxy extends AsyncDisposable {
   cut(): void;
   /** Cuts, and lets nobody through until `open`. */
   close(): void;
+  /** Loses what either side sends, the ends of connections too: what is lost then is not sent later. */
+  swallow(): void;
+  /** Keeps back what either side sends, as TCP does while packets are lost, and hands it on at `open`. */
+  hold(): void;
   open(): void;
 }
 
 /** A TCP proxy in front of a broker, to make an outage that only one client sees. */
 export async function startProxy(targetPort: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
-  let isOpen = true;
+  const held = new Set<() => void>();
+  let mode: 'open' | 'closed' | 'swallowing' | 'holding' = 'open';
+  /** From now on; what is held back goes first. */
+  const carry = (from: Socket, to: Socket): void => {
+    const kept: (Buffer | 'end')[] = [];
+    let isTorn = false;
+    const release = (): void => {
+      held.delete(release);
+      for (const chunk of kept.splice(0)) {
+        if (chunk === 'end') to.end();
+        else if (!to.destroyed) to.write(chunk);
+      }
+    };
+    const pass = (chunk: Buffer | 'end'): void => {
+      // A stream of which bytes are missing is of no use to anybody: what is left of it is lost too.
+      isTorn ||= mode === 'swallowing';
+      if (isTorn) return;
+      kept.push(chunk);
+      if (mode === 'holding') held.add(release);
+      else release();
+    };
+    sockets.add(from);
+    from.on('error', () => {});
+    from.on('data', pass);
+    from.on('close', () => {
+      sockets.delete(from);
+      if (mode === 'closed') to.destroy();
+      else pass('end');
+    });
+  };
   const server = createServer((incoming) => {
-    if (!isOpen) {
+    if (mode === 'closed') {
       incoming.destroy();
       return;
     }
     const outgoing = connect(targetPort, '127.0.0.1');
-    for (const socket of [incoming, outgoing]) {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => {
-        sockets.delete(socket);
-        incoming.destroy();
-        outgoing.destroy();
-      });
-    }
-    incoming.pipe(outgoing).pipe(incoming);
+    carry(incoming, outgoing);
+    carry(outgoing, incoming);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -214,13 +254,21 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     url: `mqtt://127.0.0.1:${address.port}`,
     cut,
     close() {
-      isOpen = false;
+      mode = 'closed';
       cut();
     },
+    swallow() {
+      mode = 'swallowing';
+    },
+    hold() {
+      mode = 'holding';
+    },
     open() {
-      isOpen = true;
+      mode = 'open';
+      for (const release of [...held]) release();
     },
     async [Symbol.asyncDispose]() {
+      mode = 'closed';
       cut();
       await new Promise((resolve) => server.close(resolve));
     },

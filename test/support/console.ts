@@ -1,14 +1,22 @@
 /** The console over a camera, a model and a hub that do what a test says. */
+import { fileURLToPath } from 'node:url';
 import type { Frame, SdkError, VisionLanguageModel } from 'scenebus';
-import type { DeviceConfigInput } from '#device/config/schema.js';
+import { stringify } from 'yaml';
+import { configChanges } from '#device/app/config-changes.js';
+import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
+import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
 import type { Role } from '#device/console/access/roles.js';
+import type { SettingChanges } from '#device/console/context.js';
 import { DeviceStateFollower } from '#device/console/device-state.js';
 import { LogTail } from '#device/console/log-tail.js';
 import { MessageLog } from '#device/console/mqtt/message-log.js';
 import { Console } from '#device/console/server.js';
 import type { AnyDeviceEvent } from '#device/events/events.js';
+import { startWatches } from '#device/features/watches/start-watches.js';
 import { Journal } from '#device/journal/journal.js';
 import { type FakeContext, fakeAnswer, fakeContext, fakeFrame, fakeModel } from './device-fakes.js';
+
+const demoModel = fileURLToPath(new URL('../../examples/demo-model/checkpoint', import.meta.url));
 
 export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
@@ -57,16 +65,34 @@ export async function startConsole(
     readonly model?: VisionLanguageModel | SdkError;
     readonly credentialsFile?: string;
     readonly frame?: Frame;
+    readonly store?: ConfigStore;
+    readonly environment?: Readonly<Record<string, string>>;
+    /** What becomes of another configuration. */
+    readonly reload?: (next: DeviceConfig) => Promise<SettingChanges>;
+    /** Keeps pictures in the journal. */
+    readonly encodeJpeg?: (frame: Frame) => Promise<Uint8Array>;
   } = {},
 ): Promise<TestConsole> {
   const context = await fakeContext(options.model ?? streamingModel(), { console: { port: 0 }, ...input } as never);
-  const journal = await Journal.open({ file: undefined, limits: { maxAgeMs: 1e12, maxBytes: 2 ** 30 } });
+  const { encodeJpeg } = options;
+  const journal = await Journal.open({ file: undefined, limits: { maxAgeMs: 1e12, maxBytes: 2 ** 30 }, encodeJpeg });
   // As the service's hub does before it tells anybody.
   for (const kind of ['scene', 'answer', 'watch', 'status', 'problem'] as const)
     context.hub.on(kind, (event) => void journal.record(event as AnyDeviceEvent));
+  const settings = { isOn: (_: string, setting: string) => setting !== 'privacy', onChange: () => () => {} };
+  const verbs = { handle: () => () => {} };
+  const watches = await startWatches({ context, settings, verbs, file: undefined });
   const state = new DeviceStateFollower(context.hub);
   const log = new LogTail((message) => message);
   const messages = new MessageLog(context.config.root);
+  const written = {
+    version: 1,
+    device: 'fake',
+    model: { directory: demoModel },
+    cameras: [{ id: 'cam', address: 'test:moving' }],
+    ...input,
+  };
+  const store = options.store ?? new MemoryConfigStore(stringify(written), { name: 'the test', folder: '/' });
   const tokens = new Map<Role, string>();
   // The same file, before the console reads it: tokens of every role.
   const file = options.credentialsFile;
@@ -78,7 +104,14 @@ export async function startConsole(
       logger: log.tee(context.logger),
       feeds: () => context.feeds,
       model: () => context.model,
+      watches: () => watches,
       broker: () => ({ address: 'mqtt://127.0.0.1', state: 'online' }),
+      settings: {
+        store,
+        environment: options.environment ?? {},
+        changesTo: (next) => configChanges(context.config, next),
+        reload: options.reload ?? (async (next) => configChanges(context.config, next)),
+      },
     },
     state,
     log,
@@ -97,7 +130,8 @@ export async function startConsole(
     async fetch(role, path, init = {}) {
       const token = role && (tokens.get(role) ?? (await makeToken(role)));
       const headers = { ...(init.headers as object), ...(token && { authorization: `Bearer ${token}` }) };
-      return await fetch(console.address + path, { ...init, headers, signal: AbortSignal.timeout(10_000) });
+      const { signal = AbortSignal.timeout(10_000) } = init;
+      return await fetch(console.address + path, { ...init, headers, signal });
     },
     async json(role, path, init) {
       const response = await self.fetch(role, path, init);
@@ -116,6 +150,7 @@ export async function startConsole(
     },
     async [Symbol.asyncDispose]() {
       await console[Symbol.asyncDispose]();
+      await watches[Symbol.asyncDispose]();
       await journal[Symbol.asyncDispose]();
     },
   };

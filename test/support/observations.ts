@@ -15,6 +15,8 @@ export function observation(text = 'A red cup stands on the table.', frameId = '
           boxPixels: [160, 240, 320, 360],
           score: 0.9,
           source: 'text',
+          verified: true,
+          trackId: 3,
         },
       ],
       finishReason: 'stop',

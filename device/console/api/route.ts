@@ -22,7 +22,7 @@ export type RouteResponse =
   | { readonly type: 'bytes'; readonly mediaType: string };
 
 export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** With `:name` for parameters. */
   readonly path: string;
   readonly role: RequiredRole;

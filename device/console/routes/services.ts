@@ -6,6 +6,7 @@ import type { DeviceStateFollower } from '../device-state.js';
 import type { FrameStore } from '../live/frame-store.js';
 import type { LogTail } from '../log-tail.js';
 import type { MessageLog } from '../mqtt/message-log.js';
+import type { ConfigEditor } from '../settings/config-editor.js';
 
 export interface ConsoleServices {
   readonly device: ConsoleDevice;
@@ -15,6 +16,8 @@ export interface ConsoleServices {
   readonly frames: FrameStore;
   readonly log: LogTail;
   readonly messages: MessageLog;
+  /** undefined: there is no configuration that could be changed. */
+  readonly settings: ConfigEditor | undefined;
   /** TLS: cookies are sent over it only. */
   readonly isSecure: boolean;
   readonly signal: AbortSignal;

@@ -6,6 +6,7 @@ import type { CameraSettings } from '../camera-settings.js';
 import type { FeatureContext, Feed } from '../context.js';
 import { descriptionSettings } from '../describe.js';
 import { isWithin } from '../schedule.js';
+import { isDue } from './due.js';
 import { type Change, Finding } from './finding.js';
 import { evidenceOf, look } from './look.js';
 import type { KeptFinding, WatchList } from './watch-list.js';
@@ -80,14 +81,15 @@ export class CameraWatcher implements AsyncDisposable {
   }
 
   /** How its watches stand, for reports and for a restart. */
-  get findings(): readonly (Omit<KeptFinding, 'frame' | 'model'> & { readonly seen: Seen | undefined })[] {
+  get findings(): readonly (Omit<KeptFinding, 'frame' | 'model'> & Pick<Entry, 'seen' | 'isActive'>)[] {
     const camera = this.#options.feed.id;
-    return [...this.#entries.values()].map(({ watch, finding, seen }) => ({
+    return [...this.#entries.values()].map(({ watch, finding, seen, isActive }) => ({
       watch: watch.id,
       camera,
       question: watch.question,
       state: finding.state,
       seen,
+      isActive,
     }));
   }
 
@@ -179,7 +181,8 @@ export class CameraWatcher implements AsyncDisposable {
         if (change?.event !== undefined) {
           const isOver = change.event.type === 'end';
           const boxes = isOver || objects.length > 0 ? objects : await evidenceOf(model, frame, watch, call);
-          await this.#tellEvent(entry, change, { text, objects: boxes });
+          const tracked = context.tracks.find(feed.id, frame, boxes);
+          await this.#tellEvent(entry, change, { text, objects: tracked });
         }
         if (change !== undefined || !entry.isStateTold) await this.#tellState(entry);
       }, signal);
@@ -262,8 +265,7 @@ export class CameraWatcher implements AsyncDisposable {
   #isDue({ watch, finding, isStale, askedAtMs, notBeforeMs }: Entry): boolean {
     const nowMs = this.#options.context.monotonicMs();
     if (nowMs < notBeforeMs) return false;
-    if (watch.intervalSeconds === undefined) return isStale || finding.isUnsettled;
-    return askedAtMs === undefined || nowMs - askedAtMs >= watch.intervalSeconds * 1000;
+    return isDue(watch, { isStale, isUnsettled: finding.isUnsettled, askedAtMs }, nowMs);
   }
 
   get #part(): string {

@@ -1,5 +1,5 @@
 /** One look of the model for one watch. */
-import type { Decidable, Frame, GroundedObject, VisionLanguageModel } from 'scenebus';
+import type { Decidable, Frame, GroundedObject, Priority, VisionLanguageModel } from 'scenebus';
 import type { ModelReference, WatchDefinition } from 'scenebus/bus';
 import type { Found } from './finding.js';
 import { imageOf } from './region.js';
@@ -14,6 +14,8 @@ export interface Look extends Found {
 export interface LookOptions {
   readonly signal: AbortSignal;
   readonly caller: string;
+  /** Default `watch`. */
+  readonly priority?: Priority | undefined;
 }
 
 /** Of an answer in words. Standing questions want short ones. */
@@ -28,7 +30,7 @@ export async function look(
 ): Promise<Look> {
   const { image, toFrame } = imageOf(frame, watch.region);
   const reference = { id: model.info.name, hash: model.info.contentHash };
-  const call = { ...options, priority: 'watch' } as const;
+  const call = { ...options, priority: options.priority ?? 'watch' } as const;
   const among = decidable(watch);
   if (among === undefined) {
     const { text, objects } = await model.ask(image, watch.question, { ...call, maxNewTokens: MAX_TEXT_TOKENS });

@@ -1,5 +1,5 @@
 /** Watches: standing questions. Asked while the device runs, told of when their answer changes. */
-import type { Bus, WatchReport } from 'scenebus/bus';
+import type { AnswerValue, Bus, FrameReference, WatchChanges, WatchDefinition, WatchReport } from 'scenebus/bus';
 import type { CameraSettings } from '../camera-settings.js';
 import type { FeatureContext, ReconfigurableFeature } from '../context.js';
 import { CameraWatcher } from './camera-watcher.js';
@@ -14,16 +14,45 @@ export interface WatchesOptions {
   readonly file: string | undefined;
 }
 
-export async function startWatches(options: WatchesOptions): Promise<ReconfigurableFeature> {
+/** A watch and how it stands, with what the bus does not tell. */
+export interface WatchStanding extends ListedWatch {
+  readonly cameras: readonly {
+    readonly camera: string;
+    readonly value: AnswerValue | null;
+    /** Of the value, as it was last measured. */
+    readonly probability: number | null;
+    readonly eventId: string | null;
+    /** Unix time, milliseconds, since when the value is this one; null before the first answer. */
+    readonly sinceMs: number | null;
+    /** What the value rests on. */
+    readonly frame: FrameReference | null;
+    /** false: outside of its hours, paused, or switched off for this camera. */
+    readonly isActive: boolean;
+  }[];
+}
+
+/** The watches of this device, for those within this process. Rejects as the verbs of the bus do. */
+export interface StandingWatches {
+  readonly all: readonly WatchStanding[];
+  /** @throws SdkError ERR_REQUEST_INVALID for an id that is taken or a camera that is not there, ERR_LIMIT_EXCEEDED */
+  add(watch: WatchDefinition): Promise<WatchStanding>;
+  /** @throws SdkError ERR_REQUEST_INVALID for a watch that is not there, or is in the configuration */
+  change(id: string, changes: WatchChanges): Promise<WatchStanding>;
+  /** @throws SdkError ERR_REQUEST_INVALID as `change` */
+  remove(id: string): Promise<void>;
+}
+
+export async function startWatches(options: WatchesOptions): Promise<ReconfigurableFeature & StandingWatches> {
   const { context, file } = options;
   const cameras = () => context.feeds.map(({ id }) => id);
   const list = await WatchList.open({ configured: context.config.watches, cameras, file, logger: context.logger });
   const watches = new Watches(options, list);
   watches.begin();
+  watches.tell();
   return watches;
 }
 
-class Watches implements ReconfigurableFeature {
+class Watches implements ReconfigurableFeature, StandingWatches {
   readonly #options: WatchesOptions;
   readonly #list: WatchList;
   readonly #stops: readonly (() => void)[];
@@ -34,20 +63,40 @@ class Watches implements ReconfigurableFeature {
     this.#options = options;
     this.#list = list;
     list.findings = () =>
-      this.#findings.flatMap(({ seen, ...finding }) => (seen === undefined ? [] : [{ ...finding, ...seen }]));
-    const report = (listed: ListedWatch) => this.#reportOf(listed);
+      this.#findings.flatMap(({ seen, isActive: _, ...finding }) =>
+        seen === undefined ? [] : [{ ...finding, ...seen }],
+      );
     this.#stops = [
-      list.onChange(() => this.#refresh()),
+      list.onChange(() => {
+        this.#refresh();
+        this.tell();
+      }),
       settings.onChange(() => this.#refresh()),
-      verbs.handle('watch/add', async ({ watch }) => ({ watch: report(await list.add(watch)) })),
-      verbs.handle('watch/change', async ({ id, changes }) => ({ watch: report(await list.change(id, changes)) })),
+      verbs.handle('watch/add', async ({ watch }) => ({ watch: reportOf(await this.add(watch)) })),
+      verbs.handle('watch/change', async ({ id, changes }) => ({ watch: reportOf(await this.change(id, changes)) })),
       verbs.handle('watch/remove', async ({ id }) => {
-        await list.remove(id);
-        await this.#tellRemoved(id);
+        await this.remove(id);
         return { id };
       }),
-      verbs.handle('watch/list', async () => ({ watches: list.all.map(report) })),
+      verbs.handle('watch/list', async () => ({ watches: this.all.map(reportOf) })),
     ];
+  }
+
+  get all(): readonly WatchStanding[] {
+    return this.#list.all.map((listed) => this.#standingOf(listed));
+  }
+
+  async add(watch: WatchDefinition): Promise<WatchStanding> {
+    return this.#standingOf(await this.#list.add(watch));
+  }
+
+  async change(id: string, changes: WatchChanges): Promise<WatchStanding> {
+    return this.#standingOf(await this.#list.change(id, changes));
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#list.remove(id);
+    await this.#tellRemoved(id);
   }
 
   /** What is to go on as it was is left alone: it knows what it has found. */
@@ -62,6 +111,7 @@ class Watches implements ReconfigurableFeature {
     }
     this.begin();
     this.#refresh();
+    this.tell();
     for (const id of gone) await this.#tellRemoved(id);
     await this.#list.keep();
   }
@@ -90,16 +140,33 @@ class Watches implements ReconfigurableFeature {
     for (const watcher of this.#watchers) watcher.refresh();
   }
 
+  /** Which watches there are. */
+  tell(): void {
+    const watches = this.#list.all.map(({ watch }) => watch);
+    void this.#options.context.hub.emit('watches', { watches }, { isKept: false });
+  }
+
   async #tellRemoved(watch: string): Promise<void> {
     await this.#options.context.hub.emit('watchState', { watch, state: null }, { isKept: false });
   }
 
-  #reportOf({ watch, origin }: ListedWatch): WatchReport {
+  #standingOf({ watch, origin }: ListedWatch): WatchStanding {
     const cameras = this.#findings
       .filter((finding) => finding.watch === watch.id)
-      .map(({ camera, state: { value, probability, event } }) => {
-        return { camera, value, probability, eventId: event?.id ?? null };
-      });
+      .map(({ camera, seen, isActive, state: { value, probability, sinceMs, event } }) => ({
+        camera,
+        value,
+        probability,
+        eventId: event?.id ?? null,
+        sinceMs: value === null ? null : sinceMs,
+        frame: seen?.frame ?? null,
+        isActive,
+      }));
     return { watch, origin, cameras };
   }
+}
+
+function reportOf({ watch, origin, cameras }: WatchStanding): WatchReport {
+  const told = cameras.map(({ camera, value, probability, eventId }) => ({ camera, value, probability, eventId }));
+  return { watch, origin, cameras: told };
 }

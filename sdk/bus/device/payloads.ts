@@ -84,12 +84,14 @@ export function provenanceOf(
 
 /** Field by field: what a later grounder adds is not in this version of the contract. */
 export function objectsOf(objects: readonly GroundedObject[]): object[] {
-  return objects.map(({ label, box, boxPixels, score, source }) => ({
+  return objects.map(({ label, box, boxPixels, score, source, verified, trackId }) => ({
     label,
     box: { x1: box.x1, y1: box.y1, x2: box.x2, y2: box.y2 },
     boxPixels: [...boxPixels],
     score,
     source,
+    ...(verified === undefined ? {} : { verified }),
+    ...(trackId === undefined ? {} : { trackId }),
   }));
 }
 

@@ -109,7 +109,9 @@ describe.each(BROKERS)('the bus against $name', ({ version, negotiates, start })
       generatedByModel: true,
       image: { width: 640, height: 480 },
       coordinates: { origin: 'top-left', box: 'normalised' },
-      objects: [{ label: 'red cup', boxPixels: [160, 240, 320, 360], score: 0.9, source: 'text' }],
+      objects: [
+        { label: 'red cup', boxPixels: [160, 240, 320, 360], score: 0.9, source: 'text', verified: true, trackId: 3 },
+      ],
     });
     if (version === 5) expect(scene?.packet.properties?.messageExpiryInterval).toBeGreaterThan(250);
     expect(late.on(topics.availability)[0]?.json.state).toBe('online');

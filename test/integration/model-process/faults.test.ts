@@ -116,13 +116,14 @@ describe('a model process that hangs', () => {
     const staged = new Staged('load', kind.includes('loop') ? 'spin' : 'hold', quick);
     await staged.reached('load');
     if (!kind.includes('loop')) process.kill(modelProcesses()[0]!, 'SIGSTOP');
-    await expect(staged.model).rejects.toEqual(died('hung'));
+    await expect(staged.model).rejects.toEqual(died(kind.includes('loop') ? 'hung' : 'stopped'));
   });
 
   test('stopped while it has nothing to do is noticed without a call', async () => {
-    const model = await new Staged(undefined, 'go', quick).model;
+    // Sooner than its signs of life are missed.
+    const model = await new Staged(undefined, 'go', { hangMs: 600_000 }).model;
     process.kill(model.process!.pid, 'SIGSTOP');
-    await expectGone(model, 'hung');
+    await expectGone(model, 'stopped');
   });
 
   test.each(IN_A_CALL)('in the stage "%s" is killed and the call told', async (stage) => {

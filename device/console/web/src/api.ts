@@ -1,5 +1,6 @@
 /** The device's HTTP API, as the page uses it. */
-import type { AskEvent, AskInput, DeviceState, Picture, SessionInfo, TimelineEvent } from '../../api/schemas.js';
+import type { AskEvent, AskInput } from '../../api/ask-schemas.js';
+import type { DeviceState, Picture, SessionInfo, TimelineEvent } from '../../api/schemas.js';
 
 export class ApiError extends Error {
   readonly status: number;
@@ -47,7 +48,7 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   return (await (await call(path, signal === undefined ? {} : { signal })).json()) as T;
 }
 
-export async function send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T> {
+export async function send<T>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: object): Promise<T> {
   const init = body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
   const response = await call(path, { method, ...init });
   return (response.status === 204 ? undefined : await response.json()) as T;

@@ -8,6 +8,7 @@ import { HealthPage } from './pages/health/health-page.js';
 import { LivePage } from './pages/live.js';
 import { SignIn } from './pages/sign-in.js';
 import { TimelinePage } from './pages/timeline.js';
+import { WatchesPage } from './pages/watches/watches-page.js';
 
 export interface PageProps {
   readonly state: DeviceState | undefined;
@@ -20,6 +21,7 @@ const PAGES: readonly { readonly id: string; readonly title: string; readonly pa
   { id: 'live', title: 'Live', page: LivePage },
   { id: 'ask', title: 'Ask', page: AskPage },
   { id: 'timeline', title: 'Timeline', page: TimelinePage },
+  { id: 'watches', title: 'Watches', page: WatchesPage },
   { id: 'health', title: 'Health', page: HealthPage },
   { id: 'device', title: 'Device', page: DevicePage },
 ];

@@ -125,6 +125,16 @@ export const objectSchema = z
       title: 'Source',
       description: 'text: the model wrote the box; attention: read from its attention; detector: a detector found it',
     }),
+    verified: z.boolean().optional().meta({
+      title: 'Verified',
+      description:
+        'Whether the model, asked about the cut-out alone, said that this is there; absent: it was not asked',
+    }),
+    trackId: z.int().min(1).optional().meta({
+      title: 'Track',
+      description:
+        'The same thing has the same number from frame to frame; counts from 1 within a camera and a run. Absent: not followed',
+    }),
   })
   .meta({ title: 'Object', description: 'Something that the text points at' });
 

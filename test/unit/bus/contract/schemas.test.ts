@@ -58,8 +58,15 @@ describe('payload schemas', () => {
     ['with a score above 1', { score: 1.5 }],
     ['of an unknown source', { source: 'guess' }],
     ['that is not a number', { score: Number.NaN }],
+    ['verified by a number', { verified: 0.9 }],
+    ['followed under no number', { trackId: 0 }],
   ])('refuse a box %s', (_name, change) => {
     expect(sceneSchema.safeParse({ ...scene, objects: [{ ...scene.objects[0], ...change }] }).success).toBe(false);
+  });
+
+  test('accept an object that was verified and is followed', () => {
+    const objects = [{ ...scene.objects[0], verified: false, trackId: 7 }];
+    expect(sceneSchema.parse({ ...scene, objects }).objects).toEqual(objects);
   });
 
   test('accept the shortest question', () => {

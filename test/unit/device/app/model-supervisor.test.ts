@@ -52,6 +52,25 @@ describe('the model supervisor', () => {
     await expect(startSupervisor(load)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
   });
 
+  test.each(['ERR_ENGINE_DIED', 'ERR_ENGINE_OUT_OF_MEMORY'] as const)(
+    'tries a first load again that ended with %s; callers are told meanwhile',
+    async (code) => {
+      const models = fakeModels();
+      const load = async () => {
+        const model = await models.load();
+        if (models.loads() < 3) throw new SdkError(code, 'as the test wants');
+        return model;
+      };
+      const { supervisor, health, recovered } = await startSupervisor(load);
+      await expect(supervisor.use(async () => 'x', never)).rejects.toMatchObject({ code: 'ERR_ENGINE_DIED' });
+      await recovered;
+      expect(await supervisor.use(async (model) => model.info.name, never)).toBe('model 3');
+      expect(models.disposed).toEqual([]);
+      expect(health).toEqual(['ERR_ENGINE_DIED', 'ERR_ENGINE_DIED', undefined]);
+      await supervisor[Symbol.asyncDispose]();
+    },
+  );
+
   test('replaces an engine that died, and says so meanwhile', async () => {
     const models = fakeModels();
     const { supervisor, health, recovered } = await startSupervisor(models.load);

@@ -37,8 +37,13 @@ describe('roles', () => {
     const list = served.console.routes.map(({ method, path, role }) => `${role} ${method} ${path}`).sort();
     expect(list).toEqual([
       'admin DELETE /api/tokens/:token',
+      'admin GET /api/config',
       'admin GET /api/tokens',
+      'admin POST /api/config/preview',
+      'admin POST /api/config/undo',
       'admin POST /api/tokens',
+      'admin PUT /api/config',
+      'admin PUT /api/config/secrets/:secret',
       'admin PUT /api/passwords/:role',
       'display DELETE /api/session',
       'display GET /api/cameras/:camera/live',
@@ -50,14 +55,20 @@ describe('roles', () => {
       'display GET /api/health/history',
       'display GET /api/state',
       'display GET /api/timeline',
+      'display GET /api/watches',
+      'operator DELETE /api/watches/:watch',
       'operator GET /api/connections',
       'operator GET /api/doctor',
       'operator GET /api/log',
       'operator GET /api/mqtt',
       'operator GET /api/mqtt/messages',
       'operator GET /api/timeline/export',
+      'operator PATCH /api/watches/:watch',
+      'operator POST /api/answer-schemas',
       'operator POST /api/ask',
       'operator POST /api/pictures',
+      'operator POST /api/watch-trials',
+      'operator POST /api/watches',
       'public GET /',
       'public GET /*',
       'public GET /api/openapi.json',
@@ -89,6 +100,7 @@ describe('roles', () => {
         `/api/cameras/${id}/live`,
         `/api/frames/${id}`,
         `/api/tokens/${id}`,
+        `/api/watches/${id}`,
       ]) {
         expect([400, 401, 404], path).toContain((await served.fetch(undefined, path)).status);
         expect([400, 404, 426], path).toContain((await served.fetch('admin', path)).status);
