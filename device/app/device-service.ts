@@ -27,14 +27,18 @@ import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { type StandingWatches, startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
+import type { Finding } from '../platform/doctor/finding.js';
 import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
 import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
+import { brokerRoundTrip } from './broker-check.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
+import { checkConfigAndBroker } from './config-checks.js';
 import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits, stateFile } from './journal-options.js';
+import { licences } from './licences.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 import { OutwardSinks } from './outward-sinks.js';
 
@@ -214,6 +218,13 @@ export class DeviceService implements AsyncDisposable {
     return { applied, needsRestart };
   }
 
+  async #checkConfig(signal: AbortSignal): Promise<Finding[]> {
+    const { configSource } = this.#options;
+    if (configSource === undefined || configSource.store.isTemporary) return [];
+    const { store, environment } = configSource;
+    return await checkConfigAndBroker({ config: store.file, environment, signal });
+  }
+
   get #configAccess(): ConfigAccess | undefined {
     const { configSource } = this.#options;
     return (
@@ -290,6 +301,10 @@ export class DeviceService implements AsyncDisposable {
       },
       watches: () => this.#watches,
       settings: this.#configAccess,
+      licences: () => licences(this.#config.model.directory, this.#model?.info?.name),
+      checkBroker: (checkSignal) => brokerRoundTrip(this.#config, bus.broker, checkSignal),
+      checkConfig: (checkSignal) => this.#checkConfig(checkSignal),
+      setupFile: stateFile(this.#config, 'setup.json'),
       get config() {
         return currentConfig();
       },

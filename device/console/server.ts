@@ -27,10 +27,12 @@ import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
 import { settingsRoutes } from './routes/settings.js';
+import { setupRoutes } from './routes/setup.js';
 import { timelineRoutes } from './routes/timeline.js';
 import { watchTrialRoutes } from './routes/watch-trials.js';
 import { watchRoutes } from './routes/watches.js';
 import { ConfigEditor } from './settings/config-editor.js';
+import { SetupProgress } from './setup/setup-progress.js';
 
 export interface ConsoleOptions {
   readonly device: ConsoleDevice;
@@ -95,6 +97,7 @@ export class Console implements AsyncDisposable {
       const frames = resources.use(new FrameStore(device.hub, device.journal));
       const sessions = new Sessions(() => performance.now());
       const isSecure = config.tls !== undefined;
+      const setup = resources.use(await SetupProgress.open({ device, state, signal: stop.signal }));
       const settings =
         device.settings &&
         new ConfigEditor({ access: device.settings, running: () => device.config, logger: device.logger });
@@ -107,6 +110,7 @@ export class Console implements AsyncDisposable {
         log,
         messages,
         settings,
+        setup,
         isSecure,
         signal: stop.signal,
       };
@@ -198,6 +202,7 @@ async function serve(
     ...askRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),
+    ...setupRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
   ];

@@ -1,6 +1,6 @@
 /** The console over a camera, a model and a hub that do what a test says. */
 import { fileURLToPath } from 'node:url';
-import type { Frame, SdkError, VisionLanguageModel } from 'scenebus';
+import { type Frame, type Logger, type SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { stringify } from 'yaml';
 import { configChanges } from '#device/app/config-changes.js';
 import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
@@ -24,6 +24,8 @@ export interface TestConsole extends AsyncDisposable {
   readonly journal: Journal;
   /** Of the bus. */
   readonly messages: MessageLog;
+  /** Its lines are those that the console shows. */
+  readonly log: Logger;
   /** As a program with a token of this role; undefined: nobody. */
   fetch(role: Role | undefined, path: string, init?: RequestInit): Promise<Response>;
   json(role: Role | undefined, path: string, init?: RequestInit): Promise<{ status: number; body: unknown }>;
@@ -66,6 +68,8 @@ export async function startConsole(
     readonly credentialsFile?: string;
     readonly frame?: Frame;
     readonly store?: ConfigStore;
+    readonly setupFile?: string;
+    readonly checkBroker?: () => Promise<{ readonly roundTripMs: number }>;
     readonly environment?: Readonly<Record<string, string>>;
     /** What becomes of another configuration. */
     readonly reload?: (next: DeviceConfig) => Promise<SettingChanges>;
@@ -106,6 +110,10 @@ export async function startConsole(
       model: () => context.model,
       watches: () => watches,
       broker: () => ({ address: 'mqtt://127.0.0.1', state: 'online' }),
+      licences: async () => ({ product: [], model: { llama: null, texts: [], duties: [] } }),
+      checkBroker: options.checkBroker ?? (async () => ({ roundTripMs: 3 })),
+      checkConfig: async () => [],
+      setupFile: options.setupFile,
       settings: {
         store,
         environment: options.environment ?? {},
@@ -127,6 +135,7 @@ export async function startConsole(
     context,
     journal,
     messages,
+    log: log.tee(silentLogger),
     async fetch(role, path, init = {}) {
       const token = role && (tokens.get(role) ?? (await makeToken(role)));
       const headers = { ...(init.headers as object), ...(token && { authorization: `Bearer ${token}` }) };

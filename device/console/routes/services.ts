@@ -7,6 +7,7 @@ import type { FrameStore } from '../live/frame-store.js';
 import type { LogTail } from '../log-tail.js';
 import type { MessageLog } from '../mqtt/message-log.js';
 import type { ConfigEditor } from '../settings/config-editor.js';
+import type { SetupProgress } from '../setup/setup-progress.js';
 
 export interface ConsoleServices {
   readonly device: ConsoleDevice;
@@ -18,6 +19,7 @@ export interface ConsoleServices {
   readonly messages: MessageLog;
   /** undefined: there is no configuration that could be changed. */
   readonly settings: ConfigEditor | undefined;
+  readonly setup: SetupProgress;
   /** TLS: cookies are sent over it only. */
   readonly isSecure: boolean;
   readonly signal: AbortSignal;

@@ -2,7 +2,7 @@ import type { ComponentType } from 'preact';
 import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { DeviceState, SessionInfo, TimelineEvent } from '../../api/schemas.js';
 import { ApiError, follow, send, session, signIn, whenSignedOut } from './api.js';
-import { AskPage } from './pages/ask.js';
+import { AskPage } from './pages/ask/ask-page.js';
 import { DevicePage } from './pages/device.js';
 import { HealthPage } from './pages/health/health-page.js';
 import { LivePage } from './pages/live.js';

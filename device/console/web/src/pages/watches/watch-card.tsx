@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 import type { WatchDefinition, WatchStanding } from '../../../../api/watch-schemas.js';
+import { percent, wordsOf } from '../../words.js';
 
 type At = WatchStanding['cameras'][number];
 
@@ -71,14 +72,6 @@ function Standing({ watch, at }: { readonly watch: WatchDefinition; readonly at:
       {problem !== null && <span class="failure">{problem}</span>}
     </li>
   );
-}
-
-export function wordsOf(value: boolean | number | string): string {
-  return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
-}
-
-export function percent(probability: number): string {
-  return `${Math.round(100 * probability)} %`;
 }
 
 /** When it is asked and what counts, in a few words. */

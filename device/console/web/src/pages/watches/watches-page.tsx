@@ -1,7 +1,8 @@
 import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { WatchesInfo, WatchStanding } from '../../../../api/watch-schemas.js';
-import { ApiError, get, send } from '../../api.js';
+import { get, send } from '../../api.js';
 import type { PageProps } from '../../app.js';
+import { messageOf } from '../../messages.js';
 import { WatchCard } from './watch-card.js';
 import './watches.css';
 
@@ -71,8 +72,4 @@ export function WatchesPage({ events, session }: PageProps) {
 
 function addressOf({ watch }: WatchStanding): string {
   return `/api/watches/${encodeURIComponent(watch.id)}`;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof ApiError || error instanceof Error ? error.message : String(error);
 }
