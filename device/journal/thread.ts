@@ -11,6 +11,7 @@ export interface JournalCalls {
   /** Numbers of the records. */
   write(write: JournalWrite): number[];
   cursor(sink: string): number;
+  forget(sink: string): void;
   after(seq: number, kinds: readonly StoredKind[], limit: number): StoredEvent[];
   query(query: JournalQuery): JournalPage;
   frame(id: string, run: string | undefined): JournalFrame | undefined;
