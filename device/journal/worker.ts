@@ -8,8 +8,6 @@ import { StoreError } from './store-error.js';
 import type { CallMessage, JournalCalls, ReplyMessage } from './thread.js';
 
 let store: JournalStore | undefined;
-/** Held for as long as this thread lives. */
-let lock: ReturnType<typeof lockJournal> | undefined;
 
 function opened(): JournalStore {
   if (store === undefined) throw new Error('The journal is not open.');
@@ -20,7 +18,7 @@ const calls: JournalCalls = {
   open(file, setAsideAtMs) {
     if (file !== MEMORY) {
       mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-      lock ??= lockJournal(file);
+      lockJournal(file);
     }
     // This thread has not opened the file yet: nothing of it is held that could reach into the new one.
     const aside = setAsideAtMs === undefined ? undefined : setAside(file, setAsideAtMs);
