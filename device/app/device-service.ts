@@ -144,7 +144,10 @@ export class DeviceService implements AsyncDisposable {
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
-      resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      const cameras = config.cameras.map(({ id }) => id);
+      const sceneExpirySeconds = config.describe.expirySeconds;
+      const delivery = { limits, maxPerSecond, cameras, sceneExpirySeconds };
+      resources.use(await MqttSink.start({ hub, journal, bus, logger, ...delivery }));
       const current = () => service.#config;
       resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
       resources.defer(() => answers.stop());

@@ -82,10 +82,21 @@ export class Journal implements EventRecorder, AsyncDisposable {
     this.#retryMs = (options.backoff ?? DEFAULT_BACKOFF).initialMs;
   }
 
-  /** Never fails for what is wrong with a disk: see `onHealth`. */
+  /**
+   * Never fails for what is wrong with a disk: see `onHealth`.
+   * @throws SdkError ERR_JOURNAL_LOCKED when another service uses the file
+   */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
-    await journal.#connect().catch((error: unknown) => journal.#lose(error));
+    try {
+      await journal.#connect();
+    } catch (error) {
+      if (error instanceof JournalFailure && error.code === 'ERR_JOURNAL_LOCKED') {
+        await journal.#thread?.terminate();
+        throw new SdkError('ERR_JOURNAL_LOCKED', error.message, { details: { file: options.file } });
+      }
+      journal.#lose(error);
+    }
     journal.#retainTimer = setInterval(() => void journal.#retain(), RETAIN_EVERY_MS);
     journal.#retainTimer.unref();
     return journal;
@@ -184,6 +195,11 @@ export class Journal implements EventRecorder, AsyncDisposable {
     this.#unrestored.add(outlet);
     if (this.#isWritable) await this.#restore().catch((error: unknown) => this.#lose(error));
     return outlet;
+  }
+
+  /** Of a sink that is switched off: nothing is kept for it, and it begins anew. */
+  async forgetOutlet(sink: string): Promise<void> {
+    if (this.#isWritable) await this.#thread?.call('forget', sink).catch((error: unknown) => this.#lose(error));
   }
 
   /** @throws SdkError ERR_ARGUMENT_INVALID for a wrong limit or cursor; ERR_JOURNAL_UNAVAILABLE while it cannot be read. */

@@ -52,7 +52,7 @@ interface EventRow {
 }
 
 const COLUMNS = 'seq, id, kind, at_ms, camera, frame_id, frame_at_ms, frame_width, frame_height, body';
-const MEMORY = ':memory:';
+export const MEMORY = ':memory:';
 /** The write-ahead log is cut down to this after a checkpoint. */
 const WAL_BYTES = 4 * 2 ** 20;
 /** What retention removes in one transaction. A picture has the size of some hundred events. */
@@ -195,6 +195,11 @@ export class JournalStore implements Disposable {
     const seq = this.lastSeq;
     this.#setCursor(sink, seq);
     return seq;
+  }
+
+  /** Of a sink that is no more: otherwise events would be kept for it. */
+  forget(sink: string): void {
+    this.#run('DELETE FROM cursor WHERE sink = ?', sink);
   }
 
   get lastSeq(): number {

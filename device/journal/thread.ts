@@ -12,6 +12,7 @@ export interface JournalCalls {
   /** Numbers of the records. */
   write(write: JournalWrite): number[];
   cursor(sink: string): number;
+  forget(sink: string): void;
   after(seq: number, kinds: readonly StoredKind[], limit: number): StoredEvent[];
   query(query: JournalQuery): JournalPage;
   healthSeries(query: HealthQuery): HealthSeries;
