@@ -44,6 +44,11 @@ export const ADVICE: Readonly<Record<ErrorCode, Advice>> = {
     remedy: 'Check that the disk is there and writable for the service.',
     next: 'retry',
   },
+  ERR_JOURNAL_LOCKED: {
+    words: 'Another service of this device uses the same journal.',
+    remedy: 'End the other one, or give this one another journal.directory.',
+    next: 'retry',
+  },
   ERR_INTERNAL: {
     words: 'Something failed that nobody foresaw.',
     remedy: 'Read the log under Health and report it.',
