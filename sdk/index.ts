@@ -32,7 +32,14 @@ export {
 // Models: pictures and questions in, grounded answers out
 
 export type { ProcessMemory } from './child/index.js';
-export type { JsonSchema, JsonValue, SchemaInput, ValueOf, ZodLike } from './grammar/index.js';
+export {
+  checkAnswerSchema,
+  type JsonSchema,
+  type JsonValue,
+  type SchemaInput,
+  type ValueOf,
+  type ZodLike,
+} from './grammar/index.js';
 export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';
@@ -59,7 +66,7 @@ export type {
   VisionLanguageModel,
 } from './model/types.js';
 
-// Boxes: reading them from answers, and their arithmetic
+// Boxes: reading them from answers, their arithmetic, and following them
 
 export {
   type BoxConvention,
@@ -71,6 +78,14 @@ export {
   intersectionOverUnion,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
+export {
+  createTracker,
+  type Track,
+  type TrackedFrame,
+  type TrackedObjects,
+  type Tracker,
+  type TrackerOptions,
+} from './tracking/index.js';
 
 // Pictures: still images, the image processor, how much a scene has changed
 

@@ -11,10 +11,12 @@ import type { Bus } from 'scenebus/bus';
 import { VERB_NAMES } from 'scenebus/bus';
 import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
+import type { ConfigAccess } from '../console/context.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
 import { startCameraSettings } from '../features/camera-settings.js';
+import { CameraTracks } from '../features/camera-tracks.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
@@ -33,6 +35,7 @@ import { type ConfigChanges, configChanges } from './config-changes.js';
 import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits, stateFile } from './journal-options.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
+import { OutwardSinks } from './outward-sinks.js';
 
 /** What the service is made of; tests and other programs bring their own. */
 export interface DeviceParts {
@@ -59,6 +62,10 @@ export interface StartOptions {
   readonly onProgress?: OnProgress | undefined;
   /** true: an unreachable broker ends the start. false (default): it is tried in the background. */
   readonly requireBroker?: boolean | undefined;
+  /** The file that the configuration comes from: the console's admin may change it. undefined: there is none. */
+  readonly configSource?: Pick<ConfigAccess, 'store' | 'environment'> | undefined;
+  /** Called when another configuration holds. */
+  readonly onReload?: ((config: DeviceConfig) => void) | undefined;
   /** Called as soon as there is a bus, before the first message of a camera or the model. */
   readonly onBus?: ((bus: Bus) => void) | undefined;
 }
@@ -79,6 +86,7 @@ export class DeviceService implements AsyncDisposable {
   readonly journal: Journal;
   #config: DeviceConfig;
   readonly #parts: DeviceParts;
+  readonly #options: Pick<StartOptions, 'configSource' | 'onReload'>;
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
@@ -98,6 +106,7 @@ export class DeviceService implements AsyncDisposable {
     this.journal = parts.journal;
     this.#config = config;
     this.#parts = options.parts;
+    this.#options = options;
     this.#logger = options.logger ?? silentLogger;
     this.#resources = parts.resources;
     this.#problems = parts.problems;
@@ -119,13 +128,17 @@ export class DeviceService implements AsyncDisposable {
       const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
-      const { bus } = resources.use(await openBus({ config, logger, requireBroker, signal, keepAnswer }));
+      const outward = await OutwardSinks.open(config, logger);
+      const busOptions = { config, logger, requireBroker, signal, keepAnswer, outward: outward.places };
+      const { bus } = resources.use(await openBus(busOptions));
       options.onBus?.(bus);
       const events = { hub, journal, problems };
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
       resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      const current = () => service.#config;
+      resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
       resources.defer(() => answers.stop());
       if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
       await service.#open(signal, options.onProgress);
@@ -182,6 +195,7 @@ export class DeviceService implements AsyncDisposable {
     if (applied.length > 0) {
       for (const { address } of config.cameras) requireCameraAddress(address);
       this.#config = config;
+      this.#options.onReload?.(config);
       this.bus.setLimits(busLimits(config));
       const gone = await this.#feeds.apply(config.cameras);
       for (const feature of this.#features) await feature.reconfigure();
@@ -194,6 +208,17 @@ export class DeviceService implements AsyncDisposable {
     if (needsRestart.length > 0)
       this.#logger.log('warn', `honoured only after a restart of the service: ${needsRestart.join(', ')}`);
     return { applied, needsRestart };
+  }
+
+  get #configAccess(): ConfigAccess | undefined {
+    const { configSource } = this.#options;
+    return (
+      configSource && {
+        ...configSource,
+        changesTo: (next) => configChanges(this.#config, next),
+        reload: (next) => this.reload(next),
+      }
+    );
   }
 
   /** Otherwise its retained messages would stay on the broker forever. */
@@ -244,6 +269,7 @@ export class DeviceService implements AsyncDisposable {
       model: () => this.#model,
       watches: () => this.#watches,
       broker: () => ({ address: bus.broker, state: bus.state }),
+      settings: this.#configAccess,
       get config() {
         return currentConfig();
       },
@@ -254,6 +280,7 @@ export class DeviceService implements AsyncDisposable {
     await this.#startFeatures({
       ...common,
       model,
+      tracks: new CameraTracks(),
       get config() {
         return currentConfig();
       },

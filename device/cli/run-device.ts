@@ -20,6 +20,7 @@ export async function runDevice(file: string, context: CommandContext): Promise<
     { ServiceNotifier },
     { consoleInvitation },
     { consoleLinkFile },
+    { ConfigFileStore },
   ] = await Promise.all([
     import('scenebus'),
     import('../config/load.js'),
@@ -29,6 +30,7 @@ export async function runDevice(file: string, context: CommandContext): Promise<
     import('../platform/service-notifier.js'),
     import('../app/console-link.js'),
     import('../app/journal-options.js'),
+    import('../config/editing/config-store.js'),
   ]);
   const config = await loadConfig(file, environment, { check: 'model' });
   let level = config.log;
@@ -46,12 +48,19 @@ export async function runDevice(file: string, context: CommandContext): Promise<
   signal.addEventListener('abort', stopInTime, { once: true });
   const progress = createProgressReporter(terminal.stderr);
   const { onProgress } = progress;
-  const service = await DeviceService.start(config, { parts: deviceParts, logger, onProgress, signal }).catch(
-    (error: unknown) => {
-      if (isSdkError(error) && !error.retryable && error.code !== 'ERR_INTERNAL') context.setExitCode(EXIT_CODES.usage);
-      throw error;
+  const service = await DeviceService.start(config, {
+    parts: deviceParts,
+    logger,
+    onProgress,
+    signal,
+    configSource: { store: new ConfigFileStore(file), environment },
+    onReload: ({ log }) => {
+      level = log;
     },
-  );
+  }).catch((error: unknown) => {
+    if (isSdkError(error) && !error.retryable && error.code !== 'ERR_INTERNAL') context.setExitCode(EXIT_CODES.usage);
+    throw error;
+  });
   progress[Symbol.dispose]();
   service.hub.on('health', ({ body }) =>
     notifier.status([body.state, ...body.problems.map(({ message }) => message)].join(': ')),
@@ -61,7 +70,6 @@ export async function runDevice(file: string, context: CommandContext): Promise<
     try {
       const next: DeviceConfig = await loadConfig(file, environment);
       await service.reload(next);
-      level = next.log;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       logger.log('error', `the configuration was not reloaded, the old one stays in effect: ${reason}`);

@@ -30,16 +30,23 @@ export async function loadConfig(
   environment: Environment = process.env,
   { check }: LoadConfigOptions = {},
 ): Promise<DeviceConfig> {
-  const text = await readBounded(file);
+  return parseConfigText(await readConfigText(file), { file, folder: dirname(resolve(file)), environment, check });
+}
+
+/**
+ * The same for the text of a file.
+ * @throws SdkError ERR_CONFIG_INVALID with every problem at once, each with its line.
+ */
+export async function parseConfigText(text: string, options: Omit<ParseConfigOptions, 'where'>): Promise<DeviceConfig> {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: true, merge: true });
   const syntaxError = document.errors[0];
-  if (syntaxError !== undefined) throw invalid(file, [syntaxError.message.split('\n')[0] ?? 'not YAML']);
+  if (syntaxError !== undefined) throw invalid(options.file, [syntaxError.message.split('\n')[0] ?? 'not YAML']);
 
   const where = (path: readonly PropertyKey[]) => lineOf(document, lines, path);
   // maxAliasCount bounds what a small file can grow into by repeated aliases.
   const input = withoutOwnKeys(document.toJS({ maxAliasCount: 100 }));
-  return parseConfig(input, { file, folder: dirname(resolve(file)), environment, where, check });
+  return parseConfig(input, { ...options, where });
 }
 
 function withoutOwnKeys(input: unknown): unknown {
@@ -62,7 +69,7 @@ export async function parseConfig(
   input: unknown | DeviceConfigInput,
   options: ParseConfigOptions,
 ): Promise<DeviceConfig> {
-  const problems: Problem[] = [];
+  const problems: ConfigProblem[] = [];
   const onProblem = (path: readonly PropertyKey[], message: string) => void problems.push({ path, message });
   const parsed = deviceConfigSchema.safeParse(expandEnvironment(input, options.environment, onProblem));
   const told = new Set(problems.map(({ path }) => z.core.toDotPath(path)));
@@ -74,6 +81,7 @@ export async function parseConfig(
     throw invalid(
       options.file,
       problems.map(({ path, message }) => describeProblem(path, message, options)),
+      problems,
     );
   const {
     model,
@@ -113,7 +121,7 @@ export async function parseConfig(
 
 async function readSecrets(passwordFile: string | undefined, username: string | undefined, environment: Environment) {
   const fromFile = async () =>
-    passwordFile === undefined ? undefined : (await readBounded(passwordFile)).replace(/\r?\n$/, '');
+    passwordFile === undefined ? undefined : (await readConfigText(passwordFile)).replace(/\r?\n$/, '');
   const mqttPassword = environment.SCENEBUS_MQTT_PASSWORD ?? (await fromFile());
   registerSecret(mqttPassword ?? '');
   const consolePassword = environment.SCENEBUS_CONSOLE_PASSWORD;
@@ -130,7 +138,8 @@ async function readSecrets(passwordFile: string | undefined, username: string | 
   };
 }
 
-async function readBounded(file: string): Promise<string> {
+/** @throws SdkError ERR_CONFIG_INVALID for what cannot be read, is too long, or is no UTF-8 */
+export async function readConfigText(file: string): Promise<string> {
   try {
     const { size } = await stat(file);
     if (size > LIMITS.configFileBytes)
@@ -146,13 +155,14 @@ async function readBounded(file: string): Promise<string> {
   }
 }
 
-interface Problem {
+/** One of those in `details.issues` of ERR_CONFIG_INVALID. */
+export interface ConfigProblem {
   readonly path: readonly PropertyKey[];
   readonly message: string;
 }
 
 /** One for each key that is not known, so that each has its line. */
-function issueProblems(issue: z.core.$ZodIssue): readonly Problem[] {
+function issueProblems(issue: z.core.$ZodIssue): readonly ConfigProblem[] {
   if (issue.code === 'invalid_type') return [{ path: issue.path, message: typeMessage(issue.message) }];
   if (issue.code !== 'unrecognized_keys') return [issue];
   return issue.keys.map((key) => ({ path: [...issue.path, key], message: unknownKeyMessage(issue.path, key) }));
@@ -168,8 +178,8 @@ function describeProblem(path: readonly PropertyKey[], message: string, { where 
 async function checkParts(
   { model, cameras }: Pick<DeviceConfig, 'model' | 'cameras'>,
   { folder, check }: ParseConfigOptions,
-): Promise<Problem[]> {
-  const problems: Problem[] = [];
+): Promise<ConfigProblem[]> {
+  const problems: ConfigProblem[] = [];
   if (check === undefined) return problems;
   const directory = resolve(folder, model.directory);
   const path = ['model', 'directory'];
@@ -215,10 +225,10 @@ function lineOf(document: Document, lines: LineCounter, path: readonly PropertyK
   return undefined;
 }
 
-function invalid(file: string, problems: readonly string[]): SdkError {
+function invalid(file: string, problems: readonly string[], issues: readonly ConfigProblem[] = []): SdkError {
   const lines = problems.map((problem) => `\n  ${problem}`).join('');
   return new SdkError('ERR_CONFIG_INVALID', `${file} is not a correct configuration:${lines}`, {
-    details: { file, problems },
+    details: { file, problems, issues },
   });
 }
 

@@ -272,6 +272,14 @@ export const consoleSchema = z
       .strictObject({ certFile: filePath, keyFile: filePath })
       .optional()
       .meta({ title: 'TLS files', description: 'PEM, relative to this file' }),
+    networkHosts: z
+      .array(z.string().regex(/^[A-Za-z0-9._:-]{1,253}$/, 'Expected a host name or an IP address, without a port'))
+      .max(64)
+      .default([])
+      .meta({
+        title: 'Hosts of cameras and brokers',
+        description: 'That an admin may enter on the page. Left out: addresses in a network are changed in this file',
+      }),
     liveFps: z.number().min(1).max(60).default(20).meta({
       title: 'Live pictures a second, at most',
       description: 'A page that paints slower is sent fewer',
@@ -286,17 +294,39 @@ export const metricsSchema = z
   })
   .meta({ title: 'Metrics', description: 'For Prometheus, and /healthz. Left out: none' });
 
+const topicLevels = z
+  .string()
+  .max(255)
+  .regex(/^[^/+#$\s]{1,64}(\/[^/+#$\s]{1,64})*$/, 'Expected topic levels separated by /');
+
+export const homeAssistantSchema = z
+  .strictObject({
+    discoveryPrefix: topicLevels
+      .default('homeassistant')
+      .meta({ title: 'Discovery prefix', description: 'As set in the MQTT integration of Home Assistant' }),
+  })
+  .meta({
+    title: 'Home Assistant',
+    description:
+      'Announces cameras and watches to its MQTT integration. Left out: not, and what was announced is removed',
+  });
+
+export const onvifSchema = z
+  .strictObject({
+    topicPrefix: topicLevels.optional().meta({
+      title: 'Topic prefix',
+      description: 'Before /onvif-ej/…; unique among devices. Left out: the device name',
+    }),
+  })
+  .meta({ title: 'ONVIF events', description: 'Events of watches as ONVIF JSON over MQTT as well. Left out: not' });
+
 export const deviceConfigSchema = z
   .strictObject({
     version: z.literal(1).meta({ title: 'Version of this format' }),
     device: topicLevel
       .prefault(() => defaultDeviceName())
       .meta({ title: 'Device name', description: 'Default: the host name' }),
-    root: z
-      .string()
-      .regex(/^[^/+#$\s]{1,64}(\/[^/+#$\s]{1,64})*$/, 'Expected topic levels separated by /')
-      .default('scenebus')
-      .meta({ title: 'Topic root' }),
+    root: topicLevels.default('scenebus').meta({ title: 'Topic root' }),
     model: modelSchema,
     cameras: z
       .array(cameraSchema)
@@ -337,6 +367,8 @@ export const deviceConfigSchema = z
     }),
     journal: journalSchema.prefault({}),
     console: consoleSchema.prefault({}),
+    homeAssistant: homeAssistantSchema.optional(),
+    onvif: onvifSchema.optional(),
     metrics: metricsSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
@@ -344,6 +376,17 @@ export const deviceConfigSchema = z
   .refine(({ broker, embeddedBroker }) => broker === undefined || embeddedBroker === undefined, {
     error: 'Expected settings of the embedded broker or the address of another one, not both',
     path: ['embeddedBroker'],
+  })
+  .superRefine(({ root, device, homeAssistant, onvif }, context) => {
+    const outward = [
+      { path: ['homeAssistant', 'discoveryPrefix'], place: homeAssistant?.discoveryPrefix },
+      { path: ['onvif', 'topicPrefix'], place: onvif && (onvif.topicPrefix ?? device) },
+    ];
+    for (const { path, place } of outward) {
+      if (place === undefined || (place !== root && !place.startsWith(`${root}/`))) continue;
+      const message = `Expected topics outside of the topic root ${root}, which is the device's own`;
+      context.addIssue({ code: 'custom', path, message });
+    }
   })
   .superRefine(({ watches, cameras }, context) => {
     const known = new Set(cameras.map(({ id }) => id));

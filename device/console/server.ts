@@ -24,9 +24,11 @@ import { deviceRoutes } from './routes/device.js';
 import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
+import { settingsRoutes } from './routes/settings.js';
 import { timelineRoutes } from './routes/timeline.js';
 import { watchTrialRoutes } from './routes/watch-trials.js';
 import { watchRoutes } from './routes/watches.js';
+import { ConfigEditor } from './settings/config-editor.js';
 
 export interface ConsoleOptions {
   readonly device: ConsoleDevice;
@@ -90,7 +92,10 @@ export class Console implements AsyncDisposable {
       const frames = resources.use(new FrameStore(device.hub, device.journal));
       const sessions = new Sessions(() => performance.now());
       const isSecure = config.tls !== undefined;
-      const services = { device, credentials, sessions, state, frames, log, isSecure, signal: stop.signal };
+      const settings =
+        device.settings &&
+        new ConfigEditor({ access: device.settings, running: () => device.config, logger: device.logger });
+      const services = { device, credentials, sessions, state, frames, log, settings, isSecure, signal: stop.signal };
       const tls = config.tls && (await readTlsFiles(config.tls));
       const app = Fastify({
         bodyLimit: JSON_BYTES,
@@ -177,6 +182,7 @@ async function serve(
     ...deviceRoutes(services),
     ...askRoutes(services),
     ...timelineRoutes(services),
+    ...settingsRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
   ];

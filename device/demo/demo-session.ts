@@ -1,13 +1,15 @@
 import { isSdkError, type Logger, type OnProgress } from 'scenebus';
 import { type BusClient, connectClient, parseTopic } from 'scenebus/client';
 import { consoleInvitation } from '../app/console-link.js';
-import { type DeviceParts, DeviceService } from '../app/device-service.js';
+import { type DeviceParts, DeviceService, type StartOptions } from '../app/device-service.js';
 import type { DeviceConfig } from '../config/schema.js';
 import { type DemoOutput, printMessage } from './message-printer.js';
 
 export interface DemoOptions {
   readonly config: DeviceConfig;
   readonly parts: DeviceParts;
+  /** So that its settings can be changed on the console. */
+  readonly configSource?: StartOptions['configSource'];
   readonly terminal: DemoOutput;
   /** Whether people read it, and no log: then it may show the link to the console. */
   readonly isTerminal?: boolean | undefined;

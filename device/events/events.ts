@@ -10,6 +10,7 @@ import type {
   KeptAnswer,
   Observation,
   SceneInput,
+  WatchDefinition,
   WatchStateInput,
 } from 'scenebus/bus';
 
@@ -46,6 +47,11 @@ export interface WatchStateBody {
   readonly state: WatchStateInput | null;
 }
 
+/** The standing questions of the device, all of them, whenever they have changed. */
+export interface WatchesBody {
+  readonly watches: readonly WatchDefinition[];
+}
+
 /** How a setting of a camera stands. */
 export interface SettingBody {
   readonly setting: CameraSetting;
@@ -74,6 +80,7 @@ export interface EventBodies {
   readonly answer: AnswerBody;
   readonly watch: WatchBody;
   readonly watchState: WatchStateBody;
+  readonly watches: WatchesBody;
   readonly setting: SettingBody;
   /** Of a camera. */
   readonly status: StatusBody;

@@ -1,9 +1,9 @@
 /** Questions about what a camera sees now. */
-import { type Frame, type GenerateOptions, SdkError, type VisionLanguageModel } from 'scenebus';
+import { SdkError } from 'scenebus';
 import type { AskContext, AskHandler, AskRequest, AskResult } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 import { Pictures } from './pictures.js';
-import { write } from './writing.js';
+import { answerFrom } from './typed-answer.js';
 
 /** Where questions come from. */
 export interface QuestionSource {
@@ -75,27 +75,8 @@ async function answer(
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);
-  return { camera: feed.id, frame, ...result };
-}
-
-/** An answer of the type that was asked for: decided from probabilities where there are only a few. */
-async function answerFrom(
-  model: VisionLanguageModel,
-  frame: Frame,
-  request: AskRequest,
-  options: GenerateOptions,
-  partial: AskContext['partial'],
-): Promise<AskResult['answer']> {
-  const { question, answerType } = request;
-  if (answerType === undefined || answerType === 'text') {
-    return await write(model, frame, question, options, partial);
-  }
-  const { priority, caller, deadlineMs, signal } = options;
-  const among = answerType === 'choice' ? { type: answerType, choices: request.choices ?? [] } : { type: answerType };
-  const decision = await model.decide(frame, question, among, { priority, caller, deadlineMs, signal });
-  const { value, probability, usage, timings } = decision;
-  const text = typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
-  return { text, objects: [], finishReason: 'stop', usage, timings, value, probability };
+  const objects = context.tracks.find(feed.id, frame, result.answer.objects);
+  return { camera: feed.id, frame, ...result, answer: { ...result.answer, objects } };
 }
 
 /** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */

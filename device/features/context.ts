@@ -3,6 +3,7 @@ import type { CallOptions, Frame, FramesOptions, Logger, ModelInfo, VisionLangua
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
+import type { CameraTracks } from './camera-tracks.js';
 
 /** A camera, as those who work on the model see it. */
 export interface Feed {
@@ -43,6 +44,7 @@ export interface FeatureContext {
   readonly model: ModelAccess;
   readonly hub: EventHub;
   readonly problems: Problems;
+  readonly tracks: CameraTracks;
   readonly logger: Logger;
   /** Milliseconds that never go back, for intervals. */
   readonly monotonicMs: () => number;

@@ -51,6 +51,7 @@ class Describing implements ReconfigurableFeature {
     const leaving = this.#describers.filter((describer) => !isAsBefore(describer));
     this.#describers = this.#describers.filter(isAsBefore);
     await Promise.all(leaving.map((describer) => describer[Symbol.asyncDispose]()));
+    for (const { feed } of leaving) this.#context.tracks.end(feed.id);
     this.begin();
   }
 
@@ -163,7 +164,7 @@ class SceneDescriber implements AsyncDisposable {
   }
 
   async #describe(frame: Frame, trigger: Trigger): Promise<void> {
-    const { model, hub, monotonicMs } = this.#context;
+    const { model, hub, tracks, monotonicMs } = this.#context;
     const camera = this.feed.id;
     const { signal } = this.#stop;
     const { maxNewTokens, prompt, objects } = this.settings;
@@ -171,13 +172,19 @@ class SceneDescriber implements AsyncDisposable {
     const result = await model.use(async (loaded) => {
       void hub.emit('frame', { frame }, { camera, frame });
       const text = await (prompt === undefined ? loaded.describe(frame, options) : loaded.ask(frame, prompt, options));
+      const answer = objects ? await withObjects(loaded, frame, text, options) : text;
       return {
-        answer: objects ? await withObjects(loaded, frame, text, options) : text,
+        answer,
+        // Without a list nobody knows what is gone.
+        isWhole: objects && loaded.info.writesBoxes,
         model: { id: loaded.info.name, hash: loaded.info.contentHash },
       };
     }, signal);
     this.#gate.accept(frame);
     this.#describedAtMs = monotonicMs();
-    await hub.emit('scene', { frame, trigger, ...result }, { camera, frame });
+    const { answer, isWhole, model: reference } = result;
+    const followed = isWhole ? tracks.follow(camera, frame, answer.objects) : { objects: answer.objects, ended: [] };
+    const scene = { answer: { ...answer, objects: followed.objects }, endedTracks: followed.ended };
+    await hub.emit('scene', { frame, trigger, model: reference, ...scene }, { camera, frame });
   }
 }

@@ -30,7 +30,7 @@ export function startPictureVerbs({ context, pictures, verbs }: PictureVerbsOpti
 
 /** @throws SdkError as `Pictures.of`, ERR_BUSY, ERR_ENGINE_* */
 async function describe(
-  { config, model, hub }: FeatureContext,
+  { config, model, hub, tracks }: FeatureContext,
   pictures: Pictures,
   request: RequestOf<'describe'>,
   call: Call,
@@ -48,9 +48,8 @@ async function describe(
   return await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
     const text = await write(loaded, frame, own ?? loaded.info.prompts.describe, options, call.partial);
-    const answer = config.describe.objects
-      ? await withObjects(loaded, frame, text, { ...options, maxNewTokens })
-      : text;
+    const found = config.describe.objects ? await withObjects(loaded, frame, text, { ...options, maxNewTokens }) : text;
+    const answer = { ...found, objects: tracks.find(feed.id, frame, found.objects) };
     const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
     return {
       camera: feed.id,
@@ -63,7 +62,7 @@ async function describe(
 
 /** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that writes no boxes; as `describe` */
 async function locate(
-  { config, model, hub }: FeatureContext,
+  { config, model, hub, tracks }: FeatureContext,
   pictures: Pictures,
   request: RequestOf<'locate'>,
   call: Call,
@@ -102,7 +101,7 @@ async function locate(
       camera: feed.id,
       frame,
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
-      objects,
+      objects: tracks.find(feed.id, frame, objects),
       notFound,
       usage,
       timings: { totalMs: performance.now() - startedMs },

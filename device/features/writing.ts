@@ -1,18 +1,35 @@
-import type { Answer, Frame, GenerateOptions, Usage, VisionLanguageModel } from 'scenebus';
+import type { Answer, ChatMessage, Frame, GenerateOptions, Usage, VisionLanguageModel } from 'scenebus';
 
-/** Asks about a frame; with `partial`, the text is told in pieces as it is written. */
+/** A question about the same frame that was answered before. */
+export interface EarlierTurn {
+  readonly question: string;
+  readonly answer: string;
+}
+
+/**
+ * Asks about a frame; with `partial`, the text is told in pieces as it is written.
+ * @param earlier what was asked and answered about this frame before, oldest first
+ */
 export async function write(
   model: VisionLanguageModel,
   frame: Frame,
   prompt: string,
   options: GenerateOptions,
   partial: ((text: string) => void) | undefined,
+  earlier: readonly EarlierTurn[] = [],
 ): Promise<Answer> {
-  if (partial === undefined) return await model.ask(frame, prompt, options);
-  const content = [{ type: 'image', image: frame } as const, { type: 'text', text: prompt } as const];
+  if (partial === undefined && earlier.length === 0) return await model.ask(frame, prompt, options);
+  const questions = [...earlier.map(({ question }) => question), prompt];
+  const messages = questions.flatMap((text, index): ChatMessage[] => {
+    // The picture comes once, before the first question.
+    const image = index === 0 ? [{ type: 'image', image: frame } as const] : [];
+    const said = earlier[index]?.answer;
+    const asked = { role: 'user', content: [...image, { type: 'text', text }] } as const;
+    return said === undefined ? [asked] : [asked, { role: 'assistant', content: said }];
+  });
   const { temperature = 0 } = options;
-  const stream = model.generate({ messages: [{ role: 'user', content }] }, { ...options, temperature });
-  for await (const text of stream) if (text !== '') partial(text);
+  const stream = model.generate({ messages }, { ...options, temperature });
+  for await (const text of stream) if (text !== '') partial?.(text);
   return await stream.collect();
 }
 

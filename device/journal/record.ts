@@ -2,7 +2,7 @@
 import type { AnyDeviceEvent, EventKind, FrameReference } from '../events/events.js';
 
 /** Kinds that are kept. States of watches and settings, health and info are of the moment; of frames the picture is kept, not the event. */
-export type StoredKind = Exclude<EventKind, 'frame' | 'watchState' | 'setting' | 'health' | 'info'>;
+export type StoredKind = Exclude<EventKind, 'frame' | 'watchState' | 'watches' | 'setting' | 'health' | 'info'>;
 
 export const STORED_KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const satisfies readonly StoredKind[];
 

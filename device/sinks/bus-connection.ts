@@ -5,6 +5,7 @@ import {
   type BusLimits,
   connectBus,
   type EmbeddedBroker,
+  type OutwardOptions,
   openEmbeddedBroker,
   readTlsFiles,
 } from 'scenebus/bus';
@@ -24,11 +25,13 @@ export interface OpenBusOptions {
   readonly requireBroker: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly keepAnswer?: AnswerKeeper | undefined;
+  /** Places outside of the device's own topics. */
+  readonly outward?: OutwardOptions | undefined;
 }
 
 /** The configured broker, or one of our own on loopback. */
 export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
-  const { config, logger, requireBroker, signal, keepAnswer } = options;
+  const { config, logger, requireBroker, signal, keepAnswer, outward } = options;
   const resources = new DisposalStack();
   const tls = config.broker?.tls;
   try {
@@ -48,6 +51,7 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
         responseTopics: config.responseTopics,
         ...busLimits(config),
         keepAnswer,
+        outward,
         logger,
         signal,
       }),

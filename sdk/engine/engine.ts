@@ -44,7 +44,7 @@ export interface EngineCapabilities {
   readonly closeCallMargin: number | null;
   /** A prompt may go on from tokens that an earlier call left in a sequence, and gives the same answer. */
   readonly prefixReuse: boolean;
-  /** Slices may ask for attention weights. No backend gives them yet. */
+  /** Slices may ask for attention weights (`SliceOptions.attention`). */
   readonly attentionTaps: boolean;
   /** Self-attention K/V of one token. */
   readonly keyValueBytesPerToken: number;
@@ -52,10 +52,32 @@ export interface EngineCapabilities {
   readonly reservesContext: boolean;
 }
 
-/** One attention head of the decoder. */
+/** One attention head of the decoder: a layer among all layers, a query head of it. */
 export interface HeadId {
   readonly layer: number;
   readonly head: number;
+}
+
+/**
+ * What attention over the images is wanted of a slice. Weights come back rather than queries, because the keys they are
+ * made with (210 MB of an 11B model's picture) never leave a backend; weights of one head and token are 26 kB at most.
+ */
+export interface AttentionRequest {
+  /** Of cross-attention layers; at least one, each once. */
+  readonly heads: readonly HeadId[];
+  /** Indices in the slice's tokens, rising; at least one. */
+  readonly tokens: readonly number[];
+}
+
+/** Attention of the heads and tokens of a request over the vision tokens of used tiles. */
+export interface AttentionWeights {
+  /** `[heads, tokens, visionTokens]`. Over the images that a token sees they add up to 1; over others they are 0. */
+  readonly weights: Float32Array;
+  /**
+   * Of all images of the slice in their order: the used tiles of each, each with its class token and then its patches row
+   * by row.
+   */
+  readonly visionTokens: number;
 }
 
 /**
@@ -85,8 +107,11 @@ export interface SliceOptions extends CallOptions {
   readonly images: readonly PlacedImage[];
   /** Of which tokens: none (a piece of a prompt that goes on), the last, all. */
   readonly logits: 'none' | 'last' | 'all';
-  /** Heads whose attention over the images is wanted too; only where `capabilities.attentionTaps` says so. */
-  readonly attention?: readonly HeadId[] | undefined;
+  /**
+   * Attention over the images that is wanted too; only with images, and where `capabilities.attentionTaps` says so. It
+   * changes nothing of the logits, and costs nothing when it is left out.
+   */
+  readonly attention?: AttentionRequest | undefined;
 }
 
 /** Tokens that one step appends to one sequence. */
@@ -102,6 +127,8 @@ export interface SliceResult {
   readonly logits: Float32Array;
   /** Tokens with logits: 0 for 'none', 1 for 'last', one for each token for 'all'. */
   readonly logitsRows: number;
+  /** Where it was asked for. */
+  readonly attention?: AttentionWeights | undefined;
 }
 
 /** One result for each slice, in their order: a slice that fails or is aborted leaves the others alone. */

@@ -1,7 +1,8 @@
 /** Schemas of one model: compiled once, and walked over its vocabulary. */
 import { SdkError } from '../core/errors.js';
+import type { CallOptions } from '../core/types.js';
 import { type AnswerSchema, answerSchema, GrammarCache, type SchemaInput } from './answer-schema.js';
-import type { CompileBounds } from './compile-apart.js';
+import { type CompileBounds, compileApart } from './compile-apart.js';
 import { AnswerMatcher } from './matcher/answer-matcher.js';
 import { Partitions } from './matcher/partition.js';
 import { TokenGrammar } from './matcher/token-grammar.js';
@@ -95,4 +96,15 @@ function isAnswerSchema(input: SchemaInput | AnswerSchema): input is AnswerSchem
   return (
     typeof input === 'object' && typeof (input as Partial<AnswerSchema>).parse === 'function' && 'lengthUnit' in input
   );
+}
+
+/**
+ * Whether a model's answer can be held to this schema, found out without a model: it is compiled in a thread of its own,
+ * within bounds of time and memory. For what strangers send, before it is asked with.
+ * @throws SdkError ERR_SCHEMA_INVALID, ERR_SCHEMA_UNSUPPORTED, ERR_SCHEMA_UNSATISFIABLE, ERR_LIMIT_EXCEEDED; all but the
+ *   last with the place in `details.path` where it is known
+ */
+export async function checkAnswerSchema(schema: SchemaInput, { signal }: CallOptions = {}): Promise<void> {
+  const { jsonSchema, lengthUnit } = answerSchema(schema);
+  await compileApart({ schema: jsonSchema, lengthUnit }, { signal });
 }

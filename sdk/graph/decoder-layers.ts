@@ -36,6 +36,11 @@ export interface DecoderLowering {
   selfAttention(layer: number, projections: SelfAttentionProjections): Value;
   /** `query [R, heads, headDim]`, normalised, over the keys of the images: `[R, heads·headDim]`. */
   crossAttention(layer: number, query: Value): Value;
+  /**
+   * Makes `query [R, heads, headDim]` of `crossAttention` an output, `cross_query.{layer}`: with the keys, which whoever
+   * runs the graph has, it gives the attention weights of any head. Left out: nobody wants to know.
+   */
+  tapCrossQuery?(layer: number, query: Value): void;
 }
 
 /** `[R, 1]`: 1, or 0 where a token's result is dropped. */
@@ -75,6 +80,7 @@ export function crossLayer(
   const x = residual.norm(`${prefix}.input_layernorm.weight`);
   const query = l.b.reshape(l.linear(x, `${prefix}.cross_attn.q_proj`), [-1, attentionHeads, headDim]);
   const normed = l.rmsNorm(query, `${prefix}.cross_attn.q_norm.weight`);
+  l.tapCrossQuery?.(layer, normed);
   const attended = l.linear(l.crossAttention(layer, normed), `${prefix}.cross_attn.o_proj`);
   residual.add(l.gated(attended, `${prefix}.cross_attn_attn_gate`, tokenGates.attention));
   const mlp = gatedMlp(l, residual.norm(`${prefix}.post_attention_layernorm.weight`), `${prefix}.mlp`);

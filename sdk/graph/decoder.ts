@@ -32,7 +32,8 @@ export interface DecoderOptions extends GraphOptions {
  * `[1,kvHeads,K,headDim]` per cross layer, `cross_attention_bias [1,1,R,K]` (0 or the lowest float),
  * `cross_attention_rows [1,R,1]` and `cross_mlp_rows [1,R,1]` (1, or 0 to drop a token's result: which of the two is
  * dropped for tokens that see no image is what sets numerics `meta` and `hf-4.45` apart).
- * Outputs: `logits [L, vocabulary]`, `new_key.{i}`, `new_value.{i}` `[1,kvHeads,R,headDim]`.
+ * Outputs: `logits [L, vocabulary]`, `new_key.{i}`, `new_value.{i}` `[1,kvHeads,R,headDim]`; with cross-attention also
+ * `cross_query.{i} [R,heads,headDim]` per cross layer, normalised, not scaled: costs a copy when it is fetched, else nothing.
  */
 export function emitDecoder(model: ModelDescription, options: DecoderOptions): Uint8Array {
   return new Decoder(model, options).emit();
@@ -59,6 +60,7 @@ class Decoder implements DecoderLowering {
   #self: SelfAttentionInputs | undefined;
   /** `[1, 1, R, K]`. */
   #bias: Value | undefined;
+  #isWhole = false;
 
   constructor(model: ModelDescription, options: DecoderOptions) {
     this.b = new GraphBuilder(options.crossAttention ? 'decoder' : 'decoder_text');
@@ -71,6 +73,7 @@ class Decoder implements DecoderLowering {
 
   emit(): Uint8Array {
     const { b } = this;
+    this.#isWhole = true;
     const { hiddenSize: hidden, rmsNormEps, vocabularySize } = this.text;
     const embeddings = b.input('inputs_embeds', 'float32', [1, 'R', hidden]);
     this.#self = this.#selfAttentionInputs(embeddings);
@@ -149,6 +152,12 @@ class Decoder implements DecoderLowering {
       return b.reshape(input, [keyValueHeads, -1, headDim]);
     };
     return biasedAttention(b, this.text, query, cached('cross_key'), cached('cross_value'), this.#bias!);
+  }
+
+  tapCrossQuery(layer: number, query: Value): void {
+    if (!this.#isWhole) return;
+    const { attentionHeads, headDim } = this.text;
+    this.b.output(query, `cross_query.${layer}`, 'float32', ['R', attentionHeads, headDim]);
   }
 
   #selfAttentionInputs(embeddings: Value): SelfAttentionInputs {

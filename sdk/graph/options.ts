@@ -1,7 +1,7 @@
 import type { AccuracyLevel } from './weights.js';
 
 /** Raise when emitted graphs change: prepared caches of older versions are then rebuilt. */
-export const GRAPH_VERSION = 3;
+export const GRAPH_VERSION = 4;
 
 export interface GraphOptions {
   /** Folder that external data locations are relative to (`weightsRoot`). */

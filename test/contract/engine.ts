@@ -1,7 +1,7 @@
 /** What every backend promises at the engine border (sdk/engine/engine.ts). Run it with `describeEngine`. */
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isSdkError } from '#sdk/core/errors.js';
-import type { Engine, ImageState, PlacedImage, Sequence, Slice, SliceResult } from '#sdk/engine/engine.js';
+import type { Engine, HeadId, ImageState, PlacedImage, Sequence, Slice, SliceResult } from '#sdk/engine/engine.js';
 import type { OpenEngineOptions } from '#sdk/engine/options.js';
 import { ARRANGEMENTS, maxDifference, syntheticImage } from '../support/tiny-images.js';
 
@@ -301,11 +301,11 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
           { ...bad!, tokens: Int32Array.of(-1) },
           { ...twice!, sequence: good!.sequence, images: [] },
           { ...foreign!, sequence: other.createSequence() },
-          { ...foreign!, attention: [{ layer: 0, head: 0 }] },
+          { ...foreign!, attention: { heads: [{ layer: 1, head: 0 }], tokens: [0] } },
         ]);
         const codes = results.map((result) => (result.status === 'rejected' ? result.reason.code : 'fine'));
-        const tapped = engine.info.capabilities.attentionTaps ? 'fine' : 'ERR_ARGUMENT_INVALID';
-        expect(codes).toEqual(['fine', 'ERR_ARGUMENT_INVALID', 'ERR_BUSY', 'ERR_ARGUMENT_INVALID', tapped]);
+        const invalid = 'ERR_ARGUMENT_INVALID'; // the last one has no image to attend to
+        expect(codes).toEqual(['fine', invalid, 'ERR_BUSY', invalid, invalid]);
         expect(good!.sequence.length).toBe(good!.tokens.length);
       });
 
@@ -319,6 +319,108 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
         const rest = { sequence, tokens: tokens.subarray(8), images, logits: 'last' } as const;
         const { logits } = fulfilled((await engine.step([rest]))[0]);
         same(logits, (await fresh(engine, interleaved, images, 'last')).logits);
+      });
+    });
+
+    describe('attention taps', () => {
+      const HEADS: readonly HeadId[] = [1, 3].flatMap((layer) => [0, 1, 2, 3].map((head) => ({ layer, head })));
+      const everyToken = (tokens: readonly number[]) => tokens.map((_, index) => index);
+      /** `[visionTokens]` of a head and a token by their places in the request. */
+      const mapOf = ({ attention }: SliceResult, tokens: number, head: number, token: number) => {
+        const { weights, visionTokens } = attention!;
+        const start = (head * tokens + token) * visionTokens;
+        return weights.subarray(start, start + visionTokens);
+      };
+      const sum = (weights: Float32Array) => weights.reduce((total, weight) => total + weight, 0);
+
+      test('give weights over what a token sees, and leave the logits as they are', async (context) => {
+        const engine = await openOne();
+        if (!engine.info.capabilities.attentionTaps) return context.skip();
+        const images = await interleavedImages(engine);
+        const tokens = Int32Array.from(interleaved);
+        const attention = { heads: HEADS, tokens: everyToken(interleaved) };
+        const tapped = await engine.createSequence().forward(tokens, { images, logits: 'all', attention });
+        const plain = await fresh(engine, interleaved, images, 'all');
+        expect(maxDifference(tapped.logits, plain.logits)).toBe(0);
+        expect(plain.attention).toBeUndefined();
+        // Tiles of 56 pixels with patches of 14: 17 vision tokens; one tile, then three.
+        expect(tapped.attention!.visionTokens).toBe(17 + 3 * 17);
+        for (const [h] of HEADS.entries()) {
+          for (const token of attention.tokens) {
+            const map = mapOf(tapped, interleaved.length, h, token);
+            const [first, second] = [sum(map.subarray(0, 17)), sum(map.subarray(17))];
+            expect(first).toBeCloseTo(token >= 3 && token < 7 ? 1 : 0, 4);
+            expect(second).toBeCloseTo(token >= 7 ? 1 : 0, 4);
+            expect(map.every((weight) => weight >= 0)).toBe(true);
+          }
+        }
+      });
+
+      test('are the same in pieces, in any order of heads, without logits, and behind a truncation', async (context) => {
+        const engine = await openOne();
+        if (!engine.info.capabilities.attentionTaps) return context.skip();
+        const images = await interleavedImages(engine);
+        const tokens = Int32Array.from(interleaved);
+        const attention = { heads: HEADS, tokens: everyToken(interleaved) };
+        const whole = await engine.createSequence().forward(tokens, { images, logits: 'last', attention });
+        const sequence = engine.createSequence();
+        await sequence.forward(Int32Array.of(BOS, 1, 2, 3, 4, 5, 6, 7), { images: [], logits: 'last' });
+        sequence.truncate(0);
+        await sequence.forward(tokens.subarray(0, 5), { images, logits: 'none' });
+        const heads = HEADS.toReversed().slice(2);
+        const rest = { heads, tokens: [0, 3, 6] };
+        const piece = await sequence.forward(tokens.subarray(5), { images, logits: 'none', attention: rest });
+        expect(piece.logitsRows).toBe(0);
+        heads.forEach(({ layer, head }, h) => {
+          const index = HEADS.findIndex((each) => each.layer === layer && each.head === head);
+          rest.tokens.forEach((token, t) => {
+            const expected = mapOf(whole, interleaved.length, index, token + 5);
+            expect(maxDifference(mapOf(piece, 3, h, t), expected)).toBeLessThan(tolerance);
+          });
+        });
+      });
+
+      test('reach every token of a long slice, and run beside an aborted one', async (context) => {
+        const engine = await openOne();
+        if (!engine.info.capabilities.attentionTaps) return context.skip();
+        const images = [{ image: await encode(engine, 'wide', 3), tokenIndex: 1 }];
+        const tokens = Int32Array.from([BOS, IMAGE, ...Array.from({ length: 318 }, (_, i) => (i * 37 + 11) % 499)]);
+        const attention = { heads: HEADS.slice(0, 2), tokens: [2, 200, 319] };
+        const wanted = { images, logits: 'last', attention } as const;
+        const abort = new AbortController();
+        const stepping = engine.step([
+          { sequence: engine.createSequence(), tokens, ...wanted, signal: abort.signal },
+          { sequence: engine.createSequence(), tokens, ...wanted },
+        ]);
+        abort.abort(new Error('not this one'));
+        const [gone, kept] = await stepping;
+        expect(gone).toMatchObject({ status: 'rejected', reason: { message: 'not this one' } });
+        const found = (kept as PromiseFulfilledResult<SliceResult>).value;
+        const sequence = engine.createSequence();
+        await sequence.forward(tokens.subarray(0, 319), { images, logits: 'none' });
+        const one = { heads: attention.heads, tokens: [0] };
+        const last = await sequence.forward(tokens.subarray(319), { images, logits: 'last', attention: one });
+        for (const h of [0, 1]) {
+          expect(sum(mapOf(found, 3, h, 1))).toBeCloseTo(1, 4);
+          expect(maxDifference(mapOf(found, 3, h, 2), mapOf(last, 1, h, 0))).toBeLessThan(tolerance);
+        }
+      });
+
+      test.each([
+        ['heads that are not', { heads: [{ layer: 1, head: 4 }], tokens: [0] }],
+        ['self-attention layers', { heads: [{ layer: 2, head: 0 }], tokens: [0] }],
+        ['a head twice', { heads: [HEADS[0]!, HEADS[0]!], tokens: [0] }],
+        ['no head', { heads: [], tokens: [0] }],
+        ['no token', { heads: HEADS, tokens: [] }],
+        ['tokens that are not', { heads: HEADS, tokens: [12] }],
+        ['tokens out of order', { heads: HEADS, tokens: [2, 1] }],
+      ])('are refused for %s', async (_, attention) => {
+        const engine = await openOne();
+        const images = await interleavedImages(engine);
+        const sequence = engine.createSequence();
+        const call = sequence.forward(Int32Array.from(interleaved), { images, logits: 'last', attention });
+        await expect(call).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+        expect(sequence.length).toBe(0);
       });
     });
 

@@ -1,7 +1,12 @@
 /** The console over a camera, a model and a hub that do what a test says. */
+import { fileURLToPath } from 'node:url';
 import type { Frame, SdkError, VisionLanguageModel } from 'scenebus';
-import type { DeviceConfigInput } from '#device/config/schema.js';
+import { stringify } from 'yaml';
+import { configChanges } from '#device/app/config-changes.js';
+import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
+import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
 import type { Role } from '#device/console/access/roles.js';
+import type { SettingChanges } from '#device/console/context.js';
 import { DeviceStateFollower } from '#device/console/device-state.js';
 import { LogTail } from '#device/console/log-tail.js';
 import { Console } from '#device/console/server.js';
@@ -9,6 +14,8 @@ import type { AnyDeviceEvent } from '#device/events/events.js';
 import { startWatches } from '#device/features/watches/start-watches.js';
 import { Journal } from '#device/journal/journal.js';
 import { type FakeContext, fakeAnswer, fakeContext, fakeFrame, fakeModel } from './device-fakes.js';
+
+const demoModel = fileURLToPath(new URL('../../examples/demo-model/checkpoint', import.meta.url));
 
 export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
@@ -55,6 +62,10 @@ export async function startConsole(
     readonly model?: VisionLanguageModel | SdkError;
     readonly credentialsFile?: string;
     readonly frame?: Frame;
+    readonly store?: ConfigStore;
+    readonly environment?: Readonly<Record<string, string>>;
+    /** What becomes of another configuration. */
+    readonly reload?: (next: DeviceConfig) => Promise<SettingChanges>;
     /** Keeps pictures in the journal. */
     readonly encodeJpeg?: (frame: Frame) => Promise<Uint8Array>;
   } = {},
@@ -70,6 +81,14 @@ export async function startConsole(
   const watches = await startWatches({ context, settings, verbs, file: undefined });
   const state = new DeviceStateFollower(context.hub);
   const log = new LogTail((message) => message);
+  const written = {
+    version: 1,
+    device: 'fake',
+    model: { directory: demoModel },
+    cameras: [{ id: 'cam', address: 'test:moving' }],
+    ...input,
+  };
+  const store = options.store ?? new MemoryConfigStore(stringify(written), { name: 'the test', folder: '/' });
   const tokens = new Map<Role, string>();
   // The same file, before the console reads it: tokens of every role.
   const file = options.credentialsFile;
@@ -83,6 +102,12 @@ export async function startConsole(
       model: () => context.model,
       watches: () => watches,
       broker: () => ({ address: 'mqtt://127.0.0.1', state: 'online' }),
+      settings: {
+        store,
+        environment: options.environment ?? {},
+        changesTo: (next) => configChanges(context.config, next),
+        reload: options.reload ?? (async (next) => configChanges(context.config, next)),
+      },
     },
     state,
     log,

@@ -17,6 +17,7 @@ import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
 import type { AnyDeviceEvent, EventKind } from '#device/events/events.js';
 import { EventHub } from '#device/events/hub.js';
 import { Problems } from '#device/events/problems.js';
+import { CameraTracks } from '#device/features/camera-tracks.js';
 import type { FeatureContext, Feed } from '#device/features/context.js';
 
 /** A grey frame: its level is what a change gate sees of it. */
@@ -185,6 +186,7 @@ const KINDS: readonly EventKind[] = [
   'answer',
   'watch',
   'watchState',
+  'watches',
   'setting',
   'status',
   'problem',
@@ -216,6 +218,7 @@ export async function fakeContext(
     events,
     feeds: config.cameras.map((camera) => new FakeFeed(camera)),
     problems: new Problems(hub),
+    tracks: new CameraTracks(),
     logger: silentLogger,
     monotonicMs: () => nowMs,
     now: () => new Date(day + nowMs + setMs),

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Logger } from 'scenebus';
+import type { ConfigStore } from '../../config/editing/config-store.js';
 import type { DeviceConfig, DeviceConfigInput } from '../../config/schema.js';
 import type { DemoSummary } from '../../demo/demo-session.js';
 import { demoClipPath, demoModelDirectory } from '../../platform/repository-files.js';
@@ -51,7 +52,7 @@ async function demo(options: DemoCommandOptions, { terminal, signal, environment
     import('../../demo/demo-session.js'),
     import('../logger.js'),
   ]);
-  const config = await demoConfig(options, environment);
+  const { config, store } = await demoConfig(options, environment);
   const logger = createLogger(terminal, options.verbose ? 'debug' : 'warn');
   introduce(options, config, terminal);
   using progress = createProgressReporter(terminal.stderr);
@@ -61,6 +62,7 @@ async function demo(options: DemoCommandOptions, { terminal, signal, environment
   };
   const summary = await runDemo({
     config,
+    configSource: { store, environment },
     // A service waits for a camera that is not there; whoever tries the demo wants to know at once.
     parts: { ...deviceParts, openCamera: (address, how) => openCamera(address, { ...how, requireFirstFrame: true }) },
     terminal: { ...terminal, out },
@@ -80,8 +82,13 @@ async function demo(options: DemoCommandOptions, { terminal, signal, environment
 async function demoConfig(
   { camera, broker, model, backend, weights, device }: DemoCommandOptions,
   environment: CommandContext['environment'],
-): Promise<DeviceConfig> {
-  const [{ SdkError }, { parseConfig }] = await Promise.all([import('scenebus'), import('../../config/load.js')]);
+): Promise<{ readonly config: DeviceConfig; readonly store: ConfigStore }> {
+  const [{ SdkError }, { parseConfig }, { MemoryConfigStore }, { stringify }] = await Promise.all([
+    import('scenebus'),
+    import('../../config/load.js'),
+    import('../../config/editing/config-store.js'),
+    import('yaml'),
+  ]);
   for (const [path, option] of [
     [model, '--model'],
     [camera ?? demoClipPath(), '--camera'],
@@ -103,7 +110,10 @@ async function demoConfig(
     journal: { enabled: false },
     ...(broker === undefined ? {} : { broker: { url: broker } }),
   };
-  return await parseConfig(input, { file: 'the demo', folder: process.cwd(), environment });
+  const name = 'the demo';
+  const folder = process.cwd();
+  const config = await parseConfig(input, { file: name, folder, environment });
+  return { config, store: new MemoryConfigStore(stringify(input), { name, folder }) };
 }
 
 function introduce(

@@ -19,6 +19,7 @@ const STATUS_BY_CODE: readonly (readonly [pattern: RegExp, status: number])[] = 
   [/^ERR_LIMIT_EXCEEDED$/, 409],
   [/^ERR_ANSWER_/, 422],
   [/^ERR_(REQUEST|ARGUMENT|PROMPT|CONTEXT|SCHEMA)_/, 400],
+  [/^ERR_CONFIG_/, 409],
   [/^ERR_BUSY$/, 429],
   [/^ERR_(CAPTURE|ENGINE|BUS|JOURNAL|DISK|DISPOSED)/, 503],
 ];

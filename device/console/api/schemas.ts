@@ -1,5 +1,4 @@
 /** What crosses the HTTP API, both ways. The page takes its types from here. */
-import { LIMITS } from 'scenebus';
 import { z } from 'zod';
 import { MIN_PASSWORD_LENGTH } from '../../config/load.js';
 import { ROLES, roleSchema } from '../access/roles.js';
@@ -9,7 +8,8 @@ export const errorSchema = z.strictObject({
 });
 
 /** Ids are only ever compared with ids that exist; what they may be made of bounds what is compared. */
-const id = z.string().min(1).max(200);
+export const idSchema = z.string().min(1).max(200);
+const id = idSchema;
 export const cameraParams = z.strictObject({ camera: id });
 export const frameParams = z.strictObject({ frame: id });
 export const tokenParams = z.strictObject({ token: id });
@@ -124,30 +124,6 @@ export const frameQuery = z.strictObject({ run: id.optional(), camera: id.option
 
 export const pictureSchema = z.strictObject({ id: z.string(), width: z.number(), height: z.number() });
 export type Picture = z.infer<typeof pictureSchema>;
-
-export const askSchema = z.strictObject({
-  question: z.string().trim().min(1).max(LIMITS.questionCharacters),
-  /** Its newest frame, unless `frame` names another. Left out with one camera: that one. */
-  camera: id.optional(),
-  /** A frame that an event names, or a picture that was sent. */
-  frame: z.strictObject({ id, run: id.optional() }).optional(),
-});
-export type AskInput = z.input<typeof askSchema>;
-
-/** One server-sent event of an answer, its name in `type`. */
-export type AskEvent =
-  | { readonly type: 'frame'; readonly camera: string | null; readonly frame: FrameInfo }
-  | { readonly type: 'text'; readonly text: string }
-  | {
-      readonly type: 'answer';
-      readonly text: string;
-      readonly objects: readonly GroundedBox[];
-      readonly finishReason: string;
-      readonly timings: Readonly<Record<string, number>>;
-      readonly usage: Readonly<Record<string, number>>;
-      readonly notices: readonly string[];
-    }
-  | { readonly type: 'error'; readonly code: string; readonly message: string };
 
 export const healthSampleSchema = z.strictObject({ atMs: z.number(), metrics: z.record(z.string(), z.number()) });
 export const logLineSchema = z.strictObject({

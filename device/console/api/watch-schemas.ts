@@ -1,9 +1,9 @@
 /** What crosses the HTTP API about watches. What a watch is stands in the contract of the bus. */
 import { type AnswerValue, watchDefinitionSchema, watchReportSchema } from 'scenebus/bus';
 import { z } from 'zod';
-import { type FrameInfo, frameReference, type GroundedBox } from './schemas.js';
+import { type FrameInfo, frameReference, type GroundedBox, idSchema } from './schemas.js';
 
-export const watchParams = z.strictObject({ watch: z.string().min(1).max(200) });
+export const watchParams = z.strictObject({ watch: idSchema });
 
 const standingSchema = z.strictObject({
   ...watchReportSchema.shape,
@@ -31,7 +31,7 @@ export { watchDefinitionSchema };
 export const trialSchema = z.strictObject({
   watch: watchDefinitionSchema,
   /** Left out with one camera: that one. */
-  camera: z.string().min(1).max(200).optional(),
+  camera: idSchema.optional(),
   /** Of the journal; left out: the newest frame. */
   lastMinutes: z.number().min(1).max(1_440).optional(),
   /** The newest so many. */

@@ -5,6 +5,7 @@ import type { ConsoleDevice } from '../context.js';
 import type { DeviceStateFollower } from '../device-state.js';
 import type { FrameStore } from '../live/frame-store.js';
 import type { LogTail } from '../log-tail.js';
+import type { ConfigEditor } from '../settings/config-editor.js';
 
 export interface ConsoleServices {
   readonly device: ConsoleDevice;
@@ -13,6 +14,8 @@ export interface ConsoleServices {
   readonly state: DeviceStateFollower;
   readonly frames: FrameStore;
   readonly log: LogTail;
+  /** undefined: there is no configuration that could be changed. */
+  readonly settings: ConfigEditor | undefined;
   /** TLS: cookies are sent over it only. */
   readonly isSecure: boolean;
   readonly signal: AbortSignal;

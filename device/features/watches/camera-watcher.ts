@@ -181,7 +181,8 @@ export class CameraWatcher implements AsyncDisposable {
         if (change?.event !== undefined) {
           const isOver = change.event.type === 'end';
           const boxes = isOver || objects.length > 0 ? objects : await evidenceOf(model, frame, watch, call);
-          await this.#tellEvent(entry, change, { text, objects: boxes });
+          const tracked = context.tracks.find(feed.id, frame, boxes);
+          await this.#tellEvent(entry, change, { text, objects: tracked });
         }
         if (change !== undefined || !entry.isStateTold) await this.#tellState(entry);
       }, signal);

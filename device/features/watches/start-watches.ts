@@ -48,6 +48,7 @@ export async function startWatches(options: WatchesOptions): Promise<Reconfigura
   const list = await WatchList.open({ configured: context.config.watches, cameras, file, logger: context.logger });
   const watches = new Watches(options, list);
   watches.begin();
+  watches.tell();
   return watches;
 }
 
@@ -66,7 +67,10 @@ class Watches implements ReconfigurableFeature, StandingWatches {
         seen === undefined ? [] : [{ ...finding, ...seen }],
       );
     this.#stops = [
-      list.onChange(() => this.#refresh()),
+      list.onChange(() => {
+        this.#refresh();
+        this.tell();
+      }),
       settings.onChange(() => this.#refresh()),
       verbs.handle('watch/add', async ({ watch }) => ({ watch: reportOf(await this.add(watch)) })),
       verbs.handle('watch/change', async ({ id, changes }) => ({ watch: reportOf(await this.change(id, changes)) })),
@@ -107,6 +111,7 @@ class Watches implements ReconfigurableFeature, StandingWatches {
     }
     this.begin();
     this.#refresh();
+    this.tell();
     for (const id of gone) await this.#tellRemoved(id);
     await this.#list.keep();
   }
@@ -133,6 +138,12 @@ class Watches implements ReconfigurableFeature, StandingWatches {
 
   #refresh(): void {
     for (const watcher of this.#watchers) watcher.refresh();
+  }
+
+  /** Which watches there are. */
+  tell(): void {
+    const watches = this.#list.all.map(({ watch }) => watch);
+    void this.#options.context.hub.emit('watches', { watches }, { isKept: false });
   }
 
   async #tellRemoved(watch: string): Promise<void> {

@@ -1,5 +1,6 @@
 // The cpu backend: cpuFeatures(), openCpuDecoder(spec, …) -> Promise, and what works on the handles that they return.
 // Typed in sdk/engine/cpu/addon-types.ts. Every call that computes runs on the decoder's own thread.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -26,12 +27,14 @@ constexpr napi_type_tag kImageTag{0x5b1f0c6e2d2a4d10, 0x9d1c8a3e11f04a03};
 
 /** A decoder and the thread that computes with it: calls run in the order in which they were made. */
 struct OpenDecoder {
-  std::unique_ptr<Decoder> decoder; // made by the thread
+  std::unique_ptr<Decoder> decoder;   // made by the thread
   JobThreads threads{"scenebus.cpu"}; // ends first
 };
 
 /** Keeps the decoder with its thread. */
-std::shared_ptr<JobThreads> threadsOf(const std::shared_ptr<OpenDecoder>& open) { return {open, &open->threads}; }
+std::shared_ptr<JobThreads> threadsOf(const std::shared_ptr<OpenDecoder>& open) {
+  return {open, &open->threads};
+}
 
 // --- arguments -------------------------------------------------------------------------------------------------
 
@@ -64,9 +67,9 @@ TextArchitecture architectureOf(const Napi::Object& text) {
   result.embeddingRows = intOf(text, "embeddingRows");
   if (text.Get("ropeScaling").IsObject()) {
     const Napi::Object scaling = objectOf(text, "ropeScaling");
-    result.ropeScaling = RopeScaling{numberOf(scaling, "factor"), numberOf(scaling, "lowFreqFactor"),
-                                     numberOf(scaling, "highFreqFactor"),
-                                     numberOf(scaling, "originalMaxPositionEmbeddings")};
+    result.ropeScaling =
+        RopeScaling{numberOf(scaling, "factor"), numberOf(scaling, "lowFreqFactor"),
+                    numberOf(scaling, "highFreqFactor"), numberOf(scaling, "originalMaxPositionEmbeddings")};
   }
   return result;
 }
@@ -172,7 +175,8 @@ Napi::Value openCpuDecoder(const Napi::CallbackInfo& info) {
       [spec, onProgress, open](CancelFlag cancel) {
         open->decoder = std::make_unique<Decoder>(*spec, cancel, [&](std::uint64_t done, std::uint64_t total) {
           onProgress->call([done, total](Napi::Env env) -> std::vector<napi_value> {
-            return {Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))};
+            return {Napi::Number::New(env, static_cast<double>(done)),
+                    Napi::Number::New(env, static_cast<double>(total))};
           });
         });
       },
@@ -218,7 +222,42 @@ Napi::Value encodeCpuImage(const Napi::CallbackInfo& info) {
       {info[1], info[3]});
 }
 
-/** forwardCpu(decoder, sequence, tokens, images, tokenIndices, all, logits, abort) -> Promise<void> */
+/** { layers, heads, tokens: Int32Array, weights: Float32Array }; nullptr for undefined. `weights` lives with `value`.
+ */
+std::shared_ptr<AttentionTaps> tapsOf(const Napi::Value& value, const TextArchitecture& text, std::size_t tokenCount,
+                                      const std::vector<PlacedImage>& images) {
+  if (!value.IsObject())
+    return nullptr;
+  const auto object = value.As<Napi::Object>();
+  const auto layers = requireInts(object.Get("layers")), heads = requireInts(object.Get("heads"));
+  const auto tokens = requireInts(object.Get("tokens"));
+  auto weights = requireFloats(object.Get("weights"));
+  auto taps = std::make_shared<AttentionTaps>();
+  for (const auto& image : images)
+    taps->positions += image.keys->visible;
+  const auto& cross = text.crossAttentionLayers;
+  bool isSound = layers.ElementLength() == heads.ElementLength();
+  for (std::size_t i = 0; isSound && i < layers.ElementLength(); ++i) {
+    isSound = std::find(cross.begin(), cross.end(), layers[i]) != cross.end() && heads[i] >= 0 &&
+              heads[i] < text.attentionHeads;
+    taps->heads.push_back({layers[i], heads[i]});
+  }
+  for (std::size_t i = 0; isSound && i < tokens.ElementLength(); ++i) {
+    isSound = tokens[i] >= 0 && static_cast<std::size_t>(tokens[i]) < tokenCount;
+    taps->tokens.push_back(tokens[i]);
+  }
+  const std::size_t size = taps->heads.size() * taps->tokens.size() * static_cast<std::size_t>(taps->positions);
+  if (!isSound || weights.ElementLength() != size)
+    throw Napi::TypeError::New(value.Env(),
+                               "Expected taps of heads in cross layers and of tokens of the call, and room "
+                               "for " +
+                                   std::to_string(size) + " weights");
+  taps->weights = weights.Data();
+  std::fill_n(taps->weights, size, 0.0f);
+  return taps;
+}
+
+/** forwardCpu(decoder, sequence, tokens, images, tokenIndices, all, logits, abort, taps?) -> Promise<void> */
 Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
@@ -241,20 +280,22 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   // Copied: a caller may reuse its array while the call runs.
   const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
   float* out = logits.Data();
+  const auto taps = tapsOf(info[8], open->decoder->spec().text, ids.size(), images);
   // A cache takes memory as it fills, and keeps it when the sequence is cut short.
   const auto bytes = handleOf<Sequence>(info[1], kSequenceTag).bytes;
   const auto usedBytes = std::make_shared<std::size_t>(0);
   return Jobs::of(env).start(
       threadsOf(open), requireFlag(info[7]),
       [=](CancelFlag cancel) {
-        open->decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, all, out, cancel);
+        open->decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, all, out, cancel,
+                               taps.get());
         *usedBytes = sequence->cache.usedBytes(sequence->length);
       },
       [bytes, usedBytes](Napi::Env env) {
         bytes->grow(*usedBytes);
         return env.Undefined();
       },
-      {info[6], info[7]});
+      {info[6], info[7], taps == nullptr ? info[7] : info[8].As<Napi::Object>().Get("weights")});
 }
 
 /** truncateCpuSequence(sequence, length); not while a call works with the sequence. */

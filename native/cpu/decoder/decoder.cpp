@@ -50,6 +50,9 @@ struct Decoder::Pass {
   /** For each token: whether it sees an image. */
   std::vector<char> seesImage;
   std::vector<const PlacedImage*> allImages;
+  /** What is wanted of the whole call, of which this pass begins at `tapOffset`. */
+  const AttentionTaps* taps = nullptr;
+  int tapOffset = 0;
 };
 
 Decoder::Decoder(const DecoderSpec& spec, CancelFlag abort, const ProgressFunction& progress)
@@ -252,6 +255,8 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
       mKernels.rmsNorm(q, layer.queryNorm.data(), text.headDim, text.rmsNormEps, q);
     }
   });
+  if (pass.taps != nullptr)
+    tapCrossLayer(crossIndex, pass);
   for (const auto& group : pass.groups) {
     const bool masked = group.visible.empty();
     if (masked && !mSpec.maskedTokensAttend) {
@@ -277,6 +282,45 @@ void Decoder::crossLayer(const LayerWeights& layer, int crossIndex, const Pass& 
             mSpec.maskedTokensAttend ? nullptr : &pass);
   mlp(layer, pass.tokenCount);
   addScaled(mHidden.data(), mUpdate.data(), pass.tokenCount, layer.mlpGate, &pass);
+}
+
+/** Attention weights of the tapped heads of a layer over the images that each tapped token sees, from `mQuery`. */
+void Decoder::tapCrossLayer(int crossIndex, const Pass& pass) {
+  const auto& text = mSpec.text;
+  const auto& taps = *pass.taps;
+  const int layer = text.crossAttentionLayers[static_cast<std::size_t>(crossIndex)];
+  const int shared = text.attentionHeads / text.keyValueHeads;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(text.headDim));
+  mPool.forEach(static_cast<int>(taps.heads.size() * taps.tokens.size()), [&](int index, int) {
+    const auto& tap = taps.heads[static_cast<std::size_t>(index) / taps.tokens.size()];
+    const int token = taps.tokens[static_cast<std::size_t>(index) % taps.tokens.size()] - pass.tapOffset;
+    if (tap.layer != layer || token < 0 || token >= pass.tokenCount)
+      return;
+    const auto group = std::find_if(pass.groups.begin(), pass.groups.end(),
+                                    [token](const TokenGroup& each) { return token < each.end; });
+    const float* query =
+        mQuery.data() +
+        (static_cast<std::size_t>(token) * text.attentionHeads + static_cast<std::size_t>(tap.head)) * text.headDim;
+    std::vector<float> scores(static_cast<std::size_t>(taps.positions));
+    int seen = 0;
+    for (const auto* image : group->visible) {
+      const int count = image->keys->visible;
+      const auto run = image->keys->cache.run(crossIndex, tap.head / shared, count);
+      scoreKeys(query, run, image->keys->cache.type(), text.headDim, scale, scores.data() + seen);
+      seen += count;
+    }
+    softmax(scores.data(), seen);
+    float* weights = taps.weights + static_cast<std::size_t>(index) * taps.positions;
+    int from = 0;
+    for (const auto* image : pass.allImages) {
+      const int count = image->keys->visible;
+      if (std::find(group->visible.begin(), group->visible.end(), image) != group->visible.end()) {
+        std::copy(scores.data() + from, scores.data() + from + count, weights);
+        from += count;
+      }
+      weights += count;
+    }
+  });
 }
 
 /** `mUpdate = down(silu(gate(u)) · up(u))`, `u = norm(mHidden)`. */
@@ -323,7 +367,7 @@ std::vector<Decoder::TokenGroup> Decoder::groupTokens(const std::vector<PlacedIm
 }
 
 void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
-                      bool allLogits, float* logits, CancelFlag abort) {
+                      bool allLogits, float* logits, CancelFlag abort, const AttentionTaps* taps) {
   const std::lock_guard<std::mutex> lock(mMutex);
   const auto& text = mSpec.text;
   if (count <= 0)
@@ -363,6 +407,8 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
                 static_cast<char>(group.visible.empty() ? 0 : 1));
     for (const auto& image : images)
       pass.allImages.push_back(&image);
+    pass.taps = taps;
+    pass.tapOffset = done;
 
     embed(tokens + done, pass.tokenCount);
     prepareRotation(pass.firstPosition, pass.tokenCount);

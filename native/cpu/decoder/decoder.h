@@ -1,4 +1,5 @@
 #pragma once
+#include "cpu/decoder/attentionTap.h"
 #include "cpu/decoder/weights.h"
 #include "cpu/memory/keyValueCache.h"
 #include "cpu/memory/quantizedActivations.h"
@@ -53,10 +54,11 @@ public:
    * @param images all images of the sequence in order of position; none skips the cross layers
    * @param allLogits logits of every token instead of the last
    * @param logits `[allLogits ? count : 1][vocabularySize]`
+   * @param taps nullptr, as nearly always: nobody looks at the attention
    * @throws CodedError ERR_CONTEXT_OVERFLOW, ERR_ARGUMENT_INVALID; Aborted. The sequence is then as before.
    */
   void forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
-               bool allLogits, float* logits, CancelFlag abort);
+               bool allLogits, float* logits, CancelFlag abort, const AttentionTaps* taps = nullptr);
 
   const DecoderSpec& spec() const { return mSpec; }
   const DecoderWeights& weights() const { return mWeights; }
@@ -87,6 +89,7 @@ private:
               CacheType type);
   void selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequence, const Pass& pass);
   void crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass);
+  void tapCrossLayer(int crossIndex, const Pass& pass);
   void mlp(const LayerWeights& layer, int tokenCount);
   std::vector<TokenGroup> groupTokens(const std::vector<PlacedImage>& images, int firstPosition, int tokenCount) const;
 

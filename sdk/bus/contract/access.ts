@@ -15,16 +15,28 @@ export interface AccessRules {
  * Access rules of one device, for a broker's ACL.
  * @param responseTopics where answers may go besides `response/<verb>`; as in `BusOptions`. Default: the topics of
  *   `scenebus/client`.
+ * @param outward places outside of the device's own topics; as in `BusOptions`. Default none.
  */
-export function deviceAccess(root: string, device: string, responseTopics?: readonly string[]): AccessRules {
+export function deviceAccess(
+  root: string,
+  device: string,
+  responseTopics?: readonly string[],
+  outward: { readonly publish?: readonly string[] | undefined; readonly listen?: readonly string[] | undefined } = {},
+): AccessRules {
   const topics = busTopics(root, device);
   const filters = CHANNELS.filter(({ action }) => action === 'send').map(
     ({ address }) => `${root}/${device}/${address.replace(/\{\w+\}/g, '+')}`,
   );
   return {
-    publish: [...new Set([...filters, ...(responseTopics ?? [`${root}/client/+/response`])])],
+    publish: [
+      ...new Set([
+        ...filters,
+        ...(responseTopics ?? [`${root}/client/+/response`]),
+        ...(outward.publish ?? []).map((prefix) => `${prefix}/#`),
+      ]),
+    ],
     subscribe: [topics.requests],
-    subscribeOptional: [topics.watchRequests, topics.settingCommands, topics.availability],
+    subscribeOptional: [topics.watchRequests, topics.settingCommands, topics.availability, ...(outward.listen ?? [])],
   };
 }
 

@@ -23,6 +23,7 @@ import { type KeptAnswer, keptAnswerOf, messageOf } from './kept-answer.js';
 import { NamesakeWatch } from './namesake.js';
 import { OptionalSubscriptions } from './optional-subscriptions.js';
 import { clientIdOf, jsonProperties, sendMessage } from './outgoing.js';
+import { Outward } from './outward.js';
 import { PayloadStamper } from './payloads.js';
 import { Publisher } from './publisher.js';
 import { type Reply, RequestServer } from './request-server.js';
@@ -37,6 +38,8 @@ import type {
   CameraStatusInput,
   HealthInput,
   InfoInput,
+  OutwardMessage,
+  OutwardTopic,
   PublishEventOptions,
   PublishedMessage,
 } from './types.js';
@@ -87,6 +90,7 @@ class MqttBus implements Bus {
   readonly #optional: OptionalSubscriptions;
   readonly #namesakes: NamesakeWatch;
   readonly #publisher: Publisher;
+  readonly #outward: Outward;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
   #lastLossLogMs = Number.NEGATIVE_INFINITY;
@@ -148,7 +152,7 @@ class MqttBus implements Bus {
             if (message.topic === this.topics.availability) {
               this.#namesakes.receive(message, this.#connection.connects === 0);
             } else if (topicMatches(this.topics.settingCommands, message.topic)) this.#commands.receive(message);
-            else this.#requests.receive(message);
+            else if (!this.#outward.receive(message)) this.#requests.receive(message);
           } catch (error) {
             // Nothing that a stranger sends may take the service down.
             this.#logger.log('error', 'A request could not be handled', { topic: message.topic, error: String(error) });
@@ -169,6 +173,13 @@ class MqttBus implements Bus {
       broker: this.broker,
       link: () => this.#connection.link,
       isClosed: () => this.state === 'closed',
+      logger: this.#logger,
+    });
+    this.#outward = new Outward(options.outward ?? {}, {
+      root: this.topics.root,
+      outbox: this.#outbox,
+      clear: (topics, what) => this.#publisher.clear(topics, what),
+      requireOpen: (topic) => this.#publisher.requireOpen(topic),
       logger: this.#logger,
     });
     if (!isPortableSegment(options.device)) {
@@ -269,6 +280,16 @@ class MqttBus implements Bus {
     return this.#publisher.removeWatch(watchId);
   }
 
+  publishOutward(topic: OutwardTopic, payload: object, message?: OutwardMessage): Promise<PublishResult> {
+    return this.#outward.publish(topic, payload, message);
+  }
+  removeOutward(topic: OutwardTopic): Promise<void> {
+    return this.#outward.remove(topic);
+  }
+  onOutward(listener: (topic: string, text: string) => void): () => void {
+    return this.#outward.listen(listener);
+  }
+
   handle<Verb extends VerbName>(verb: Verb, handler: VerbHandler<Verb>): () => void {
     const before = this.#requests.verbs.length;
     const remove = this.#requests.handle(verb, handler);
@@ -323,6 +344,7 @@ class MqttBus implements Bus {
       { filter: this.topics.availability, purpose: 'noticing another device of its name', retainAsPublished: false },
       { filter: this.topics.watchRequests, purpose: 'requests about watches', retainAsPublished: true },
       { filter: this.topics.settingCommands, purpose: 'camera settings over the bus', retainAsPublished: true },
+      ...this.#outward.subscriptions,
     ]);
     // The connection ended; the next one asks for less.
     if (!isUp) return;

@@ -39,6 +39,8 @@ export interface Observation {
 
 export interface SceneInput extends Observation {
   readonly trigger?: 'first' | 'change' | 'interval' | 'manual' | undefined;
+  /** Numbers of the tracks that ended since the description before. */
+  readonly endedTracks?: readonly number[] | undefined;
 }
 
 /** Something that a watch found, or the end of it. */

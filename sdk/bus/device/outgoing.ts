@@ -6,7 +6,7 @@ import type { PublishProperties } from '../transport/types.js';
 
 /** Sends a message of the outbox. @throws as `Link.publish`. */
 export function sendMessage(link: Link, message: OutboxMessage): Promise<unknown> {
-  const { schema } = message.value as { readonly schema: string };
+  const { schema } = message.value as { readonly schema?: string | undefined };
   return link.publish(message.topic, message.payload, {
     retain: message.kind === 'state',
     properties: {
@@ -30,9 +30,14 @@ function expiryOf({ expiresAtMs, brokerSeconds }: OutboxMessage): PublishPropert
   return brokerSeconds === undefined ? {} : { messageExpiryInterval: brokerSeconds };
 }
 
-/** MQTT 5 properties of a JSON payload of the schema `schema`, as `scenebus.scene.v1`. */
-export function jsonProperties(schema: string, isRepeated = false): PublishProperties {
-  // MQTT's own mark of a duplicate ends at the broker [MQTT-3.3.1-3].
-  const userProperties = isRepeated ? { schema, repeated: 'true' } : { schema };
-  return { payloadFormatIndicator: true, contentType: 'application/json', userProperties };
+/** MQTT 5 properties of a JSON payload of the schema `schema`, as `scenebus.scene/1`; undefined: not of the contract. */
+export function jsonProperties(schema: string | undefined, isRepeated = false): PublishProperties {
+  const userProperties = {
+    ...(schema === undefined ? {} : { schema }),
+    // MQTT's own mark of a duplicate ends at the broker [MQTT-3.3.1-3].
+    ...(isRepeated ? { repeated: 'true' } : {}),
+  };
+  const properties = { payloadFormatIndicator: true, contentType: 'application/json' };
+  // A packet with an empty list of them is never sent by mqtt.js 5.16.
+  return Object.keys(userProperties).length === 0 ? properties : { ...properties, userProperties };
 }

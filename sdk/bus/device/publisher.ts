@@ -32,7 +32,7 @@ export interface PublisherOptions {
 }
 
 /** States go out in this order after a connect. */
-const RANK = { info: 0, health: 1, cameraStatus: 2, cameraSetting: 3, watchState: 4, scene: 5 } as const;
+const RANK = { info: 0, health: 2, cameraStatus: 3, cameraSetting: 4, watchState: 5, scene: 6 } as const;
 const EVENT_RANK = 9;
 type StateName = keyof typeof RANK;
 
@@ -88,6 +88,7 @@ export class Publisher {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),
       ...(scene.trigger === undefined ? {} : { trigger: scene.trigger }),
+      ...((scene.endedTracks?.length ?? 0) === 0 ? {} : { endedTracks: [...scene.endedTracks!] }),
       expiresTs: toInstant(Date.now() + lifeMs),
     };
     return this.#publishState('scene', this.#topics.cameraScene(cameraId), fields, performance.now() + lifeMs);
@@ -99,7 +100,7 @@ export class Publisher {
     { queue = true }: PublishEventOptions = {},
   ): Promise<PublishResult> {
     const topic = this.#topics.cameraEvent(cameraId);
-    this.#checkOpen(topic);
+    this.requireOpen(topic);
     const payload = this.#stamper.make('event', topic, eventFields(event, cameraId));
     return this.#outbox.push({
       topic,
@@ -131,7 +132,7 @@ export class Publisher {
     const base = this.#topics.cameraStatus(cameraId).replace(/status$/, '');
     const known = this.#outbox.stateTopics.filter((topic) => topic.startsWith(base));
     const always = [this.#topics.cameraStatus(cameraId), this.#topics.cameraScene(cameraId)];
-    await this.#clear(new Set([...always, ...known]), cameraId);
+    await this.clear(new Set([...always, ...known]), cameraId);
   }
 
   async removeWatch(watchId: string): Promise<void> {
@@ -139,10 +140,11 @@ export class Publisher {
       const parsed = parseTopic(this.#topics.root, topic);
       return parsed?.kind === 'watch-state' && parsed.watch === watchId;
     });
-    await this.#clear(topics, watchId);
+    await this.clear(topics, watchId);
   }
 
-  async #clear(topics: Iterable<string>, what: string): Promise<void> {
+  /** Deletes what is retained on these topics. @throws SdkError ERR_BUS_UNREACHABLE while offline. */
+  async clear(topics: Iterable<string>, what: string): Promise<void> {
     const link = this.#options.link();
     if (link === undefined) {
       throw new SdkError(
@@ -182,7 +184,7 @@ export class Publisher {
   }
 
   async #publishState(name: StateName, topic: string, fields: object, expiresAtMs?: number): Promise<PublishResult> {
-    this.#checkOpen(topic);
+    this.requireOpen(topic);
     const value = this.#stamper.make(name, topic, fields);
     return this.#outbox.push({
       topic,
@@ -195,7 +197,8 @@ export class Publisher {
     });
   }
 
-  #checkOpen(topic: string): void {
+  /** @throws SdkError ERR_DISPOSED */
+  requireOpen(topic: string): void {
     if (!this.#options.isClosed()) return;
     throw new SdkError('ERR_DISPOSED', `The bus is closed; nothing was published on ${topic}.`);
   }

@@ -19,6 +19,32 @@ export interface BusLimits {
   readonly clientLimits?: ClientLimitOptions | undefined;
 }
 
+/** Places outside of the device's own topics. Whole levels, not below the topic root, without wildcards. */
+export interface OutwardOptions {
+  /** Beginnings of topics that `publishOutward` may write below, for example `homeassistant/device`. Default: none. */
+  readonly publish?: readonly string[] | undefined;
+  /** Topics that `onOutward` hears, where the broker grants them. Default: none. */
+  readonly listen?: readonly string[] | undefined;
+}
+
+/** A topic outside of the device's own. */
+export interface OutwardTopic {
+  /** One of `OutwardOptions.publish`. */
+  readonly prefix: string;
+  /** 1 to 16 levels below it. Each is checked: what has a `/`, `+` or `#` in it is refused. */
+  readonly levels: readonly string[];
+}
+
+/** How a message outside of the device's own topics is sent. */
+export interface OutwardMessage {
+  /** true: a state, the latest wins and is sent again after each connect. Default false: an event. */
+  readonly retain?: boolean | undefined;
+  /** Of an event, as in `PublishEventOptions`. */
+  readonly queue?: boolean | undefined;
+  /** It may have been sent before: marked so with MQTT 5 (user property `repeated`). */
+  readonly isRepeated?: boolean | undefined;
+}
+
 export interface BusOptions extends ConnectionOptions, BusLimits {
   /** Topic root, default `scenebus`; may have several levels. */
   readonly root?: string | undefined;
@@ -39,6 +65,8 @@ export interface BusOptions extends ConnectionOptions, BusLimits {
   readonly keepAnswer?: AnswerKeeper | undefined;
   /** Answers kept while the broker is away. Default LIMITS.busOfflineQueueLength. */
   readonly offlineQueueLength?: number | undefined;
+  /** Where else this device may publish and listen. Default: nowhere. */
+  readonly outward?: OutwardOptions | undefined;
 }
 
 export interface PublishEventOptions {
@@ -148,6 +176,17 @@ export interface Bus extends AsyncDisposable {
    * `publishCameraSetting`; when it throws, and for a refused command, the state that holds is published again.
    */
   onSetting(handler: SettingHandler): () => void;
+  /**
+   * Publishes JSON of a form that is not of the contract, at a place that the bus was connected with.
+   * @throws SdkError ERR_ARGUMENT_INVALID (another place, a level that cannot be one, over 256 KiB),
+   *   ERR_LIMIT_EXCEEDED (over 64 retained topics), ERR_BUS_REJECTED, ERR_DISPOSED; ERR_BUS_UNREACHABLE with
+   *   `queue: false`.
+   */
+  publishOutward(topic: OutwardTopic, payload: object, message?: OutwardMessage): Promise<PublishResult>;
+  /** Removes a retained message there. @throws SdkError ERR_ARGUMENT_INVALID; ERR_BUS_UNREACHABLE while offline. */
+  removeOutward(topic: OutwardTopic): Promise<void>;
+  /** Hears what others say on `outward.listen`, up to 1 KiB of text each. Returns a function that ends it. */
+  onOutward(listener: (topic: string, text: string) => void): () => void;
   /** Called on every change of `state`. Returns a function that stops it. */
   onStateChange(listener: (state: BusState) => void): () => void;
   /**

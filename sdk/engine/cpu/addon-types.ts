@@ -49,6 +49,17 @@ export interface OpenedCpuDecoder {
   readonly linearSizeBytes: number;
 }
 
+/** Attention that is wanted of a call. */
+export interface CpuAttentionTaps {
+  /** `[heads]` each: a cross layer among all layers, and a query head of it. */
+  readonly layers: Int32Array;
+  readonly heads: Int32Array;
+  /** Indices in the call's tokens, rising. */
+  readonly tokens: Int32Array;
+  /** `[heads, tokens, visionTokens]`, written before the promise settles. */
+  readonly weights: Float32Array;
+}
+
 /** Promises reject with an Error whose `code` is one of the SDK's or `ABORTED`. `abort` is one int32: set it to 1. */
 export interface CpuAddon {
   cpuFeatures(): CpuFeatures;
@@ -65,7 +76,10 @@ export interface CpuAddon {
     visiblePositions: number,
     abort: Int32Array,
   ): Promise<{ readonly handle: CpuImageHandle; readonly sizeBytes: number }>;
-  /** @param logits `[all ? tokens : 1, vocabularySize]`, written before the promise settles. */
+  /**
+   * @param logits `[all ? tokens : 1, vocabularySize]`, written before the promise settles
+   * @param taps left out: nobody looks at the attention
+   */
   forwardCpu(
     decoder: CpuDecoderHandle,
     sequence: CpuSequenceHandle,
@@ -75,6 +89,7 @@ export interface CpuAddon {
     all: boolean,
     logits: Float32Array,
     abort: Int32Array,
+    taps?: CpuAttentionTaps,
   ): Promise<void>;
   truncateCpuSequence(sequence: CpuSequenceHandle, length: number): void;
   /** Idempotent. */

@@ -7,13 +7,13 @@ import { DisposalStack } from '../../core/lifecycle.js';
 import { silentLogger } from '../../core/logger.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
 import { engineAddon } from '../../native/index.js';
-import type { Engine, EngineInfo, SliceResult } from '../engine.js';
+import type { AttentionRequest, Engine, EngineInfo, SliceResult } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import type { CancelFlag } from '../shared/cancel-flag.js';
 import { checkCount, keyValueBytesPerToken, resolveContextLength } from '../shared/engine-checks.js';
 import { type Enqueue, type NativeBackend, NativeEngine, type NativeForward } from '../shared/native-engine.js';
 import { openVisionTower, type VisionTower } from '../vision/vision-tower.js';
-import type { CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
+import type { CpuAttentionTaps, CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
 
 /** What the decoder computes between two looks at an abort (`kPassRows` in native/cpu/decoder/decoder.cpp). */
@@ -72,7 +72,7 @@ export async function openCpuEngine(checkpoint: EngineCheckpoint, options: CpuEn
         // Sums every token in the same order whatever its neighbours: equal bits, nothing to compute again.
         closeCallMargin: 0,
         prefixReuse: true,
-        attentionTaps: false,
+        attentionTaps: true,
         keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, keyValueBytes(options, architecture.text)),
         reservesContext: false, // addresses only
       },
@@ -94,6 +94,15 @@ function keyValueBytes({ keyValueType = 'f16' }: CpuEngineOptions, { headDim }: 
 function describe({ threads, instructionSet }: OpenedCpuDecoder): string {
   const processor = engineAddon().cpuFeatures().processor || process.arch;
   return `${processor}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${instructionSet}`;
+}
+
+function tapsOf({ heads, tokens }: AttentionRequest, visionTokens: number): CpuAttentionTaps {
+  return {
+    layers: Int32Array.from(heads, ({ layer }) => layer),
+    heads: Int32Array.from(heads, ({ head }) => head),
+    tokens: Int32Array.from(tokens),
+    weights: new Float32Array(heads.length * tokens.length * visionTokens),
+  };
 }
 
 /** Calls the addon; `NativeEngine` checks, orders and aborts. */
@@ -122,18 +131,22 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
   }
 
   async forward(
-    { sequence, length, tokens, images, logits: wanted }: NativeForward<CpuImageHandle, CpuSequenceHandle>,
+    { sequence, length, tokens, images, logits: wanted, attention }: NativeForward<CpuImageHandle, CpuSequenceHandle>,
     flag: Int32Array,
   ): Promise<SliceResult> {
     const addon = engineAddon();
+    const { text, vision } = this.#checkpoint.model.architecture;
     const all = wanted === 'all';
     const logitsRows = all ? tokens.length : 1;
     const handles = images.map(({ handle }) => handle);
     const tokenIndices = Int32Array.from(images, ({ tokenIndex }) => tokenIndex);
     addon.truncateCpuSequence(sequence, length);
-    const logits = new Float32Array(logitsRows * this.#checkpoint.model.architecture.text.vocabularySize);
-    await addon.forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, all, logits, flag);
-    return { logits, logitsRows };
+    const logits = new Float32Array(logitsRows * text.vocabularySize);
+    const { tokensPerTile } = visionGeometry(vision);
+    const visionTokens = images.reduce((sum, { numTiles }) => sum + numTiles * tokensPerTile, 0);
+    const taps = attention && tapsOf(attention, visionTokens);
+    await addon.forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, all, logits, flag, taps);
+    return { logits, logitsRows, ...(taps && { attention: { weights: taps.weights, visionTokens } }) };
   }
 
   release(handle: CpuImageHandle | CpuSequenceHandle): void {

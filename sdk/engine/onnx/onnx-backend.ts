@@ -6,6 +6,8 @@ import path from 'node:path';
 import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
 import { selfAttentionLayers } from '../../graph/index.js';
+import type { AttentionRequest, AttentionWeights, SliceResult } from '../engine.js';
+import { writeAttentionWeights } from '../shared/attention-weights.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from '../shared/cross-attention.js';
 import { EmbeddingTable } from '../shared/embedding-table.js';
 import type { NativeGate } from '../shared/native-gate.js';
@@ -118,8 +120,9 @@ export class OnnxBackend {
     this.#sequences.delete(sequence);
   }
 
-  async forward(request: ForwardRequest): Promise<{ logits: Float32Array; logitsRows: number }> {
-    const { tokens, position } = request;
+  async forward(request: ForwardRequest): Promise<SliceResult> {
+    const { tokens, position, attention: wanted } = request;
+    const attention = wanted && this.#attentionOf(request, wanted);
     const cache = this.#sequence(request.sequence);
     cache.reserve(position + tokens.length, position);
     const { vocabularySize } = this.#config.architecture.text;
@@ -128,10 +131,39 @@ export class OnnxBackend {
     for (let start = 0; start < tokens.length; start += STEP_TOKENS) {
       checkCancelled(request.cancel);
       const step = tokens.subarray(start, start + STEP_TOKENS);
-      last = await this.#step(request, cache, position + start, step);
+      last = await this.#step(request, cache, position + start, step, attention?.weights);
       all?.set(last, start * vocabularySize);
     }
-    return { logits: all ?? last, logitsRows: all === undefined ? 1 : tokens.length };
+    return {
+      logits: all ?? last,
+      logitsRows: all === undefined ? 1 : tokens.length,
+      ...(attention && { attention }),
+    };
+  }
+
+  /** Zeros: what a token does not see stays so. */
+  #attentionOf({ images }: ForwardRequest, { heads, tokens }: AttentionRequest): AttentionWeights {
+    const { tokensPerTile } = this.#constants;
+    const visionTokens = images.reduce((sum, { image }) => sum + this.#images.get(image).numTiles * tokensPerTile, 0);
+    return { weights: new Float32Array(heads.length * tokens.length * visionTokens), visionTokens };
+  }
+
+  #writeAttention(
+    request: ForwardRequest,
+    result: Record<string, Tensor>,
+    firstToken: number,
+    tokens: number,
+    weights: Float32Array,
+  ): void {
+    const images = request.images.map(({ image, tokenIndex }) => {
+      const { numTiles, layers } = this.#images.get(image);
+      const visible = numTiles * this.#constants.tokensPerTile;
+      return { tokenIndex, visible, key: (layer: number) => layers.get(layer)!.key };
+    });
+    const query = (layer: number) => floatsOf(result[crossQuery(layer)]);
+    const offset = firstToken - request.position;
+    const { text } = this.#config.architecture;
+    writeAttentionWeights(text, request.attention!, { images, query, firstToken, tokens }, offset, weights);
   }
 
   async close(): Promise<void> {
@@ -140,8 +172,17 @@ export class OnnxBackend {
     this.#embedding[Symbol.dispose]();
   }
 
-  /** One run of the decoder: appends to the cache and returns `[1 or tokens, vocabulary]`. */
-  async #step(request: ForwardRequest, cache: KeyValueCache, start: number, tokens: Int32Array): Promise<Float32Array> {
+  /**
+   * One run of the decoder: appends to the cache and returns `[1 or tokens, vocabulary]`.
+   * @param attention of the whole call, where it is wanted
+   */
+  async #step(
+    request: ForwardRequest,
+    cache: KeyValueCache,
+    start: number,
+    tokens: Int32Array,
+    attention: Float32Array | undefined,
+  ): Promise<Float32Array> {
     const { hiddenSize, keyValueHeads, headDim } = this.#config.architecture.text;
     const count = tokens.length;
     const total = start + count;
@@ -159,7 +200,9 @@ export class OnnxBackend {
     }
     const textOnly = request.images.length === 0 && this.#config.separateTextDecoder;
     if (!textOnly) this.#addCrossFeeds(feeds, request, start, count);
-    const result = await this.#run(textOnly ? 'decoder-text' : 'decoder', feeds, 'text.');
+    const queried = new Set(attention && request.attention?.heads.map(({ layer }) => layer));
+    const result = await this.#run(textOnly ? 'decoder-text' : 'decoder', feeds, 'text.', queried);
+    if (attention !== undefined) this.#writeAttention(request, result, start, count, attention);
     for (const layer of this.#selfLayers) {
       const [key, value] = [floatsOf(result[`new_key.${layer}`]), floatsOf(result[`new_value.${layer}`])];
       cache.write(layer, start, count, key, value);
@@ -198,12 +241,20 @@ export class OnnxBackend {
     return cache;
   }
 
-  async #run(name: string, feeds: Feeds, tracePrefix = ''): Promise<Record<string, Tensor>> {
+  /** @param queried cross layers whose queries are wanted: each output that is fetched is a copy */
+  async #run(
+    name: string,
+    feeds: Feeds,
+    tracePrefix = '',
+    queried: ReadonlySet<number> = new Set(),
+  ): Promise<Record<string, Tensor>> {
     const session = await this.#session(name);
-    const result = await this.#gate.pass(() => session.run(feeds));
+    const wanted = new Set([...queried].map(crossQuery));
+    const fetches = session.outputNames.filter((output) => !output.startsWith(CROSS_QUERY) || wanted.has(output));
+    const result = await this.#gate.pass(() => session.run(feeds, fetches));
     if (this.#config.trace) {
       for (const [output, tensor] of Object.entries(result)) {
-        if (/^(new|cross)_(key|value)\./.test(output)) continue;
+        if (/^(new|cross)_(key|value|query)\./.test(output)) continue;
         const data = floatsOf(tensor).slice();
         this.#notify({ kind: 'tensor', name: `${tracePrefix}${output}`, data, shape: [...tensor.dims] });
       }
@@ -268,6 +319,8 @@ export class OnnxBackend {
   }
 }
 
+const CROSS_QUERY = 'cross_query.';
+const crossQuery = (layer: number) => `${CROSS_QUERY}${layer}`;
 const VISION = 'vision.';
 const visionName = (index: number) => `${VISION}${index}`;
 

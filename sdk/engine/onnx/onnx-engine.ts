@@ -87,7 +87,7 @@ export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: Onnx
       sliceTokens: STEP_TOKENS,
       closeCallMargin: int4 === null ? CLOSE_CALL_MARGIN : null,
       prefixReuse: int4 === null,
-      attentionTaps: false,
+      attentionTaps: true,
       keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, Float32Array.BYTES_PER_ELEMENT),
       reservesContext: false,
     },

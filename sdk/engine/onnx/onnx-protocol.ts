@@ -1,7 +1,7 @@
 /** What crosses between the engine and its worker thread. Everything is structured-cloneable. */
 import type { MllamaArchitecture, TensorLocation } from '../../architecture/architecture.js';
 import type { Progress } from '../../core/logger.js';
-import type { Numerics } from '../engine.js';
+import type { AttentionRequest, Numerics, SliceResult } from '../engine.js';
 
 /** Tokens that the worker computes at a time; a cancelled call ends after the step that runs. */
 export const STEP_TOKENS = 256;
@@ -68,6 +68,7 @@ export interface ForwardRequest {
   readonly tokens: Int32Array;
   readonly images: readonly { readonly image: number; readonly tokenIndex: number }[];
   readonly logits: 'last' | 'all';
+  readonly attention?: AttentionRequest | undefined;
   /** One shared int32; not 0: stop before the next step. */
   readonly cancel: Int32Array;
 }
@@ -79,7 +80,7 @@ export interface OnnxRequests {
   /** What cross-attention looks at, `[keysPerImage, textHidden]`, before its K/V projections. */
   encodeStates: { request: EncodeStatesRequest; response: { readonly states: Float32Array } };
   disposeImage: { request: { readonly image: number }; response: null };
-  forward: { request: ForwardRequest; response: { readonly logits: Float32Array; readonly logitsRows: number } };
+  forward: { request: ForwardRequest; response: SliceResult };
   disposeSequence: { request: { readonly sequence: number }; response: null };
   close: { request: null; response: null };
 }

@@ -142,7 +142,8 @@ export class OnnxEngine implements Engine {
   ): Promise<SliceResult> {
     const cancel = new CancelFlag();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
-    const request = { sequence, position, tokens, images, logits: options.logits, cancel: cancel.shared };
+    const { logits, attention } = options;
+    const request = { sequence, position, tokens, images, logits, attention, cancel: cancel.shared };
     return this.#cancellable(this.#channel.request('forward', request), options, cancel);
   }
 

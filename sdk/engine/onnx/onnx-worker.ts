@@ -4,6 +4,7 @@
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { SdkError, serializeError } from '../../core/errors.js';
+import type { SliceResult } from '../engine.js';
 import { NativeGate } from '../shared/native-gate.js';
 import type { ChannelReply, ChannelRequest, ChannelWorkerData } from '../shared/worker-channel.js';
 import { OnnxBackend, type Ort } from './onnx-backend.js';
@@ -81,9 +82,12 @@ function serve(port: MessagePort): void {
   const handle = async ({ id, method, request }: ChannelRequest) => {
     try {
       const response = await handlers[method as keyof Handlers](request as never);
-      const { logits, states } = (response ?? {}) as { logits?: Float32Array; states?: Float32Array };
-      const handedOver = logits ?? states;
-      reply({ id, response }, handedOver === undefined ? [] : [handedOver.buffer as ArrayBuffer]);
+      const { logits, attention, states } = (response ?? {}) as Partial<SliceResult> & { states?: Float32Array };
+      const handedOver = [logits, attention?.weights, states].filter((data) => data !== undefined);
+      reply(
+        { id, response },
+        handedOver.map(({ buffer }) => buffer as ArrayBuffer),
+      );
     } catch (error) {
       reply({ id, error: classify(error) });
     }

@@ -1,9 +1,10 @@
 /** Checks of what callers give an engine, the same for every backend. */
 import type { MllamaArchitecture, TextArchitecture, VisionArchitecture } from '../../architecture/architecture.js';
+import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
 import { selfAttentionLayers } from '../../graph/index.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { EngineInfo, SliceOptions } from '../engine.js';
+import type { EngineInfo, HeadId, SliceOptions } from '../engine.js';
 
 function invalid(message: string, details?: Readonly<Record<string, unknown>>): SdkError {
   return new SdkError('ERR_ARGUMENT_INVALID', message, { details });
@@ -69,9 +70,7 @@ export function checkForward(context: ForwardContext, tokens: Int32Array, option
   if (unknown !== -1) {
     throw invalid(`Expected token ids of 0 to ${rows - 1} but received ${tokens[unknown]} at index ${unknown}.`);
   }
-  if (options.attention !== undefined && options.attention.length > 0 && !context.info.capabilities.attentionTaps) {
-    throw invalid(`Expected a request without attention: the ${context.info.backend} backend does not provide it.`);
-  }
+  if (options.attention !== undefined) checkAttention(context, tokens.length, options);
   let previous = -1;
   for (const { tokenIndex } of options.images) {
     if (!Number.isInteger(tokenIndex) || tokenIndex <= previous) {
@@ -79,4 +78,46 @@ export function checkForward(context: ForwardContext, tokens: Int32Array, option
     }
     previous = tokenIndex;
   }
+}
+
+/** Weights that one slice may ask for: 256 MiB. */
+const MAX_ATTENTION_WEIGHTS = 2 ** 26;
+
+function checkAttention({ info, architecture }: ForwardContext, count: number, options: SliceOptions): void {
+  const { heads, tokens } = options.attention!;
+  if (!info.capabilities.attentionTaps) {
+    throw invalid(`Expected a request without attention: the ${info.backend} backend does not provide it.`);
+  }
+  const { crossAttentionLayers, attentionHeads } = architecture.text;
+  const isHead = ({ layer, head }: HeadId) =>
+    crossAttentionLayers.includes(layer) && Number.isInteger(head) && head >= 0 && head < attentionHeads;
+  const wrong = heads.find((each) => !isHead(each));
+  const names = heads.map(({ layer, head }) => `${layer}.${head}`);
+  if (wrong !== undefined || heads.length === 0 || new Set(names).size !== heads.length) {
+    throw invalid(
+      `Expected attention of different heads 0 to ${attentionHeads - 1} of layers ${crossAttentionLayers.join(', ')}, but received ${names.join(', ') || 'none'}.`,
+    );
+  }
+  const rises = tokens.every((token, i) => Number.isInteger(token) && token > (tokens[i - 1] ?? -1) && token < count);
+  if (tokens.length === 0 || !rises) {
+    throw invalid(
+      `Expected attention of tokens in rising order from 0 to ${count - 1}, but received ${tokens.join(', ') || 'none'}.`,
+    );
+  }
+  if (options.images.length === 0) {
+    throw invalid('Expected images with a request for attention, which is over images, but received none.');
+  }
+  const visionTokens = visionTokensOf(options, architecture.vision);
+  if (heads.length * tokens.length * visionTokens > MAX_ATTENTION_WEIGHTS) {
+    throw new SdkError(
+      'ERR_LIMIT_EXCEEDED',
+      `Expected at most ${MAX_ATTENTION_WEIGHTS} attention weights of a slice but ${heads.length} heads of ${tokens.length} tokens over ${visionTokens} vision tokens were asked for. Ask for fewer heads or tokens at a time.`,
+    );
+  }
+}
+
+/** Vision tokens that `AttentionWeights` are over. */
+export function visionTokensOf({ images }: Pick<SliceOptions, 'images'>, vision: VisionArchitecture): number {
+  const { tokensPerTile } = visionGeometry(vision);
+  return images.reduce((sum, { image }) => sum + image.numTiles * tokensPerTile, 0);
 }

@@ -10,6 +10,7 @@ import { SdkError } from '../../core/errors.js';
 import type { CallOptions } from '../../core/types.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
 import type {
+  AttentionRequest,
   Engine,
   EngineInfo,
   ImageState,
@@ -45,6 +46,7 @@ export interface NativeForward<ImageHandle, SequenceHandle> {
   readonly tokens: Int32Array;
   readonly images: readonly NativePlacedImage<ImageHandle>[];
   readonly logits: 'last' | 'all';
+  readonly attention?: AttentionRequest | undefined;
 }
 
 /** One model in the addon. Handles are its own; nothing here looks into them. */
@@ -140,7 +142,8 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
       return { handle, numTiles, tokenIndex };
     });
     // The call may wait, and the caller's array is the caller's.
-    const call = { sequence, length, tokens: tokens.slice(), images, logits: options.logits };
+    const { logits, attention } = options;
+    const call = { sequence, length, tokens: tokens.slice(), images, logits, attention };
     const running = this.#enqueue(options, (flag) => this.#backend.forward(call, flag));
     return this.#orAborted(running, options);
   }

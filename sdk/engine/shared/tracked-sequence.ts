@@ -17,6 +17,10 @@ export interface SequenceBackend {
 
 const NO_LOGITS: SliceResult = { logits: new Float32Array(0), logitsRows: 0 };
 
+function withAttention({ attention }: SliceResult): Pick<SliceResult, 'attention'> {
+  return attention === undefined ? {} : { attention };
+}
+
 /** `Engine.step` of backends that compute one slice after another, in the order in which they are asked. */
 export async function stepInTurn(engine: Engine, slices: readonly Slice[]): Promise<StepResult> {
   return await Promise.allSettled(
@@ -53,7 +57,7 @@ export class TrackedSequence implements Sequence {
       const logits = options.logits === 'none' ? 'last' : options.logits;
       const result = await this.#backend.forward(this.#length, tokens, { ...options, logits });
       this.#length += added;
-      return options.logits === 'none' ? NO_LOGITS : result;
+      return options.logits === 'none' ? { ...NO_LOGITS, ...withAttention(result) } : result;
     } finally {
       this.#running = false;
     }

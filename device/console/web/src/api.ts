@@ -1,5 +1,6 @@
 /** The device's HTTP API, as the page uses it. */
-import type { AskEvent, AskInput, DeviceState, Picture, SessionInfo, TimelineEvent } from '../../api/schemas.js';
+import type { AskEvent, AskInput } from '../../api/ask-schemas.js';
+import type { DeviceState, Picture, SessionInfo, TimelineEvent } from '../../api/schemas.js';
 
 export class ApiError extends Error {
   readonly status: number;

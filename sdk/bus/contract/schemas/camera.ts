@@ -79,6 +79,11 @@ export const sceneSchema = z
       title: 'Trigger',
       description: 'Why the model looked: the scene changed, the longest silence was over …',
     }),
+    endedTracks: z.array(z.int().min(1)).max(256).optional().meta({
+      title: 'Ended tracks',
+      description:
+        'Numbers of things that the camera has not seen for too long: what is like them gets a new number; absent: none',
+    }),
     expiresTs: z.iso
       .datetime({ precision: 3 })
       .meta({ title: 'Expires', description: 'After this the description is stale; MQTT 5 brokers then delete it' }),

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { describeConfig } from '#device/config/describe.js';
 import { loadConfig } from '#device/config/load.js';
 import { defaultDeviceName } from '#device/config/schema.js';
+import { fakeConfig } from '../../../support/device-fakes.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'scenebus-config-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -118,6 +119,30 @@ describe('a configuration file', () => {
         .fill(`*a${i - 1}`)
         .join(',')}]\n`;
     await expect(loadConfig(write(text), {})).rejects.toThrow();
+  });
+});
+
+describe('places outside of the device’s own topics', () => {
+  test('are Home Assistant’s and the device’s name unless they are given, and none by default', async () => {
+    const plain = await fakeConfig();
+    expect(plain).not.toHaveProperty('homeAssistant');
+    expect(plain).not.toHaveProperty('onvif');
+    const { homeAssistant, onvif } = await fakeConfig({ homeAssistant: {}, onvif: {} });
+    expect(homeAssistant).toEqual({ discoveryPrefix: 'homeassistant' });
+    expect(onvif).toEqual({});
+  });
+
+  test.each([
+    { homeAssistant: { discoveryPrefix: 'scenebus' } },
+    { homeAssistant: { discoveryPrefix: 'scenebus/fake' } },
+    { onvif: { topicPrefix: 'scenebus/other/camera' } },
+    { onvif: {}, device: 'scenebus' },
+  ])('are not the topic root: %j', async (input) => {
+    await expect(fakeConfig(input)).rejects.toThrow('outside of the topic root scenebus');
+  });
+
+  test.each(['a//b', 'a/+', '#', '$SYS/x', ''])('are topic levels: %j', async (place) => {
+    await expect(fakeConfig({ onvif: { topicPrefix: place } })).rejects.toThrow('topic levels');
   });
 });
 

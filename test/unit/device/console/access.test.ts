@@ -37,8 +37,13 @@ describe('roles', () => {
     const list = served.console.routes.map(({ method, path, role }) => `${role} ${method} ${path}`).sort();
     expect(list).toEqual([
       'admin DELETE /api/tokens/:token',
+      'admin GET /api/config',
       'admin GET /api/tokens',
+      'admin POST /api/config/preview',
+      'admin POST /api/config/undo',
       'admin POST /api/tokens',
+      'admin PUT /api/config',
+      'admin PUT /api/config/secrets/:secret',
       'admin PUT /api/passwords/:role',
       'display DELETE /api/session',
       'display GET /api/cameras/:camera/live',
@@ -55,6 +60,7 @@ describe('roles', () => {
       'operator GET /api/log',
       'operator GET /api/timeline/export',
       'operator PATCH /api/watches/:watch',
+      'operator POST /api/answer-schemas',
       'operator POST /api/ask',
       'operator POST /api/pictures',
       'operator POST /api/watch-trials',

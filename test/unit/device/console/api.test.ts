@@ -1,4 +1,11 @@
-import { encodeJpeg, SdkError } from 'scenebus';
+import {
+  type Decidable,
+  encodeJpeg,
+  type GenerateOptions,
+  type GenerateRequest,
+  SdkError,
+  type VisionLanguageModel,
+} from 'scenebus';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startConsole, streamingModel, type TestConsole } from '../../../support/console.js';
@@ -10,6 +17,38 @@ const json = (body: unknown) => ({
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify(body),
 });
+
+/** Decides, each time for the first option. */
+function decidingModel(): VisionLanguageModel {
+  return {
+    ...streamingModel(),
+    decide: async (_image: unknown, _question: string, among: Decidable) => {
+      const [first, second] =
+        among.type === 'choice' ? among.choices : among.type === 'yes-no' ? [true, false] : [1, 0];
+      const options = [
+        { value: first!, probability: 0.9 },
+        { value: second!, probability: 0.1 },
+      ];
+      return { ...fakeAnswer(''), ...options[0]!, options, coverage: 1 };
+    },
+  } as unknown as VisionLanguageModel;
+}
+
+/** Notes what it is asked with. */
+function listeningModel(seen: { options: object; messages: unknown }[]): VisionLanguageModel {
+  const model = streamingModel();
+  return {
+    ...model,
+    generate: ({ messages }: GenerateRequest, options: GenerateOptions) => {
+      seen.push({ messages, options });
+      const stream = model.generate({ messages });
+      return {
+        [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+        collect: async () => ({ ...(await stream.collect()), value: { cups: 2 } }),
+      };
+    },
+  } as unknown as VisionLanguageModel;
+}
 
 let served: TestConsole;
 beforeAll(async () => {
@@ -58,6 +97,84 @@ describe('asking', () => {
     const { id } = sent.body as { id: string };
     const [frame] = await ask({ question: 'And this?', frame: { id } });
     expect(frame?.data).toMatchObject({ camera: null, frame: { id } });
+  });
+
+  test('a typed answer comes with its value, its probability and what it was decided between', async () => {
+    await using device = await startConsole({}, { model: decidingModel() });
+    const send = async (body: object) =>
+      sentEvents(await (await device.fetch('operator', '/api/ask', json(body))).text());
+    const yes = await send({ question: 'Is there a cup?', answerType: 'yes-no' });
+    expect(yes.map(({ type }) => type)).toEqual(['frame', 'answer']);
+    expect(yes[1]?.data).toMatchObject({ text: 'yes', value: true, probability: 0.9, options: [{ value: true }, {}] });
+    const choice = await send({ question: 'Which?', answerType: 'choice', choices: ['red', 'blue'] });
+    expect(choice[1]?.data).toMatchObject({
+      text: 'red',
+      value: 'red',
+      options: [{ value: 'red' }, { value: 'blue' }],
+    });
+    const kept = await device.json('display', '/api/timeline?kinds=answer&limit=1');
+    expect(kept.body).toMatchObject({ events: [{ body: { answer: { value: 'red', probability: 0.9 } } }] });
+  });
+
+  test('a schema goes to the model as a stranger’s, and what was read of the answer comes back', async () => {
+    const seen: { options: object; messages: unknown }[] = [];
+    await using device = await startConsole({}, { model: listeningModel(seen) });
+    const answerSchema = { type: 'object', properties: { cups: { type: 'integer' } } };
+    const response = await device.fetch('operator', '/api/ask', json({ question: 'How many?', answerSchema }));
+    expect(sentEvents(await response.text()).at(-1)?.data).toMatchObject({ value: { cups: 2 } });
+    expect(seen[0]?.options).toMatchObject({ schema: answerSchema, schemaFrom: 'stranger' });
+  });
+
+  test('an answer that its schema cannot be had for is refused in words', async () => {
+    const model = streamingModel(async () => {
+      throw new SdkError('ERR_ANSWER_INCOMPLETE', 'The answer was cut off.');
+    });
+    await using device = await startConsole({}, { model });
+    const response = await device.fetch('operator', '/api/ask', json({ question: 'How many?', answerSchema: {} }));
+    expect(sentEvents(await response.text()).at(-1)).toMatchObject({
+      type: 'error',
+      data: { code: 'ERR_ANSWER_INCOMPLETE', message: 'The answer was cut off.' },
+    });
+  });
+
+  test('earlier turns about a frame go to the model, before the question and after the picture', async () => {
+    const seen: { options: object; messages: unknown }[] = [];
+    await using device = await startConsole({}, { model: listeningModel(seen) });
+    const send = async (body: object) => await (await device.fetch('operator', '/api/ask', json(body))).text();
+    await send({ question: 'First?' });
+    const turns = [{ question: 'First?', answer: 'A cup.' }];
+    await send({ question: 'And its colour?', camera: 'cam', frame: { id: 'cam-1' }, turns });
+    expect(seen[1]?.messages).toEqual([
+      {
+        role: 'user',
+        content: [
+          { type: 'image', image: expect.objectContaining({ id: 'cam-1' }) },
+          { type: 'text', text: 'First?' },
+        ],
+      },
+      { role: 'assistant', content: 'A cup.' },
+      { role: 'user', content: [{ type: 'text', text: 'And its colour?' }] },
+    ]);
+  });
+
+  test.each([
+    [{ answerType: 'choice' }, 'choices'],
+    [{ answerType: 'yes-no', answerSchema: {} }, 'not both'],
+    [{ turns: [{ question: 'x', answer: 'y' }] }, 'the frame that the earlier turns are about'],
+    [{ frame: { id: 'x' }, answerType: 'number', turns: [{ question: 'x', answer: 'y' }] }, 'no earlier turns'],
+  ])('%j is refused before the model is asked', async (part, words) => {
+    const refused = await served.json('operator', '/api/ask', json({ question: 'x', ...part }));
+    expect(refused).toMatchObject({ status: 400, body: { error: { message: expect.stringContaining(words) } } });
+  });
+
+  test('a schema is judged before anything is asked with it', async () => {
+    const judge = async (answerSchema: object) =>
+      (await served.json('operator', '/api/answer-schemas', json({ answerSchema }))).body;
+    expect(await judge({ type: 'object', properties: { cups: { type: 'integer' } } })).toEqual({ problem: null });
+    expect(await judge({ type: 'objekt' })).toMatchObject({ problem: { code: 'ERR_SCHEMA_INVALID' } });
+    expect(await judge({ type: 'string', contentEncoding: 'base64', $dynamicRef: '#x' })).toMatchObject({
+      problem: { code: expect.stringMatching(/^ERR_SCHEMA_/), message: expect.any(String) },
+    });
   });
 
   test('other formats are refused by their bytes, whatever they are called', async () => {
@@ -223,6 +340,20 @@ const HOSTILE: readonly unknown[] = [
   { question: 'x', camera: 'constructor' },
   { question: 'x', frame: { id: '../../etc/passwd' } },
   { question: 'x', url: 'http://169.254.169.254/' },
+  { question: 'x', answerType: 'constructor' },
+  { question: 'x', answerType: 'choice', choices: ['a', 'a'] },
+  { question: 'x', answerSchema: JSON.parse('{"properties":{"__proto__":{"$ref":"#/__proto__"}}}') },
+  { question: 'x', answerSchema: { type: 'string', pattern: '(a+)+$'.repeat(200) } },
+  { question: 'x', frame: { id: 'cam-1' }, turns: [{ question: '', answer: 'x' }] },
+  { answerSchema: { $ref: 'http://169.254.169.254/' } },
+  { answerSchema: { minLength: 1e9, type: 'string' } },
+  { watch: { id: '__proto__', question: 'x', answerType: 'yes-no' }, camera: 'cam' },
+  { watch: { id: 'x', question: 'x', answerType: 'yes-no', region: [[0, 0]] } },
+  { watch: { id: 'x', question: 'x', answerType: 'yes-no' }, lastMinutes: 1e9 },
+  { id: '..', question: 'x', answerType: 'yes-no' },
+  { id: 'x', question: 'x', answerType: 'yes-no', cameras: ['__proto__'] },
+  { enabled: 'yes', __proto__: null },
+  { question: null, choices: 'x', cameras: {} },
   { role: 'root', password: 'x' },
   { role: 'admin', password: { $ne: 1 } },
   { token: 'x'.repeat(1_000) },

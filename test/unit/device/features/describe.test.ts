@@ -42,12 +42,60 @@ describe('descriptions', () => {
     await using _running = startDescribe(context);
     context.feeds[0]!.push(fakeFrame(1));
     const { answer } = (await context.next('scene')).body;
-    expect(answer).toMatchObject({ text: 'describe cam-1', objects: [object], usage: { promptTokens: 20 } });
+    const objects = [{ ...object, trackId: 1 }];
+    expect(answer).toMatchObject({ text: 'describe cam-1', objects, usage: { promptTokens: 20 } });
     expect(asked).toEqual(['List all.']);
     const without = await fakeContext(boxing, { describe: { objects: false } });
     await using _other = startDescribe(without);
     without.feeds[0]!.push(fakeFrame(1));
     expect((await without.next('scene')).body.answer.objects).toEqual([]);
+  });
+
+  test('follow what they list, and say what is gone; what comes after privacy is new', async () => {
+    const { model } = fakeModel();
+    const box = { x1: 0, y1: 0, x2: 1, y2: 1 };
+    const object = { label: 'red cup', box, boxPixels: [0, 0, 64, 48], score: 1, source: 'text' } as const;
+    let objects: readonly (typeof object)[] = [object];
+    const prompts = { describe: '', list: 'List all.', locate: '' };
+    const boxing = {
+      ...model,
+      info: { ...model.info, writesBoxes: true, prompts },
+      ask: async () => ({ ...fakeAnswer('[]'), objects }),
+    } as unknown as typeof model;
+    const context = await fakeContext(boxing, { describe: { minIntervalSeconds: 0, maxSilenceSeconds: 1 } });
+    let isPrivate = false;
+    let changed = () => {};
+    const isOn = (_camera: string, setting: string) => (setting === 'privacy' ? isPrivate : true);
+    const settings = {
+      isOn,
+      onChange: (listener: () => void) => {
+        changed = listener;
+        return () => {};
+      },
+    };
+    await using running = startDescribe(context, settings);
+    let count = 0;
+    const sceneAfter = async (seconds: number) => {
+      context.advance(seconds * 1000);
+      count++;
+      context.feeds[0]!.push({ ...fakeFrame(count), capturedAtMs: seconds * 1000 + count * 1000 });
+      const { answer, endedTracks } = (await context.next('scene', count)).body;
+      return [answer.objects.map(({ trackId }) => trackId), endedTracks];
+    };
+    expect(await sceneAfter(1)).toEqual([[1], []]);
+    expect(await sceneAfter(2)).toEqual([[1], []]);
+    objects = [];
+    expect(await sceneAfter(3)).toEqual([[], []]);
+    expect(await sceneAfter(1_000)).toEqual([[], [1]]);
+    objects = [object];
+    expect(await sceneAfter(1_001)).toEqual([[2], []]);
+    isPrivate = true;
+    changed();
+    await running.reconfigure();
+    isPrivate = false;
+    changed();
+    await running.reconfigure();
+    expect(await sceneAfter(1_002)).toEqual([[3], []]);
   });
 
   test('are switched off and on, and end where privacy begins', async () => {

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { AskEvent, DeviceInfo, FrameInfo, GroundedBox } from '../../../api/schemas.js';
+import type { AskEvent } from '../../../api/ask-schemas.js';
+import type { DeviceInfo, FrameInfo, GroundedBox } from '../../../api/schemas.js';
 import { ApiError, ask, get, sendPicture } from '../api.js';
 import type { PageProps } from '../app.js';
 import { BoxedPicture } from '../boxed-picture.js';
