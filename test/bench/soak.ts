@@ -101,7 +101,7 @@ export async function benchSoak(minutes: number): Promise<SoakResult> {
     outOfOrder: ledger.outOfOrder,
     grown: growth(rows),
     errorCodes: Object.fromEntries(ledger.errorCodes),
-    unanswered: victim.unanswered.length,
+    unanswered: victim.unanswered,
   };
 }
 

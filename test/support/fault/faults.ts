@@ -9,8 +9,11 @@ const SETTLE_MS = 30_000;
 
 export interface Fault {
   readonly name: string;
-  /** Does it. Resolves when the trouble is over, and only the device itself is to get well. */
-  readonly strike: () => Promise<void>;
+  /**
+   * Does it. Resolves when the trouble is over, and only the device itself is to get well, which is timed from then on
+   * or from the moment that it calls `begun`.
+   */
+  readonly strike: (begun: () => void) => Promise<unknown>;
   /** What the device has to say of it on its health topic or, while there is no broker, at /healthz. */
   readonly reason?: RegExp | undefined;
   /** More that makes it well again. */
@@ -44,8 +47,11 @@ export class Faults {
     const victim = this.#victim;
     const said = reason === undefined ? Promise.resolve('') : victim.untilSaid(reason);
     said.catch(() => {});
-    await strike();
-    const overAtMs = performance.now();
+    let overAtMs: number | undefined;
+    await strike(() => {
+      overAtMs = performance.now();
+    });
+    overAtMs ??= performance.now();
     await victim.untilAnswered();
     await victim.untilHealth(({ state }) => state === 'running');
     await victim.until(isWell);

@@ -22,7 +22,10 @@ export const BROKER_CONFIG =
 const QUESTION_PAUSE_MS = 100;
 const SCENE_MS = 700;
 /** A question without an answer is asked again, as callers do. */
-const ANSWER_LIMIT_MS = 20_000;
+const ANSWER_LIMIT_MS = 3_000;
+
+/** Soon back, however many faults follow each other. */
+const QUICK_CAMERA = { timeoutMs: 2_000, openTimeoutMs: 10_000, frozenTimeoutMs: 0, reopen: { maximumDelayMs: 1_000 } };
 
 export type Part = 'service' | ChildPart;
 
@@ -55,8 +58,6 @@ export class Victim implements AsyncDisposable {
   /** Codes by which it has ended. */
   readonly exits: (number | NodeJS.Signals | null)[] = [];
   isAsking = false;
-  /** Asked and never answered: with a service that was killed meanwhile. */
-  readonly unanswered: string[] = [];
   asked = 0;
   readonly #options: VictimOptions;
   #streams = 0;
@@ -99,7 +100,7 @@ export class Victim implements AsyncDisposable {
       version: 1,
       device: Victim.device,
       model: { directory: inRepository('examples/demo-model/checkpoint'), cacheDirectory: this.folder },
-      cameras: [{ id: 'cam', address: this.camera.address, timeoutMs: 2_000, frozenTimeoutMs: 0, ...cameraOptions }],
+      cameras: [{ id: 'cam', address: this.camera.address, ...QUICK_CAMERA, ...cameraOptions }],
       describe: { minIntervalSeconds: 0.1 },
       watches,
       broker: { url: this.proxy.url, keepaliveSeconds: 5 },
@@ -133,6 +134,12 @@ export class Victim implements AsyncDisposable {
   async start(): Promise<void> {
     this.spawn();
     await this.untilHealth(({ state }) => state === 'running');
+  }
+
+  /** Asked and never answered: those of a service that was killed, or away for longer than the broker keeps questions. */
+  get unanswered(): number {
+    const all = Array.from({ length: this.asked }, (_, index) => `q-${index + 1}`);
+    return all.filter((transaction) => !this.ledger.answers.has(transaction)).length;
   }
 
   get isRunning(): boolean {
@@ -299,7 +306,6 @@ export class Victim implements AsyncDisposable {
       } catch {
         // the broker is away
       }
-      if (!this.ledger.answers.has(transaction)) this.unanswered.push(transaction);
       await sleep(this.#options.questionPauseMs ?? QUESTION_PAUSE_MS);
     }
   }
