@@ -13,6 +13,8 @@ export const ERROR_CODES = {
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
   ERR_JOURNAL_UNAVAILABLE: { retryable: true },
+  /** Another service uses the journal. */
+  ERR_JOURNAL_LOCKED: { retryable: true },
   /** What nobody foresaw; the cause is kept. A fault of SceneBus, so that trying again will hardly help. */
   ERR_INTERNAL: { retryable: false },
 

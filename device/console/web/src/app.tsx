@@ -4,7 +4,7 @@ import type { DeviceState, SessionInfo, TimelineEvent } from '../../api/schemas.
 import { ApiError, follow, send, session, signIn, whenSignedOut } from './api.js';
 import { AskPage } from './pages/ask/ask-page.js';
 import { DevicePage } from './pages/device.js';
-import { HealthPage } from './pages/health.js';
+import { HealthPage } from './pages/health/health-page.js';
 import { LivePage } from './pages/live.js';
 import { SignIn } from './pages/sign-in.js';
 import { TimelinePage } from './pages/timeline/timeline-page.js';
