@@ -57,19 +57,27 @@ afterAll(async () => {
 
 const show = (name: string) => page.goto(`${address}/#/${name}`);
 
-/** The newest card, when it is done. */
-async function asked(question: string, of: Page = page): Promise<Locator> {
-  const turn = of.locator('.turn[data-done=true]').filter({ hasText: question }).first();
-  await turn.waitFor();
+/** The card of the question that was asked as this one, counted from the first; when it is done. */
+async function asked(question: string, number: number): Promise<Locator> {
+  // From the end: the newest stands first.
+  const turn = page.locator('.turn').nth(-number);
+  await page
+    .locator('.turn[data-done=true]')
+    .nth(number - 1)
+    .waitFor();
+  expect(await turn.locator('h2').textContent()).toBe(question);
   expect(await turn.locator('.failure').allTextContents()).toEqual([]);
   return turn;
 }
 
 async function ask(question: string): Promise<Locator> {
+  const before = await page.locator('.turn').count();
   await page.getByRole('textbox', { name: 'Question' }).fill(question);
   await page.keyboard.press('Enter');
-  return await asked(question);
+  return await asked(question, before + 1);
 }
+
+const choose = (name: string, option: string) => page.getByRole('combobox', { name, exact: true }).selectOption(option);
 
 /** How well the box of this label over a picture fits what the clip shows at any time. */
 async function bestOverlap(side: Locator, label: string): Promise<number> {
@@ -108,7 +116,7 @@ describe('asking', () => {
     await focus('question');
     await page.keyboard.type('Where is the red cup?');
     await page.keyboard.press('Enter');
-    const first = await asked('Where is the red cup?');
+    const first = await asked('Where is the red cup?', 1);
     expect(await bestOverlap(first, 'red cup')).toBeGreaterThan(0.6);
     expect(await first.locator('.answer').textContent()).not.toContain('{');
     await focus('Ask more about this frame');
@@ -120,7 +128,7 @@ describe('asking', () => {
     await page.keyboard.press('Enter');
     const body = bodyOf(await followed);
     expect(body).toMatchObject({ frame: { id: expect.any(String) }, turns: [{ question: 'Where is the red cup?' }] });
-    const second = await asked('What else is there?');
+    const second = await asked('What else is there?', 2);
     expect(await second.locator('img').getAttribute('src')).toBe(await first.locator('img').getAttribute('src'));
     await second.getByText('question 2 about this frame').waitFor();
   });
@@ -145,24 +153,23 @@ describe('asking', () => {
 
   test('yes or no, one of a few and a number come with probabilities', async () => {
     await show('ask');
-    const kind = page.getByLabel('Answer', { exact: true });
-    await kind.selectOption('yes or no');
+    await choose('Answer', 'yes or no');
     const yes = await ask('Is there a purple elephant?');
     expect(await yes.locator('.answer').textContent()).toMatch(/^no \d+ % sure$/);
     expect(await yes.locator('.options li').count()).toBe(2);
-    await kind.selectOption('one of a few');
-    await page.getByLabel('Choices').fill('red, blue');
+    await choose('Answer', 'one of a few');
+    await page.getByRole('textbox', { name: /^Choices/ }).fill('red, blue');
     const choice = await ask('What colour is the cup?');
     expect(await choice.locator('.answer').textContent()).toMatch(/^(red|blue) \d+ % sure$/);
     expect(await choice.locator('.options li').count()).toBe(2);
-    await kind.selectOption('a number');
+    await choose('Answer', 'a number');
     const count = await ask('How many objects are there?');
     expect(await count.locator('.answer').textContent()).toMatch(/^\d+ \d+ % sure$/);
   });
 
   test('a JSON Schema is judged while it is typed, and the answer fits it', async () => {
     await show('ask');
-    await page.getByLabel('Answer', { exact: true }).selectOption('JSON');
+    await choose('Answer', 'JSON');
     const schema = page.getByRole('textbox', { name: 'JSON Schema' });
     await schema.fill('{"type": "obj');
     await page.locator('.verdict[data-state=bad]').filter({ hasText: 'Not JSON yet' }).waitFor();
@@ -210,30 +217,36 @@ describe('asking', () => {
         continue;
       }
       await expect
-        .poll(() => page.getByLabel('About').locator('option:checked').textContent(), { timeout: 20_000 })
+        .poll(
+          () => page.getByRole('combobox', { name: 'About', exact: true }).locator('option:checked').textContent(),
+          { timeout: 20_000 },
+        )
         .toMatch(/^your picture/);
-      const turn = await ask(`Where is the red cup? (${type})`.replace(/ \(.*/, ''));
+      const turn = await ask(`What is in the picture sent as ${type}?`);
       await expect.poll(() => turn.locator('img').getAttribute('src')).toContain('/api/frames/picture-');
-      await page.getByLabel('About').selectOption('table now');
+      await choose('About', 'table now');
     }
   });
 
   test('the same question at two cameras, and at two frames, side by side', async () => {
     await show('ask');
-    await page.getByLabel('Answer', { exact: true }).selectOption('in words');
-    await page.getByLabel('About').selectOption('table now');
-    await page.getByLabel('Compare with').selectOption('door now');
+    await choose('Answer', 'in words');
+    await choose('About', 'table now');
+    await choose('Compare with', 'door now');
     const cameras = await ask('List all objects with their boxes.');
     expect(await cameras.locator('.side').count()).toBe(2);
     const sources = await cameras.locator('img').evaluateAll((all) => all.map((image) => image.getAttribute('src')));
     expect(sources[0]).toContain('camera=table');
     expect(sources[1]).toContain('camera=door');
     for (const side of await cameras.locator('.side').all()) {
-      const label = await side.locator('.box').first().getAttribute('data-label');
-      expect(await bestOverlap(side, label!)).toBeGreaterThan(0.5);
+      const labels = await side
+        .locator('.box')
+        .evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset.label!));
+      const overlaps = await Promise.all(labels.map((label) => bestOverlap(side, label)));
+      expect(Math.max(...overlaps)).toBeGreaterThan(0.5);
     }
     await cameras.locator('.side').first().getByRole('button', { name: 'Ask more about this frame' }).click();
-    await page.getByLabel('Compare with').selectOption('table now');
+    await choose('Compare with', 'table now');
     const frames = await ask('What is in the picture?');
     const two = await frames.locator('img').evaluateAll((all) => all.map((image) => image.getAttribute('src')));
     expect(two[0]).toBe(sources[0]);
@@ -251,7 +264,7 @@ describe('asking', () => {
     await page.getByRole('button', { name: 'Keep this question' }).click();
     await page.reload();
     await page.getByRole('button', { name: 'Is the lamp yellow?', exact: true }).click();
-    await asked('Is the lamp yellow?');
+    await asked('Is the lamp yellow?', 1);
   });
 });
 
@@ -261,14 +274,14 @@ describe('watches', () => {
     const events: WatchEvent[] = [];
     client.onEvent(deviceName, (event) => events.push(event));
     await show('ask');
-    await page.getByLabel('Answer', { exact: true }).selectOption('yes or no');
-    await page.getByLabel('About').selectOption('table now');
+    await choose('Answer', 'yes or no');
+    await choose('About', 'table now');
     const turn = await ask('Is there a red cup?');
     await turn.getByRole('link', { name: 'Make a watch of this question' }).click();
     const form = page.getByRole('form', { name: 'New watch' });
-    expect(await form.getByLabel('Question').inputValue()).toBe('Is there a red cup?');
-    expect(await form.getByLabel('Answer').inputValue()).toBe('yes-no');
-    expect(await form.getByLabel('door').isChecked()).toBe(false);
+    expect(await form.getByRole('textbox', { name: 'Question' }).inputValue()).toBe('Is there a red cup?');
+    expect(await form.getByRole('combobox', { name: 'Answer' }).inputValue()).toBe('yes-no');
+    expect(await form.getByRole('checkbox', { name: 'door' }).isChecked()).toBe(false);
     await form.getByRole('button', { name: 'Try on the picture of now' }).click();
     await form
       .locator('.now .answer')
@@ -382,7 +395,6 @@ describe('the timeline', () => {
     await dialog.getByRole('link', { name: 'Ask about this frame' }).click();
     await page.getByRole('heading', { name: 'Ask', level: 1 }).waitFor();
     expect(await page.getByRole('textbox', { name: 'Question' }).inputValue()).toBe('Where is the red cup?');
-    await page.keyboard.press('Escape');
     const turn = await ask('Where is the blue book?');
     const idOf = (source: string | null) => new URL(source!, address).pathname;
     expect(idOf(await turn.locator('img').getAttribute('src'))).toBe(idOf(shown));

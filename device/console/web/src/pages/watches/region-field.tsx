@@ -63,7 +63,7 @@ export function RegionField({ camera, region, onChange }: RegionFieldProps) {
       </p>
       <div class="region-picture">
         {camera !== undefined && (
-          <img src={`/api/cameras/${encodeURIComponent(camera)}/snapshot?at=${still}`} alt={`${camera} now`} />
+          <img src={`/api/cameras/${encodeURIComponent(camera)}/snapshot#${still}`} alt={`${camera} now`} />
         )}
         {/* biome-ignore lint/a11y/noStaticElementInteractions: corners carry the keys; this only takes the pointer */}
         <svg
