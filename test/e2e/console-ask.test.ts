@@ -9,7 +9,15 @@ import type { WatchEvent } from 'scenebus/bus';
 import { connect } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
-import { clip, demoModel, deviceName, lend, makeConfig, startService } from '../integration/device/demo-device.js';
+import {
+  borrow,
+  clip,
+  demoModel,
+  deviceName,
+  lend,
+  makeConfig,
+  startService,
+} from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
 import { expectSoundNow, expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
 
@@ -22,6 +30,8 @@ let address: string;
 let context: BrowserContext;
 let page: Page;
 const faults: string[] = [];
+/** Called after each piece of a text. */
+let hold: () => Promise<unknown> = async () => {};
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'scenebus-console-ask-'));
@@ -37,7 +47,7 @@ beforeAll(async () => {
     journal: { directory: join(folder, 'journal'), frames: true },
     describe: { minIntervalSeconds: 1 },
   });
-  service = await startService(config, { parts: lend(model, { openCamera }) });
+  service = await startService(config, { parts: lend(pausing(model), { openCamera }) });
   address = service.consoleAddress ?? '';
   browser = await launchBrowser();
   context = await browser.newContext({ viewport: { width: 1_440, height: 900 } });
@@ -135,20 +145,17 @@ describe('asking', () => {
 
   test('the text comes in pieces before the answer is done', async () => {
     await show('ask');
-    const pieces = page.evaluate(
-      () =>
-        new Promise<number>((resolve) => {
-          const seen = new Set<string>();
-          new MutationObserver(() => {
-            const turn = document.querySelector<HTMLElement>('.turn');
-            const text = turn?.querySelector('.answer')?.textContent ?? '';
-            if (turn?.dataset.done === 'false' && text.length > 1) seen.add(text);
-            if (turn?.dataset.done === 'true') resolve(seen.size);
-          }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
-        }),
-    );
-    await ask('What is in the picture?');
-    expect(await pieces).toBeGreaterThan(1);
+    // The model waits with its second piece until the page has shown the first.
+    const shown = page.waitForFunction(() => {
+      const turn = document.querySelector<HTMLElement>('.turn');
+      return turn?.dataset.done === 'false' && /\w/.test(turn.querySelector('.answer')?.textContent ?? '');
+    });
+    hold = () => shown;
+    const turn = await ask('What is in the picture?');
+    hold = async () => {};
+    expect(await turn.locator('.answer').textContent()).toMatch(/\w \w/);
+    await turn.getByText('first token').waitFor();
+    await turn.getByText('tokens/s').waitFor();
   });
 
   test('yes or no, one of a few and a number come with probabilities', async () => {
@@ -430,6 +437,24 @@ test('no page of these has a fault that axe finds, nor scrolls sideways, with wh
 test('nothing was asked of other machines, and nothing failed in the page', () => {
   expect(faults).toEqual([]);
 });
+
+function pausing(of: VisionLanguageModel): VisionLanguageModel {
+  return {
+    ...borrow(of),
+    generate(...call) {
+      const stream = of.generate(...call);
+      return {
+        async *[Symbol.asyncIterator]() {
+          for await (const text of stream) {
+            yield text;
+            await hold();
+          }
+        },
+        collect: () => stream.collect(),
+      };
+    },
+  };
+}
 
 function bodyOf(request: Request): unknown {
   return JSON.parse(request.postData() ?? 'null');
