@@ -54,6 +54,7 @@ export type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  HeatMap,
   ModelImage,
   ModelInfo,
   ModelProcess,
@@ -69,6 +70,9 @@ export type {
 // Boxes: reading them from answers, their arithmetic, and following them
 
 export {
+  type Attend,
+  type Attended,
+  type AttentionCalibration,
   type BoxConvention,
   boxToPixels,
   createTextGrounder,
@@ -76,6 +80,7 @@ export {
   type GrounderChoice,
   type GroundingRequest,
   intersectionOverUnion,
+  type Judge,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
 export {

@@ -1,5 +1,6 @@
 export type { ImageProcessorConfig, PixelImage } from '../core/image.js';
 export { ChangeGate, type ChangeGateOptions, type ChangeMeasure } from './change-gate.js';
+export { cropToBox } from './crop.js';
 export { type DecodedImage, decodeImage } from './decode.js';
 export { type EncodeJpegOptions, encodeJpeg } from './encode-jpeg.js';
 export { encodePng } from './encode-png.js';
