@@ -73,6 +73,7 @@ export {
   type Attend,
   type Attended,
   type AttentionCalibration,
+  type AttentionFeatures,
   type BoxConvention,
   boxToPixels,
   createTextGrounder,
@@ -81,6 +82,7 @@ export {
   type GroundingRequest,
   intersectionOverUnion,
   type Judge,
+  type PresenceModel,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
 export {

@@ -3,7 +3,9 @@ export type { WrittenToken } from '../text/written-token.js';
 export {
   type Attended,
   type AttentionCalibration,
+  type AttentionFeatures,
   heatMapPng,
+  type PresenceModel,
   searchByAttention,
 } from './attention/index.js';
 export type { BoxConvention } from './box-reader.js';

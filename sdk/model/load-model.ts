@@ -143,6 +143,10 @@ export async function loadModelOn(
   checkTokenizerFits(tokenizer, checkpoint);
   const processor = createImageProcessor(checkpoint.processor);
   checkHeads(checkpoint);
+  const { boxes, attention, prompts: manifestPrompts } = checkpoint.manifest;
+  const grounding = { name: checkpoint.name, boxes, attention, locatePrompt: manifestPrompts.locate };
+  // What can be refused without the engine is.
+  chooseGrounder(grounder, { ...grounding, attentionTaps: true });
   const contentHash = await checkpoint.contentHash();
 
   const opened = new DisposalStack();
@@ -155,9 +159,7 @@ export async function loadModelOn(
     const { manifest, generation, name } = checkpoint;
     const { verify: verifyPrompt, ...prompts } = manifest.prompts;
     const { attentionTaps } = engine.info.capabilities;
-    const { boxes, attention } = manifest;
-    const locatePrompt = prompts.locate;
-    const chosenGrounder = chooseGrounder(grounder, { name, boxes, attention, locatePrompt, attentionTaps });
+    const chosenGrounder = chooseGrounder(grounder, { ...grounding, attentionTaps });
     const model = createModel({
       info: {
         name,

@@ -1,6 +1,6 @@
 /** What a question asks the place of. */
 
-const ARTICLE = '(?:the |an? |my |your |any )?';
+const ARTICLE = '(?:(?:the|an?|my|your|any) )?';
 /** How people ask in English; what is looked for is the last group. */
 const ASKED = [
   `where(?: in (?:this|the) (?:image|picture|photo|frame))?(?: is|'s| are) ${ARTICLE}(.+?)(?: in (?:this|the) (?:image|picture|photo|frame))?`,
