@@ -53,7 +53,8 @@ export interface LoadModelOptions extends OpenEngineOptions {
   /**
    * Where the boxes of answers come from. `text`: from the answer itself, in the convention of the model's manifest.
    * `attention`: from where the model looks when it reads the name of what a question asks the place of; for models of
-   * any training, once `scenebus calibrate-grounding` has found its heads. Default `auto`: the first that the model has. A `Grounder` of your own replaces it; a list gives what each of them finds.
+   * any training, once their heads that localise are in the manifest. Default `auto`: the first that the model has.
+   * A `Grounder` of your own replaces it; a list gives what each of them finds.
    */
   readonly grounder?: GrounderChoice | readonly GrounderChoice[] | undefined;
   /**
