@@ -21,19 +21,24 @@ import type { FeatureContext, ReconfigurableFeature } from '../features/context.
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
+import { HealthHistory } from '../features/health-history.js';
 import { startPictureVerbs } from '../features/picture-verbs.js';
 import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
 import { type StandingWatches, startWatches } from '../features/watches/start-watches.js';
 import { Journal } from '../journal/journal.js';
+import type { Finding } from '../platform/doctor/finding.js';
 import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
 import { MetricsSink } from '../sinks/metrics-sink.js';
 import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
+import { brokerRoundTrip } from './broker-check.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
+import { checkConfigAndBroker } from './config-checks.js';
 import { DeviceConsole, logTail } from './device-console.js';
 import { journalOptions, outletLimits, stateFile } from './journal-options.js';
+import { licences } from './licences.js';
 import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
 import { OutwardSinks } from './outward-sinks.js';
 
@@ -125,18 +130,24 @@ export class DeviceService implements AsyncDisposable {
     try {
       const { hub, journal, problems } = await openEvents(config, logger, resources);
       // Listens from the first event on.
-      const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
+      const console = config.console.enabled
+        ? resources.use(new DeviceConsole({ hub, tail, logger, root: config.root }))
+        : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
       const outward = await OutwardSinks.open(config, logger);
       const busOptions = { config, logger, requireBroker, signal, keepAnswer, outward: outward.places };
       const { bus } = resources.use(await openBus(busOptions));
+      console?.listen(bus);
       options.onBus?.(bus);
       const events = { hub, journal, problems };
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
-      resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      const cameras = config.cameras.map(({ id }) => id);
+      const sceneExpirySeconds = config.describe.expirySeconds;
+      const delivery = { limits, maxPerSecond, cameras, sceneExpirySeconds };
+      resources.use(await MqttSink.start({ hub, journal, bus, logger, ...delivery }));
       const current = () => service.#config;
       resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
       resources.defer(() => answers.stop());
@@ -210,6 +221,13 @@ export class DeviceService implements AsyncDisposable {
     return { applied, needsRestart };
   }
 
+  async #checkConfig(signal: AbortSignal): Promise<Finding[]> {
+    const { configSource } = this.#options;
+    if (configSource === undefined || configSource.store.isTemporary) return [];
+    const { store, environment } = configSource;
+    return await checkConfigAndBroker({ config: store.file, environment, signal });
+  }
+
   get #configAccess(): ConfigAccess | undefined {
     const { configSource } = this.#options;
     return (
@@ -262,14 +280,34 @@ export class DeviceService implements AsyncDisposable {
       startHealth(healthContext, { state: () => this.#healthState, metrics, telemetry: () => machine.read() }),
     );
     const journal = this.journal;
+    const cameras = () => this.#feeds?.list ?? [];
+    this.#resources.use(
+      new HealthHistory(
+        {
+          ...common,
+          get feeds() {
+            return cameras();
+          },
+        },
+        { metrics, telemetry: () => machine.read() },
+        { keep: (sample) => journal.recordHealth(sample) },
+      ),
+    );
     await this.#console?.open({
       journal,
       problems: this.#problems,
-      feeds: () => this.#feeds?.list ?? [],
+      feeds: cameras,
       model: () => this.#model,
+      broker: () => {
+        const { broker: address, state, protocolVersion, stats } = bus;
+        return { address, state, protocolVersion, counters: { ...stats } };
+      },
       watches: () => this.#watches,
-      broker: () => ({ address: bus.broker, state: bus.state }),
       settings: this.#configAccess,
+      licences: () => licences(this.#config.model.directory, this.#model?.info?.name),
+      checkBroker: (checkSignal) => brokerRoundTrip(this.#config, bus.broker, checkSignal),
+      checkConfig: (checkSignal) => this.#checkConfig(checkSignal),
+      setupFile: stateFile(this.#config, 'setup.json'),
       get config() {
         return currentConfig();
       },

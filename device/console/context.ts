@@ -7,6 +7,18 @@ import type { EventHub } from '../events/hub.js';
 import type { Feed, ModelAccess } from '../features/context.js';
 import type { StandingWatches } from '../features/watches/start-watches.js';
 import type { Journal } from '../journal/journal.js';
+import type { Finding } from '../platform/doctor/finding.js';
+
+/** The connection to the broker. */
+export interface BrokerInfo {
+  /** Without credentials. */
+  readonly address: string;
+  readonly state: 'connecting' | 'online' | 'offline' | 'closed';
+  /** 4 is 3.1.1; undefined while there is no connection. */
+  readonly protocolVersion?: number | undefined;
+  /** Since the start, by name. */
+  readonly counters?: Readonly<Record<string, number>> | undefined;
+}
 
 /** Paths of settings that a change touches. */
 export interface SettingChanges {
@@ -24,18 +36,43 @@ export interface ConfigAccess {
   reload(next: DeviceConfig): Promise<SettingChanges>;
 }
 
+export interface LicenceText {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Under which terms this product and its model are used. */
+export interface Licences {
+  /** Of SceneBus itself. */
+  readonly product: readonly LicenceText[];
+  readonly model: {
+    /** Why the model is under the Llama Community License; null: nothing says so. */
+    readonly llama: string | null;
+    readonly texts: readonly LicenceText[];
+    /** What the licence asks of whoever runs or hands on this device. */
+    readonly duties: readonly string[];
+  };
+}
+
 export interface ConsoleDevice {
   readonly config: DeviceConfig;
   readonly hub: EventHub;
-  readonly journal: Pick<Journal, 'query' | 'frame' | 'pictures'>;
+  readonly journal: Pick<Journal, 'query' | 'frame' | 'pictures' | 'healthSeries'>;
   readonly logger: Logger;
   /** Empty until the cameras are open. */
   readonly feeds: () => readonly Feed[];
   /** undefined until it was loaded for the first time. */
   readonly model: () => ModelAccess | undefined;
+  readonly licences: () => Promise<Licences>;
+  /** Sends a request to this device over its broker, as any caller would. @throws SdkError ERR_BUS_* */
+  readonly checkBroker: (signal: AbortSignal) => Promise<{ readonly roundTripMs: number }>;
+  /** What a check of the configuration and the broker finds, besides what `diagnose` does. */
+  readonly checkConfig: (signal: AbortSignal) => Promise<readonly Finding[]>;
+  /** Where it is kept how far the set-up has come; undefined: nowhere. */
+  readonly setupFile: string | undefined;
   /** undefined: the program that runs the device has no file. */
   readonly settings?: ConfigAccess | undefined;
   /** undefined until the model was there for the first time. */
   readonly watches: () => StandingWatches | undefined;
-  readonly broker: () => { readonly address: string; readonly state: 'connecting' | 'online' | 'offline' | 'closed' };
+  readonly broker: () => BrokerInfo;
 }

@@ -18,22 +18,28 @@ import type { ConsoleDevice } from './context.js';
 import type { DeviceStateFollower } from './device-state.js';
 import { FrameStore } from './live/frame-store.js';
 import type { LogTail } from './log-tail.js';
+import type { MessageLog } from './mqtt/message-log.js';
 import { accessRoutes } from './routes/access.js';
 import { askRoutes } from './routes/ask.js';
 import { deviceRoutes } from './routes/device.js';
+import { healthRoutes } from './routes/health.js';
 import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
 import { settingsRoutes } from './routes/settings.js';
+import { setupRoutes } from './routes/setup.js';
 import { timelineRoutes } from './routes/timeline.js';
 import { watchTrialRoutes } from './routes/watch-trials.js';
 import { watchRoutes } from './routes/watches.js';
 import { ConfigEditor } from './settings/config-editor.js';
+import { SetupProgress } from './setup/setup-progress.js';
+import { visibleJournal } from './visible-journal.js';
 
 export interface ConsoleOptions {
   readonly device: ConsoleDevice;
   readonly state: DeviceStateFollower;
   readonly log: LogTail;
+  readonly messages: MessageLog;
   /** Where passwords and tokens are kept; undefined: nowhere. */
   readonly credentialsFile: string | undefined;
 }
@@ -82,20 +88,33 @@ export class Console implements AsyncDisposable {
    *   (EADDRINUSE) for a port that is taken
    */
   static async start(options: ConsoleOptions): Promise<Console> {
-    const { device, state, log, credentialsFile } = options;
+    const { device, state, log, messages, credentialsFile } = options;
     const { console: config, secrets } = device.config;
     const resources = new DisposalStack();
     try {
       const credentials = await Credentials.open({ file: credentialsFile, adminPassword: secrets.consolePassword });
       requireSafeInterface(config, credentials);
       const stop = new AbortController();
-      const frames = resources.use(new FrameStore(device.hub, device.journal));
+      const frames = resources.use(new FrameStore(device.hub, visibleJournal(device.journal, state)));
       const sessions = new Sessions(() => performance.now());
       const isSecure = config.tls !== undefined;
+      const setup = resources.use(await SetupProgress.open({ device, state, signal: stop.signal }));
       const settings =
         device.settings &&
         new ConfigEditor({ access: device.settings, running: () => device.config, logger: device.logger });
-      const services = { device, credentials, sessions, state, frames, log, settings, isSecure, signal: stop.signal };
+      const services = {
+        device,
+        credentials,
+        sessions,
+        state,
+        frames,
+        log,
+        messages,
+        settings,
+        setup,
+        isSecure,
+        signal: stop.signal,
+      };
       const tls = config.tls && (await readTlsFiles(config.tls));
       const app = Fastify({
         bodyLimit: JSON_BYTES,
@@ -180,9 +199,11 @@ async function serve(
   const routes = [
     ...accessRoutes(services),
     ...deviceRoutes(services),
+    ...healthRoutes(services),
     ...askRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),
+    ...setupRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
   ];

@@ -1,6 +1,6 @@
 /** The console over a camera, a model and a hub that do what a test says. */
 import { fileURLToPath } from 'node:url';
-import type { Frame, SdkError, VisionLanguageModel } from 'scenebus';
+import { type Frame, type Logger, type SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { stringify } from 'yaml';
 import { configChanges } from '#device/app/config-changes.js';
 import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
@@ -9,6 +9,7 @@ import type { Role } from '#device/console/access/roles.js';
 import type { SettingChanges } from '#device/console/context.js';
 import { DeviceStateFollower } from '#device/console/device-state.js';
 import { LogTail } from '#device/console/log-tail.js';
+import { MessageLog } from '#device/console/mqtt/message-log.js';
 import { Console } from '#device/console/server.js';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { startWatches } from '#device/features/watches/start-watches.js';
@@ -21,6 +22,10 @@ export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
   readonly context: FakeContext;
   readonly journal: Journal;
+  /** Of the bus. */
+  readonly messages: MessageLog;
+  /** Its lines are those that the console shows. */
+  readonly log: Logger;
   /** As a program with a token of this role; undefined: nobody. */
   fetch(role: Role | undefined, path: string, init?: RequestInit): Promise<Response>;
   json(role: Role | undefined, path: string, init?: RequestInit): Promise<{ status: number; body: unknown }>;
@@ -63,6 +68,8 @@ export async function startConsole(
     readonly credentialsFile?: string;
     readonly frame?: Frame;
     readonly store?: ConfigStore;
+    readonly setupFile?: string;
+    readonly checkBroker?: () => Promise<{ readonly roundTripMs: number }>;
     readonly environment?: Readonly<Record<string, string>>;
     /** What becomes of another configuration. */
     readonly reload?: (next: DeviceConfig) => Promise<SettingChanges>;
@@ -74,13 +81,14 @@ export async function startConsole(
   const { encodeJpeg } = options;
   const journal = await Journal.open({ file: undefined, limits: { maxAgeMs: 1e12, maxBytes: 2 ** 30 }, encodeJpeg });
   // As the service's hub does before it tells anybody.
-  for (const kind of ['scene', 'answer', 'watch', 'status', 'problem'] as const)
+  for (const kind of ['frame', 'scene', 'answer', 'watch', 'status', 'problem'] as const)
     context.hub.on(kind, (event) => void journal.record(event as AnyDeviceEvent));
   const settings = { isOn: (_: string, setting: string) => setting !== 'privacy', onChange: () => () => {} };
   const verbs = { handle: () => () => {} };
   const watches = await startWatches({ context, settings, verbs, file: undefined });
   const state = new DeviceStateFollower(context.hub);
   const log = new LogTail((message) => message);
+  const messages = new MessageLog(context.config.root);
   const written = {
     version: 1,
     device: 'fake',
@@ -102,6 +110,10 @@ export async function startConsole(
       model: () => context.model,
       watches: () => watches,
       broker: () => ({ address: 'mqtt://127.0.0.1', state: 'online' }),
+      licences: async () => ({ product: [], model: { llama: null, texts: [], duties: [] } }),
+      checkBroker: options.checkBroker ?? (async () => ({ roundTripMs: 3 })),
+      checkConfig: async () => [],
+      setupFile: options.setupFile,
       settings: {
         store,
         environment: options.environment ?? {},
@@ -111,6 +123,7 @@ export async function startConsole(
     },
     state,
     log,
+    messages,
     credentialsFile: file,
   });
   for (const feed of context.feeds) {
@@ -121,6 +134,8 @@ export async function startConsole(
     console,
     context,
     journal,
+    messages,
+    log: log.tee(silentLogger),
     async fetch(role, path, init = {}) {
       const token = role && (tokens.get(role) ?? (await makeToken(role)));
       const headers = { ...(init.headers as object), ...(token && { authorization: `Bearer ${token}` }) };

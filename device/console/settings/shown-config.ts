@@ -59,3 +59,10 @@ function annotated(schema: Schema, path: PropertyPath): Schema {
     ...(reason === undefined ? {} : { readOnly: true, 'x-reason': reason }),
   };
 }
+
+/** Files of keys, certificates and passwords: also where they lie is nobody's business. */
+export function secretPaths(value: unknown, key = ''): string[] {
+  if (typeof value === 'string') return FILE_KEY.test(key) && value !== '' ? [value] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, item]) => secretPaths(item, name));
+}

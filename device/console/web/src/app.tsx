@@ -2,12 +2,12 @@ import type { ComponentType } from 'preact';
 import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { DeviceState, SessionInfo, TimelineEvent } from '../../api/schemas.js';
 import { ApiError, follow, send, session, signIn, whenSignedOut } from './api.js';
-import { AskPage } from './pages/ask.js';
+import { AskPage } from './pages/ask/ask-page.js';
 import { DevicePage } from './pages/device.js';
-import { HealthPage } from './pages/health.js';
+import { HealthPage } from './pages/health/health-page.js';
 import { LivePage } from './pages/live.js';
 import { SignIn } from './pages/sign-in.js';
-import { TimelinePage } from './pages/timeline.js';
+import { TimelinePage } from './pages/timeline/timeline-page.js';
 import { WatchesPage } from './pages/watches/watches-page.js';
 
 export interface PageProps {
