@@ -117,8 +117,8 @@ describe.concurrent.each(['SIGKILL', 'SIGSTOP'] as const)('the service that gets
     });
   });
 
-  test.sequential.runIf(signal === 'SIGSTOP')(
-    'for long is told as offline, and online when it goes on',
+  test.sequential.each(signal === 'SIGSTOP' ? ['long'] : [])(
+    'for %s is told as offline, and online when it goes on',
     {
       timeout: FAULT_MS + WILL_MS,
     },
