@@ -28,6 +28,7 @@ test('offers the names that people use at `scenebus`, and leaves the rest to the
     'number',
     'openCamera',
     'openCheckpoint',
+    'openDetector',
     'parseCameraInfo',
     'silentLogger',
     'version',
