@@ -18,7 +18,7 @@ import type {
 } from '../engine.js';
 import { CancelFlag } from '../shared/cancel-flag.js';
 import { checkForward, checkProcessedImage } from '../shared/engine-checks.js';
-import { type BackendSliceOptions, stepInTurn, TrackedSequence } from '../shared/tracked-sequence.js';
+import { stepInTurn, TrackedSequence } from '../shared/tracked-sequence.js';
 import { WorkerChannel } from '../shared/worker-channel.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
 
@@ -138,12 +138,14 @@ export class OnnxEngine implements Engine {
     sequence: number,
     position: number,
     tokens: Int32Array,
-    options: BackendSliceOptions,
+    options: SliceOptions,
   ): Promise<SliceResult> {
     const cancel = new CancelFlag();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
-    const { logits, attention } = options;
-    const request = { sequence, position, tokens, images, logits, attention, cancel: cancel.shared };
+    const { attention } = options;
+    // The graph's last matrix is not left out: of a piece of a prompt that is one logits row of hundreds of tokens.
+    const logits = options.logits === 'all' ? 'all' : 'last';
+    const request = { sequence, position, tokens, images, logits, attention, cancel: cancel.shared } as const;
     return this.#cancellable(this.#channel.request('forward', request), options, cancel);
   }
 
