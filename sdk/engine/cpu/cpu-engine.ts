@@ -16,7 +16,7 @@ import { openVisionTower, type VisionTower } from '../vision/vision-tower.js';
 import type { CpuAttentionTaps, CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
 
-/** What the decoder computes between two looks at an abort (`kPassRows` in native/cpu/decoder/decoder.cpp). */
+/** What the decoder computes between two looks at an abort (`kPassTokens` in native/cpu/decoder/decoder.cpp). */
 const PASS_TOKENS = 256;
 
 export interface CpuEngineOptions extends OpenEngineOptions {

@@ -18,8 +18,8 @@
 #include <vector>
 
 using namespace scenebus::cpu;
-using scenebus::CancelFlag;
 using scenebus::Aborted;
+using scenebus::CancelFlag;
 
 namespace {
 
@@ -30,7 +30,7 @@ const std::vector<int> kCrossLayers{2, 4};
 
 /** A model of random float weights in a file, every tensor on pages of its own. */
 class RandomModel {
- public:
+public:
   RandomModel() {
     char path[] = "/tmp/scenebus-decoder-XXXXXX";
     close(mkstemp(path));
@@ -77,7 +77,7 @@ class RandomModel {
 
   DecoderSpec spec;
 
- private:
+private:
   void add(const std::string& name, const std::vector<std::int64_t>& shape) {
     std::size_t count = 1;
     for (const auto side : shape)
@@ -98,8 +98,8 @@ class RandomModel {
 };
 
 /**
- * Notes each first read of some weights after a read of others, and sets the flag at the chosen one, from inside the call:
- * the pages of the weights may not be read until the handler of the fault allows it. No clock is involved.
+ * Notes each first read of some weights after a read of others, and sets the flag at the chosen one, from inside the
+ * call: the pages of the weights may not be read until the handler of the fault allows it. No clock is involved.
  */
 namespace watch {
 
@@ -144,14 +144,14 @@ void onFault(int, siginfo_t* info, void*) {
 }
 
 /** Runs `call(abort)`, which reads `linears`, with the flag set at event `at` (from 1; 0 is never); false: aborted. */
-template <typename Call>
-bool run(const std::vector<const Linear*>& linears, int at, const Call& call) {
+template <typename Call> bool run(const std::vector<const Linear*>& linears, int at, const Call& call) {
   count = static_cast<int>(linears.size());
   std::copy(linears.begin(), linears.end(), watched.begin());
   eventCount = 0;
   flagAt = at;
   flag = 0;
-  struct sigaction action {}, before {};
+  struct sigaction action {
+  }, before{};
   action.sa_sigaction = onFault;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGSEGV, &action, &before);
