@@ -142,10 +142,8 @@ export class OnnxEngine implements Engine {
   ): Promise<SliceResult> {
     const cancel = new CancelFlag();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
-    const { attention } = options;
-    // The graph's last matrix is not left out: of a piece of a prompt that is one logits row of hundreds of tokens.
-    const logits = options.logits === 'all' ? 'all' : 'last';
-    const request = { sequence, position, tokens, images, logits, attention, cancel: cancel.shared } as const;
+    const { logits, attention } = options;
+    const request = { sequence, position, tokens, images, logits, attention, cancel: cancel.shared };
     return this.#cancellable(this.#channel.request('forward', request), options, cancel);
   }
 
