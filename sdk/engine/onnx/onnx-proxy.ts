@@ -134,12 +134,7 @@ export class OnnxEngine implements Engine {
     this.#channel.request(method, request as never).catch(() => {});
   }
 
-  async #forward(
-    sequence: number,
-    position: number,
-    tokens: Int32Array,
-    options: SliceOptions,
-  ): Promise<SliceResult> {
+  async #forward(sequence: number, position: number, tokens: Int32Array, options: SliceOptions): Promise<SliceResult> {
     const cancel = new CancelFlag();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
     const { logits, attention } = options;

@@ -154,8 +154,7 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
 
   /** Calls that are aborted while they wait do not start. One that finds the queue empty does so without a detour. */
   #enqueue<T>(cancellation: Cancellation, call: (flag: Int32Array) => Promise<T>): Promise<T> {
-    const work =
-      this.#queue === undefined ? cancellation.run(call) : this.#queue.then(() => cancellation.run(call));
+    const work = this.#queue === undefined ? cancellation.run(call) : this.#queue.then(() => cancellation.run(call));
     this.#append(work);
     return work;
   }
