@@ -43,6 +43,11 @@ export const modelSchema = z
       description:
         'process: the model runs in a process of its own, which is killed and restarted when it crashes or hangs; none: inside the service, which then crashes with it',
     }),
+    grounder: z.enum(['auto', 'text', 'attention']).default('auto').meta({
+      title: 'Boxes',
+      description:
+        'text: those that the model writes; attention: from where it looks, once scenebus calibrate-grounding has found its heads; auto: the first that the model has',
+    }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
     cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),
@@ -189,6 +194,10 @@ export const describeSchema = z
       title: 'Boxes in descriptions',
       description: 'true: where the model writes boxes, it also lists what it sees',
     }),
+    verify: z.boolean().default(false).meta({
+      title: 'Verify boxes',
+      description: 'true: as in `ask`, for the boxes of every description',
+    }),
     expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
   })
   .meta({ title: 'Descriptions', description: 'For all cameras; each may have some of its own' });
@@ -205,6 +214,11 @@ export const askSchema = z
       .prefault({})
       .meta({ title: 'Limits of one caller', description: 'More is answered with ERR_BUSY' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
+    verify: z.boolean().default(false).meta({
+      title: 'Verify boxes',
+      description:
+        'true: the model is asked about the cut-out of each box, unless the request says otherwise; each takes as long as a question about a new picture',
+    }),
     staleSeconds: z
       .number()
       .min(0.1)

@@ -38,6 +38,7 @@ async function describe(
   const { feed, frame } = await pictures.of(request, call);
   const options = {
     maxNewTokens: request.maxNewTokens ?? config.describe.maxNewTokens,
+    verify: request.verify ?? config.describe.verify,
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
     priority: priorityOf(request),
     caller: call.client,
@@ -60,7 +61,7 @@ async function describe(
   }, call.signal);
 }
 
-/** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that writes no boxes; as `describe` */
+/** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that gives no boxes; as `describe` */
 async function locate(
   { config, model, hub, tracks }: FeatureContext,
   pictures: Pictures,
@@ -70,14 +71,15 @@ async function locate(
   const { feed, frame } = await pictures.of(request, call);
   const options = {
     maxNewTokens: config.ask.maxNewTokens,
+    verify: request.verify ?? config.ask.verify,
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
     priority: priorityOf(request),
     caller: call.client,
     signal: call.signal,
   };
   return await model.use(async (loaded) => {
-    if (!loaded.info.writesBoxes) {
-      const message = `The model ${loaded.info.name} writes no boxes: ask where things are in words.`;
+    if (!loaded.info.locates) {
+      const message = `The model ${loaded.info.name} gives no boxes: ask where things are in words, or find its heads that localise with scenebus calibrate-grounding.`;
       throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
     }
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
@@ -93,7 +95,7 @@ async function locate(
         options,
       );
       usage = addUsage(usage, found.usage);
-      if (found.objects.length === 0) notFound.push(name);
+      if (found.objects.every(({ verified }) => verified === false)) notFound.push(name);
       objects.push(...found.objects.map((object) => ({ ...object, label: name })));
     }
     const notices = [...feed.noticesFor(frame), ...loaded.info.notices];

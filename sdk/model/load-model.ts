@@ -51,10 +51,19 @@ export interface LoadModelOptions extends OpenEngineOptions {
   /** Requests of one priority that may wait; more are refused with ERR_BUSY. Default `LIMITS.requestQueueLength`. */
   readonly maxWaiting?: number | undefined;
   /**
-   * Where the boxes of answers come from. Default `text`: from the answer itself, in the convention of the model's
-   * manifest. A `Grounder` of your own replaces it; a list gives what each of them finds.
+   * Where the boxes of answers come from. `text`: from the answer itself, in the convention of the model's manifest.
+   * `attention`: from where the model looks when it reads the name of what a question asks the place of; for models of
+   * any training, once their heads that localise are in the manifest. Default `auto`: the first that the model has.
+   * A `Grounder` of your own replaces it; a list gives what each of them finds.
    */
   readonly grounder?: GrounderChoice | readonly GrounderChoice[] | undefined;
+  /**
+   * `calibrated` (default): scores of boxes and probabilities of yes and no as probabilities, where the model's manifest
+   * knows how they become ones (`scenebus calibrate-scores`). `raw`: as the model gives them.
+   */
+  readonly scores?: 'calibrated' | 'raw' | undefined;
+  /** Whether boxes are verified where a request does not say (see `GenerateOptions.verify`). Default false. */
+  readonly verify?: boolean | undefined;
 }
 
 const OPTIONS = {
@@ -65,6 +74,8 @@ const OPTIONS = {
   keyValueCache: true,
   maxWaiting: true,
   grounder: true,
+  scores: true,
+  verify: true,
   numerics: true,
   contextLength: true,
   threads: true,
@@ -109,7 +120,17 @@ export async function loadModelOn(
   options: LoadModelOptions,
 ): Promise<VisionLanguageModel> {
   refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
-  const { backend = 'auto', imageCache, keyValueCache, maxWaiting, grounder = 'text', ...engineOptions } = options;
+  const {
+    backend = 'auto',
+    imageCache,
+    keyValueCache,
+    maxWaiting,
+    grounder = 'auto',
+    scores,
+    verify,
+    ...engineOptions
+  } = options;
+  checkScores(scores, verify);
   checkCount('maxWaiting', maxWaiting);
   checkCount('keyValueCache.maxBytes', keyValueCache?.maxBytes);
   const { signal, onProgress } = options;
@@ -122,7 +143,11 @@ export async function loadModelOn(
   const template = await loadChatTemplate(checkpoint.directory, tokenizer);
   checkTokenizerFits(tokenizer, checkpoint);
   const processor = createImageProcessor(checkpoint.processor);
-  const chosenGrounder = chooseGrounder(grounder, checkpoint.manifest.boxes);
+  checkHeads(checkpoint);
+  const { boxes, attention, prompts: manifestPrompts } = checkpoint.manifest;
+  const grounding = { name: checkpoint.name, boxes, attention, locatePrompt: manifestPrompts.locate };
+  // What can be refused without the engine is.
+  chooseGrounder(grounder, { ...grounding, attentionTaps: true });
   const contentHash = await checkpoint.contentHash();
 
   const opened = new DisposalStack();
@@ -133,26 +158,33 @@ export async function loadModelOn(
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
+    const { verify: verifyPrompt, ...prompts } = manifest.prompts;
+    const { attentionTaps } = engine.info.capabilities;
+    const chosenGrounder = chooseGrounder(grounder, { ...grounding, attentionTaps });
     const model = createModel({
       info: {
         name,
         contentHash,
         engine: engine.info,
-        writesBoxes: manifest.boxes !== undefined,
-        prompts: manifest.prompts,
+        writesBoxes: boxes !== undefined,
+        locates: boxes !== undefined || chosenGrounder.source === 'attention',
+        prompts,
         notices: notices.map((notice) => `${name}: ${notice}`),
       },
       engine,
       tokenizer,
       template,
       processor,
-      sampling: { ...generation, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
+      sampling: { ...generation, verify, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
       createSampler: (sampling) => {
         const random = createRandom(sampling.seed);
         return (logits) => sampleToken(logits, sampling, random);
       },
       grounder: chosenGrounder,
-      boxes: checkpoint.manifest.boxes,
+      verifyPrompt,
+      scores: scores === 'raw' ? undefined : manifest.scores,
+      boxes,
+      attention: attentionTaps ? attention : undefined,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
       keyValueCache,
       maxWaiting,
@@ -164,6 +196,31 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** @throws SdkError ERR_MODEL_INVALID for heads that the model does not have */
+function checkHeads({ directory, manifest, model }: Pick<Checkpoint, 'directory' | 'manifest' | 'model'>): void {
+  const { crossAttentionLayers, attentionHeads } = model.architecture.text;
+  const wrong = manifest.attention?.heads.find(
+    ({ layer, head }) => !crossAttentionLayers.includes(layer) || head >= attentionHeads,
+  );
+  if (wrong === undefined) return;
+  const problem = `scenebus.json: attention.heads: expected heads 0 to ${attentionHeads - 1} of layers ${crossAttentionLayers.join(', ')}, but received head ${wrong.head} of layer ${wrong.layer}`;
+  throw new SdkError(
+    'ERR_MODEL_INVALID',
+    `${directory}: ${problem}. Find them again with scenebus calibrate-grounding.`,
+    { details: { problems: [problem] } },
+  );
+}
+
+function checkScores(scores: unknown, verify: unknown): void {
+  const refuse = (option: string, expected: string, value: unknown) => {
+    const message = `Expected ${expected} for ${option} but received ${JSON.stringify(value)}.`;
+    throw new SdkError('ERR_ARGUMENT_INVALID', message, { details: { option } });
+  };
+  if (![undefined, 'calibrated', 'raw'].includes(scores as string | undefined))
+    refuse('scores', '"calibrated" or "raw"', scores);
+  if (verify !== undefined && typeof verify !== 'boolean') refuse('verify', 'true or false', verify);
 }
 
 function checkCount(name: string, value: number | undefined): void {

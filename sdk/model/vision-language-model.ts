@@ -5,7 +5,7 @@ import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
 import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { BoxConvention } from '../grounding/box-reader.js';
-import type { Grounder } from '../grounding/grounder.js';
+import type { Attend } from '../grounding/index.js';
 import { sentenceOf } from '../grounding/sentence.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
@@ -16,7 +16,14 @@ import type { TokenMask } from '../inference/token-mask.js';
 import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import type { WrittenToken } from '../text/written-token.js';
+import {
+  type FoundObjects,
+  type GroundingParts,
+  groundAnswer,
+  type Looked,
+  sumOfUsage,
+  type WrittenAnswer,
+} from './answer-objects.js';
 import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
 import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
@@ -40,11 +47,12 @@ import type {
   ModelStats,
   StructuredAnswer,
   TokenStream,
+  Usage,
   VisionLanguageModel,
 } from './types.js';
 
 /** What `loadModel` assembles; tests put fakes in. The model owns the engine from here on. */
-export interface ModelParts {
+export interface ModelParts extends GroundingParts {
   readonly info: ModelInfo;
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -52,7 +60,6 @@ export interface ModelParts {
   readonly processor: PictureProcessor;
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
-  readonly grounder: Grounder;
   /** How the model writes boxes; undefined: it does not. */
   readonly boxes?: Pick<BoxConvention, 'labelKey' | 'boxKey'> | undefined;
   readonly imageCache: InferenceOptions['imageCache'];
@@ -70,6 +77,8 @@ export function createModel(parts: ModelParts): VisionLanguageModel {
 /** A request that has passed every check that needs no engine. */
 interface PreparedRequest {
   readonly prompt: Prompt;
+  /** The text of the user's last turn. */
+  readonly question: string;
   readonly images: readonly ModelImage[];
   readonly options: ResolvedOptions;
 }
@@ -139,7 +148,7 @@ class ComposedModel implements VisionLanguageModel {
       return { output, prepared: call.prepared };
     });
     const { probabilities, reusedTokens, reusedImages, preemptions, queueMs, imageMs, prefillMs, branchMs } = output;
-    const ranked = decidedOptions(decided, probabilities);
+    const ranked = decidedOptions(decided, probabilities, this.#parts.scores?.yesNo);
     const decision: Decision = {
       ...ranked[0]!,
       options: ranked,
@@ -263,12 +272,14 @@ class ComposedModel implements VisionLanguageModel {
         { details: { contextLength, promptTokens: prompt.ids.length } },
       );
     }
+    if (resolved.heatMap && this.#parts.attention === undefined) throw noHeatMap(this.info);
     const room = contextLength - prompt.ids.length;
-    return { prompt, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
+    const question = lastQuestion(request);
+    return { prompt, question, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
   }
 
   async #answer(
-    { prompt, images, options }: PreparedRequest,
+    { prompt, question, images, options }: PreparedRequest,
     onText: (text: string) => void,
     signal: AbortSignal,
     startedMs: number,
@@ -294,28 +305,31 @@ class ComposedModel implements VisionLanguageModel {
       onText,
       signal,
     });
-    const endMs = performance.now();
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
     if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
     const value = schema?.parse(text);
-    const objects = await this.#ground(text, images.at(-1), output.tokens, signal);
+    const written = { text, question, tokens: output.tokens };
+    const { objects, heatMaps, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
+    const endMs = performance.now();
     const sentence = schema === undefined ? sentenceOf(text, objects, this.#parts.boxes) : undefined;
+    const usage: Usage = {
+      promptTokens: prompt.ids.length,
+      reusedTokens: output.reusedTokens,
+      generatedTokens,
+      draftedTokens: output.draftedTokens,
+      acceptedTokens: output.acceptedTokens,
+      images: images.length,
+      reusedImages: output.reusedImages,
+      preemptions: output.preemptions,
+    };
     const answer: Answer = {
       text,
       ...(sentence === undefined ? {} : { sentence }),
       objects,
       ...(schema === undefined ? {} : { value }),
+      ...(heatMaps === undefined ? {} : { heatMaps }),
       finishReason,
-      usage: {
-        promptTokens: prompt.ids.length,
-        reusedTokens: output.reusedTokens,
-        generatedTokens,
-        draftedTokens: output.draftedTokens,
-        acceptedTokens: output.acceptedTokens,
-        images: images.length,
-        reusedImages: output.reusedImages,
-        preemptions: output.preemptions,
-      },
+      usage: sumOfUsage([usage, ...verifying]),
       timings: {
         queueMs: output.queueMs,
         imageMs,
@@ -331,9 +345,50 @@ class ComposedModel implements VisionLanguageModel {
     return answer;
   }
 
-  async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
-    return image === undefined ? [] : await this.#parts.grounder.ground({ text, image, tokens }, { signal });
+  #ground(
+    written: WrittenAnswer,
+    image: ModelImage | undefined,
+    { verify, heatMap, priority, caller }: ResolvedOptions,
+    signal: AbortSignal,
+  ): Promise<FoundObjects> {
+    const decide = (view: ModelImage, question: string) =>
+      this.decide(view, question, { type: 'yes-no' }, { priority, caller, signal });
+    const { attentionTaps } = this.info.engine.capabilities;
+    const attend = attentionTaps
+      ? (...[view, question, heads]: Parameters<Attend>) =>
+          this.#attend(view, question, heads, { priority, caller, signal })
+      : undefined;
+    const locatePrompt = this.info.prompts.locate;
+    return groundAnswer(this.#parts, { written, image, verify, heatMap, locatePrompt, decide, attend, signal });
   }
+
+  /** A prompt of its own, which shares the picture's features and its beginning with the answer's. */
+  async #attend(
+    image: ModelImage,
+    question: string,
+    heads: Parameters<Attend>[2],
+    { signal, ...options }: Pick<GenerateOptions, 'priority' | 'caller' | 'signal'>,
+  ): Promise<Looked> {
+    const request = questionAbout(image, question);
+    return await this.#tracked(request, { ...options, maxNewTokens: 1 }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      const { priority, caller } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, signal: call.signal };
+      const output = await this.#inference.probe({ ...place, heads });
+      const { attention, geometries, reusedTokens, reusedImages, preemptions } = output;
+      const attended = { weights: attention.weights, heads: heads.length, geometry: geometries[0]! };
+      const nothing = { generatedTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+      const promptTokens = promptIds.length;
+      return { attended, usage: { ...nothing, promptTokens, reusedTokens, images: 1, reusedImages, preemptions } };
+    });
+  }
+}
+
+function lastQuestion({ messages }: GenerateRequest): string {
+  const last = messages.findLast(({ role }) => role === 'user')?.content ?? '';
+  if (typeof last === 'string') return last;
+  return last.map((part) => (part.type === 'text' ? part.text : '')).join('');
 }
 
 /** @throws SdkError ERR_PROMPT_INVALID */
@@ -363,6 +418,15 @@ function incomplete(text: string, maxNewTokens: number): SdkError {
     'ERR_ANSWER_INCOMPLETE',
     `Expected a whole answer within ${maxNewTokens} tokens but it is longer. Raise maxNewTokens or bound the schema (maxItems, maxLength). The text so far is in details.text.`,
     { details: { text, maxNewTokens } },
+  );
+}
+
+function noHeatMap({ name, engine }: ModelInfo): SdkError {
+  return new SdkError(
+    'ERR_REQUEST_UNSUPPORTED',
+    engine.capabilities.attentionTaps
+      ? `Expected a model whose heads that localise are known for a heat map, but ${name} has none. Find them once: scenebus calibrate-grounding.`
+      : `Expected a backend that hands out attention for a heat map, but ${engine.backend} does not. Load the model with the backend "cpu" or "onnx".`,
   );
 }
 
