@@ -12,7 +12,7 @@ import { type Clock, frameNotices, systemClock } from 'scenebus/service';
 import type { CameraConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
-import type { Feed } from '../features/context.js';
+import type { Feed, FeedSource } from '../features/context.js';
 import { maskCamera } from './privacy-masks.js';
 
 export interface CameraFeedOptions {
@@ -70,6 +70,11 @@ export class CameraFeed implements Feed, AsyncDisposable {
   /** Given up for good: no frame will come any more. */
   get hasFailed(): boolean {
     return this.#camera.status.state === 'failed';
+  }
+
+  get source(): FeedSource {
+    const { info, status, newestSequence } = this.#camera;
+    return { info, status, newestSequence };
   }
 
   async *frames(options: FramesOptions): AsyncGenerator<Frame> {

@@ -1,9 +1,11 @@
 /** The console of a service: it follows what happens from the first event on, and is served when there is a bus. */
 import { type Logger, SdkError } from 'scenebus';
+import type { Bus } from 'scenebus/bus';
 import { redact } from 'scenebus/service';
 import type { ConsoleDevice } from '../console/context.js';
 import { DeviceStateFollower } from '../console/device-state.js';
 import { LogTail } from '../console/log-tail.js';
+import { type BusMessage, MessageLog } from '../console/mqtt/message-log.js';
 import { Console } from '../console/server.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
@@ -13,16 +15,29 @@ export interface DeviceConsoleOptions {
   readonly hub: EventHub;
   readonly tail: LogTail;
   readonly logger: Logger;
+  /** Of the bus's topics. */
+  readonly root: string;
 }
 
 export class DeviceConsole implements AsyncDisposable {
   readonly #options: DeviceConsoleOptions;
   readonly #state: DeviceStateFollower;
+  readonly #messages: MessageLog;
   #console: Console | undefined;
 
   constructor(options: DeviceConsoleOptions) {
     this.#options = options;
     this.#state = new DeviceStateFollower(options.hub);
+    this.#messages = new MessageLog(options.root);
+  }
+
+  /** Shows what goes over the bus. */
+  listen(bus: Bus): void {
+    const add = (message: BusMessage) => this.#messages.add(message);
+    bus.onPublished(({ topic, payload, retain }) =>
+      add({ direction: 'sent', topic, retain, payload: payload as object }),
+    );
+    bus.onReceived((message) => add({ direction: 'received', ...message }));
   }
 
   get address(): string | undefined {
@@ -45,6 +60,7 @@ export class DeviceConsole implements AsyncDisposable {
         device: Object.create(device, { hub: { value: hub }, logger: { value: logger } }) as ConsoleDevice,
         state: this.#state,
         log: tail,
+        messages: this.#messages,
         credentialsFile,
       });
     } catch (error) {

@@ -21,6 +21,7 @@ import type { FeatureContext, ReconfigurableFeature } from '../features/context.
 import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
 import { type ServiceState, startHealth } from '../features/health.js';
+import { HealthHistory } from '../features/health-history.js';
 import { startPictureVerbs } from '../features/picture-verbs.js';
 import { Pictures } from '../features/pictures.js';
 import { UsageTotals } from '../features/usage-totals.js';
@@ -129,18 +130,24 @@ export class DeviceService implements AsyncDisposable {
     try {
       const { hub, journal, problems } = await openEvents(config, logger, resources);
       // Listens from the first event on.
-      const console = config.console.enabled ? resources.use(new DeviceConsole({ hub, tail, logger })) : undefined;
+      const console = config.console.enabled
+        ? resources.use(new DeviceConsole({ hub, tail, logger, root: config.root }))
+        : undefined;
       const answers = new AnswerEvents(hub);
       const keepAnswer = answers.keep;
       const outward = await OutwardSinks.open(config, logger);
       const busOptions = { config, logger, requireBroker, signal, keepAnswer, outward: outward.places };
       const { bus } = resources.use(await openBus(busOptions));
+      console?.listen(bus);
       options.onBus?.(bus);
       const events = { hub, journal, problems };
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
       const limits = outletLimits(config);
       const { maxPerSecond } = config.journal.waiting;
-      resources.use(await MqttSink.start({ hub, journal, bus, logger, limits, maxPerSecond }));
+      const cameras = config.cameras.map(({ id }) => id);
+      const sceneExpirySeconds = config.describe.expirySeconds;
+      const delivery = { limits, maxPerSecond, cameras, sceneExpirySeconds };
+      resources.use(await MqttSink.start({ hub, journal, bus, logger, ...delivery }));
       const current = () => service.#config;
       resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
       resources.defer(() => answers.stop());
@@ -273,13 +280,29 @@ export class DeviceService implements AsyncDisposable {
       startHealth(healthContext, { state: () => this.#healthState, metrics, telemetry: () => machine.read() }),
     );
     const journal = this.journal;
+    const cameras = () => this.#feeds?.list ?? [];
+    this.#resources.use(
+      new HealthHistory(
+        {
+          ...common,
+          get feeds() {
+            return cameras();
+          },
+        },
+        { metrics, telemetry: () => machine.read() },
+        { keep: (sample) => journal.recordHealth(sample) },
+      ),
+    );
     await this.#console?.open({
       journal,
       problems: this.#problems,
-      feeds: () => this.#feeds?.list ?? [],
+      feeds: cameras,
       model: () => this.#model,
+      broker: () => {
+        const { broker: address, state, protocolVersion, stats } = bus;
+        return { address, state, protocolVersion, counters: { ...stats } };
+      },
       watches: () => this.#watches,
-      broker: () => ({ address: bus.broker, state: bus.state }),
       settings: this.#configAccess,
       licences: () => licences(this.#config.model.directory, this.#model?.info?.name),
       checkBroker: (checkSignal) => brokerRoundTrip(this.#config, bus.broker, checkSignal),

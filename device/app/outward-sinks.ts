@@ -69,7 +69,8 @@ export class OutwardSinks {
         new HomeAssistantSink({ hub, bus, logger, discoveryPrefix, sceneExpirySeconds, before: this.#before, keep }),
       );
     }
-    if (onvif !== undefined) {
+    if (onvif === undefined) await OnvifSink.forget(journal);
+    else {
       const { maxPerSecond } = settings.waiting;
       const limits = outletLimits(config());
       const topicPrefix = topicPrefixOf(config());

@@ -63,6 +63,9 @@ class MaskedCamera implements Camera {
   get newestFrameAtMonotonicMs(): number | undefined {
     return this.#camera.newestFrameAtMonotonicMs;
   }
+  get newestSequence(): number {
+    return this.#camera.newestSequence;
+  }
   statusChanges(options?: Parameters<Camera['statusChanges']>[0]): AsyncIterable<CameraStatus> {
     return this.#camera.statusChanges(options);
   }

@@ -9,6 +9,17 @@ import type { StandingWatches } from '../features/watches/start-watches.js';
 import type { Journal } from '../journal/journal.js';
 import type { Finding } from '../platform/doctor/finding.js';
 
+/** The connection to the broker. */
+export interface BrokerInfo {
+  /** Without credentials. */
+  readonly address: string;
+  readonly state: 'connecting' | 'online' | 'offline' | 'closed';
+  /** 4 is 3.1.1; undefined while there is no connection. */
+  readonly protocolVersion?: number | undefined;
+  /** Since the start, by name. */
+  readonly counters?: Readonly<Record<string, number>> | undefined;
+}
+
 /** Paths of settings that a change touches. */
 export interface SettingChanges {
   readonly applied: readonly string[];
@@ -46,7 +57,7 @@ export interface Licences {
 export interface ConsoleDevice {
   readonly config: DeviceConfig;
   readonly hub: EventHub;
-  readonly journal: Pick<Journal, 'query' | 'frame' | 'pictures'>;
+  readonly journal: Pick<Journal, 'query' | 'frame' | 'pictures' | 'healthSeries'>;
   readonly logger: Logger;
   /** Empty until the cameras are open. */
   readonly feeds: () => readonly Feed[];
@@ -63,5 +74,5 @@ export interface ConsoleDevice {
   readonly settings?: ConfigAccess | undefined;
   /** undefined until the model was there for the first time. */
   readonly watches: () => StandingWatches | undefined;
-  readonly broker: () => { readonly address: string; readonly state: 'connecting' | 'online' | 'offline' | 'closed' };
+  readonly broker: () => BrokerInfo;
 }

@@ -18,9 +18,11 @@ import type { ConsoleDevice } from './context.js';
 import type { DeviceStateFollower } from './device-state.js';
 import { FrameStore } from './live/frame-store.js';
 import type { LogTail } from './log-tail.js';
+import type { MessageLog } from './mqtt/message-log.js';
 import { accessRoutes } from './routes/access.js';
 import { askRoutes } from './routes/ask.js';
 import { deviceRoutes } from './routes/device.js';
+import { healthRoutes } from './routes/health.js';
 import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
@@ -36,6 +38,7 @@ export interface ConsoleOptions {
   readonly device: ConsoleDevice;
   readonly state: DeviceStateFollower;
   readonly log: LogTail;
+  readonly messages: MessageLog;
   /** Where passwords and tokens are kept; undefined: nowhere. */
   readonly credentialsFile: string | undefined;
 }
@@ -84,7 +87,7 @@ export class Console implements AsyncDisposable {
    *   (EADDRINUSE) for a port that is taken
    */
   static async start(options: ConsoleOptions): Promise<Console> {
-    const { device, state, log, credentialsFile } = options;
+    const { device, state, log, messages, credentialsFile } = options;
     const { console: config, secrets } = device.config;
     const resources = new DisposalStack();
     try {
@@ -105,6 +108,7 @@ export class Console implements AsyncDisposable {
         state,
         frames,
         log,
+        messages,
         settings,
         setup,
         isSecure,
@@ -194,6 +198,7 @@ async function serve(
   const routes = [
     ...accessRoutes(services),
     ...deviceRoutes(services),
+    ...healthRoutes(services),
     ...askRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),

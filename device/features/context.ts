@@ -1,9 +1,12 @@
 /** What a feature is given. It knows of cameras, the model and the hub only what is written here. */
-import type { CallOptions, Frame, FramesOptions, Logger, ModelInfo, VisionLanguageModel } from 'scenebus';
+import type { CallOptions, Camera, Frame, FramesOptions, Logger, ModelInfo, VisionLanguageModel } from 'scenebus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
 import type { CameraTracks } from './camera-tracks.js';
+
+/** What a camera is and does. */
+export type FeedSource = Pick<Camera, 'info' | 'status' | 'newestSequence'>;
 
 /** A camera, as those who work on the model see it. */
 export interface Feed {
@@ -11,6 +14,8 @@ export interface Feed {
   readonly config: CameraConfig;
   /** Given up for good: no frame will come any more. */
   readonly hasFailed: boolean;
+  /** How it is, without a way to its pixels. */
+  readonly source: FeedSource;
   /** Frames as they come, skipping what the reader is too slow for. Ends with the source. */
   frames(options: FramesOptions): AsyncIterable<Frame>;
   /**

@@ -74,7 +74,8 @@ export class HealthReporter implements AsyncDisposable {
   }
 }
 
-async function readMemory(): Promise<Record<string, number>> {
+/** Of this process and of the machine, bytes. */
+export async function readMemory(): Promise<Record<string, number>> {
   const info = await readFile('/proc/meminfo', 'utf8').catch(() => '');
   const availableKib = /^MemAvailable:\s*(\d+) kB/m.exec(info)?.[1];
   return {

@@ -1,6 +1,7 @@
 import { type Frame, type Logger, SdkError, silentLogger } from 'scenebus';
 import type { AnyDeviceEvent } from '../events/events.js';
 import type { EventRecorder } from '../events/hub.js';
+import type { HealthQuery, HealthSample, HealthSeries } from './health-series.js';
 import { Outlet, type OutletLimits } from './outlet.js';
 import type { JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import { type EventRecord, type StoredKind, sizeOf, toRecord } from './record.js';
@@ -39,7 +40,9 @@ const RETAIN_EVERY_BYTES = 16 * 2 ** 20;
 /** Of one transaction: a crash of the disk's controller loses at most what nobody was told of. */
 const WRITE_BATCH = 512;
 /** What waits in memory for a disk that is full or away. */
-const MEMORY_LIMITS = { events: 10_000, bytes: 16 * 2 ** 20, frames: 8 };
+const MEMORY_LIMITS = { events: 10_000, bytes: 16 * 2 ** 20, frames: 8, samples: 360 };
+/** Samples wait for an event to be written with, at most so many: a disk is not woken for each. */
+const SAMPLES_AT_ONCE = 6;
 
 /**
  * Everything that happened, on a disk before anybody is told of it. A disk that is full, read-only, slow or gone does
@@ -59,6 +62,8 @@ export class Journal implements EventRecorder, AsyncDisposable {
   #entries: Entry[] = [];
   #entryBytes = 0;
   #frames: JournalFrame[] = [];
+  #samples: HealthSample[] = [];
+  #isSampleWanted = false;
   #thread: JournalThread | undefined;
   #isWritable = false;
   #isDamaged = false;
@@ -77,10 +82,21 @@ export class Journal implements EventRecorder, AsyncDisposable {
     this.#retryMs = (options.backoff ?? DEFAULT_BACKOFF).initialMs;
   }
 
-  /** Never fails for what is wrong with a disk: see `onHealth`. */
+  /**
+   * Never fails for what is wrong with a disk: see `onHealth`.
+   * @throws SdkError ERR_JOURNAL_LOCKED when another service uses the file
+   */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
-    await journal.#connect().catch((error: unknown) => journal.#lose(error));
+    try {
+      await journal.#connect();
+    } catch (error) {
+      if (error instanceof JournalFailure && error.code === 'ERR_JOURNAL_LOCKED') {
+        await journal.#thread?.terminate();
+        throw new SdkError('ERR_JOURNAL_LOCKED', error.message, { details: { file: options.file } });
+      }
+      journal.#lose(error);
+    }
     journal.#retainTimer = setInterval(() => void journal.#retain(), RETAIN_EVERY_MS);
     journal.#retainTimer.unref();
     return journal;
@@ -147,6 +163,22 @@ export class Journal implements EventRecorder, AsyncDisposable {
     });
   }
 
+  /** Keeps numbers of the device. They are written with the next event, or when there are some: a crash loses a minute. */
+  recordHealth(sample: HealthSample): void {
+    if (this.#isClosed) return;
+    this.#samples.push(sample);
+    if (this.#samples.length > MEMORY_LIMITS.samples) this.#samples.shift();
+    if (this.#isWritable && this.#samples.length >= SAMPLES_AT_ONCE) this.#writeSoon();
+  }
+
+  /** How the device was, over time and restarts. @throws SdkError ERR_JOURNAL_UNAVAILABLE while it cannot be read. */
+  async healthSeries(query: HealthQuery): Promise<HealthSeries> {
+    this.#isSampleWanted = this.#samples.length > 0;
+    if (this.#isWritable && this.#isSampleWanted) this.#writeSoon();
+    await this.flush();
+    return await this.#ask((thread) => thread.call('healthSeries', query));
+  }
+
   /** What a sink has not been given yet: of earlier runs what is after its cursor, then what comes. */
   async openOutlet(sink: string, kinds: readonly StoredKind[], limits: OutletLimits): Promise<Outlet> {
     const outlet: Outlet = new Outlet({
@@ -163,6 +195,11 @@ export class Journal implements EventRecorder, AsyncDisposable {
     this.#unrestored.add(outlet);
     if (this.#isWritable) await this.#restore().catch((error: unknown) => this.#lose(error));
     return outlet;
+  }
+
+  /** Of a sink that is switched off: nothing is kept for it, and it begins anew. */
+  async forgetOutlet(sink: string): Promise<void> {
+    if (this.#isWritable) await this.#thread?.call('forget', sink).catch((error: unknown) => this.#lose(error));
   }
 
   /** @throws SdkError ERR_ARGUMENT_INVALID for a wrong limit or cursor; ERR_JOURNAL_UNAVAILABLE while it cannot be read. */
@@ -189,6 +226,8 @@ export class Journal implements EventRecorder, AsyncDisposable {
     if (this.#isClosed) return;
     clearInterval(this.#retainTimer);
     clearTimeout(this.#retryTimer);
+    this.#isSampleWanted = this.#samples.length > 0;
+    if (this.#isWritable && this.#isSampleWanted) this.#writeSoon();
     await this.flush();
     this.#isClosed = true;
     await this.#thread?.terminate();
@@ -257,7 +296,8 @@ export class Journal implements EventRecorder, AsyncDisposable {
   }
 
   get #hasWork(): boolean {
-    return this.#entries.length + this.#frames.length + this.#moved.size > 0;
+    const areSamplesDue = this.#isSampleWanted || this.#samples.length >= SAMPLES_AT_ONCE;
+    return this.#entries.length + this.#frames.length + this.#moved.size > 0 || areSamplesDue;
   }
 
   /** Events that come while a transaction runs share the next one: under load many share one wait for the disk. */
@@ -268,7 +308,10 @@ export class Journal implements EventRecorder, AsyncDisposable {
       const moved = [...this.#moved];
       const cursors = moved.flatMap(({ sink, cursor }) => (cursor === undefined ? [] : [[sink, cursor] as const]));
       const records = entries.map(({ record }) => record);
-      const seqs = await this.#thread.call('write', { records, frames, cursors });
+      const samples = this.#samples.slice();
+      const seqs = await this.#thread.call('write', { records, frames, samples, cursors });
+      this.#samples = this.#samples.filter((sample) => !samples.includes(sample));
+      this.#isSampleWanted = false;
       for (const outlet of moved) this.#moved.delete(outlet);
       const written = new Set<Entry>(entries);
       this.#frames = this.#frames.filter((frame) => !frames.includes(frame));

@@ -34,6 +34,17 @@ const STEPS: readonly string[] = [
    );
    CREATE INDEX frame_by_time ON frame (at_ms);
    CREATE TABLE cursor (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;`,
+  `CREATE TABLE health (
+     level INTEGER NOT NULL,
+     at_ms INTEGER NOT NULL,
+     run TEXT NOT NULL,
+     count INTEGER NOT NULL,
+     names INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     PRIMARY KEY (level, at_ms, run)
+   ) WITHOUT ROWID;
+   CREATE INDEX health_by_time ON health (at_ms);
+   CREATE TABLE health_names (number INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE);`,
 ];
 
 /** "SceB": tells our files from other databases (https://www.sqlite.org/pragma.html#pragma_application_id). */

@@ -1,6 +1,8 @@
 import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from '@photostructure/sqlite';
+import type { HealthQuery, HealthSample, HealthSeries } from './health-series.js';
+import { HealthTable } from './health-table.js';
 import type { JournalEvent, JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import { matchExpression, runOf } from './query.js';
 import type { EventRecord, StoredEvent, StoredKind } from './record.js';
@@ -31,6 +33,7 @@ export interface StoreSize {
 export interface JournalWrite {
   readonly records: readonly EventRecord[];
   readonly frames: readonly JournalFrame[];
+  readonly samples?: readonly HealthSample[] | undefined;
   /** Sinks and the last event that each is done with. */
   readonly cursors: readonly (readonly [sink: string, seq: number])[];
 }
@@ -49,11 +52,13 @@ interface EventRow {
 }
 
 const COLUMNS = 'seq, id, kind, at_ms, camera, frame_id, frame_at_ms, frame_width, frame_height, body';
-const MEMORY = ':memory:';
+export const MEMORY = ':memory:';
 /** The write-ahead log is cut down to this after a checkpoint. */
 const WAL_BYTES = 4 * 2 ** 20;
 /** What retention removes in one transaction. A picture has the size of some hundred events. */
 const REMOVED_AT_ONCE = { events: 100, frames: 20 };
+/** Of the file, at most, for the health series. */
+const HEALTH_SHARE = 1 / 8;
 const LIMIT = { default: 100, max: 1_000, pictures: 5_000 };
 /** SQLITE_CORRUPT, SQLITE_NOTADB (https://www.sqlite.org/rescode.html). */
 const DAMAGE_CODES: readonly number[] = [11, 26];
@@ -68,11 +73,13 @@ const DAMAGE_CODES: readonly number[] = [11, 26];
 export class JournalStore implements Disposable {
   readonly #database: DatabaseSyncInstance;
   readonly #statements = new Map<string, StatementSyncInstance>();
+  readonly #health: HealthTable;
 
   /** @throws StoreError ERR_CONFIG_INVALID (not a journal, or of a newer version); errors of SQLite otherwise. */
   constructor({ file, isReadOnly = false }: StoreOptions) {
     if (!isReadOnly && file !== MEMORY) mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     this.#database = new DatabaseSync(file, { readOnly: isReadOnly, timeout: 5_000 });
+    this.#health = new HealthTable(this.#database);
     try {
       if (!isReadOnly) this.#prepareFile(file);
     } catch (error) {
@@ -90,10 +97,11 @@ export class JournalStore implements Disposable {
   }
 
   /** All of it or nothing. Numbers the records; one that is there already keeps its number. */
-  write({ records, frames, cursors }: JournalWrite): number[] {
+  write({ records, frames, samples = [], cursors }: JournalWrite): number[] {
     return this.#transaction(() => {
       const seqs = records.map((record) => this.#insert(record));
       for (const frame of frames) this.#insertFrame(frame);
+      for (const sample of samples) this.#health.insert(sample);
       for (const [sink, seq] of cursors) this.#setCursor(sink, seq);
       return seqs;
     });
@@ -108,6 +116,15 @@ export class JournalStore implements Disposable {
       run ?? null,
     );
     return row && ({ ...row } as unknown as JournalFrame);
+  }
+
+  healthSeries(query: HealthQuery): HealthSeries {
+    return this.#health.series(query);
+  }
+
+  /** Of all granularities. */
+  get healthRows(): number {
+    return this.#get<{ n: number }>('SELECT count(*) AS n FROM health')?.n ?? 0;
   }
 
   /** Oldest first. @throws StoreError ERR_ARGUMENT_INVALID for a limit that is none */
@@ -180,6 +197,11 @@ export class JournalStore implements Disposable {
     return seq;
   }
 
+  /** Of a sink that is no more: otherwise events would be kept for it. */
+  forget(sink: string): void {
+    this.#run('DELETE FROM cursor WHERE sink = ?', sink);
+  }
+
   get lastSeq(): number {
     return this.#get<{ seq: number }>('SELECT coalesce(max(seq), 0) AS seq FROM event')?.seq ?? 0;
   }
@@ -195,6 +217,7 @@ export class JournalStore implements Disposable {
    */
   retain({ maxAgeMs, maxBytes }: JournalLimits, nowMs: number): { readonly events: number; readonly frames: number } {
     const removed = { events: 0, frames: 0 };
+    const samples = this.#transaction(() => this.#health.retain(maxAgeMs, HEALTH_SHARE * maxBytes, nowMs));
     const oldest = nowMs - maxAgeMs;
     const done = this.#get<{ seq: number }>('SELECT coalesce(min(seq), 9e15) AS seq FROM cursor')?.seq ?? 0;
     removed.frames += whole(() => this.#removeFrames('at_ms < ?', oldest));
@@ -207,7 +230,7 @@ export class JournalStore implements Disposable {
       removed.events += events;
     }
     // Gives the pages back to the disk; the rest of the file moves nowhere.
-    if (removed.events + removed.frames > 0) this.#all('PRAGMA incremental_vacuum');
+    if (removed.events + removed.frames + samples > 0) this.#all('PRAGMA incremental_vacuum');
     return removed;
   }
 

@@ -1,5 +1,6 @@
 /** The journal's thread, seen from outside: calls that return promises, and an end that nobody waits for. */
 import { Worker } from 'node:worker_threads';
+import type { HealthQuery, HealthSeries } from './health-series.js';
 import type { JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
 import type { StoredEvent, StoredKind } from './record.js';
 import type { JournalLimits, JournalWrite, StoreSize } from './store.js';
@@ -11,8 +12,10 @@ export interface JournalCalls {
   /** Numbers of the records. */
   write(write: JournalWrite): number[];
   cursor(sink: string): number;
+  forget(sink: string): void;
   after(seq: number, kinds: readonly StoredKind[], limit: number): StoredEvent[];
   query(query: JournalQuery): JournalPage;
+  healthSeries(query: HealthQuery): HealthSeries;
   frame(id: string, run: string | undefined): JournalFrame | undefined;
   pictures(query: PictureQuery): JournalPicture[];
   retain(limits: JournalLimits, nowMs: number): { readonly events: number; readonly frames: number };

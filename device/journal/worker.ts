@@ -1,6 +1,9 @@
 /** The thread that owns the journal's file: nothing else of the service waits for the disk. */
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parentPort } from 'node:worker_threads';
-import { isDamage, JournalStore, setAside } from './store.js';
+import { lockJournal } from './file-lock.js';
+import { isDamage, JournalStore, MEMORY, setAside } from './store.js';
 import { StoreError } from './store-error.js';
 import type { CallMessage, JournalCalls, ReplyMessage } from './thread.js';
 
@@ -13,6 +16,10 @@ function opened(): JournalStore {
 
 const calls: JournalCalls = {
   open(file, setAsideAtMs) {
+    if (file !== MEMORY) {
+      mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+      lockJournal(file);
+    }
     // This thread has not opened the file yet: nothing of it is held that could reach into the new one.
     const aside = setAsideAtMs === undefined ? undefined : setAside(file, setAsideAtMs);
     store = new JournalStore({ file });
@@ -24,8 +31,10 @@ const calls: JournalCalls = {
     return opened().write(write);
   },
   cursor: (sink) => opened().cursor(sink),
+  forget: (sink) => opened().forget(sink),
   after: (seq, kinds, limit) => opened().after(seq, kinds, limit),
   query: (query) => opened().query(query),
+  healthSeries: (query) => opened().healthSeries(query),
   frame: (id, run) => opened().frame(id, run),
   pictures: (query) => opened().pictures(query),
   retain: (limits, nowMs) => opened().retain(limits, nowMs),

@@ -1,6 +1,6 @@
 /** Tells the bus what happens. The only one that publishes. */
 import type { Logger } from 'scenebus';
-import type { AnswerKeeper, Bus, EventInput, FrameReference, KeptAnswer, OkResponse } from 'scenebus/bus';
+import type { AnswerKeeper, Bus, EventInput, FrameReference, KeptAnswer, OkResponse, SceneInput } from 'scenebus/bus';
 import type { AnswerBody, WatchStateBody } from '../events/events.js';
 import type { EventHub } from '../events/hub.js';
 import type { Journal } from '../journal/journal.js';
@@ -17,6 +17,10 @@ export interface MqttSinkOptions {
   readonly limits: OutletLimits;
   /** After an outage. */
   readonly maxPerSecond: number;
+  /** Those that there are now. */
+  readonly cameras: readonly string[];
+  /** Life of a description. */
+  readonly sceneExpirySeconds: number;
 }
 
 /** Of a stop: for what is on its way. */
@@ -63,6 +67,7 @@ export class MqttSink implements AsyncDisposable {
     const { journal, bus, logger, limits, maxPerSecond } = options;
     const answers = await journal.openOutlet('mqtt-answers', ['answer'], limits);
     const events = await journal.openOutlet('mqtt-events', ['watch'], limits);
+    await restoreScenes(options);
     const common = { isConnected: () => bus.state === 'online', logger, maxPerSecond };
     const deliveries = [
       new Delivery({
@@ -115,6 +120,25 @@ export class MqttSink implements AsyncDisposable {
     for (const delivery of this.#deliveries) await delivery[Symbol.asyncDispose]();
     // What was handed to the bus is sent when the bus closes.
     for (const stop of this.#stops) stop();
+  }
+}
+
+/**
+ * The last description of each camera, as far as it is not stale: the run before may have been killed with it in its
+ * hands, and a camera that is down gets no other.
+ */
+async function restoreScenes({ journal, bus, logger, cameras, sceneExpirySeconds }: MqttSinkOptions): Promise<void> {
+  for (const camera of cameras) {
+    try {
+      const [event] = (await journal.query({ kinds: ['scene'], camera, limit: 1 })).events;
+      if (event?.frame == null || Date.now() - event.atMs >= sceneExpirySeconds * 1000) continue;
+      const scene = { ...(event.body as Omit<SceneInput, 'frame'>), frame: event.frame, describedAtMs: event.atMs };
+      bus.publishScene(camera, scene).catch((error: unknown) => {
+        logger.log('warn', `the last scene of ${camera} was not published again`, { error: String(error) });
+      });
+    } catch (error) {
+      logger.log('debug', `the last scene of ${camera} is not known`, { error: String(error) });
+    }
   }
 }
 

@@ -27,6 +27,7 @@ export interface OnvifEvent {
   readonly payload: { readonly UtcTime: string; readonly Source: Items; readonly Data: Items };
 }
 
+const OUTLET = 'mqtt-onvif';
 const LOCAL_TOPIC = ['onvif-ej', 'RuleEngine', 'scenebus:Watch'];
 
 /** In order and at least once, from the journal, with a cursor of its own. */
@@ -47,7 +48,7 @@ export class OnvifSink implements AsyncDisposable {
     maxPerSecond,
     topicPrefix,
   }: OnvifSinkOptions): Promise<OnvifSink> {
-    const outlet = await journal.openOutlet('mqtt-onvif', ['watch'], limits);
+    const outlet = await journal.openOutlet(OUTLET, ['watch'], limits);
     const delivery = new Delivery({
       outlet,
       logger,
@@ -63,6 +64,11 @@ export class OnvifSink implements AsyncDisposable {
       if (state === 'online') delivery.pump();
     });
     return new OnvifSink(delivery, stop);
+  }
+
+  /** Switched off: nothing waits for it. */
+  static async forget(journal: Journal): Promise<void> {
+    await journal.forgetOutlet(OUTLET);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -64,6 +64,8 @@ export interface Camera extends AsyncDisposable, AsyncIterable<Frame> {
   readonly newestFrameAtMs: number | undefined;
   /** The same by `systemClock.monotonicMs()`, for its age whatever happened to the wall clock. */
   readonly newestFrameAtMonotonicMs: number | undefined;
+  /** `sequence` of the newest frame: how many the source has produced. 0 before the first. Costs nothing to ask. */
+  readonly newestSequence: number;
   /**
    * The newest frame, waiting until it is newer than the one the last `read()` gave.
    *

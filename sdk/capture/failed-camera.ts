@@ -9,6 +9,7 @@ export class FailedCamera implements Camera {
   readonly info: CameraInfo;
   readonly newestFrameAtMs = undefined;
   readonly newestFrameAtMonotonicMs = undefined;
+  readonly newestSequence = 0;
   readonly #error: SdkError;
   readonly #feed = new StatusFeed();
 

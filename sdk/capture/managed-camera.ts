@@ -113,6 +113,10 @@ export class ManagedCamera implements Camera {
     return this.#newestTimes()?.capturedAtMonotonicMs;
   }
 
+  get newestSequence(): number {
+    return Math.max(this.#lastSequence, this.#ring?.newest() ?? 0);
+  }
+
   /** Of the running capture host; for supervision and tests. */
   get hostPid(): number | undefined {
     return this.#session?.hostPid;

@@ -162,6 +162,10 @@ class VideoCaptureCamera implements Camera {
     return this.#newest?.capturedAtMonotonicMs;
   }
 
+  get newestSequence(): number {
+    return this.#sequence;
+  }
+
   read({ signal }: CallOptions = {}): Promise<Frame> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const frame = this.#tail.then(() => this.#take());

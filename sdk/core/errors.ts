@@ -13,6 +13,8 @@ export const ERROR_CODES = {
   ERR_LIMIT_EXCEEDED: { retryable: false },
   ERR_DISK_FULL: { retryable: true },
   ERR_JOURNAL_UNAVAILABLE: { retryable: true },
+  /** Another service uses the journal. */
+  ERR_JOURNAL_LOCKED: { retryable: true },
   /** What nobody foresaw; the cause is kept. A fault of SceneBus, so that trying again will hardly help. */
   ERR_INTERNAL: { retryable: false },
 
@@ -25,6 +27,9 @@ export const ERROR_CODES = {
   ERR_CAPTURE_LOST: { retryable: true },
   ERR_CAPTURE_STALLED: { retryable: true },
   ERR_CAPTURE_HOST_DIED: { retryable: true },
+
+  /** The pictures do not determine a lens: too few, alike, blurred, of several sizes. `details.reason` says which. */
+  ERR_CALIBRATION_FAILED: { retryable: false },
 
   ERR_IMAGE_INVALID: { retryable: false },
   ERR_IMAGE_TOO_LARGE: { retryable: false },

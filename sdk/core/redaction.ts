@@ -61,9 +61,10 @@ const caseless = (text: string) => text.replace(/[a-f]/g, (digit) => `[${digit}$
 const SECRET_KEY = '(?:user(?:name)?|usr|login|pass(?:word|wd|phrase)?|pwd|pw|token|secret|api[_-]?key|access[_-]?key)';
 /**
  * `scheme://anything@`: up to the last `@` of the word, since `/`, `#` and `?` in a password end the user-info for a
- * URL parser, not for the person who wrote it.
+ * URL parser, not for the person who wrote it. Both lengths are bounded: strangers' text passes here too, and without
+ * bounds a long word of it would be read again from each of its letters.
  */
-const USER_INFO = /([A-Za-z][A-Za-z0-9+.-]*:\/\/)([^\s"'<>]*)@/g;
+const USER_INFO = /([A-Za-z][A-Za-z0-9+.-]{0,31}:\/\/)([^\s"'<>]{0,2048})@/g;
 /** What advice says, and references that are not yet replaced. */
 const PLACEHOLDER = /^(?:user:password|[^\s:]*:?\$\{[A-Z0-9_]+\})$/;
 /**

@@ -1,8 +1,11 @@
 /// <reference lib="dom" />
-/** Chromium over the console: pages whose faults are collected, and what axe finds. */
+/** A browser in front of the console: what every page must be free of is looked for in one place. */
 import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { expect } from 'vitest';
 
 const LAUNCH = [
   '--headless',
@@ -14,43 +17,62 @@ const LAUNCH = [
   '--no-first-run',
 ];
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+/** Kept only where somebody wants to look at them. */
+const SCREENSHOTS = process.env.SCENEBUS_SCREENSHOTS;
+const PHONE = { width: 390, height: 844 };
+const DESKTOP = { width: 1_440, height: 900 };
 
-export async function launchBrowser(): Promise<Browser> {
-  return await chromium.launch({ executablePath: '/usr/bin/chromium', args: LAUNCH });
+export function launchBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: '/usr/bin/chromium', args: LAUNCH });
 }
 
-/** A page whose errors, and requests to other machines, become faults. */
+/** A page whose errors and foreign requests become faults. */
 export async function openPage(context: BrowserContext, address: string, faults: string[]): Promise<Page> {
-  const page = await context.newPage();
-  page.on('console', (message) => {
+  const opened = await context.newPage();
+  opened.on('console', (message) => {
     if (message.type() === 'error') faults.push(`${message.text()} ${message.location().url}`);
   });
-  page.on('pageerror', (error) => faults.push(String(error)));
-  page.on('request', (request) => {
+  opened.on('pageerror', (error) => faults.push(String(error)));
+  opened.on('request', (request) => {
     const url = request.url();
     if (!url.startsWith(address) && !url.startsWith(`blob:${address}`)) faults.push(`foreign request: ${url}`);
   });
-  return page;
+  return opened;
 }
 
-/** In words; empty: axe finds nothing. */
-export async function axeViolations(page: Page): Promise<string[]> {
+/** As it is on a phone and on a desk: nothing that axe finds, nothing that scrolls sideways. */
+export async function expectSoundPage(page: Page, name: string, prepare: () => Promise<unknown>): Promise<void> {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme });
+    for (const size of [PHONE, DESKTOP]) {
+      await page.setViewportSize(size);
+      await prepare();
+      await expectSoundNow(page, `${name}-${size.width}-${colorScheme}`);
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+}
+
+/** @param name of the picture that is kept where SCENEBUS_SCREENSHOTS names a folder */
+export async function expectSoundNow(page: Page, name: string): Promise<void> {
+  const wide = await page.evaluate(() => {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    const all = [...document.querySelectorAll('main *, header *')];
+    return all
+      .filter((each) => each.getBoundingClientRect().right > innerWidth)
+      .map((each) => each.outerHTML.slice(0, 90));
+  });
+  expect(wide, name).toEqual([]);
   // The page's own policy lets no text become a script: axe goes in by the debugger.
   await page.evaluate(axeSource);
-  return await page.evaluate(async () => {
+  const violations = await page.evaluate(async () => {
     const { axe } = window as unknown as {
       axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
     };
     return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
   });
-}
-
-/** What sticks out of the screen to the right; empty: the page does not scroll sideways. */
-export async function tooWide(page: Page): Promise<string[]> {
-  return await page.evaluate(() => {
-    if (document.documentElement.scrollWidth <= innerWidth) return [];
-    return [...document.querySelectorAll('main *, header *')]
-      .filter((each) => each.getBoundingClientRect().right > innerWidth)
-      .map((each) => each.outerHTML.slice(0, 90));
-  });
+  expect(violations, name).toEqual([]);
+  if (SCREENSHOTS === undefined) return;
+  await mkdir(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
 }

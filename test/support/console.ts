@@ -9,6 +9,7 @@ import type { Role } from '#device/console/access/roles.js';
 import type { SettingChanges } from '#device/console/context.js';
 import { DeviceStateFollower } from '#device/console/device-state.js';
 import { LogTail } from '#device/console/log-tail.js';
+import { MessageLog } from '#device/console/mqtt/message-log.js';
 import { Console } from '#device/console/server.js';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { startWatches } from '#device/features/watches/start-watches.js';
@@ -21,6 +22,8 @@ export interface TestConsole extends AsyncDisposable {
   readonly console: Console;
   readonly context: FakeContext;
   readonly journal: Journal;
+  /** Of the bus. */
+  readonly messages: MessageLog;
   /** Its lines are those that the console shows. */
   readonly log: Logger;
   /** As a program with a token of this role; undefined: nobody. */
@@ -85,6 +88,7 @@ export async function startConsole(
   const watches = await startWatches({ context, settings, verbs, file: undefined });
   const state = new DeviceStateFollower(context.hub);
   const log = new LogTail((message) => message);
+  const messages = new MessageLog(context.config.root);
   const written = {
     version: 1,
     device: 'fake',
@@ -119,6 +123,7 @@ export async function startConsole(
     },
     state,
     log,
+    messages,
     credentialsFile: file,
   });
   for (const feed of context.feeds) {
@@ -129,6 +134,7 @@ export async function startConsole(
     console,
     context,
     journal,
+    messages,
     log: log.tee(silentLogger),
     async fetch(role, path, init = {}) {
       const token = role && (tokens.get(role) ?? (await makeToken(role)));

@@ -18,7 +18,7 @@ import type { AnyDeviceEvent, EventKind } from '#device/events/events.js';
 import { EventHub } from '#device/events/hub.js';
 import { Problems } from '#device/events/problems.js';
 import { CameraTracks } from '#device/features/camera-tracks.js';
-import type { FeatureContext, Feed } from '#device/features/context.js';
+import type { FeatureContext, Feed, FeedSource } from '#device/features/context.js';
 
 /** A grey frame: its level is what a change gate sees of it. */
 export function fakeFrame(number: number, level = 0): Frame {
@@ -107,6 +107,11 @@ export class FakeFeed implements Feed {
   readonly config: DeviceConfig['cameras'][number];
   hasFailed = false;
   notices: readonly string[] = [];
+  source: FeedSource = {
+    info: { id: 'cam', address: 'fake', kind: 'test', size: undefined, framesPerSecond: 30, backend: 'fake' },
+    status: { state: 'streaming', sinceMs: 0 },
+    newestSequence: 0,
+  };
   latest: Frame | SdkError = new SdkError('ERR_CAPTURE_TIMEOUT', 'no frame yet');
   #queue: (Frame | 'end' | Error)[] = [];
   #wake: (() => void) | undefined;
@@ -274,6 +279,10 @@ export class FakeCamera implements Camera {
 
   get newestFrameAtMonotonicMs(): number | undefined {
     return this.newest?.capturedAtMonotonicMs;
+  }
+
+  get newestSequence(): number {
+    return this.newest?.sequence ?? 0;
   }
 
   set(state: CameraState, error?: SdkError): void {

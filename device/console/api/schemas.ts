@@ -47,6 +47,8 @@ export const lampSchema = z.strictObject({
   reason: z.string(),
   /** What to do; null: nothing. */
   remedy: z.string().nullable(),
+  /** What the part itself said; null: nothing more. */
+  detail: z.string().nullable(),
 });
 export type Lamp = z.infer<typeof lampSchema>;
 
@@ -59,6 +61,8 @@ const cameraState = z.strictObject({
   lastFrameAgeMs: z.number().nullable(),
   /** Its privacy is on: nobody sees it. */
   isPrivate: z.boolean(),
+  /** Parts of its picture that nobody sees: corners from 0 to 1. */
+  masks: z.array(z.array(z.strictObject({ x: z.number(), y: z.number() }))),
   lamp: lampSchema,
 });
 
@@ -66,7 +70,16 @@ export const stateSchema = z.strictObject({
   device: z.string(),
   lamps: z.strictObject({ camera: lampSchema, model: lampSchema, broker: lampSchema }),
   cameras: z.array(cameraState),
-  problems: z.array(z.strictObject({ part: z.string(), code: z.string(), message: z.string() })),
+  problems: z.array(
+    z.strictObject({
+      part: z.string(),
+      code: z.string(),
+      message: z.string(),
+      /** In plain words. */
+      reason: z.string(),
+      remedy: z.string(),
+    }),
+  ),
 });
 export type DeviceState = z.infer<typeof stateSchema>;
 export type CameraState = z.infer<typeof cameraState>;
@@ -125,21 +138,12 @@ export const frameQuery = z.strictObject({ run: id.optional(), camera: id.option
 export const pictureSchema = z.strictObject({ id: z.string(), width: z.number(), height: z.number() });
 export type Picture = z.infer<typeof pictureSchema>;
 
-export const healthSampleSchema = z.strictObject({ atMs: z.number(), metrics: z.record(z.string(), z.number()) });
 export const logLineSchema = z.strictObject({
   seq: z.number(),
   atMs: z.number(),
   level: z.enum(['debug', 'info', 'warn', 'error']),
   message: z.string(),
 });
-export const healthSchema = z.strictObject({
-  state: z.string(),
-  uptimeSeconds: z.number(),
-  /** Since the service started, oldest first. */
-  samples: z.array(healthSampleSchema),
-  broker: z.strictObject({ address: z.string(), state: z.string() }),
-});
-export type HealthInfo = z.infer<typeof healthSchema>;
 export const logSchema = z.strictObject({ lines: z.array(logLineSchema) });
 export type LogLine = z.infer<typeof logLineSchema>;
 

@@ -13,14 +13,13 @@ config.yaml   every setting, defaults included; passwords, user names and the pa
 versions.json of SceneBus, Node, the model and the machine
 doctor.json   what the machine has and lacks, and what the check of the configuration found
 state.json    cameras, model and broker as the console shows them, with what is wrong
-health.json   the last figures of the device: memory, rates, queues, temperature where the machine tells it
+health.json   figures of the device now and over the last day: memory, rates, queues, temperature where the machine tells it
 log.txt       the last lines of the log
 licences.json under which terms the model is used
 
 It holds no picture, no answer, no password and no token. Look through it all the same before you send it.
 `;
-/** Half an hour at the default pause. */
-const SAMPLES = 60;
+const DAY_MS = 86_400_000;
 
 /** @returns the bytes of a zip */
 export async function diagnosticsBundle({ device, state, log, signal }: ConsoleServices): Promise<Uint8Array> {
@@ -28,7 +27,11 @@ export async function diagnosticsBundle({ device, state, log, signal }: ConsoleS
   const { secrets, ...visible } = config;
   const findings = await diagnose({ modelDirectory: config.model.directory, signal });
   const checks = await device.checkConfig(signal);
-  const health = state.health(device);
+  const nowMs = Date.now();
+  // A bundle is made when something is wrong, the journal included.
+  const history = await device.journal
+    .healthSeries({ from: nowMs - DAY_MS, to: nowMs, points: 288 })
+    .catch((error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }));
   const { model: terms } = await device.licences();
   const known = Object.entries(secrets).filter(([, value]) => value !== undefined);
   const files: Record<string, string> = {
@@ -42,7 +45,7 @@ export async function diagnosticsBundle({ device, state, log, signal }: ConsoleS
     }),
     'doctor.json': json([...findings, ...checks]),
     'state.json': json(state.now(device)),
-    'health.json': json({ ...health, samples: health.samples.slice(-SAMPLES) }),
+    'health.json': json({ now: state.health ?? null, lastDay: history }),
     'log.txt': log.lines
       .map(({ atMs, level, message }) => `${new Date(atMs).toISOString()} ${level} ${message}\n`)
       .join(''),

@@ -1,12 +1,12 @@
 /** How the device is. */
 import { diagnose } from '../../platform/doctor/diagnose.js';
 import { type Route, route } from '../api/route.js';
-import { deviceSchema, doctorSchema, healthSchema, logSchema, stateSchema } from '../api/schemas.js';
+import { deviceSchema, doctorSchema, stateSchema } from '../api/schemas.js';
 import type { ConsoleServices } from './services.js';
 
 const PRESETS = ['What is in the picture?', 'List all objects with their boxes.', 'Is there a person?'];
 
-export function deviceRoutes({ device, state, log, signal }: ConsoleServices): Route[] {
+export function deviceRoutes({ device, state, signal }: ConsoleServices): Route[] {
   return [
     route({
       method: 'GET',
@@ -29,22 +29,6 @@ export function deviceRoutes({ device, state, log, signal }: ConsoleServices): R
         attribution: state.info?.attribution ?? null,
         presets: PRESETS,
       }),
-    }),
-    route({
-      method: 'GET',
-      path: '/api/health',
-      role: 'display',
-      summary: 'Figures since the service started',
-      response: { type: 'json', schema: healthSchema },
-      handle: async () => state.health(device),
-    }),
-    route({
-      method: 'GET',
-      path: '/api/log',
-      role: 'operator',
-      summary: 'The last lines of the log',
-      response: { type: 'json', schema: logSchema },
-      handle: async () => ({ lines: log.lines }),
     }),
     route({
       method: 'GET',

@@ -5,6 +5,7 @@ import type { ConsoleDevice } from '../context.js';
 import type { DeviceStateFollower } from '../device-state.js';
 import type { FrameStore } from '../live/frame-store.js';
 import type { LogTail } from '../log-tail.js';
+import type { MessageLog } from '../mqtt/message-log.js';
 import type { ConfigEditor } from '../settings/config-editor.js';
 import type { SetupProgress } from '../setup/setup-progress.js';
 
@@ -15,6 +16,7 @@ export interface ConsoleServices {
   readonly state: DeviceStateFollower;
   readonly frames: FrameStore;
   readonly log: LogTail;
+  readonly messages: MessageLog;
   /** undefined: there is no configuration that could be changed. */
   readonly settings: ConfigEditor | undefined;
   readonly setup: SetupProgress;

@@ -42,6 +42,7 @@ import type {
   OutwardTopic,
   PublishEventOptions,
   PublishedMessage,
+  ReceivedMessage,
 } from './types.js';
 import type { SettingHandler, VerbHandler } from './verb-results.js';
 
@@ -93,6 +94,7 @@ class MqttBus implements Bus {
   readonly #outward: Outward;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
+  readonly #receivedListeners = new Set<(message: ReceivedMessage) => void>();
   #lastLossLogMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
@@ -148,6 +150,8 @@ class MqttBus implements Bus {
         onUp: (link) => this.#onUp(link),
         onDown: () => this.#outbox.detach(),
         onMessage: (_link, message) => {
+          const { topic, payload, retain } = message;
+          this.#tell(this.#receivedListeners, { topic, payload, retain });
           try {
             if (message.topic === this.topics.availability) {
               this.#namesakes.receive(message, this.#connection.connects === 0);
@@ -316,6 +320,11 @@ class MqttBus implements Bus {
   onPublished(listener: (message: PublishedMessage) => void): () => void {
     this.#publishedListeners.add(listener);
     return () => this.#publishedListeners.delete(listener);
+  }
+
+  onReceived(listener: (message: ReceivedMessage) => void): () => void {
+    this.#receivedListeners.add(listener);
+    return () => this.#receivedListeners.delete(listener);
   }
 
   close(): Promise<void> {

@@ -41,6 +41,8 @@ export interface SceneInput extends Observation {
   readonly trigger?: 'first' | 'change' | 'interval' | 'manual' | undefined;
   /** Numbers of the tracks that ended since the description before. */
   readonly endedTracks?: readonly number[] | undefined;
+  /** Unix time, milliseconds, from which its life counts. Default: when it is published. */
+  readonly describedAtMs?: number | undefined;
 }
 
 /** Something that a watch found, or the end of it. */

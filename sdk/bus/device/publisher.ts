@@ -83,7 +83,9 @@ export class Publisher {
   }
 
   async publishScene(cameraId: string, scene: SceneInput): Promise<PublishResult> {
-    const lifeMs = this.#options.sceneExpirySeconds() * 1000;
+    // A clock that was set back makes no scene live longer.
+    const ageMs = Math.max(0, Date.now() - (scene.describedAtMs ?? Date.now()));
+    const lifeMs = this.#options.sceneExpirySeconds() * 1000 - ageMs;
     const fields = {
       ...provenanceOf(scene, cameraId),
       ...answerOf(scene),

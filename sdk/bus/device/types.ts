@@ -194,6 +194,11 @@ export interface Bus extends AsyncDisposable {
    * listens to where they come from, and publishes from there.
    */
   onPublished(listener: (message: PublishedMessage) => void): () => void;
+  /**
+   * Every message that came from the broker, before anything has looked at it: whatever strangers sent. For logs and
+   * inspectors.
+   */
+  onReceived(listener: (message: ReceivedMessage) => void): () => void;
   /** Says `stopped`, lets running answers end with ERR_DISPOSED, and disconnects. Never hangs on a dead broker. */
   close(): Promise<void>;
 }
@@ -202,5 +207,13 @@ export interface Bus extends AsyncDisposable {
 export interface PublishedMessage {
   readonly topic: string;
   readonly payload: unknown;
+  readonly retain: boolean;
+}
+
+/** A message as it came. */
+export interface ReceivedMessage {
+  readonly topic: string;
+  /** The bytes. */
+  readonly payload: Uint8Array;
   readonly retain: boolean;
 }

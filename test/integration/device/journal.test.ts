@@ -8,7 +8,7 @@ import { type DeviceParts, DeviceService } from '#device/app/device-service.js';
 import { runCli } from '#device/cli/program.js';
 import { Listener, startMosquitto, startProxy, type TestBroker, until } from '../../support/brokers.js';
 import { captureTerminal } from '../../support/captured-terminal.js';
-import { FakeCamera, fakeConfig, fakeFrame, fakeModel } from '../../support/device-fakes.js';
+import { FakeCamera, fakeAnswer, fakeConfig, fakeFrame, fakeModel } from '../../support/device-fakes.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 
 let broker: TestBroker;
@@ -87,6 +87,46 @@ describe('the journal of a service', () => {
     expect(events).toHaveLength(1);
     expect(events[0]?.body).toMatchObject({ verb: 'ask', question: 'Who is there?', answer: { text: 'ask cam-1' } });
     expect(events[0]?.body).not.toHaveProperty('reply');
+  });
+
+  test('gives the last description of a camera to the broker after a kill, with what is left of its life', async () => {
+    await using proxy = await startProxy(broker.port);
+    const directory = await makeTemporaryFolder('scenebus-service-journal-');
+    const input = { device: 'seer', broker: { url: proxy.url }, journal: { directory } };
+    const config = await fakeConfig({ ...input, cameras: [...cameras, { ...cameras[0]!, id: 'other' }] });
+    const first = await DeviceService.start(config, { parts: parts(), logger: silentLogger, requireBroker: true });
+    proxy.close();
+    await until(() => first.bus.state !== 'online');
+    const scene = (text: string) => ({ frame: fakeFrame(1), model: { id: 'fake' }, answer: fakeAnswer(text) });
+    const emit = (camera: string, text: string) =>
+      first.hub.emit('scene', scene(text), { camera, frame: { ...frame, id: `${camera}-1` } });
+    await emit('cam', 'A dog.');
+    const { atMs } = await emit('cam', 'A red cup.');
+    await emit('other', 'Gone with its camera.');
+    await first.stop(); // the broker is away: what is in memory is lost, as by a kill
+
+    proxy.open();
+    await using listener = await Listener.open(broker, 5, 'scenebus/seer/camera/+/scene');
+    const later = await fakeConfig({ ...input, cameras });
+    await using _second = await DeviceService.start(later, { parts: parts(), logger: silentLogger });
+    const { json, topic } = await listener.next(() => true);
+    expect(topic).toBe('scenebus/seer/camera/cam/scene');
+    expect(json).toMatchObject({ text: 'A red cup.', frameId: 'cam-1', camera: 'cam' });
+    // Milliseconds of the two moments at which the clock was read.
+    expect(Math.abs(Date.parse(json.expiresTs) - (atMs + 300_000))).toBeLessThan(5_000);
+    await _second.bus.publishHealth({ state: 'running', uptimeSeconds: 1, problems: [] });
+    expect(listener.messages).toHaveLength(1);
+  });
+
+  test('is not used by two services at once', async () => {
+    const directory = await makeTemporaryFolder('scenebus-service-journal-');
+    const config = await fakeConfig({ device: 'twin', cameras, broker: { url: broker.url }, journal: { directory } });
+    const options = { parts: parts(), logger: silentLogger };
+    const first = await DeviceService.start(config, options);
+    await expect(DeviceService.start(config, options)).rejects.toMatchObject({ code: 'ERR_JOURNAL_LOCKED' });
+    expect(first.state).toBe('running');
+    await first.stop();
+    await using _next = await DeviceService.start(config, options);
   });
 
   test('bounds what waits for the broker, counts what it drops and says so', async () => {

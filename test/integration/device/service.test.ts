@@ -349,6 +349,7 @@ function hangingCamera(): Camera {
     status,
     newestFrameAtMs: undefined,
     newestFrameAtMonotonicMs: undefined,
+    newestSequence: 0,
     read: untilAborted,
     frames: nothing,
     statusChanges: nothing,

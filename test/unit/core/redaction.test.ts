@@ -86,3 +86,12 @@ describe('a camera address', () => {
     for (const one of forget) one();
   });
 });
+
+test('a long word of a stranger is read once, not from each of its letters', () => {
+  for (const word of ['x', 'a://', 'a.b+c-', 'pw=', '"pw":"', 'authorization: a ']) {
+    const text = word.repeat(2 ** 20 / word.length);
+    expect(redact(text).length).toBeLessThanOrEqual(2 * text.length);
+  }
+  const long = `${'x'.repeat(100)}rtsp://user:${'p'.repeat(1_000)}@host`;
+  expect(redact(`see ${long}/a`)).toMatch(/rtsp:\/\/\*\*\*@host\/a$/);
+});

@@ -248,9 +248,10 @@ test('lamps say what is wrong and what to do', async () => {
   const { body } = await device.json('display', '/api/state');
   expect(body).toMatchObject({
     lamps: {
-      camera: { state: 'bad', reason: expect.stringContaining('No frame for 5 s.'), remedy: expect.any(String) },
-      model: { state: 'bad', reason: 'The model is not there now.', remedy: expect.any(String) },
+      camera: { state: 'bad', detail: 'No frame for 5 s.', remedy: expect.any(String) },
+      model: { state: 'bad', detail: 'The model is not there now.', remedy: expect.any(String) },
     },
+    problems: [{ part: 'model', code: 'ERR_ENGINE_DIED', reason: expect.any(String), remedy: expect.any(String) }],
   });
 });
 

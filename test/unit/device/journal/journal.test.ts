@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { SdkError } from 'scenebus';
@@ -284,3 +285,58 @@ function mountSmallDisk(): string | undefined {
     return undefined;
   }
 }
+
+describe('a journal that another service uses', () => {
+  test('is refused with what to do, can be read beside it, and is free when the other ends', async () => {
+    const file = await newFile();
+    const { journal } = await open(file);
+    await journal.record(event(1));
+    const second = open(file);
+    await expect(second).rejects.toMatchObject({ code: 'ERR_JOURNAL_LOCKED', retryable: true });
+    await expect(second).rejects.toThrow(/Stop it, or give this device another name/);
+    // The one that has it was not disturbed.
+    await journal.record(event(2));
+    const reader = await Journal.openReadOnly(file);
+    expect(await bodies(reader)).toEqual(['answer 1', 'answer 2']);
+    await reader[Symbol.asyncDispose]();
+    await journal[Symbol.asyncDispose]();
+    const { journal: third, health } = await open(file);
+    expect(await bodies(third)).toEqual(['answer 1', 'answer 2']);
+    expect(health).toEqual([]);
+    await third[Symbol.asyncDispose]();
+  });
+
+  test('is free at once when the other is killed', async () => {
+    const file = await newFile();
+    const code = `import { Journal } from '#device/journal/journal.js';
+      await Journal.open({ file: ${JSON.stringify(file)}, limits: { maxAgeMs: 1e12, maxBytes: 1e9 } });
+      console.log('open');
+      setInterval(() => {}, 1e6);`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    await expect(open(file)).rejects.toMatchObject({ code: 'ERR_JOURNAL_LOCKED' });
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const { journal, health } = await open(file);
+    await journal.record(event(1));
+    expect(health).toEqual([]);
+    await journal[Symbol.asyncDispose]();
+  });
+});
+
+describe('a sink that is switched off', () => {
+  test('holds no events back, and begins with what comes when it is switched on again', async () => {
+    const { journal } = await open(await newFile());
+    await journal.openOutlet('guest', ['answer'], OUTLET);
+    await journal.record(event(1));
+    await journal.forgetOutlet('guest');
+    await journal.record(event(2));
+    const again = await journal.openOutlet('guest', ['answer'], OUTLET);
+    expect(again.length).toBe(0);
+    await journal.record(event(3));
+    expect(again.take()?.record.id).toBe(event(3).id);
+    await journal[Symbol.asyncDispose]();
+  });
+});
