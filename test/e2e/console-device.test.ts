@@ -106,6 +106,7 @@ describe('the set-up', () => {
     await page.reload();
     await step('model', true).waitFor();
     await step('camera', true).click();
+    await page.locator('.thumbnails img').waitFor();
     await page.locator('.thumbnails img').evaluate((image) => (image as HTMLImageElement).decode());
     await page.getByRole('button', { name: 'Try again' }).click();
     await page.getByText('Camera table delivers pictures of 640 × 480.').waitFor();

@@ -54,6 +54,11 @@ export async function send<T>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path:
   return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
+/** The newest of a camera. */
+export async function picture(camera: string, signal: AbortSignal): Promise<Blob> {
+  return await (await call(`/api/cameras/${encodeURIComponent(camera)}/snapshot`, { signal })).blob();
+}
+
 export async function session(): Promise<SessionInfo> {
   return keep(await get<SessionInfo>('/api/session'));
 }

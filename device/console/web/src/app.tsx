@@ -3,13 +3,8 @@ import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { DeviceState, SessionInfo, TimelineEvent } from '../../api/schemas.js';
 import { ApiError, follow, send, session, signIn, whenSignedOut } from './api.js';
 import { AskPage } from './pages/ask/ask-page.js';
-<<<<<<< HEAD
 import { DevicePage } from './pages/device/device-page.js';
-import { HealthPage } from './pages/health.js';
-=======
-import { DevicePage } from './pages/device.js';
 import { HealthPage } from './pages/health/health-page.js';
->>>>>>> main
 import { LivePage } from './pages/live.js';
 import { SignIn } from './pages/sign-in.js';
 import { TimelinePage } from './pages/timeline.js';

@@ -1,17 +1,15 @@
 import { useEffect, useState } from 'preact/hooks';
-import { get } from '../../../api.js';
 import type { DeviceState } from '../../../../../api/schemas.js';
+import { get, picture } from '../../../api.js';
 
 const REFRESH_MS = 2_000;
 
 /** The newest picture of each camera, as proof. */
 export function SetupPicture() {
   const [cameras, setCameras] = useState<DeviceState['cameras']>([]);
-  const [round, setRound] = useState(0);
   useEffect(() => {
     const look = (): void => {
       if (document.hidden) return;
-      setRound((known) => known + 1);
       get<DeviceState>('/api/state').then(
         (state) => setCameras(state.cameras),
         () => {},
@@ -25,17 +23,40 @@ export function SetupPicture() {
     <div class="thumbnails">
       {cameras
         .filter(({ image, isPrivate }) => image !== null && !isPrivate)
-        .map(({ id, image }) => (
-          <figure key={id}>
-            <div class="picture" style={{ aspectRatio: `${image!.width} / ${image!.height}` }}>
-              <img
-                src={`/api/cameras/${encodeURIComponent(id)}/snapshot?at=${round}`}
-                alt={`The newest picture of camera ${id}`}
-              />
-            </div>
-            <figcaption>{id}</figcaption>
-          </figure>
+        .map((camera) => (
+          <Thumbnail key={camera.id} camera={camera} />
         ))}
     </div>
+  );
+}
+
+function Thumbnail({ camera: { id, image } }: { readonly camera: DeviceState['cameras'][number] }) {
+  const [address, setAddress] = useState<string>();
+  useEffect(() => {
+    const abort = new AbortController();
+    let shown: string | undefined;
+    const look = async (): Promise<void> => {
+      const bytes = await picture(id, abort.signal).catch(() => undefined);
+      if (bytes === undefined || abort.signal.aborted) return;
+      const next = URL.createObjectURL(bytes);
+      if (shown !== undefined) URL.revokeObjectURL(shown);
+      shown = next;
+      setAddress(next);
+    };
+    void look();
+    const timer = setInterval(() => void look(), REFRESH_MS);
+    return () => {
+      abort.abort();
+      clearInterval(timer);
+      if (shown !== undefined) URL.revokeObjectURL(shown);
+    };
+  }, [id]);
+  return (
+    <figure>
+      <div class="picture" style={{ aspectRatio: `${image!.width} / ${image!.height}` }}>
+        {address && <img src={address} alt={`The newest picture of camera ${id}`} />}
+      </div>
+      <figcaption>{id}</figcaption>
+    </figure>
   );
 }
