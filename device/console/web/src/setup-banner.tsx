@@ -14,9 +14,9 @@ export function SetupBanner({ isAdmin, page }: { readonly isAdmin: boolean; read
   }, [isAdmin, page]);
   if (open === 0) return null;
   return (
-    <p class="setup-banner">
+    <aside class="setup-banner" aria-label="Set-up">
       {open === 1 ? 'One step of the set-up is open.' : `${open} steps of the set-up are open.`}{' '}
       <a href="#/device?part=setup">Go on with the set-up</a>
-    </p>
+    </aside>
   );
 }
