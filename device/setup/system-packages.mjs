@@ -77,6 +77,26 @@ export const NEEDS = [
       probe.environment.OpenCV_DIR !== undefined || hasOpenCvPackageFile(probe) || hasOpenCvComponents(probe),
   },
   {
+    what: "OpenCV's calib3d and ArUco markers with headers",
+    why: 'cameras are calibrated with boards that the tests draw',
+    purposes: ['test'],
+    packages: ['libopencv-calib3d-dev', 'libopencv-contrib-dev'],
+    isPresent: ({ environment, file }) =>
+      environment.OpenCV_DIR !== undefined ||
+      ['/usr/include/opencv4', '/usr/local/include/opencv4'].some(
+        (folder) =>
+          file(`${folder}/opencv2/calib3d.hpp`) &&
+          (file(`${folder}/opencv2/aruco.hpp`) || file(`${folder}/opencv2/objdetect/aruco_detector.hpp`)),
+      ),
+  },
+  {
+    what: "ROS's parsers of camera calibrations",
+    why: 'what a calibration writes is read by them',
+    purposes: ['test'],
+    packages: ['camera-calibration-parsers-tools'],
+    isPresent: ({ file }) => file('/usr/lib/camera_calibration_parsers/convert'),
+  },
+  {
     what: 'the Mosquitto broker',
     why: 'the bus is tested against a real MQTT 5 broker',
     purposes: ['test'],

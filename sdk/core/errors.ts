@@ -28,6 +28,9 @@ export const ERROR_CODES = {
   ERR_CAPTURE_STALLED: { retryable: true },
   ERR_CAPTURE_HOST_DIED: { retryable: true },
 
+  /** The pictures do not determine a lens: too few, alike, blurred, of several sizes. `details.reason` says which. */
+  ERR_CALIBRATION_FAILED: { retryable: false },
+
   ERR_IMAGE_INVALID: { retryable: false },
   ERR_IMAGE_TOO_LARGE: { retryable: false },
 

@@ -82,3 +82,7 @@ export interface EngineAddon {
 /** `scenebus_capture.node`. The capture part adds its members by declaration merging (sdk/capture). */
 // biome-ignore lint/suspicious/noEmptyInterface: filled by declaration merging
 export interface CaptureAddon {}
+
+/** `scenebus_lens.node`. Calibration of cameras adds its members by declaration merging (calibration/camera). */
+// biome-ignore lint/suspicious/noEmptyInterface: filled by declaration merging
+export interface LensAddon {}

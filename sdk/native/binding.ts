@@ -6,14 +6,23 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SdkError } from '../core/errors.js';
-import type { CaptureAddon, EngineAddon } from './addon-types.js';
+import type { CaptureAddon, EngineAddon, LensAddon } from './addon-types.js';
 
-export type AddonName = 'scenebus_engine' | 'scenebus_capture';
+export type AddonName = 'scenebus_engine' | 'scenebus_capture' | 'scenebus_lens';
 
 interface AddonByName {
   readonly scenebus_engine: EngineAddon;
   readonly scenebus_capture: CaptureAddon;
+  readonly scenebus_lens: LensAddon;
 }
+
+/** Of the addons that are left out where a library is missing. */
+const ALSO_NEEDS: Readonly<Record<AddonName, string>> = {
+  scenebus_engine: '',
+  scenebus_capture: '; the camera part also needs OpenCV (Debian: libopencv-videoio-dev)',
+  scenebus_lens:
+    "; the calibration of cameras also needs OpenCV's calib3d (Debian: libopencv-calib3d-dev, and libopencv-contrib-dev for ChArUco boards)",
+};
 
 const require = createRequire(import.meta.url);
 const loaded = new Map<AddonName, unknown>();
@@ -56,10 +65,7 @@ export function loadAddonFrom(name: AddonName, candidates: readonly string[]): u
     }
   }
   const tried = attempts.map(({ path, reason }) => `  ${path}: ${reason}`).join('\n');
-  const remedy =
-    name === 'scenebus_capture'
-      ? 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package; the camera part also needs OpenCV (Debian: libopencv-videoio-dev).'
-      : 'Run `npm run build:native` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package.';
+  const remedy = `Run \`npm run build:native\` in the SceneBus folder, or \`npx scenebus setup\` where it is installed as a package${ALSO_NEEDS[name]}.`;
   throw new SdkError(
     'ERR_NATIVE_UNAVAILABLE',
     `Expected the native addon ${name}.node for ${process.platform}-${process.arch}, but none could be loaded:\n${tried}\n${remedy}`,
@@ -92,4 +98,9 @@ export function engineAddon(): EngineAddon {
 /** Cameras through OpenCV. */
 export function captureAddon(): CaptureAddon {
   return loadAddon('scenebus_capture');
+}
+
+/** Calibration of cameras. */
+export function lensAddon(): LensAddon {
+  return loadAddon('scenebus_lens');
 }

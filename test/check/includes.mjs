@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** Headers of others, and the folders that alone know them. */
 const SOLE_INCLUDERS = [
   { what: 'Node-API', header: /^(napi|node_api|js_native_api|node|uv|v8)\.h$/, folders: ['addon', 'tests/addon'] },
-  { what: 'OpenCV', header: /^opencv2\//, folders: ['capture', 'addon/capture'] },
+  { what: 'OpenCV', header: /^opencv2\//, folders: ['capture', 'lens', 'addon/capture', 'addon/lens'] },
   { what: 'TensorRT', header: /^Nv(Infer|Onnx)/, folders: ['tensorrt/nvinfer', 'tests/tensorrt/nvinfer'] },
 ];
 

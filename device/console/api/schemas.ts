@@ -136,6 +136,8 @@ export const timelineQuery = z.strictObject({
     .optional(),
 });
 export const exportQuery = z.strictObject(filters);
+/** Only answers are in a data set. */
+export const dataSetQuery = exportQuery.omit({ kinds: true });
 export const timelineSchema = z.strictObject({ events: z.array(eventSchema), cursor: z.string().nullable() });
 export type TimelinePage = z.infer<typeof timelineSchema>;
 

@@ -99,6 +99,10 @@ export const ADVICE: Readonly<Record<ErrorCode, Advice>> = {
     next: 'retry',
   },
 
+  ERR_CALIBRATION_FAILED: {
+    words: 'The pictures of the board do not tell what the lens is like.',
+    remedy: 'Move and tilt the board more, hold it still, and calibrate again.',
+  },
   ERR_IMAGE_INVALID: {
     words: 'A picture cannot be read.',
     remedy: 'Check the file or the folder of pictures that the camera names.',

@@ -1,0 +1,11 @@
+#include "addon/jobs.h"
+#include "addon/registrar.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  scenebus::addon::Jobs::install(env);
+  for (auto registerFunction : scenebus::addon::registerFunctions())
+    registerFunction(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(scenebus_lens, init)
