@@ -76,6 +76,7 @@ export {
   type GrounderChoice,
   type GroundingRequest,
   intersectionOverUnion,
+  type Judge,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
 export {

@@ -30,5 +30,6 @@ export function printAnswer(
 /** `red cup  [30, 273, 187, 399]  score 0.97 (text)` */
 export function describeObject(object: Omit<GroundedObject, 'box'>, { paint }: Pick<Terminal, 'paint'>): string {
   const box = `[${object.boxPixels.join(', ')}]`;
-  return `${paint('green', object.label)}  ${box}  score ${object.score.toFixed(2)} (${object.source})`;
+  const verdict = object.verified === undefined ? '' : object.verified ? ', verified' : ', refuted';
+  return `${paint('green', object.label)}  ${box}  score ${object.score.toFixed(2)} (${object.source}${verdict})`;
 }

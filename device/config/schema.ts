@@ -189,6 +189,10 @@ export const describeSchema = z
       title: 'Boxes in descriptions',
       description: 'true: where the model writes boxes, it also lists what it sees',
     }),
+    verify: z.boolean().default(false).meta({
+      title: 'Verify boxes',
+      description: 'true: as in `ask`, for the boxes of every description',
+    }),
     expirySeconds: z.int().min(1).max(86_400).default(300).meta({ title: 'Life of a description on the broker' }),
   })
   .meta({ title: 'Descriptions', description: 'For all cameras; each may have some of its own' });
@@ -205,6 +209,11 @@ export const askSchema = z
       .prefault({})
       .meta({ title: 'Limits of one caller', description: 'More is answered with ERR_BUSY' }),
     maxNewTokens: z.int().min(1).max(4_096).default(256).meta({ title: 'Longest answer, tokens' }),
+    verify: z.boolean().default(false).meta({
+      title: 'Verify boxes',
+      description:
+        'true: the model is asked about the cut-out of each box, unless the request says otherwise; each takes as long as a question about a new picture',
+    }),
     staleSeconds: z
       .number()
       .min(0.1)

@@ -26,7 +26,7 @@ export async function askFrame(
   { config, hub, model }: Pick<FeatureContext, 'config' | 'hub' | 'model'>,
   { frame, camera, caller, answerSchema, earlier, onText, signal, ...asked }: FrameQuestion,
 ): Promise<TypedAnswer> {
-  const { maxNewTokens, timeoutMs } = config.ask;
+  const { maxNewTokens, timeoutMs, verify } = config.ask;
   const about = { camera, frame };
   const { question } = asked;
   try {
@@ -34,6 +34,7 @@ export async function askFrame(
       void hub.emit('frame', { frame }, about);
       const options = {
         maxNewTokens,
+        verify,
         deadlineMs: timeoutMs,
         priority: 'question',
         caller,

@@ -58,6 +58,7 @@ async function answer(
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
     temperature: request.temperature,
     seed: request.seed,
+    verify: request.verify ?? config.ask.verify,
     schema: request.answerSchema,
     // Whoever is on the bus may send one.
     schemaFrom: 'stranger',
@@ -82,8 +83,8 @@ async function answer(
 /** What the contract has and this device does not do yet is refused, so that nobody takes the answer for what it is not. */
 function refuseUnsupported(request: AskRequest): void {
   const isDecided = request.answerType !== undefined && request.answerType !== 'text';
-  for (const field of ['temperature', 'seed', 'maxNewTokens'] as const) {
-    if (!isDecided || request[field] === undefined) continue;
+  for (const field of ['temperature', 'seed', 'maxNewTokens', 'verify'] as const) {
+    if (!isDecided || request[field] === undefined || request[field] === false) continue;
     const message = `Expected no "${field}" beside the answer type "${request.answerType}", which is decided without writing; leave it out.`;
     throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
   }

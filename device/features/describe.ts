@@ -90,6 +90,7 @@ export function descriptionSettings(
     change: { mean: own.change?.mean ?? describe.change.mean, block: own.change?.block ?? describe.change.block },
     maxNewTokens: describe.maxNewTokens,
     objects: describe.objects,
+    verify: describe.verify,
     schedule: own.schedule,
   };
 }
@@ -167,8 +168,8 @@ class SceneDescriber implements AsyncDisposable {
     const { model, hub, tracks, monotonicMs } = this.#context;
     const camera = this.feed.id;
     const { signal } = this.#stop;
-    const { maxNewTokens, prompt, objects } = this.settings;
-    const options = { maxNewTokens, signal, priority: 'description', caller: camera } as const;
+    const { maxNewTokens, prompt, objects, verify } = this.settings;
+    const options = { maxNewTokens, verify, signal, priority: 'description', caller: camera } as const;
     const result = await model.use(async (loaded) => {
       void hub.emit('frame', { frame }, { camera, frame });
       const text = await (prompt === undefined ? loaded.describe(frame, options) : loaded.ask(frame, prompt, options));

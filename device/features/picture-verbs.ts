@@ -38,6 +38,7 @@ async function describe(
   const { feed, frame } = await pictures.of(request, call);
   const options = {
     maxNewTokens: request.maxNewTokens ?? config.describe.maxNewTokens,
+    verify: request.verify ?? config.describe.verify,
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
     priority: priorityOf(request),
     caller: call.client,
@@ -70,6 +71,7 @@ async function locate(
   const { feed, frame } = await pictures.of(request, call);
   const options = {
     maxNewTokens: config.ask.maxNewTokens,
+    verify: request.verify ?? config.ask.verify,
     deadlineMs: request.timeoutMs ?? config.ask.timeoutMs,
     priority: priorityOf(request),
     caller: call.client,
@@ -93,7 +95,7 @@ async function locate(
         options,
       );
       usage = addUsage(usage, found.usage);
-      if (found.objects.length === 0) notFound.push(name);
+      if (found.objects.every(({ verified }) => verified === false)) notFound.push(name);
       objects.push(...found.objects.map((object) => ({ ...object, label: name })));
     }
     const notices = [...feed.noticesFor(frame), ...loaded.info.notices];

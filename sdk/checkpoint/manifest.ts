@@ -23,6 +23,35 @@ export const boxConventionSchema = z.object({
   bin: z.enum(['centre', 'edge']).default('centre'),
 });
 
+const scalingSchema = z.object({
+  temperature: z.number().positive().max(1_000),
+  bias: z.number().min(-100).max(100).default(0),
+});
+const verifiedSchema = z.object({
+  score: z.number().min(0).max(1_000),
+  yes: z.number().min(0).max(1_000),
+  bias: z.number().min(-100).max(100).default(0),
+});
+
+/**
+ * How scores become probabilities: measured by `scenebus calibrate-scores`. Of the boxes of each source, of those that
+ * were verified, and of yes and no. What is left out stays as it is.
+ */
+export const scoresSchema = z.object({
+  text: scalingSchema.optional(),
+  attention: scalingSchema.optional(),
+  yesNo: scalingSchema.optional(),
+  verified: z
+    .object({
+      text: verifiedSchema.optional(),
+      attention: verifiedSchema.optional(),
+      detector: verifiedSchema.optional(),
+    })
+    .optional(),
+});
+/** The scalings of a model folder. */
+export type ModelScores = z.output<typeof scoresSchema>;
+
 export const manifestSchema = z.object({
   /** Name shown to people and on the bus; default: the folder's. */
   name: z.string().min(1).max(200).optional(),
@@ -34,8 +63,11 @@ export const manifestSchema = z.object({
       list: z.string().min(1).default('List the objects that you can see in this image.'),
       /** `{label}` stands for what is looked for. */
       locate: z.string().includes('{label}').default('Where in this image is the {label}?'),
+      /** Answered with yes or no; `a {label}` becomes `an {label}` before a vowel. */
+      verify: z.string().includes('{label}').default('Is there a {label} in this image?'),
     })
     .prefault({}),
+  scores: scoresSchema.optional(),
 });
 
 export type BoxConvention = z.output<typeof boxConventionSchema>;

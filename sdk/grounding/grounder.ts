@@ -1,6 +1,9 @@
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { WrittenToken } from '../text/written-token.js';
 
+/** Takes a picture (a cut-out of the frame, as a rule) and a label. 0–1. Costs one picture and one prompt. */
+export type Judge = (image: GroundingRequest['image'], label: string) => Promise<number>;
+
 /** An answer, and the picture it is about. */
 export interface GroundingRequest {
   /** What the model answered. */
@@ -9,6 +12,10 @@ export interface GroundingRequest {
   readonly image: Pick<Frame, 'width' | 'height' | 'format' | 'data'>;
   /** Empty when the backend gives no probabilities. */
   readonly tokens: readonly WrittenToken[];
+  /** What was asked: the text of the last turn of the user. */
+  readonly question?: string | undefined;
+  /** Asks the model, by itself, whether a picture shows something of that name; the probability of yes. */
+  readonly judge?: Judge | undefined;
 }
 
 /** Finds where in the picture the things are that an answer speaks of. Never changes the answer's text. */

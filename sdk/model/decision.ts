@@ -1,5 +1,6 @@
 /** Answers among which a model decides: how they are written, and what it found. */
 import { SdkError } from '../core/errors.js';
+import { type ScoreScaling, scaleScore } from '../grounding/index.js';
 import type { Candidate } from '../inference/candidate-tree.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Decidable, DecidedOption } from './decidable.js';
@@ -39,11 +40,20 @@ export function candidatesOf(options: readonly Option[], tokenizer: Pick<Tokeniz
   );
 }
 
-/** Most probable first; they add up to 1. */
-export function decidedOptions(options: readonly Option[], probabilities: readonly number[]): DecidedOption[] {
+/** Most probable first; they add up to 1. @param yesNo how probabilities of yes become true, where that was measured */
+export function decidedOptions(
+  options: readonly Option[],
+  probabilities: readonly number[],
+  yesNo?: ScoreScaling | undefined,
+): DecidedOption[] {
   const sum = probabilities.reduce((total, probability) => total + probability, 0);
+  const shares = options.map((_, i) => (sum > 0 ? probabilities[i]! / sum : 1 / options.length));
+  if (options[0]?.value === true) {
+    const yes = scaleScore(shares[0]!, yesNo);
+    shares.splice(0, 2, yes, 1 - yes);
+  }
   return options
-    .map(({ value }, i) => ({ value, probability: sum > 0 ? probabilities[i]! / sum : 1 / options.length }))
+    .map(({ value }, i) => ({ value, probability: shares[i]! }))
     .sort((a, b) => b.probability - a.probability);
 }
 

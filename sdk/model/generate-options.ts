@@ -39,6 +39,7 @@ const OPTIONS = {
   schema: true,
   schemaFrom: true,
   schemaLengths: true,
+  verify: true,
 } satisfies Record<keyof InternalGenerateOptions, true>;
 
 /** The longest that a timer of Node takes, nearly 25 days. */
@@ -53,6 +54,8 @@ export interface SamplingDefaults {
   readonly minP?: number | undefined;
   readonly repetitionPenalty?: number | undefined;
   readonly noRepeatNgramSize?: number | undefined;
+  /** Boxes are verified unless a request says otherwise. */
+  readonly verify?: boolean | undefined;
   readonly maxNewTokens?: number | undefined;
 }
 
@@ -68,6 +71,7 @@ export interface ResolvedOptions extends SamplingOptions, PenaltyOptions {
   readonly createMask: (() => TokenMask) | undefined;
   readonly schema: AnswerSchema | undefined;
   readonly schemaFrom: 'caller' | 'stranger';
+  readonly verify: boolean;
 }
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings; as `answerSchema` */
@@ -116,12 +120,15 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
   check('deadlineMs', deadlineMs, `a number above 0, at most ${MAX_DEADLINE_MS}`, isTime);
   const { schema, schemaFrom = 'caller', schemaLengths } = options;
   check('schemaFrom', schemaFrom, '"caller" or "stranger"', schemaFrom === 'caller' || schemaFrom === 'stranger');
+  const { verify = defaults.verify ?? false } = options;
+  check('verify', verify, 'true or false', typeof verify === 'boolean');
   const stop = stopStrings(options.stop);
   if (schema !== undefined)
     check('stop', stop, 'no stop strings beside a schema, which they would cut', stop.length === 0);
   return {
     schema: schema === undefined ? undefined : answerSchema(schema, schemaLengths),
     schemaFrom,
+    verify,
     priority,
     caller,
     deadlineMs,

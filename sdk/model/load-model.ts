@@ -55,6 +55,13 @@ export interface LoadModelOptions extends OpenEngineOptions {
    * manifest. A `Grounder` of your own replaces it; a list gives what each of them finds.
    */
   readonly grounder?: GrounderChoice | readonly GrounderChoice[] | undefined;
+  /**
+   * `calibrated` (default): scores of boxes and probabilities of yes and no as probabilities, where the model's manifest
+   * knows how they become ones (`scenebus calibrate-scores`). `raw`: as the model gives them.
+   */
+  readonly scores?: 'calibrated' | 'raw' | undefined;
+  /** Whether boxes are verified where a request does not say (see `GenerateOptions.verify`). Default false. */
+  readonly verify?: boolean | undefined;
 }
 
 const OPTIONS = {
@@ -65,6 +72,8 @@ const OPTIONS = {
   keyValueCache: true,
   maxWaiting: true,
   grounder: true,
+  scores: true,
+  verify: true,
   numerics: true,
   contextLength: true,
   threads: true,
@@ -109,7 +118,17 @@ export async function loadModelOn(
   options: LoadModelOptions,
 ): Promise<VisionLanguageModel> {
   refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
-  const { backend = 'auto', imageCache, keyValueCache, maxWaiting, grounder = 'text', ...engineOptions } = options;
+  const {
+    backend = 'auto',
+    imageCache,
+    keyValueCache,
+    maxWaiting,
+    grounder = 'text',
+    scores,
+    verify,
+    ...engineOptions
+  } = options;
+  checkScores(scores, verify);
   checkCount('maxWaiting', maxWaiting);
   checkCount('keyValueCache.maxBytes', keyValueCache?.maxBytes);
   const { signal, onProgress } = options;
@@ -133,25 +152,28 @@ export async function loadModelOn(
     const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
+    const { verify: verifyPrompt, ...prompts } = manifest.prompts;
     const model = createModel({
       info: {
         name,
         contentHash,
         engine: engine.info,
         writesBoxes: manifest.boxes !== undefined,
-        prompts: manifest.prompts,
+        prompts,
         notices: notices.map((notice) => `${name}: ${notice}`),
       },
       engine,
       tokenizer,
       template,
       processor,
-      sampling: { ...generation, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
+      sampling: { ...generation, verify, eosTokenIds: stopTokenIds(generation.eosTokenIds, tokenizer) },
       createSampler: (sampling) => {
         const random = createRandom(sampling.seed);
         return (logits) => sampleToken(logits, sampling, random);
       },
       grounder: chosenGrounder,
+      verifyPrompt,
+      scores: scores === 'raw' ? undefined : manifest.scores,
       boxes: checkpoint.manifest.boxes,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
       keyValueCache,
@@ -164,6 +186,16 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function checkScores(scores: unknown, verify: unknown): void {
+  const refuse = (option: string, expected: string, value: unknown) => {
+    const message = `Expected ${expected} for ${option} but received ${JSON.stringify(value)}.`;
+    throw new SdkError('ERR_ARGUMENT_INVALID', message, { details: { option } });
+  };
+  if (![undefined, 'calibrated', 'raw'].includes(scores as string | undefined))
+    refuse('scores', '"calibrated" or "raw"', scores);
+  if (verify !== undefined && typeof verify !== 'boolean') refuse('verify', 'true or false', verify);
 }
 
 function checkCount(name: string, value: number | undefined): void {

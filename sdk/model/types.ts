@@ -101,6 +101,12 @@ export interface GenerateOptions extends CallOptions {
    * is refused (ERR_SCHEMA_UNSUPPORTED with `details.path`), never passed over.
    */
   readonly schema?: SchemaInput | undefined;
+  /**
+   * Asks the model about the cut-out of every box, at most 16, whether its label is in it: `verified` of the object says
+   * what it answered, and the `score` takes it into account. What is refuted stays in the list. Each costs what a question
+   * about a new picture costs, and counts in `usage`. Default false.
+   */
+  readonly verify?: boolean | undefined;
   /** `stranger`: the schema is compiled in a thread of its own, within bounds of time and memory. Default `caller`. */
   readonly schemaFrom?: 'caller' | 'stranger' | undefined;
 }

@@ -5,7 +5,6 @@ import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
 import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { BoxConvention } from '../grounding/box-reader.js';
-import type { Grounder } from '../grounding/grounder.js';
 import { sentenceOf } from '../grounding/sentence.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
@@ -16,7 +15,13 @@ import type { TokenMask } from '../inference/token-mask.js';
 import type { ChatTemplate } from '../text/chat-template.js';
 import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import type { WrittenToken } from '../text/written-token.js';
+import {
+  type FoundObjects,
+  type GroundingParts,
+  groundAnswer,
+  sumOfUsage,
+  type WrittenAnswer,
+} from './answer-objects.js';
 import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
 import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
@@ -40,11 +45,12 @@ import type {
   ModelStats,
   StructuredAnswer,
   TokenStream,
+  Usage,
   VisionLanguageModel,
 } from './types.js';
 
 /** What `loadModel` assembles; tests put fakes in. The model owns the engine from here on. */
-export interface ModelParts {
+export interface ModelParts extends GroundingParts {
   readonly info: ModelInfo;
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -52,7 +58,6 @@ export interface ModelParts {
   readonly processor: PictureProcessor;
   readonly sampling: SamplingDefaults & { readonly eosTokenIds: readonly number[] };
   readonly createSampler: (options: SamplingOptions & { readonly seed: number }) => Sampler;
-  readonly grounder: Grounder;
   /** How the model writes boxes; undefined: it does not. */
   readonly boxes?: Pick<BoxConvention, 'labelKey' | 'boxKey'> | undefined;
   readonly imageCache: InferenceOptions['imageCache'];
@@ -70,6 +75,8 @@ export function createModel(parts: ModelParts): VisionLanguageModel {
 /** A request that has passed every check that needs no engine. */
 interface PreparedRequest {
   readonly prompt: Prompt;
+  /** The text of the user's last turn. */
+  readonly question: string;
   readonly images: readonly ModelImage[];
   readonly options: ResolvedOptions;
 }
@@ -139,7 +146,7 @@ class ComposedModel implements VisionLanguageModel {
       return { output, prepared: call.prepared };
     });
     const { probabilities, reusedTokens, reusedImages, preemptions, queueMs, imageMs, prefillMs, branchMs } = output;
-    const ranked = decidedOptions(decided, probabilities);
+    const ranked = decidedOptions(decided, probabilities, this.#parts.scores?.yesNo);
     const decision: Decision = {
       ...ranked[0]!,
       options: ranked,
@@ -264,11 +271,12 @@ class ComposedModel implements VisionLanguageModel {
       );
     }
     const room = contextLength - prompt.ids.length;
-    return { prompt, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
+    const question = lastQuestion(request);
+    return { prompt, question, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
   }
 
   async #answer(
-    { prompt, images, options }: PreparedRequest,
+    { prompt, question, images, options }: PreparedRequest,
     onText: (text: string) => void,
     signal: AbortSignal,
     startedMs: number,
@@ -294,28 +302,30 @@ class ComposedModel implements VisionLanguageModel {
       onText,
       signal,
     });
-    const endMs = performance.now();
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
     if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
     const value = schema?.parse(text);
-    const objects = await this.#ground(text, images.at(-1), output.tokens, signal);
+    const written = { text, question, tokens: output.tokens };
+    const { objects, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
+    const endMs = performance.now();
     const sentence = schema === undefined ? sentenceOf(text, objects, this.#parts.boxes) : undefined;
+    const usage: Usage = {
+      promptTokens: prompt.ids.length,
+      reusedTokens: output.reusedTokens,
+      generatedTokens,
+      draftedTokens: output.draftedTokens,
+      acceptedTokens: output.acceptedTokens,
+      images: images.length,
+      reusedImages: output.reusedImages,
+      preemptions: output.preemptions,
+    };
     const answer: Answer = {
       text,
       ...(sentence === undefined ? {} : { sentence }),
       objects,
       ...(schema === undefined ? {} : { value }),
       finishReason,
-      usage: {
-        promptTokens: prompt.ids.length,
-        reusedTokens: output.reusedTokens,
-        generatedTokens,
-        draftedTokens: output.draftedTokens,
-        acceptedTokens: output.acceptedTokens,
-        images: images.length,
-        reusedImages: output.reusedImages,
-        preemptions: output.preemptions,
-      },
+      usage: sumOfUsage([usage, ...verifying]),
       timings: {
         queueMs: output.queueMs,
         imageMs,
@@ -331,9 +341,22 @@ class ComposedModel implements VisionLanguageModel {
     return answer;
   }
 
-  async #ground(text: string, image: ModelImage | undefined, tokens: readonly WrittenToken[], signal: AbortSignal) {
-    return image === undefined ? [] : await this.#parts.grounder.ground({ text, image, tokens }, { signal });
+  #ground(
+    written: WrittenAnswer,
+    image: ModelImage | undefined,
+    { verify, priority, caller }: ResolvedOptions,
+    signal: AbortSignal,
+  ): Promise<FoundObjects> {
+    const decide = (view: ModelImage, question: string) =>
+      this.decide(view, question, { type: 'yes-no' }, { priority, caller, signal });
+    return groundAnswer(this.#parts, { written, image, verify, decide, signal });
   }
+}
+
+function lastQuestion({ messages }: GenerateRequest): string {
+  const last = messages.findLast(({ role }) => role === 'user')?.content ?? '';
+  if (typeof last === 'string') return last;
+  return last.map((part) => (part.type === 'text' ? part.text : '')).join('');
 }
 
 /** @throws SdkError ERR_PROMPT_INVALID */

@@ -67,6 +67,8 @@ describe('loadModel', () => {
     const wrong = load({ grounder: {} as Grounder, onProgress: ({ phase }) => void phases.push(phase) });
     await expect(wrong).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
     await expect(load({ maxWaiting: 0 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+    await expect(load({ verify: 1 as never })).rejects.toMatchObject({ details: { option: 'verify' } });
+    await expect(load({ scores: 'best' as never })).rejects.toMatchObject({ details: { option: 'scores' } });
     expect(phases).toEqual(['open checkpoint', 'load tokenizer']);
   });
 

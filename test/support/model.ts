@@ -71,6 +71,7 @@ export async function createFakeModel(options: FakeModelOptions): Promise<FakeMo
       notices: [],
     },
     engine,
+    verifyPrompt: 'Is there a {label}?',
     tokenizer,
     template: await loadChatTemplate(directory, tokenizer),
     processor: { process: async (image) => processed(image) },

@@ -13,6 +13,7 @@ import {
 interface AskOptions extends ModelCommandOptions, SamplingOptions {
   readonly json?: true;
   readonly maxTokens?: number;
+  readonly verify?: true;
 }
 
 export function addAskCommand(program: Command, context: CommandContext): void {
@@ -27,6 +28,7 @@ export function addAskCommand(program: Command, context: CommandContext): void {
     // commander lets only the last argument be several: the question is the last of these.
     .argument('<question...>', 'in plain words; the last argument')
     .option('--max-tokens <count>', 'longest answer', parseCount)
+    .option('--verify', 'ask the model about the cut-out of every box as well; each takes as long as a question')
     .option('--json', 'print the answer with its objects as JSON');
   addModelOptions(addSamplingOptions(command))
     .addHelpText(
@@ -50,7 +52,12 @@ export function addAskCommand(program: Command, context: CommandContext): void {
       await using sources = await openSources(names, { signal, stdin, onWarning });
       await using model = await loadForCommand(options, context);
       for await (const { name, image } of sources.pictures()) {
-        const answer = await model.ask(image, question, { ...sampling, maxNewTokens: options.maxTokens, signal });
+        const answer = await model.ask(image, question, {
+          ...sampling,
+          maxNewTokens: options.maxTokens,
+          verify: options.verify === true,
+          signal,
+        });
         const output = { source: name, question, image, answer, model: model.info, asJson: options.json === true };
         printAnswer(output, terminal);
       }

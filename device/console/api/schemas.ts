@@ -92,7 +92,13 @@ export const frameReference = z.looseObject({
   height: z.number(),
 });
 export type FrameInfo = z.infer<typeof frameReference>;
-export const groundedObject = z.looseObject({ label: z.string(), box, score: z.number(), source: z.string() });
+export const groundedObject = z.looseObject({
+  label: z.string(),
+  box,
+  score: z.number(),
+  source: z.string(),
+  trackId: z.number().optional(),
+});
 export type GroundedBox = z.infer<typeof groundedObject>;
 
 const KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const;
@@ -130,6 +136,8 @@ export const timelineQuery = z.strictObject({
     .optional(),
 });
 export const exportQuery = z.strictObject(filters);
+/** Only answers are in a data set. */
+export const dataSetQuery = exportQuery.omit({ kinds: true });
 export const timelineSchema = z.strictObject({ events: z.array(eventSchema), cursor: z.string().nullable() });
 export type TimelinePage = z.infer<typeof timelineSchema>;
 

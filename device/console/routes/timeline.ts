@@ -1,6 +1,7 @@
 /** What happened: as it happens, and from the journal. */
 import { Readable } from 'node:stream';
 import type { AnyDeviceEvent, EventKind } from '../../events/events.js';
+import { dataSetArchive } from '../../journal/data-set-archive.js';
 import { allEvents, eventLine } from '../../journal/export.js';
 import { runOf } from '../../journal/query.js';
 import { toRecord } from '../../journal/record.js';
@@ -8,6 +9,7 @@ import type { Principal } from '../access/roles.js';
 import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
 import {
+  dataSetQuery,
   exportQuery,
   frameParams,
   frameQuery,
@@ -27,6 +29,7 @@ const TOLD_KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const;
 export function timelineRoutes(services: ConsoleServices): Route[] {
   const { device, frames } = services;
   const streams = new Set<EventStream>();
+  let isExporting = false;
   return [
     route({
       method: 'GET',
@@ -70,6 +73,27 @@ export function timelineRoutes(services: ConsoleServices): Route[] {
             for await (const event of allEvents(device.journal, query, { signal })) yield `${eventLine(event)}\n`;
           })(),
         );
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/api/timeline/data-set',
+      role: 'operator',
+      summary:
+        'Questions with their pictures and answers, for distillation: a tar archive of `samples.jsonl`, `images/`, a card',
+      query: dataSetQuery,
+      maxPerMinute: 12,
+      response: { type: 'bytes', mediaType: 'application/x-tar' },
+      handle: async ({ query, reply }) => {
+        if (isExporting) throw new HttpError(429, 'ERR_BUSY', 'Expected one data set at a time; wait for the other.');
+        await device.journal.query({ ...query, limit: 1 });
+        void reply.header('content-disposition', 'attachment; filename="scenebus-data-set.tar"');
+        const name = `${device.config.device}-questions`;
+        const archive = dataSetArchive(device.journal, query, { name, nowMs: Date.now(), signal: services.signal });
+        isExporting = true;
+        return Readable.from(archive, { objectMode: false }).once('close', () => {
+          isExporting = false;
+        });
       },
     }),
     route({

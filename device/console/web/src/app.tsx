@@ -5,9 +5,9 @@ import { ApiError, follow, send, session, signIn, whenSignedOut } from './api.js
 import { AskPage } from './pages/ask/ask-page.js';
 import { DevicePage } from './pages/device/device-page.js';
 import { HealthPage } from './pages/health/health-page.js';
-import { LivePage } from './pages/live.js';
+import { LivePage } from './pages/live/live-page.js';
 import { SignIn } from './pages/sign-in.js';
-import { TimelinePage } from './pages/timeline.js';
+import { TimelinePage } from './pages/timeline/timeline-page.js';
 import { WatchesPage } from './pages/watches/watches-page.js';
 import { SetupBanner } from './setup-banner.js';
 

@@ -1,3 +1,4 @@
+import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import type { FrameInfo, GroundedBox } from '../../api/schemas.js';
 import { frameAddress } from './api.js';
@@ -8,10 +9,12 @@ export interface BoxedPictureProps {
   readonly run?: string | undefined;
   readonly objects?: readonly GroundedBox[] | undefined;
   readonly alt: string;
+  /** Drawn over the picture, below the boxes. */
+  readonly children?: ComponentChildren;
 }
 
 /** A picture with the boxes that belong to this very frame. */
-export function BoxedPicture({ frame, camera, run, objects = [], alt }: BoxedPictureProps) {
+export function BoxedPicture({ frame, camera, run, objects = [], alt, children }: BoxedPictureProps) {
   const [missing, setMissing] = useState<string>();
   const address = frameAddress(frame.id, { run, camera });
   // Room for it before it is there: nothing jumps.
@@ -23,9 +26,13 @@ export function BoxedPicture({ frame, camera, run, objects = [], alt }: BoxedPic
       ) : (
         <img src={address} alt={alt} loading="lazy" onError={() => setMissing(address)} />
       )}
-      {objects.map(({ label, box }, index) => (
+      {children}
+      {objects.map(({ label, box, trackId }, index) => (
         <span key={`${label} ${index}`} class="box" data-label={label} style={place(box)}>
-          <span class={box.y1 < 0.08 ? 'label inside' : 'label'}>{label}</span>
+          <span class={box.y1 < 0.08 ? 'label inside' : 'label'}>
+            {label}
+            {trackId === undefined ? '' : ` #${trackId}`}
+          </span>
         </span>
       ))}
     </div>

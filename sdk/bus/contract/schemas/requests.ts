@@ -67,6 +67,15 @@ const streamField = {
   }),
 };
 
+/** In requests whose answers hold boxes. */
+const verifyField = {
+  verify: z.boolean().optional().meta({
+    title: 'Verify',
+    description:
+      'true: the model is asked about the cut-out of each box, at most 16; each takes as long as a question about a new picture. Left out: as the device has it',
+  }),
+};
+
 /** A question about a frame. */
 export const askRequestSchema = z
   .strictObject({
@@ -87,6 +96,7 @@ export const askRequestSchema = z
       }),
     ...modelFields,
     ...streamField,
+    ...verifyField,
     temperature: z.number().min(0).max(2).optional().meta({ title: 'Temperature', description: '0 is greedy' }),
     seed: z.int().min(0).max(0xffff_ffff).optional().meta({ title: 'Seed', description: 'For a temperature above 0' }),
   })
@@ -107,6 +117,7 @@ export const describeRequestSchema = z
     prompt: questionSchema.optional().meta({ title: 'Prompt', description: 'Left out: the device’s own' }),
     ...modelFields,
     ...streamField,
+    ...verifyField,
   })
   .meta({ title: 'Description wanted', description: 'Publish on request/describe, not retained' });
 /** Payload of `request/describe`. */
@@ -123,6 +134,7 @@ export const locateRequestSchema = z
       .meta({ title: 'Objects', description: 'Names of what to look for, for example "red cup"' }),
     ...frameFields,
     priority: modelFields.priority,
+    ...verifyField,
   })
   .meta({ title: 'Boxes wanted', description: 'Publish on request/locate, not retained' });
 /** Payload of `request/locate`. */

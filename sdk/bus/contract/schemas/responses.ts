@@ -49,7 +49,9 @@ export const descriptionDataSchema = z
 export const locationDataSchema = z
   .strictObject({
     objects: z.array(objectSchema).meta({ title: 'Objects', description: 'Labels are the names that were asked for' }),
-    notFound: z.array(z.string()).meta({ title: 'Not found', description: 'Names without a box' }),
+    notFound: z
+      .array(z.string())
+      .meta({ title: 'Not found', description: 'Names without a box that the model did not refute' }),
     image: imageSizeSchema,
     coordinates: boxConventionSchema,
     usage: answerFields.usage,

@@ -255,6 +255,23 @@ test('lamps say what is wrong and what to do', async () => {
   });
 });
 
+test('a data set is an archive of questions with their pictures, for operators, one at a time', async () => {
+  await using device = await startConsole({}, { encodeJpeg });
+  await (await device.fetch('operator', '/api/ask', json({ question: 'What is it?' }))).text();
+  const pictures = () => device.journal.pictures({ camera: 'cam', from: 0, to: 1e15, limit: 9 });
+  await expect.poll(async () => (await pictures()).length).toBe(1);
+  expect((await device.fetch('display', '/api/timeline/data-set')).status).toBe(403);
+  const response = await device.fetch('operator', '/api/timeline/data-set?text=What');
+  expect(response.headers.get('content-type')).toBe('application/x-tar');
+  const bytes = Buffer.from(await response.arrayBuffer());
+  expect(bytes.length % 512).toBe(0);
+  const text = bytes.toString('latin1');
+  expect(text).toMatch(/^data-set\/images\/\w+-cam-1\.jpg\0/);
+  expect(text).toContain('"prompt":"What is it?","answer":"a red cup"}');
+  // The slot is free again.
+  await expect.poll(async () => (await device.fetch('operator', '/api/timeline/data-set')).status).toBe(200);
+});
+
 test('nobody sees a camera whose privacy is on, nor what it showed before', async () => {
   await using device = await startConsole();
   const { context } = device;

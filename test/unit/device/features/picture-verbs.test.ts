@@ -91,6 +91,28 @@ describe('locate', () => {
     expect(result.usage).toMatchObject({ promptTokens: 20, images: 2 });
   });
 
+  test('verifies as the request says, or else the configuration; what was refuted counts as not found', async () => {
+    const asked: unknown[] = [];
+    const ask = async (_frame: Frame, question: string, options: { verify?: boolean }): Promise<Answer> => {
+      asked.push(options.verify);
+      const verified = options.verify === true ? !question.includes('dog') : undefined;
+      const box = { x1: 0, y1: 0, x2: 0.5, y2: 0.5 };
+      const object = {
+        label: 'x',
+        box,
+        boxPixels: [0, 0, 8, 4] as const,
+        score: 0.5,
+        source: 'text' as const,
+        verified,
+      };
+      return { ...fakeAnswer('found'), objects: [object as never] };
+    };
+    const run = await start({ ask: { verify: true } }, { info, ask } as never);
+    expect((await run.call('locate', { objects: ['cup', 'dog'] })).notFound).toEqual(['dog']);
+    expect((await run.call('locate', { objects: ['dog'], verify: false })).notFound).toEqual([]);
+    expect(asked).toEqual([true, true, false]);
+  });
+
   test('is refused for a model that writes no boxes', async () => {
     const run = await start();
     await expect(run.call('locate', { objects: ['cup'] })).rejects.toMatchObject({ code: 'ERR_REQUEST_UNSUPPORTED' });

@@ -1,0 +1,41 @@
+/** From what a source says of itself to how often it is right. */
+
+/** logit(probability) = logit(score) / temperature + bias. */
+export interface ScoreScaling {
+  readonly temperature: number;
+  readonly bias: number;
+}
+
+/** logit(probability) = score · logit(score) + yes · logit(P(yes)) + bias. */
+export interface VerifiedScaling {
+  readonly score: number;
+  readonly yes: number;
+  readonly bias: number;
+}
+
+/** Both count alike: for models whose folder says nothing. */
+const PLAIN_VERIFIED: VerifiedScaling = { score: 0.5, yes: 0.5, bias: 0 };
+/** Beyond ±20 a logit says nothing more: 2 in 10⁹. */
+const MOST_LOGIT = 20;
+
+/** Log-odds, bounded. */
+export function logit(probability: number): number {
+  const value = Math.log(probability / (1 - probability));
+  return Math.max(-MOST_LOGIT, Math.min(MOST_LOGIT, value));
+}
+
+/** The inverse of `logit`. */
+export function probabilityOf(value: number): number {
+  return 1 / (1 + Math.exp(-value));
+}
+
+/** A score as a probability, 0–1; unchanged without a scaling. */
+export function scaleScore(score: number, scaling: ScoreScaling | undefined): number {
+  if (scaling === undefined) return score;
+  return probabilityOf(logit(score) / scaling.temperature + scaling.bias);
+}
+
+/** The score of a box that the model was asked about. @param yes P(yes), 0–1 */
+export function combineScores(score: number, yes: number, scaling: VerifiedScaling = PLAIN_VERIFIED): number {
+  return probabilityOf(scaling.score * logit(score) + scaling.yes * logit(yes) + scaling.bias);
+}
