@@ -44,7 +44,7 @@ cameras:
     address: ${clip}
     loop: true
     describe: false
-broker: { url: "${broker.url}" }
+broker: { url: "${broker.url}", username: hall }
 console: { port: 0 }
 journal: { directory: journal }
 healthIntervalSeconds: 1
@@ -177,6 +177,19 @@ describe('the settings', () => {
     ).toEqual(['']);
   });
 });
+
+test('the password of the broker is replaced, and does not come back to the page', async () => {
+  await show('settings');
+  await page.reload();
+  const secrets = page.getByRole('region', { name: 'Secrets' });
+  await secrets.getByLabel('Another one').fill('kept from sight');
+  await secrets.getByRole('button', { name: 'Replace' }).click();
+  await page.getByText('The secret is replaced.').waitFor();
+  const name = /passwordFile: (broker-password-[0-9a-f]{8})/.exec(await readFile(file, 'utf8'))?.[1];
+  expect(await readFile(join(folder, name!), 'utf8')).toBe('kept from sight\n');
+  expect(await secrets.getByLabel('Another one').inputValue()).toBe('');
+  expect(await page.content()).not.toContain('kept from sight');
+}, 60_000);
 
 describe('privacy masks', () => {
   test('drawn by keyboard, cover the picture from the next one on', async () => {
