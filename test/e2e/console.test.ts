@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
 import { clip, demoModel, lend, makeConfig, startService } from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
-import { expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import { expectSoundPage, expectStillPage, launchBrowser, openPage } from '../support/console-browser.js';
 
 const PAGES = ['live', 'ask', 'timeline', 'watches', 'health', 'device'] as const;
 
@@ -141,6 +141,18 @@ describe('the console', () => {
       if (name === 'live')
         await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
       if (name === 'health') await page.locator('.chart').first().waitFor();
+    });
+  });
+
+  test.each(PAGES)('the page %s keeps still while it loads', async (name) => {
+    await expectStillPage(page, name, async () => {
+      await show(name);
+      await page.reload();
+      await page.getByRole('heading', { name, exact: false, level: 1 }).waitFor();
+      if (name === 'live')
+        await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
+      if (name === 'health') await page.locator('.chart').first().waitFor();
+      if (name === 'timeline') await page.locator('.event').first().waitFor();
     });
   });
 

@@ -40,6 +40,37 @@ export async function openPage(context: BrowserContext, address: string, faults:
   return opened;
 }
 
+/** Web Vitals call a page still below this: https://web.dev/articles/cls. */
+const STILL = 0.1;
+
+/** Loaded anew at both sizes: what is there already stays where it is while the rest comes. */
+export async function expectStillPage(page: Page, name: string, load: () => Promise<unknown>): Promise<void> {
+  for (const size of [PHONE, DESKTOP]) {
+    await page.setViewportSize(size);
+    await load();
+    const moved = await page.evaluate(
+      () =>
+        new Promise<{ value: number; nodes: string[] }[]>((resolve) => {
+          const seen: { value: number; nodes: string[] }[] = [];
+          type Shift = PerformanceEntry & { value: number; hadRecentInput: boolean; sources: { node: Node | null }[] };
+          const observer = new PerformanceObserver((list) => {
+            for (const { value, hadRecentInput, sources } of list.getEntries() as Shift[])
+              if (!hadRecentInput)
+                seen.push({
+                  value,
+                  nodes: sources.map(({ node }) => (node as Element | null)?.outerHTML?.slice(0, 90) ?? ''),
+                });
+          });
+          observer.observe({ type: 'layout-shift', buffered: true });
+          // What was buffered arrives as a task of its own.
+          setTimeout(() => resolve(seen), 300);
+        }),
+    );
+    const sum = moved.reduce((total, { value }) => total + value, 0);
+    expect(sum, `${name} at ${size.width}: ${JSON.stringify(moved)}`).toBeLessThan(STILL);
+  }
+}
+
 /** As it is on a phone and on a desk: nothing that axe finds, nothing that scrolls sideways. */
 export async function expectSoundPage(page: Page, name: string, prepare: () => Promise<unknown>): Promise<void> {
   for (const colorScheme of ['light', 'dark'] as const) {
