@@ -1,0 +1,143 @@
+/** From records to the scalings of a model folder, and what they are worth on scenes that they were not made from. */
+import type { GroundedObject } from '#sdk/core/types.js';
+import { combineScores, logit, type ScoreScaling, scaleScore, type VerifiedScaling } from '#sdk/grounding/index.js';
+import type { BoxRecord, SearchRecord } from './collect.js';
+import { fitLogistic } from './logistic.js';
+import { type Claim, type Reliability, reliabilityOf } from './reliability.js';
+
+type Source = GroundedObject['source'];
+const SOURCES: readonly Source[] = ['text', 'attention', 'detector'];
+
+/** As in `scenebus.json`; of a detector `detector.json` has the first. */
+export interface Scalings {
+  readonly boxes: { readonly [S in Source]?: ScoreScaling };
+  readonly verified: { readonly [S in Source]?: VerifiedScaling };
+  readonly yesNo: ScoreScaling;
+}
+
+export interface BeforeAndAfter {
+  readonly before: Reliability;
+  readonly after: Reliability;
+}
+
+/** Searches for what is not there that a box came of, and for what is there that a right one did. */
+export interface SearchRates {
+  readonly falseAlarms: number;
+  readonly recall: number;
+  readonly absent: number;
+  readonly present: number;
+}
+
+export interface ScoreReport {
+  readonly scenes: number;
+  /** `text`, `detector` …, `verified text` …, `yes or no`. */
+  readonly reliability: Readonly<Record<string, BeforeAndAfter>>;
+  readonly searches: {
+    readonly unverified: SearchRates;
+    readonly verified: SearchRates;
+    /** By the score after verification, at the least score that keeps 95 % of the right boxes that were found. */
+    readonly atRecall95: SearchRates & { readonly leastScore: number };
+  };
+}
+
+/** Fewer claims, right or wrong together, say nothing about probabilities. */
+const LEAST_CLAIMS = 30;
+
+/** @param searches those of one scene together */
+export function fitScalings(searches: readonly (readonly SearchRecord[])[]): Scalings {
+  const flat = searches.flat();
+  const boxesOf = (source: Source) => flat.flatMap(({ boxes }) => boxes.filter((box) => box.source === source));
+  const present = SOURCES.map((source) => [source, boxesOf(source)] as const).filter(
+    ([, boxes]) => boxes.length >= LEAST_CLAIMS,
+  );
+  const boxes = present.map(([source, own]) => [source, scalingOf(own.map(toClaim))] as const);
+  const yesNo = scalingOf(flat.map(({ yes, isThere }) => ({ score: yes, isRight: isThere })));
+  const verified = present.map(([source, own]) => {
+    const scaling = Object.fromEntries(boxes)[source];
+    const rows = own.map(({ score, yes }) => [logit(scaleScore(score, scaling)), logit(scaleScore(yes, yesNo))]);
+    const { weights, bias } = fitLogistic(
+      rows,
+      own.map(({ isRight }) => isRight),
+    );
+    return [source, { score: rounded(weights[0]!), yes: rounded(weights[1]!), bias: rounded(bias) }] as const;
+  });
+  return {
+    boxes: Object.fromEntries(boxes),
+    verified: Object.fromEntries(verified),
+    yesNo,
+  };
+}
+
+function scalingOf(claims: readonly Claim[]): ScoreScaling {
+  const { weights, bias } = fitLogistic(
+    claims.map(({ score }) => [logit(score)]),
+    claims.map(({ isRight }) => isRight),
+  );
+  // A score that says nothing becomes the same probability for all.
+  return { temperature: rounded(1 / Math.max(weights[0]!, 1e-3)), bias: rounded(bias) };
+}
+
+/** @param searches of scenes that the scalings were not fitted to */
+export function reportOf(searches: readonly (readonly SearchRecord[])[], scalings: Scalings): ScoreReport {
+  const flat = searches.flat();
+  const boxes = flat.flatMap((search) => search.boxes);
+  const reliability: Record<string, BeforeAndAfter> = {};
+  const compare = (name: string, before: readonly Claim[], after: readonly Claim[]) => {
+    if (before.length > 0) reliability[name] = { before: reliabilityOf(before), after: reliabilityOf(after) };
+  };
+  const scaled = (box: BoxRecord) => scaleScore(box.score, scalings.boxes[box.source]);
+  const yesOf = (box: BoxRecord) => scaleScore(box.yes, scalings.yesNo);
+  const combined = (box: BoxRecord) => combineScores(scaled(box), yesOf(box), scalings.verified[box.source]);
+  for (const source of SOURCES) {
+    const own = boxes.filter((box) => box.source === source);
+    compare(
+      source,
+      own.map(toClaim),
+      own.map((box) => ({ ...toClaim(box), score: scaled(box) })),
+    );
+    const plain = own.map((box) => ({ ...toClaim(box), score: combineScores(box.score, box.yes) }));
+    compare(
+      `verified ${source}`,
+      plain,
+      own.map((box) => ({ ...toClaim(box), score: combined(box) })),
+    );
+  }
+  const yesNo = flat.map(({ yes, isThere }) => ({ score: yes, isRight: isThere }));
+  compare(
+    'yes or no',
+    yesNo,
+    yesNo.map((claim) => ({ ...claim, score: scaleScore(claim.score, scalings.yesNo) })),
+  );
+  const rates = (isKept: (box: BoxRecord) => boolean): SearchRates => {
+    const [present, absent] = [flat.filter(({ isThere }) => isThere), flat.filter(({ isThere }) => !isThere)];
+    const found = present.filter((search) => search.boxes.some((box) => isKept(box) && box.isRight)).length;
+    const alarms = absent.filter((search) => search.boxes.some(isKept)).length;
+    return {
+      falseAlarms: absent.length === 0 ? 0 : alarms / absent.length,
+      recall: present.length === 0 ? 0 : found / present.length,
+      ...{ absent: absent.length, present: present.length },
+    };
+  };
+  const rightScores = flat
+    .filter(({ isThere }) => isThere)
+    .flatMap((search) => search.boxes.filter(({ isRight }) => isRight).map(combined))
+    .sort((a, b) => a - b);
+  const leastScore = rightScores[Math.floor(rightScores.length * 0.05)] ?? 0;
+  return {
+    scenes: searches.length,
+    reliability,
+    searches: {
+      unverified: rates(() => true),
+      verified: rates((box) => yesOf(box) >= 0.5),
+      atRecall95: { ...rates((box) => combined(box) >= leastScore), leastScore },
+    },
+  };
+}
+
+function toClaim({ score, isRight }: BoxRecord): Claim {
+  return { score, isRight };
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1e4) / 1e4;
+}

@@ -1,0 +1,79 @@
+import { type Command, Option } from 'commander';
+import type { LoadModelOptions } from 'scenebus';
+import type { BeforeAndAfter, ScoreCalibration, SearchRates } from '#calibration/scores/index.js';
+import { type CommandContext, examples } from '../command-context.js';
+import { parseCount } from '../model-options.js';
+import { createProgressReporter } from '../progress.js';
+import type { Terminal } from '../terminal.js';
+
+interface CalibrateScoresCommandOptions {
+  readonly data: string;
+  readonly scenes?: number;
+  readonly report?: string;
+  readonly records?: string;
+  readonly dryRun?: true;
+  readonly backend: NonNullable<LoadModelOptions['backend']>;
+  readonly threads?: number;
+  readonly cache?: string;
+  readonly json?: true;
+}
+
+export function addCalibrateScoresCommand(program: Command, context: CommandContext): void {
+  program
+    .command('calibrate-scores')
+    .description(
+      'Measure how often a model is right at each score, and keep in its folder how scores become probabilities',
+    )
+    .argument('<model>', 'model folder; its scenebus.json gets the result')
+    .requiredOption(
+      '--data <folder>',
+      'pictures and scenes.jsonl, a line each: {"image": "a.jpg", "objects": [{"label": "red cup", "box": [x1, y1, x2, y2]}]}, boxes from 0 to 1',
+    )
+    .option('--scenes <count>', 'use so many; half of them are only for judging', parseCount)
+    .option('--report <folder>', 'write reliability diagrams (PNG) and reliability.json there')
+    .option('--records <file>', 'keep there what was found out; a run that was stopped goes on')
+    .option('--dry-run', 'write nothing into the model folder')
+    .addOption(
+      new Option('--backend <name>', 'what runs the model')
+        .choices(['auto', 'tensorrt', 'cpu', 'onnx'])
+        .default('auto'),
+    )
+    .option('--threads <count>', 'default: the physical cores', parseCount)
+    .option('--cache <directory>', 'where prepared files are kept; default ~/.cache/scenebus')
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', examples('scenebus calibrate-scores models/my-model --data pictures --report reliability'))
+    .action(async (directory: string, options: CalibrateScoresCommandOptions) => {
+      const { terminal, signal } = context;
+      const { calibrateScores } = await import('#calibration/scores/index.js');
+      using progress = createProgressReporter(terminal.stderr);
+      const { data, scenes, report: reportFolder, records, backend, threads, cache: cacheDirectory } = options;
+      const result = await calibrateScores({
+        ...{ directory, data, scenes, reportFolder, records, keep: options.dryRun !== true },
+        model: { backend, threads, cacheDirectory },
+        onProgress: progress.onProgress,
+        signal,
+      });
+      progress[Symbol.dispose]();
+      if (options.json) terminal.out(JSON.stringify(result));
+      else printResult(result, terminal);
+    });
+}
+
+function printResult({ report }: ScoreCalibration, terminal: Terminal): void {
+  terminal.out(`judged by ${report.scenes} scenes that the scalings were not fitted to`);
+  for (const [name, pair] of Object.entries(report.reliability)) terminal.out(`  ${errorLine(name, pair)}`);
+  const { unverified, verified, atRecall95 } = report.searches;
+  terminal.out(`boxes for what is not there: ${ratesLine(unverified)}`);
+  terminal.out(`  verified: ${ratesLine(verified)}`);
+  terminal.out(`  with a score of at least ${atRecall95.leastScore.toFixed(3)}: ${ratesLine(atRecall95)}`);
+}
+
+function errorLine(name: string, { before, after }: BeforeAndAfter): string {
+  const error = ({ expectedCalibrationError }: BeforeAndAfter['before']) => expectedCalibrationError.toFixed(4);
+  return `${name}: expected calibration error ${error(before)} before, ${error(after)} after (${after.count} claims)`;
+}
+
+function ratesLine({ falseAlarms, recall, absent, present }: SearchRates): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  return `${percent(falseAlarms)} of ${absent}; found of what is there: ${percent(recall)} of ${present}`;
+}
