@@ -102,7 +102,7 @@ describe('the live page', () => {
     await show('live');
     await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
     await expect
-      .poll(() => page.locator('figure .masks polygon').count(), { timeout: 20_000 })
+      .poll(() => page.locator('figure .mask-outlines polygon').count(), { timeout: 20_000 })
       .toBeGreaterThanOrEqual(1);
     // Below a mask is nothing to be seen but its grey.
     const level = await page.locator('canvas').evaluate((element) => {

@@ -5,7 +5,7 @@ export function MaskOutlines({ masks }: { readonly masks: CameraState['masks'] }
   if (masks.length === 0) return null;
   const count = `${masks.length} privacy ${masks.length === 1 ? 'mask' : 'masks'}`;
   return (
-    <svg class="masks" viewBox="0 0 1 1" preserveAspectRatio="none" role="img" aria-label={count}>
+    <svg class="mask-outlines" viewBox="0 0 1 1" preserveAspectRatio="none" role="img" aria-label={count}>
       {masks.map((corners) => {
         const points = corners.map(({ x, y }) => `${x},${y}`).join(' ');
         return <polygon key={points} points={points} vector-effect="non-scaling-stroke" />;
