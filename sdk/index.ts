@@ -68,6 +68,7 @@ export type {
 
 // Boxes: reading them from answers, their arithmetic, and following them
 
+export { type DetectorGrounder, type DetectorOptions, openDetector } from './detector/detector-grounder.js';
 export {
   type BoxConvention,
   boxToPixels,
