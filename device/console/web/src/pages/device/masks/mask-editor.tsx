@@ -260,7 +260,7 @@ function Drawing({ camera, id, polygons, onChange }: DrawingProps) {
               <button
                 key={`${polygon}-${index}`}
                 type="button"
-                class="corner"
+                class="mask-corner"
                 data-corner={`${polygon}-${index}`}
                 style={{ left: `${100 * at[0]}%`, top: `${100 * at[1]}%` }}
                 aria-label={`Mask ${polygon + 1}, corner ${index + 1}: ${percent(at[0])} from the left, ${percent(at[1])} from the top`}
@@ -282,7 +282,7 @@ function Drawing({ camera, id, polygons, onChange }: DrawingProps) {
         {draft?.map((at, index) => (
           <span
             key={index}
-            class="corner"
+            class="mask-corner"
             aria-hidden="true"
             style={{ left: `${100 * at[0]}%`, top: `${100 * at[1]}%` }}
           />
