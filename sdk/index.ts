@@ -54,6 +54,7 @@ export type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  HeatMap,
   ModelImage,
   ModelInfo,
   ModelProcess,
@@ -70,6 +71,10 @@ export type {
 
 export { type DetectorGrounder, type DetectorOptions, openDetector } from './detector/detector-grounder.js';
 export {
+  type Attend,
+  type Attended,
+  type AttentionCalibration,
+  type AttentionFeatures,
   type BoxConvention,
   boxToPixels,
   createTextGrounder,
@@ -78,6 +83,7 @@ export {
   type GroundingRequest,
   intersectionOverUnion,
   type Judge,
+  type PresenceModel,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
 export {
