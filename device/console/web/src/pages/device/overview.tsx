@@ -3,6 +3,7 @@ import type { DeviceInfo, DoctorReport } from '../../../../api/schemas.js';
 import type { LicencesInfo } from '../../../../api/setup-schemas.js';
 import { get } from '../../api.js';
 import type { PageProps } from '../../app.js';
+import { messageOf } from '../../messages.js';
 
 /** Names of the model's figures, in the words of people. */
 const MODEL_WORDS: Readonly<Record<string, string>> = {
@@ -18,18 +19,27 @@ const MODEL_WORDS: Readonly<Record<string, string>> = {
 export function Overview({ session }: PageProps) {
   const [device, setDevice] = useState<DeviceInfo>();
   const [terms, setTerms] = useState<LicencesInfo>();
+  const [failure, setFailure] = useState<string>();
   useEffect(() => {
-    get<DeviceInfo>('/api/device').then(setDevice, () => {});
-    get<LicencesInfo>('/api/licences').then(setTerms, () => {});
+    // Together, so that nothing is pushed aside by what comes later.
+    Promise.all([get<DeviceInfo>('/api/device'), get<LicencesInfo>('/api/licences')]).then(
+      ([info, licences]) => {
+        setDevice(info);
+        setTerms(licences);
+      },
+      (error: unknown) => setFailure(messageOf(error)),
+    );
   }, []);
-  const isLlama = device?.attribution !== null || terms?.model.llama !== null;
+  if (failure !== undefined) return <p class="failure">{failure}</p>;
+  if (device === undefined || terms === undefined) return <p>Loading…</p>;
+  const isLlama = device.attribution !== null || terms.model.llama !== null;
   return (
     <>
       <div class="halves">
         <section class="card" aria-label="Versions">
           <h2>{session.device}</h2>
           <dl class="facts-list">
-            {Object.entries(device?.versions ?? {}).map(([name, version]) => (
+            {Object.entries(device.versions).map(([name, version]) => (
               <div key={name}>
                 <dt>{name}</dt>
                 <dd>{version}</dd>
@@ -50,8 +60,8 @@ export function Overview({ session }: PageProps) {
         </section>
         <section class="card" aria-label="Model">
           <h2>Model</h2>
-          {device !== undefined && terms !== undefined && isLlama && <p class="attribution">Built with Llama</p>}
-          {device?.model ? (
+          {isLlama && <p class="attribution">Built with Llama</p>}
+          {device.model ? (
             <dl class="facts-list">
               {Object.entries(device.model).map(([name, value]) => (
                 <div key={name}>
@@ -65,7 +75,7 @@ export function Overview({ session }: PageProps) {
           )}
         </section>
       </div>
-      {terms && <Terms terms={terms} />}
+      <Terms terms={terms} />
       {session.role !== 'display' && <Doctor />}
     </>
   );
