@@ -21,7 +21,14 @@ import {
   topic,
 } from '../integration/device/demo-device.js';
 import { mosquittoTool, startMosquitto, type TestBroker } from '../support/brokers.js';
-import { expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import {
+  brightestPoint,
+  expectSoundNow,
+  expectSoundPage,
+  launchBrowser,
+  openPage,
+  placeOf,
+} from '../support/console-browser.js';
 
 const MINUTE_MS = 60_000;
 const VIEWS = ['charts', 'connections', 'log', 'mqtt'] as const;
@@ -111,6 +118,27 @@ describe('the live page', () => {
     });
     for (const value of level.slice(0, 3)) expect(Math.abs(value - 128)).toBeLessThan(6);
     await page.locator('figure .box').filter({ hasText: /#\d+$/ }).first().waitFor({ timeout: 30_000 });
+  });
+
+  test('shows where the model looks, over the frame that was described, and goes on when it is hidden', async () => {
+    await show('live');
+    const described = page.locator('figure').filter({ hasText: 'table as described' });
+    await described.getByText('Where does the model look?').click();
+    await described.locator('.look button').first().click();
+    const heat = described.locator('img.heat');
+    const { x, y } = await brightestPoint(heat);
+    const label = await described.locator('.look button[aria-pressed=true]').textContent();
+    const box = await placeOf(described.locator(`.box[data-label="${label}"]`).first());
+    expect([x > box.x1 && x < box.x2, y > box.y1 && y < box.y2], JSON.stringify({ x, y, box })).toEqual([true, true]);
+    await described.getByText(/^held, /).waitFor();
+    const seen = await described.locator('img').first().getAttribute('src');
+    await expectSoundNow(page, 'live-heat-1440-light');
+    expect(await described.locator('img').first().getAttribute('src')).toBe(seen);
+    await described.getByRole('button', { name: 'Hide the map' }).click();
+    await page.waitForFunction(
+      (src) => document.querySelector('figure .picture > img')?.getAttribute('src') !== src,
+      seen,
+    );
   });
 
   test('asks for no picture while it is hidden, and goes on afterwards', async () => {

@@ -78,6 +78,28 @@ export async function sendPicture(file: Blob): Promise<Picture> {
   return (await response.json()) as Picture;
 }
 
+export interface FrameAddress {
+  readonly id: string;
+  readonly run?: string | undefined;
+}
+
+/** Where the model looks for a thing: a PNG for over the picture; how sure it is that it is there, if it can tell. */
+export async function heatMap(
+  label: string,
+  frame: FrameAddress,
+  camera: string | null | undefined,
+): Promise<{ readonly png: Blob; readonly presence: number | undefined }> {
+  const { id, run } = frame;
+  const body = { label, frame: { id, ...(run === undefined ? {} : { run }) }, ...(camera ? { camera } : {}) };
+  const response = await call('/api/heat-maps', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const presence = response.headers.get('x-scenebus-presence');
+  return { png: await response.blob(), presence: presence === null ? undefined : Number(presence) };
+}
+
 /** What the device sends while it works; leaving the loop ends the work. */
 async function* work<Event>(path: string, body: object, signal: AbortSignal): AsyncGenerator<Event> {
   const response = await call(path, {

@@ -10,12 +10,14 @@ export interface BoxedPictureProps {
   readonly objects?: readonly GroundedBox[] | undefined;
   readonly alt: string;
   readonly isThumbnail?: boolean | undefined;
+  /** Address of a heat map that lies over the picture. */
+  readonly heat?: string | undefined;
   /** Drawn over the picture, below the boxes. */
   readonly children?: ComponentChildren;
 }
 
 /** A picture with the boxes that belong to this very frame. */
-export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnail, children }: BoxedPictureProps) {
+export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnail, heat, children }: BoxedPictureProps) {
   const [missing, setMissing] = useState<string>();
   const address = frameAddress(frame.id, { run, camera, isThumbnail });
   // Room for it before it is there: nothing jumps.
@@ -27,6 +29,7 @@ export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnai
       ) : (
         <img src={address} alt={alt} loading="lazy" onError={() => setMissing(address)} />
       )}
+      {heat !== undefined && <img class="heat" src={heat} alt="Where the model looks, the brighter the more" />}
       {children}
       {objects.map(({ label, box, trackId }, index) => (
         <span key={`${label} ${index}`} class="box" data-label={label} style={place(box)}>

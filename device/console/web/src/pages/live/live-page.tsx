@@ -3,12 +3,13 @@ import type { CameraState, GroundedBox, TimelineEvent, TimelinePage } from '../.
 import { get } from '../../api.js';
 import type { PageProps } from '../../app.js';
 import { BoxedPicture } from '../../boxed-picture.js';
+import { HeatControls } from '../../heat-controls.js';
 import { LampCard } from './lamp-card.js';
 import { LivePicture } from './live-picture.js';
 import { MaskOutlines } from './mask-outlines.js';
 import './live.css';
 
-export function LivePage({ state, events }: PageProps) {
+export function LivePage({ state, events, session }: PageProps) {
   // Those of the lamps are told there.
   const others = state?.problems.filter(({ part }) => !/^(?:model|bus|camera\/)/.test(part)) ?? [];
   return (
@@ -29,7 +30,7 @@ export function LivePage({ state, events }: PageProps) {
         </div>
       ))}
       {state?.cameras.map((camera) => (
-        <CameraSection key={camera.id} camera={camera} events={events} />
+        <CameraSection key={camera.id} camera={camera} events={events} mayAsk={session.role !== 'display'} />
       ))}
     </>
   );
@@ -38,10 +39,13 @@ export function LivePage({ state, events }: PageProps) {
 function CameraSection({
   camera,
   events,
+  mayAsk,
 }: {
   readonly camera: CameraState;
   readonly events: readonly TimelineEvent[];
+  readonly mayAsk: boolean;
 }) {
+  const [held, setHeld] = useState<{ readonly scene: TimelineEvent; readonly heat: string }>();
   const [earlier, setEarlier] = useState<TimelineEvent>();
   useEffect(() => {
     const abort = new AbortController();
@@ -52,7 +56,9 @@ function CameraSection({
     );
     return () => abort.abort();
   }, [camera.id]);
-  const scene = events.find((event) => event.kind === 'scene' && event.camera === camera.id) ?? earlier;
+  // A map belongs to its frame: the picture stands still below it.
+  const scene =
+    held?.scene ?? events.find((event) => event.kind === 'scene' && event.camera === camera.id) ?? earlier;
   const answer = scene?.body.answer as { text: string; sentence?: string; objects: GroundedBox[] } | undefined;
   const words = answer?.sentence ?? answer?.text;
   return (
@@ -73,7 +79,8 @@ function CameraSection({
       <figure class="card">
         <figcaption>
           <h2>{camera.id} as described</h2>
-          <span class="facts">{scene ? new Date(scene.atMs).toLocaleTimeString() : ''}</span>
+          <span class="facts">{held && 'held, '}
+            {scene ? new Date(scene.atMs).toLocaleTimeString() : ''}</span>
         </figcaption>
         {scene?.frame && answer ? (
           <>
@@ -82,6 +89,7 @@ function CameraSection({
               camera={camera.id}
               run={scene.run}
               objects={answer.objects}
+              heat={held?.heat}
               alt={`The frame that was described: ${words}`}
             >
               <MaskOutlines masks={camera.masks} />
@@ -89,6 +97,12 @@ function CameraSection({
             <p class="description" aria-live="polite">
               {words}
             </p>
+            {mayAsk && <HeatControls
+              frame={{ id: scene.frame.id, run: scene.run }}
+              camera={camera.id}
+              objects={answer.objects}
+              onHeat={(heat) => setHeld(heat === undefined ? undefined : { scene, heat })}
+            />}
           </>
         ) : (
           <p class="absent">No description yet. The first comes when the model is ready.</p>
