@@ -30,6 +30,10 @@ export const searchSchema = z.strictObject({
       yes: unit,
       /** There is such a thing, and the box overlaps it by half (IoU ≥ 0.5). */
       isRight: z.boolean(),
+      /** IoU with the nearest thing of that name; 0 when there is none. */
+      overlap: unit,
+      /** The box's peak, else its centre, lies in a thing of that name. */
+      pointsAt: z.boolean(),
     }),
   ),
 });
@@ -74,11 +78,13 @@ export async function searchScene(
       { signal },
     );
     const boxes: BoxRecord[] = [];
-    for (const { box, score, source } of objects) {
-      const isRight = scene.objects.some(
-        (each) => each.label === label && intersectionOverUnion(box, toBox(each.box)) >= 0.5,
-      );
-      boxes.push({ source, score, yes: await probabilityOfYes(cropToBox(image, box, margin), label), isRight });
+    const truths = scene.objects.filter((each) => each.label === label).map((each) => toBox(each.box));
+    for (const { box, score, source, peak } of objects) {
+      const overlap = Math.max(0, ...truths.map((truth) => intersectionOverUnion(box, truth)));
+      const { x, y } = peak ?? { x: (box.x1 + box.x2) / 2, y: (box.y1 + box.y2) / 2 };
+      const pointsAt = truths.some(({ x1, y1, x2, y2 }) => x >= x1 && x <= x2 && y >= y1 && y <= y2);
+      const yesAboutBox = await probabilityOfYes(cropToBox(image, box, margin), label);
+      boxes.push({ source, score, yes: yesAboutBox, isRight: overlap >= 0.5, overlap, pointsAt });
     }
     records.push({ label, isThere, yes, boxes });
   }

@@ -1,5 +1,5 @@
 /** Scores that mean something: measures what a model's scores are worth and keeps in its folder how they become probabilities. */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
@@ -9,10 +9,11 @@ import { type LoadModelOptions, loadModel } from '#sdk/model/load-model.js';
 import { type SearchRecord, searchScene } from './collect.js';
 import { reliabilityDiagram } from './diagram.js';
 import { RecordFile, readKnownScenes } from './known-scenes.js';
+import { changeManifest } from './manifest-file.js';
 import { fitScalings, reportOf, type Scalings, type ScoreReport } from './scalings.js';
 
 export type { Reliability, ReliabilityBin } from './reliability.js';
-export type { BeforeAndAfter, Scalings, ScoreReport, SearchRates } from './scalings.js';
+export type { BeforeAndAfter, Localisation, Scalings, ScoreReport, SearchRates } from './scalings.js';
 
 export interface CalibrateScoresOptions extends CallOptions {
   /** Model folder; its `scenebus.json` gets the scalings. */
@@ -85,17 +86,10 @@ async function writeReport(folder: string, report: ScoreReport, scalings: Scalin
     await writeFile(join(folder, `reliability-${name.replaceAll(' ', '-')}.png`), await reliabilityDiagram(pair));
 }
 
-/** What else the file says stays as it is. */
 async function keepScalings(directory: string, { boxes, verified, yesNo }: Scalings): Promise<void> {
-  const path = join(directory, 'scenebus.json');
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '{}';
-    throw error;
-  });
   const { detector: _, ...own } = boxes;
-  const before = JSON.parse(text) as { scores?: { verified?: object } };
-  const scores = { ...before.scores, ...own, yesNo, verified: { ...before.scores?.verified, ...verified } };
-  const draft = `${path}.${process.pid}.part`;
-  await writeFile(draft, `${JSON.stringify({ ...before, scores }, null, 2)}\n`);
-  await rename(draft, path);
+  await changeManifest(directory, ({ scores }) => {
+    const before = scores as { verified?: object } | undefined;
+    return { scores: { ...before, ...own, yesNo, verified: { ...before?.verified, ...verified } } };
+  });
 }

@@ -28,6 +28,17 @@ export interface SearchRates {
   readonly present: number;
 }
 
+/** How well one source finds the place of things that are there: by its surest box, of all searches for such a thing. */
+export interface Localisation {
+  /** Peak (of attention) or centre of the box inside the thing. */
+  readonly pointing: number;
+  /** Overlaps it by half (IoU ≥ 0.5). */
+  readonly half: number;
+  /** Mean IoU; 0 where nothing was found. */
+  readonly meanOverlap: number;
+  readonly searches: SearchRates;
+}
+
 export interface ScoreReport {
   readonly scenes: number;
   /** `text`, `detector` …, `verified text` …, `yes or no`. */
@@ -37,6 +48,17 @@ export interface ScoreReport {
     readonly verified: SearchRates;
     /** By the score after verification, at the least score that keeps 95 % of the right boxes that were found. */
     readonly atRecall95: SearchRates & { readonly leastScore: number };
+  };
+  readonly sources: {
+    readonly [S in Source]?: {
+      readonly unverified: Localisation;
+      /** Refuted boxes left out. */
+      readonly verified: Localisation;
+      /** By the scaled score alone, at the least that keeps 95 % of the right boxes. */
+      readonly atRecall95: SearchRates & { readonly leastScore: number };
+      /** The same by the score after verification. */
+      readonly verifiedAtRecall95: SearchRates & { readonly leastScore: number };
+    };
   };
 }
 
@@ -118,19 +140,51 @@ export function reportOf(searches: readonly (readonly SearchRecord[])[], scaling
       ...{ absent: absent.length, present: present.length },
     };
   };
-  const rightScores = flat
-    .filter(({ isThere }) => isThere)
-    .flatMap((search) => search.boxes.filter(({ isRight }) => isRight).map(combined))
-    .sort((a, b) => a - b);
-  const leastScore = rightScores[Math.floor(rightScores.length * 0.05)] ?? 0;
+  const atRecall95 = (ofSource: (box: BoxRecord) => boolean, scoreOf: (box: BoxRecord) => number) => {
+    const rightScores = flat
+      .filter(({ isThere }) => isThere)
+      .flatMap((search) => search.boxes.filter((box) => ofSource(box) && box.isRight).map(scoreOf))
+      .sort((a, b) => a - b);
+    const leastScore = rightScores[Math.floor(rightScores.length * 0.05)] ?? 0;
+    return { ...rates((box) => ofSource(box) && scoreOf(box) >= leastScore), leastScore };
+  };
+  const isConfirmed = (box: BoxRecord) => yesOf(box) >= 0.5;
+  const localisation = (isKept: (box: BoxRecord) => boolean, scoreOf: (box: BoxRecord) => number): Localisation => {
+    const present = flat.filter(({ isThere }) => isThere);
+    const surest = present.map((search) =>
+      search.boxes.filter(isKept).reduce<BoxRecord | undefined>((best, box) => {
+        return best === undefined || scoreOf(box) > scoreOf(best) ? box : best;
+      }, undefined),
+    );
+    const share = (of: (box: BoxRecord) => number) =>
+      surest.reduce((sum, box) => sum + (box === undefined ? 0 : of(box)), 0) / Math.max(1, present.length);
+    return {
+      pointing: share(({ pointsAt }) => Number(pointsAt)),
+      half: share(({ isRight }) => Number(isRight)),
+      meanOverlap: share(({ overlap }) => overlap),
+      searches: rates(isKept),
+    };
+  };
+  const sources: { [S in Source]?: NonNullable<ScoreReport['sources'][S]> } = {};
+  for (const source of SOURCES) {
+    const isOwn = (box: BoxRecord) => box.source === source;
+    if (!boxes.some(isOwn)) continue;
+    sources[source] = {
+      unverified: localisation(isOwn, scaled),
+      verified: localisation((box) => isOwn(box) && isConfirmed(box), combined),
+      atRecall95: atRecall95(isOwn, scaled),
+      verifiedAtRecall95: atRecall95(isOwn, combined),
+    };
+  }
   return {
     scenes: searches.length,
     reliability,
     searches: {
       unverified: rates(() => true),
-      verified: rates((box) => yesOf(box) >= 0.5),
-      atRecall95: { ...rates((box) => combined(box) >= leastScore), leastScore },
+      verified: rates(isConfirmed),
+      atRecall95: atRecall95(() => true, combined),
     },
+    sources,
   };
 }
 

@@ -4,6 +4,7 @@ import { type CommandContext, examples } from './command-context.js';
 import { addAskCommand } from './commands/ask.js';
 import { addBuildEngineCommand } from './commands/build-engine.js';
 import { addBusCommand } from './commands/bus.js';
+import { addCalibrateGroundingCommand } from './commands/calibrate-grounding.js';
 import { addCalibrateScoresCommand } from './commands/calibrate-scores.js';
 import { addConfigCommand } from './commands/config.js';
 import { addDemoCommand } from './commands/demo.js';
@@ -85,6 +86,7 @@ export function createProgram(context: CommandContext): Command {
   addMergeLoraCommand(program, context);
   addBuildEngineCommand(program, context);
   addVerifyCommand(program, context);
+  addCalibrateGroundingCommand(program, context);
   addCalibrateScoresCommand(program, context);
   addDoctorCommand(program, context);
   addConfigCommand(program, context);

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
-import type { LoadModelOptions } from 'scenebus';
-import type { BeforeAndAfter, ScoreCalibration, SearchRates } from '#calibration/scores/index.js';
+import { type LoadModelOptions, openDetector } from 'scenebus';
+import type { BeforeAndAfter, Localisation, ScoreCalibration, SearchRates } from '#calibration/scores/index.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parseCount } from '../model-options.js';
 import { createProgressReporter } from '../progress.js';
@@ -12,6 +12,8 @@ interface CalibrateScoresCommandOptions {
   readonly report?: string;
   readonly records?: string;
   readonly dryRun?: true;
+  readonly grounder?: ('text' | 'attention')[];
+  readonly detector?: string;
   readonly backend: NonNullable<LoadModelOptions['backend']>;
   readonly threads?: number;
   readonly cache?: string;
@@ -34,6 +36,13 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
     .option('--records <file>', 'keep there what was found out; a run that was stopped goes on')
     .option('--dry-run', 'write nothing into the model folder')
     .addOption(
+      new Option('--grounder <name...>', 'measure boxes of these; several are measured side by side').choices([
+        'text',
+        'attention',
+      ]),
+    )
+    .option('--detector <folder>', 'measure boxes of an ONNX detector too')
+    .addOption(
       new Option('--backend <name>', 'what runs the model')
         .choices(['auto', 'tensorrt', 'cpu', 'onnx'])
         .default('auto'),
@@ -47,9 +56,15 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
       const { calibrateScores } = await import('#calibration/scores/index.js');
       using progress = createProgressReporter(terminal.stderr);
       const { data, scenes, report: reportFolder, records, backend, threads, cache: cacheDirectory } = options;
+      await using detector =
+        options.detector === undefined
+          ? undefined
+          : await openDetector(options.detector, { decides: 'detector', signal });
+      const named = options.grounder ?? (detector === undefined ? [] : (['text'] as const));
+      const grounder = detector === undefined ? named : [...named, detector];
       const result = await calibrateScores({
         ...{ directory, data, scenes, reportFolder, records, keep: options.dryRun !== true },
-        model: { backend, threads, cacheDirectory },
+        model: { backend, threads, cacheDirectory, ...(grounder.length > 0 ? { grounder } : {}) },
         onProgress: progress.onProgress,
         signal,
       });
@@ -63,6 +78,12 @@ function printResult({ report }: ScoreCalibration, terminal: Terminal): void {
   terminal.out(`judged by ${report.scenes} scenes that the scalings were not fitted to`);
   for (const [name, pair] of Object.entries(report.reliability)) terminal.out(`  ${errorLine(name, pair)}`);
   const { unverified, verified, atRecall95 } = report.searches;
+  for (const [name, { unverified, verified, atRecall95, verifiedAtRecall95 }] of Object.entries(report.sources)) {
+    terminal.out(`${name}: ${localisationLine(unverified)}`);
+    terminal.out(`  verified: ${localisationLine(verified)}`);
+    terminal.out(`  keeping 95 % of the right boxes: ${ratesLine(atRecall95)}`);
+    terminal.out(`  the same, verified: ${ratesLine(verifiedAtRecall95)}`);
+  }
   terminal.out(`boxes for what is not there: ${ratesLine(unverified)}`);
   terminal.out(`  verified: ${ratesLine(verified)}`);
   terminal.out(`  with a score of at least ${atRecall95.leastScore.toFixed(3)}: ${ratesLine(atRecall95)}`);
@@ -71,6 +92,11 @@ function printResult({ report }: ScoreCalibration, terminal: Terminal): void {
 function errorLine(name: string, { before, after }: BeforeAndAfter): string {
   const error = ({ expectedCalibrationError }: BeforeAndAfter['before']) => expectedCalibrationError.toFixed(4);
   return `${name}: expected calibration error ${error(before)} before, ${error(after)} after (${after.count} claims)`;
+}
+
+function localisationLine({ pointing, half, meanOverlap, searches }: Localisation): string {
+  const shares = `points at it ${pointing.toFixed(3)}, IoU ≥ 0.5 ${half.toFixed(3)}, mean IoU ${meanOverlap.toFixed(3)}`;
+  return `${shares}; for what is not there ${ratesLine(searches)}`;
 }
 
 function ratesLine({ falseAlarms, recall, absent, present }: SearchRates): string {

@@ -54,6 +54,8 @@ function searches(scenes: number, seed: number): SearchRecord[][] {
         score: logistic(0.3 * sureness - 1),
         yes: logistic(4 * normal(isRight ? 1 : -1)),
         isRight,
+        overlap: isRight ? 0.75 : 0.25,
+        pointsAt: isRight || random() < 0.5,
       };
       return { label: 'cup', isThere, yes: logistic(4 * normal(isThere ? 1 : -1)), boxes: [box] };
     }),
@@ -73,6 +75,32 @@ test('scalings make scores probabilities on scenes that they were not made from'
   expect(verified.falseAlarms).toBeLessThan(0.4);
   expect(Math.abs(atRecall95.recall / unverified.recall - 0.95)).toBeLessThan(0.01);
   expect(atRecall95.falseAlarms).toBeLessThan(unverified.falseAlarms);
+});
+
+test('each source has a row of its own: where it points, and its false alarms', () => {
+  const box = (source: 'text' | 'attention', score: number, yes: number, overlap: number) => {
+    return { source, score, yes, overlap, isRight: overlap >= 0.5, pointsAt: overlap > 0 };
+  };
+  const there = (boxes: SearchRecord['boxes']): SearchRecord => ({ label: 'cup', isThere: true, yes: 0.9, boxes });
+  const absent = (boxes: SearchRecord['boxes']): SearchRecord => ({ label: 'key', isThere: false, yes: 0.1, boxes });
+  const scalings = { boxes: {}, verified: {}, yesNo: { temperature: 1, bias: 0 } };
+  const { sources } = reportOf(
+    [
+      // The surest counts: the second box of attention would be better.
+      [there([box('text', 0.9, 0.9, 0.8), box('attention', 0.9, 0.2, 0.4), box('attention', 0.5, 0.9, 0.8)])],
+      [there([box('attention', 0.9, 0.9, 0.6)])],
+      [absent([box('attention', 0.9, 0.1, 0)])],
+      [absent([])],
+    ],
+    scalings,
+  );
+  expect(sources.detector).toBeUndefined();
+  expect(sources.text!.unverified).toMatchObject({ pointing: 0.5, half: 0.5, meanOverlap: 0.4 });
+  expect(sources.attention!.unverified).toMatchObject({ pointing: 1, half: 0.5, meanOverlap: 0.5 });
+  expect(sources.attention!.unverified.searches).toMatchObject({ falseAlarms: 0.5, recall: 1, absent: 2, present: 2 });
+  expect(sources.attention!.verified).toMatchObject({ half: 1, searches: { falseAlarms: 0, recall: 1 } });
+  expect(sources.attention!.atRecall95).toMatchObject({ leastScore: 0.5, falseAlarms: 0.5 });
+  expect(sources.attention!.verifiedAtRecall95.falseAlarms).toBe(0);
 });
 
 test('too few boxes leave their scores as they are', () => {
