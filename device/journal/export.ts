@@ -61,38 +61,76 @@ export async function writeDataSet(
       'ERR_ARGUMENT_INVALID',
       `Expected ${folder} to be a new or empty folder, but it holds ${present[0]}.`,
     );
-  const models = new Set<string>();
-  const written = new Set<string>();
-  const counts = { samples: 0, withoutPicture: 0 };
+  const samples = new SampleReader(journal, query, { signal });
   const lines = async function* (): AsyncGenerator<string> {
-    for await (const event of allEvents(journal, { ...query, kinds: ['answer'] }, { signal })) {
+    for await (const { line, picture } of samples) {
+      if (picture !== undefined) await writeFile(join(folder, picture.path), picture.jpeg);
+      yield line;
+    }
+  };
+  const file = join(folder, 'samples.jsonl');
+  await pipeline(lines, createWriteStream(`${file}.part`));
+  await rename(`${file}.part`, file);
+  const { cardName, card } = samples.cardFor(name);
+  await writeFile(join(folder, 'README.md'), card);
+  return { ...samples.counts, name: cardName };
+}
+
+/** A line of `samples.jsonl`, with the picture when it is the first about it. */
+interface Sample {
+  readonly line: string;
+  readonly picture: { readonly path: string; readonly jpeg: Uint8Array } | undefined;
+}
+
+/** Questions that were answered and whose pictures are still there, oldest first; then the card knows of all. */
+export class SampleReader implements AsyncIterable<Sample> {
+  readonly #journal: JournalReader;
+  readonly #query: Omit<JournalQuery, 'limit' | 'cursor' | 'order' | 'kinds'>;
+  readonly #options: CallOptions;
+  readonly #models = new Set<string>();
+  readonly counts = { samples: 0, withoutPicture: 0 };
+
+  constructor(
+    journal: JournalReader,
+    query: Omit<JournalQuery, 'limit' | 'cursor' | 'order' | 'kinds'>,
+    options: CallOptions = {},
+  ) {
+    this.#journal = journal;
+    this.#query = query;
+    this.#options = options;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Sample> {
+    const written = new Set<string>();
+    for await (const event of allEvents(this.#journal, { ...this.#query, kinds: ['answer'] }, this.#options)) {
       const { question, answer, model } = event.body as {
         readonly question: string | null;
         readonly answer: { readonly text: string } | null;
         readonly model: { readonly id: string } | null;
       };
       if (question === null || answer === null || event.frame === null) continue;
-      const picture = await journal.frame(event.frame.id, { run: event.run });
+      const picture = await this.#journal.frame(event.frame.id, { run: event.run });
       if (picture === undefined) {
-        counts.withoutPicture += 1;
+        this.counts.withoutPicture += 1;
         continue;
       }
       // A frame's id is made of a camera's id, which its owner chose: here it becomes a plain file name.
-      const image = `images/${`${event.run}-${event.frame.id}`.replace(/[^A-Za-z0-9_-]/g, '_')}.jpg`;
-      if (!written.has(image)) await writeFile(join(folder, image), picture.jpeg);
-      written.add(image);
-      if (model !== null) models.add(model.id);
-      counts.samples += 1;
-      yield `${JSON.stringify({ image, prompt: question, answer: answer.text })}\n`;
+      const path = `images/${`${event.run}-${event.frame.id}`.replace(/[^A-Za-z0-9_-]/g, '_')}.jpg`;
+      const isFirst = !written.has(path);
+      written.add(path);
+      if (model !== null) this.#models.add(model.id);
+      this.counts.samples += 1;
+      const line = `${JSON.stringify({ image: path, prompt: question, answer: answer.text })}\n`;
+      yield { line, picture: isFirst ? { path, jpeg: picture.jpeg } : undefined };
     }
-  };
-  const file = join(folder, 'samples.jsonl');
-  await pipeline(lines, createWriteStream(`${file}.part`));
-  await rename(`${file}.part`, file);
-  const isLlama = [...models].some((model) => /^llama/i.test(model));
-  const cardName = isLlama && !/^Llama/.test(name) ? `Llama-${name}` : name;
-  await writeFile(join(folder, 'README.md'), card(cardName, [...models], isLlama, counts.samples));
-  return { ...counts, name: cardName };
+  }
+
+  /** The name begins with "Llama" where a Llama model answered: see `writeDataSet`. */
+  cardFor(name: string): { readonly cardName: string; readonly card: string } {
+    const isLlama = [...this.#models].some((model) => /^llama/i.test(model));
+    const cardName = isLlama && !/^Llama/.test(name) ? `Llama-${name}` : name;
+    return { cardName, card: card(cardName, [...this.#models], isLlama, this.counts.samples) };
+  }
 }
 
 function card(name: string, models: readonly string[], isLlama: boolean, samples: number): string {

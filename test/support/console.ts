@@ -81,7 +81,7 @@ export async function startConsole(
   const { encodeJpeg } = options;
   const journal = await Journal.open({ file: undefined, limits: { maxAgeMs: 1e12, maxBytes: 2 ** 30 }, encodeJpeg });
   // As the service's hub does before it tells anybody.
-  for (const kind of ['scene', 'answer', 'watch', 'status', 'problem'] as const)
+  for (const kind of ['frame', 'scene', 'answer', 'watch', 'status', 'problem'] as const)
     context.hub.on(kind, (event) => void journal.record(event as AnyDeviceEvent));
   const settings = { isOn: (_: string, setting: string) => setting !== 'privacy', onChange: () => () => {} };
   const verbs = { handle: () => () => {} };

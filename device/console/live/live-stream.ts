@@ -5,6 +5,8 @@ import type { Feed } from '../../features/context.js';
 
 /** Somebody who looks. */
 export interface Viewer {
+  /** It has not taken what it was sent. Whatever it asks for, it is sent no more until it has. */
+  readonly isBehind: boolean;
   /** Given a message when it has asked for one; see `encodeLive`. */
   send(message: Uint8Array): void;
 }
@@ -15,11 +17,22 @@ const JPEG_QUALITY = 75;
 const PAUSE_MS = 500;
 export const MAX_VIEWERS = 32;
 
+export interface LiveStreamOptions {
+  readonly camera: string;
+  /** Looked up whenever it begins: the configuration may have replaced it; undefined: not to be seen now. */
+  readonly feed: () => Feed | undefined;
+  readonly maxFps: number;
+  readonly logger: Logger;
+  /** Default: a JPEG for people. */
+  readonly encode?: ((frame: Frame) => Promise<Uint8Array>) | undefined;
+}
+
 export class LiveStream implements AsyncDisposable {
   readonly #camera: string;
   readonly #feed: () => Feed | undefined;
   readonly #maxFps: number;
   readonly #logger: Logger;
+  readonly #encode: (frame: Frame) => Promise<Uint8Array>;
   /** true: it has painted the last picture and wants the next. A slow one gets fewer and holds up nobody. */
   readonly #viewers = new Map<Viewer, boolean>();
   #stop: AbortController | undefined;
@@ -27,12 +40,12 @@ export class LiveStream implements AsyncDisposable {
   /** Of the newest picture: who comes between two frames of a slow camera sees it at once. */
   #newest: Uint8Array | undefined;
 
-  /** `feed` is looked up whenever it begins: the configuration may have replaced it; undefined: not to be seen now. */
-  constructor(camera: string, feed: () => Feed | undefined, maxFps: number, logger: Logger) {
+  constructor({ camera, feed, maxFps, logger, encode = encodeForPeople }: LiveStreamOptions) {
     this.#camera = camera;
     this.#feed = feed;
     this.#maxFps = maxFps;
     this.#logger = logger;
+    this.#encode = encode;
   }
 
   get isFull(): boolean {
@@ -91,9 +104,9 @@ export class LiveStream implements AsyncDisposable {
   }
 
   async #show(frame: Frame): Promise<void> {
-    const ready = [...this.#viewers].flatMap(([viewer, isReady]) => (isReady ? [viewer] : []));
+    const ready = [...this.#viewers].flatMap(([viewer, isReady]) => (isReady && !viewer.isBehind ? [viewer] : []));
     if (ready.length === 0) return;
-    const message = encodeLive(frame, await encodeJpeg(frame, { quality: JPEG_QUALITY }));
+    const message = encodeLive(frame, await this.#encode(frame));
     this.#newest = message;
     for (const viewer of ready) {
       if (!this.#viewers.has(viewer)) continue;
@@ -101,6 +114,11 @@ export class LiveStream implements AsyncDisposable {
       viewer.send(message);
     }
   }
+}
+
+/** Seen for a moment: a file that is some percent smaller is not worth twice the time. */
+function encodeForPeople(frame: Frame): Promise<Uint8Array> {
+  return encodeJpeg(frame, { quality: JPEG_QUALITY, optimizeCoding: false });
 }
 
 /** Four bytes with the length of what follows (big-endian), JSON that says which frame it is, the JPEG. */

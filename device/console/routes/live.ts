@@ -27,13 +27,20 @@ export function addLive(
     }
     const { id } = feed;
     const visible = () => (state.isPrivate(id) ? undefined : device.feeds().find((known) => known.id === id));
-    const stream = streams.get(id) ?? new LiveStream(id, visible, device.config.console.liveFps, device.logger);
+    const { logger } = device;
+    const maxFps = device.config.console.liveFps;
+    const stream = streams.get(id) ?? new LiveStream({ camera: id, feed: visible, maxFps, logger });
     streams.set(id, stream);
     if (stream.isFull) {
       socket.close(4429, 'Too many pages show this camera.');
       return;
     }
-    const viewer: Viewer = { send: (message) => socket.send(message, { binary: true }) };
+    const viewer: Viewer = {
+      get isBehind() {
+        return socket.bufferedAmount > 0;
+      },
+      send: (message) => socket.send(message, { binary: true }),
+    };
     const { principal } = request;
     const look = setInterval(() => {
       if (principal === undefined || !sessions.isOpen(principal)) socket.close(4401, 'Sign in again.');

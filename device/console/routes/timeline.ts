@@ -1,6 +1,7 @@
 /** What happened: as it happens, and from the journal. */
 import { Readable } from 'node:stream';
 import type { AnyDeviceEvent, EventKind } from '../../events/events.js';
+import { dataSetArchive } from '../../journal/data-set-archive.js';
 import { allEvents, eventLine } from '../../journal/export.js';
 import { runOf } from '../../journal/query.js';
 import { toRecord } from '../../journal/record.js';
@@ -8,6 +9,7 @@ import type { Principal } from '../access/roles.js';
 import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
 import {
+  dataSetQuery,
   exportQuery,
   frameParams,
   frameQuery,
@@ -16,6 +18,7 @@ import {
   timelineSchema,
 } from '../api/schemas.js';
 import { EventStream } from '../event-stream.js';
+import { visibleJournal } from '../visible-journal.js';
 import type { ConsoleServices } from './services.js';
 
 const MAX_STREAMS = 32;
@@ -25,8 +28,9 @@ const STATE_KINDS: readonly EventKind[] = ['problem', 'status', 'setting', 'heal
 const TOLD_KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const;
 
 export function timelineRoutes(services: ConsoleServices): Route[] {
-  const { device, frames } = services;
+  const { device, frames, state } = services;
   const streams = new Set<EventStream>();
+  let isExporting = false;
   return [
     route({
       method: 'GET',
@@ -74,6 +78,31 @@ export function timelineRoutes(services: ConsoleServices): Route[] {
     }),
     route({
       method: 'GET',
+      path: '/api/timeline/data-set',
+      role: 'operator',
+      summary:
+        'Questions with their pictures and answers, for distillation: a tar archive of `samples.jsonl`, `images/`, a card',
+      query: dataSetQuery,
+      maxPerMinute: 12,
+      response: { type: 'bytes', mediaType: 'application/x-tar' },
+      handle: async ({ query, reply }) => {
+        if (isExporting) throw new HttpError(429, 'ERR_BUSY', 'Expected one data set at a time; wait for the other.');
+        await device.journal.query({ ...query, limit: 1 });
+        void reply.header('content-disposition', 'attachment; filename="scenebus-data-set.tar"');
+        const name = `${device.config.device}-questions`;
+        const archive = dataSetArchive(visibleJournal(device.journal, state), query, {
+          name,
+          nowMs: Date.now(),
+          signal: services.signal,
+        });
+        isExporting = true;
+        return Readable.from(archive, { objectMode: false }).once('close', () => {
+          isExporting = false;
+        });
+      },
+    }),
+    route({
+      method: 'GET',
       path: '/api/frames/:frame',
       role: 'display',
       summary: 'The picture that an event is about',
@@ -81,15 +110,17 @@ export function timelineRoutes(services: ConsoleServices): Route[] {
       query: frameQuery,
       response: { type: 'bytes', mediaType: 'image/jpeg' },
       handle: async ({ params, query, reply }) => {
-        const jpeg = await frames.jpeg({ id: params.frame, ...query });
+        const { size, ...about } = query;
+        const address = { id: params.frame, ...about };
+        const jpeg = await (size === 'thumbnail' ? frames.thumbnail(address) : frames.jpeg(address));
         if (jpeg === undefined)
           throw new HttpError(
             404,
             'FRAME_UNKNOWN',
-            'This picture is not kept; `journal.frames` in the configuration keeps them.',
+            'This picture is not kept (`journal.frames` in the configuration keeps them), or its camera is private now.',
           );
-        // Together with its run, an id names the same picture forever.
-        if (query.run !== undefined) void reply.header('cache-control', 'private, max-age=31536000, immutable');
+        // With its run, an id names the same picture forever; but its camera's privacy may be switched on.
+        if (query.run !== undefined) void reply.header('cache-control', 'private, max-age=60');
         return jpeg;
       },
     }),

@@ -6,8 +6,8 @@ import { replay } from '../../features/watches/trial.js';
 import type { JournalPicture } from '../../journal/query.js';
 import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
-import { type TrialEvent, type TrialInput, trialSchema } from '../api/watch-schemas.js';
-import { type ErrorEvent, streamWork } from '../event-stream.js';
+import { type TrialEvent, type TrialFailure, type TrialInput, trialSchema } from '../api/watch-schemas.js';
+import { streamWork } from '../event-stream.js';
 import { chooseFrame, requireFeed } from './asked-frames.js';
 import { requireModel } from './require-model.js';
 import type { ConsoleServices } from './services.js';
@@ -35,7 +35,7 @@ export function watchTrialRoutes(services: ConsoleServices): Route[] {
         running += 1;
         const caller = `trial ${principal?.session?.id ?? request.ip}`;
         const trial = body.lastMinutes === undefined ? tryNow : tryPast;
-        const readable = streamWork<TrialEvent | ErrorEvent>(
+        const readable = streamWork<TrialEvent | TrialFailure>(
           { logger: services.device.logger, what: 'the trial of a watch' },
           (send, signal) =>
             trial({ services, body: { ...body, camera: feed.id }, caller, send, signal }).finally(() => {

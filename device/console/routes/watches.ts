@@ -3,7 +3,8 @@ import { watchChangesSchema, watchDefinitionSchema } from 'scenebus/bus';
 import type { StandingWatches, WatchStanding } from '../../features/watches/start-watches.js';
 import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
-import { oneWatchSchema, watchesSchema, watchParams } from '../api/watch-schemas.js';
+import { historyQuery, historySchema, oneWatchSchema, watchesSchema, watchParams } from '../api/watch-schemas.js';
+import { readHistory } from '../watch-history.js';
 import type { ConsoleServices } from './services.js';
 
 export function watchRoutes(services: ConsoleServices): Route[] {
@@ -38,6 +39,21 @@ export function watchRoutes(services: ConsoleServices): Route[] {
       handle: async ({ params: { watch: id }, body }) => {
         requireWatch(services, id);
         return { watch: standing(await requireWatches(services).change(id, body)) };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/api/watches/:watch/history',
+      role: 'display',
+      summary: 'How a watch stood over the last hours, from the journal',
+      params: watchParams,
+      query: historyQuery,
+      response: { type: 'json', schema: historySchema },
+      handle: async ({ params: { watch: id }, query: { hours } }) => {
+        const { watch, cameras } = requireWatch(services, id);
+        const toMs = Date.now();
+        const at = cameras.map(({ camera }) => camera);
+        return await readHistory(device.journal, watch.id, at, { fromMs: toMs - hours * 3_600_000, toMs });
       },
     }),
     route({

@@ -26,4 +26,31 @@ describe('encodeJpeg', () => {
       code: 'ERR_IMAGE_INVALID',
     });
   });
+
+  // Widths that are and are not whole words, one pixel, and memory that begins at an odd address.
+  test.each([
+    [1, 1, 0],
+    [3, 1, 0],
+    [5, 3, 0],
+    [64, 48, 0],
+    [63, 47, 0],
+    [63, 47, 1],
+    [64, 48, 2],
+    [64, 48, 4],
+  ])('a picture of %i × %i, %i bytes into its memory, is the same file from both orders', async (width, height, at) => {
+    const memory = Uint8Array.from({ length: width * height * 3 + at + 5 }, (_, index) => (index * 7919) % 251);
+    const bgr = memory.subarray(at, at + width * height * 3);
+    const rgb = new Uint8Array(bgr.length);
+    for (let i = 0; i < bgr.length; i++) rgb[i] = bgr[i - (i % 3) + 2 - (i % 3)]!;
+    const before = Uint8Array.from(memory);
+    const options = { quality: 100, optimizeCoding: false };
+    const ofBgr = await encodeJpeg({ width, height, format: 'bgr8', data: bgr }, options);
+    const ofRgb = await encodeJpeg({ width, height, format: 'rgb8', data: rgb }, options);
+    expect(ofBgr).toEqual(ofRgb);
+    expect(memory).toEqual(before);
+    // Tables for this picture change the size of the file and no pixel.
+    const tight = await encodeJpeg({ width, height, format: 'bgr8', data: bgr }, { quality: 100 });
+    expect(tight.length).toBeLessThanOrEqual(ofBgr.length);
+    expect((await decodeImage(tight)).data).toEqual((await decodeImage(ofBgr)).data);
+  });
 });

@@ -1,6 +1,7 @@
 /** The device's HTTP API, as the page uses it. */
 import type { AskEvent, AskInput } from '../../api/ask-schemas.js';
 import type { DeviceState, Picture, SessionInfo, TimelineEvent } from '../../api/schemas.js';
+import type { TrialEvent, TrialFailure, TrialRequest } from '../../api/watch-schemas.js';
 
 export class ApiError extends Error {
   readonly status: number;
@@ -72,27 +73,41 @@ export async function sendPicture(file: Blob): Promise<Picture> {
   return (await response.json()) as Picture;
 }
 
-/** The answer in pieces; leaving the loop ends the question. */
-export async function* ask(input: AskInput, signal: AbortSignal): AsyncGenerator<AskEvent> {
-  const response = await call('/api/ask', {
+/** What the device sends while it works; leaving the loop ends the work. */
+async function* work<Event>(path: string, body: object, signal: AbortSignal): AsyncGenerator<Event> {
+  const response = await call(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(input),
+    body: JSON.stringify(body),
     signal,
   });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-  let text = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text += value;
-    const blocks = text.split('\n\n');
-    text = blocks.pop() ?? '';
-    for (const block of blocks) {
-      const data = /^data: (.*)$/m.exec(block)?.[1];
-      if (data !== undefined) yield JSON.parse(data) as AskEvent;
+  try {
+    let text = '';
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += value;
+      const blocks = text.split('\n\n');
+      text = blocks.pop() ?? '';
+      for (const block of blocks) {
+        const data = /^data: (.*)$/m.exec(block)?.[1];
+        if (data !== undefined) yield JSON.parse(data) as Event;
+      }
     }
+  } finally {
+    await reader.cancel().catch(() => {});
   }
+}
+
+/** The answer in pieces. */
+export function ask(input: AskInput, signal: AbortSignal): AsyncGenerator<AskEvent> {
+  return work('/api/ask', input, signal);
+}
+
+/** What a watch would find, picture by picture. */
+export function tryWatch(input: TrialRequest, signal: AbortSignal): AsyncGenerator<TrialEvent | TrialFailure> {
+  return work('/api/watch-trials', input, signal);
 }
 
 export interface Follower {
@@ -117,10 +132,11 @@ export function follow({ onState, onEvent, onReach }: Follower): () => void {
 
 export function frameAddress(
   id: string,
-  about: { run?: string | undefined; camera?: string | null | undefined } = {},
+  about: { run?: string | undefined; camera?: string | null | undefined; isThumbnail?: boolean | undefined } = {},
 ): string {
   const query = new URLSearchParams();
   if (about.run !== undefined) query.set('run', about.run);
   if (about.camera) query.set('camera', about.camera);
+  if (about.isThumbnail) query.set('size', 'thumbnail');
   return `/api/frames/${encodeURIComponent(id)}?${query}`;
 }

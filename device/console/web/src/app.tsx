@@ -7,7 +7,7 @@ import { DevicePage } from './pages/device.js';
 import { HealthPage } from './pages/health/health-page.js';
 import { LivePage } from './pages/live.js';
 import { SignIn } from './pages/sign-in.js';
-import { TimelinePage } from './pages/timeline.js';
+import { TimelinePage } from './pages/timeline/timeline-page.js';
 import { WatchesPage } from './pages/watches/watches-page.js';
 
 export interface PageProps {

@@ -61,12 +61,14 @@ describe('roles', () => {
       'display GET /api/state',
       'display GET /api/timeline',
       'display GET /api/watches',
+      'display GET /api/watches/:watch/history',
       'operator DELETE /api/watches/:watch',
       'operator GET /api/connections',
       'operator GET /api/doctor',
       'operator GET /api/log',
       'operator GET /api/mqtt',
       'operator GET /api/mqtt/messages',
+      'operator GET /api/timeline/data-set',
       'operator GET /api/timeline/export',
       'operator PATCH /api/watches/:watch',
       'operator POST /api/answer-schemas',
@@ -105,7 +107,7 @@ describe('roles', () => {
         `/api/cameras/${id}/live`,
         `/api/frames/${id}`,
         `/api/tokens/${id}`,
-        `/api/watches/${id}`,
+        `/api/watches/${id}/history`,
       ]) {
         expect([400, 401, 404], path).toContain((await served.fetch(undefined, path)).status);
         expect([400, 404, 426], path).toContain((await served.fetch('admin', path)).status);

@@ -57,6 +57,7 @@ export function AskPage({ state, session }: PageProps) {
 
   const submit = async (text: string): Promise<void> => {
     if (text.trim() === '' || subject === undefined || running.current !== undefined) return;
+    setFailure(undefined);
     const abort = new AbortController();
     running.current = abort;
     const sides = [subject, ...(other === undefined ? [] : [other])].map(startOf);

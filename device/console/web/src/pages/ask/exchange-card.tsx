@@ -68,7 +68,7 @@ function SideView({ side, question, isOneOfTwo, onPin }: SideViewProps) {
   );
   const pin = () => onPin({ kind: 'frame', frame: frame!, camera, run, turns: turnsAfter(side, question) });
   return (
-    <section class="side" aria-label={nameOf(subject)}>
+    <div class="side">
       {isOneOfTwo && <h3>{nameOf(subject)}</h3>}
       {picture ?? <div class="picture waiting" aria-hidden="true" />}
       <div>
@@ -98,7 +98,7 @@ function SideView({ side, question, isOneOfTwo, onPin }: SideViewProps) {
           </button>
         )}
       </div>
-    </section>
+    </div>
   );
 }
 

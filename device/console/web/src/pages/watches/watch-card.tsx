@@ -1,17 +1,22 @@
 import { useState } from 'preact/hooks';
 import type { WatchDefinition, WatchStanding } from '../../../../api/watch-schemas.js';
 import { percent, wordsOf } from '../../words.js';
+import { History } from './history.js';
 
 type At = WatchStanding['cameras'][number];
 
 export interface WatchCardProps {
   readonly standing: WatchStanding;
   readonly mayChange: boolean;
+  /** The newest event of this watch, when it was the last of all. */
+  readonly newest: string | undefined;
+  readonly onEdit: () => void;
+  readonly onCopy: () => void;
   readonly onPause: (isOn: boolean) => void;
   readonly onRemove: () => void;
 }
 
-export function WatchCard({ standing, mayChange, onPause, onRemove }: WatchCardProps) {
+export function WatchCard({ standing, mayChange, newest, onEdit, onCopy, onPause, onRemove }: WatchCardProps) {
   const { watch, origin, cameras } = standing;
   const [isAsked, setAsked] = useState(false);
   const isOn = watch.enabled ?? true;
@@ -30,12 +35,28 @@ export function WatchCard({ standing, mayChange, onPause, onRemove }: WatchCardP
         ))}
         {cameras.length === 0 && <li class="facts">No camera yet.</li>}
       </ul>
-      {mayChange && isOwn && (
+      <History id={watch.id} newest={newest} />
+      {mayChange && (
         <div class="actions">
-          <button type="button" class="quiet" onClick={() => onPause(!isOn)}>
-            {isOn ? 'Pause' : 'Go on'}
+          {isOwn && (
+            <button type="button" class="quiet" onClick={onEdit}>
+              Edit
+            </button>
+          )}
+          {isOwn && (
+            <button type="button" class="quiet" onClick={() => onPause(!isOn)}>
+              {isOn ? 'Pause' : 'Go on'}
+            </button>
+          )}
+          <button type="button" class="quiet" onClick={onCopy}>
+            Copy
           </button>
-          {isAsked ? (
+          {isOwn && !isAsked && (
+            <button type="button" class="quiet" onClick={() => setAsked(true)}>
+              Remove
+            </button>
+          )}
+          {isOwn && isAsked && (
             <>
               <button type="button" class="danger" onClick={onRemove}>
                 Remove for good
@@ -44,14 +65,10 @@ export function WatchCard({ standing, mayChange, onPause, onRemove }: WatchCardP
                 Keep it
               </button>
             </>
-          ) : (
-            <button type="button" class="quiet" onClick={() => setAsked(true)}>
-              Remove
-            </button>
           )}
         </div>
       )}
-      {!isOwn && <p class="hint">From the configuration: change it there.</p>}
+      {!isOwn && <p class="hint">It is in the configuration of the device, and changed there.</p>}
     </li>
   );
 }
