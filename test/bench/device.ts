@@ -90,8 +90,8 @@ async function measureIdle(victim: Victim, seconds: number) {
 /** Of the newest frame, as its id ends. */
 async function newestSequence(victim: Victim): Promise<number> {
   await using client = await connectClient(victim.broker.url);
-  const { frame } = await client.ask(Victim.device, QUESTION);
-  return Number(/\d+$/.exec(frame.id)?.[0]);
+  const { frameId } = await client.ask(Victim.device, QUESTION);
+  return Number(/\d+$/.exec(frameId)?.[0]);
 }
 
 async function measureQuestions(victim: Victim, count: number): Promise<QuestionResult> {
