@@ -16,19 +16,9 @@ import {
 import { formatCameraInfo, parseCameraInfo } from '#sdk/geometry/camera-info.js';
 import { type CameraLens, directionOfPixel } from '#sdk/geometry/lens.js';
 import { lensAddon } from '#sdk/native/index.js';
-import { BoardRenderer, direction, type Pose } from '../support/rendered-boards.js';
+import { BoardRenderer, direction, LENS, POSES, type Pose } from '../support/rendered-boards.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
-const LENS: CameraLens = {
-  width: 640,
-  height: 480,
-  fx: 520,
-  fy: 515,
-  cx: 326.4,
-  cy: 233.7,
-  distortionModel: 'plumb_bob',
-  distortion: [-0.28, 0.09, 0.001, -0.0006, 0],
-};
 const FISHEYE: CameraLens = {
   ...LENS,
   fx: 230,
@@ -38,18 +28,6 @@ const FISHEYE: CameraLens = {
   distortionModel: 'equidistant',
   distortion: [-0.02, 0.004, -0.002, 0.0003],
 };
-const POSES: readonly Pose[] = [
-  { at: [-2.5, -1.5, 9], turned: [20, 25, 5] },
-  { at: [2.5, -1.5, 9], turned: [20, -25, -8] },
-  { at: [-2.5, 1.6, 9], turned: [-22, 24, 10] },
-  { at: [2.6, 1.6, 9], turned: [-25, -22, 0] },
-  { at: [0, -1.5, 8], turned: [35, 0, 0] },
-  { at: [-2, 0, 7.5], turned: [0, 38, 15] },
-  { at: [2, 0, 7.5], turned: [3, -38, -15] },
-  { at: [-1, 0.5, 12], turned: [28, 28, 0] },
-  { at: [3.2, 2.2, 10], turned: [18, 20, -3] },
-];
-
 function pictureOf(board: CalibrationBoard, layout: 'current' | 'legacy' = 'current') {
   return { ...lensAddon().drawBoard(nativeBoard(board), layout, 48), squarePixels: 48 };
 }
