@@ -9,8 +9,8 @@ import {
   watchDefinitionSchema,
 } from 'scenebus/bus';
 import { z } from 'zod';
-import { KeptFile } from '../kept-file.js';
 import type { Problems } from '../../events/problems.js';
+import { KeptFile } from '../kept-file.js';
 import type { FindingState } from './finding.js';
 
 export interface ListedWatch {
