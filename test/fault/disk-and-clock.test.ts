@@ -70,7 +70,7 @@ describe.runIf(canMount)('a disk', () => {
   }, FAULT_MS);
   afterAll(async () => {
     await end();
-    execFileSync('umount', ['-l', disk]);
+    execFileSync('umount', ['-l', '-R', disk]);
     rmSync(disk, { recursive: true });
   });
 
@@ -95,7 +95,7 @@ describe.runIf(canMount)('a disk', () => {
   });
 
   test('that cannot be written when the service starts: as well', { timeout: FAULT_MS }, async () => {
-    const reason = /ERR_JOURNAL_UNAVAILABLE .*(readonly|read-only|EROFS)/i;
+    const reason = /ERR_JOURNAL_UNAVAILABLE .*cannot be written \(.*(readonly|read-only|EROFS|unable to open)/i;
     await faults.strike({
       name: 'disk read-only at the start (EROFS)',
       strike: async (begun) => {
