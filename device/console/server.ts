@@ -21,8 +21,10 @@ import type { LogTail } from './log-tail.js';
 import type { MessageLog } from './mqtt/message-log.js';
 import { accessRoutes } from './routes/access.js';
 import { askRoutes } from './routes/ask.js';
+import { calibrationRoutes } from './routes/calibration.js';
 import { deviceRoutes } from './routes/device.js';
 import { healthRoutes } from './routes/health.js';
+import { heatMapRoutes } from './routes/heat-maps.js';
 import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
@@ -201,11 +203,13 @@ async function serve(
     ...deviceRoutes(services),
     ...healthRoutes(services),
     ...askRoutes(services),
+    ...heatMapRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),
     ...setupRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
+    ...calibrationRoutes(services, resources),
   ];
   const openApi = route({
     method: 'GET',

@@ -1,26 +1,24 @@
 /** Boards that are drawn through a known lens, found and solved by the addon. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { nativeBoard } from '#calibration/camera/board.js';
-import { BoardViews, type CalibrationBoard, drawBoard, parseBoard, solveLens } from '#calibration/camera/index.js';
+import {
+  BoardViews,
+  type CalibrationBoard,
+  CalibrationSession,
+  drawBoard,
+  parseBoard,
+  saveLens,
+  solveLens,
+} from '#calibration/camera/index.js';
 import { formatCameraInfo, parseCameraInfo } from '#sdk/geometry/camera-info.js';
 import { type CameraLens, directionOfPixel } from '#sdk/geometry/lens.js';
 import { lensAddon } from '#sdk/native/index.js';
-import { BoardRenderer, direction, type Pose } from '../support/rendered-boards.js';
+import { BoardRenderer, direction, LENS, POSES, type Pose } from '../support/rendered-boards.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 
-const LENS: CameraLens = {
-  width: 640,
-  height: 480,
-  fx: 520,
-  fy: 515,
-  cx: 326.4,
-  cy: 233.7,
-  distortionModel: 'plumb_bob',
-  distortion: [-0.28, 0.09, 0.001, -0.0006, 0],
-};
 const FISHEYE: CameraLens = {
   ...LENS,
   fx: 230,
@@ -30,18 +28,6 @@ const FISHEYE: CameraLens = {
   distortionModel: 'equidistant',
   distortion: [-0.02, 0.004, -0.002, 0.0003],
 };
-const POSES: readonly Pose[] = [
-  { at: [-2.5, -1.5, 9], turned: [20, 25, 5] },
-  { at: [2.5, -1.5, 9], turned: [20, -25, -8] },
-  { at: [-2.5, 1.6, 9], turned: [-22, 24, 10] },
-  { at: [2.6, 1.6, 9], turned: [-25, -22, 0] },
-  { at: [0, -1.5, 8], turned: [35, 0, 0] },
-  { at: [-2, 0, 7.5], turned: [0, 38, 15] },
-  { at: [2, 0, 7.5], turned: [3, -38, -15] },
-  { at: [-1, 0.5, 12], turned: [28, 28, 0] },
-  { at: [3.2, 2.2, 10], turned: [18, 20, -3] },
-];
-
 function pictureOf(board: CalibrationBoard, layout: 'current' | 'legacy' = 'current') {
   return { ...lensAddon().drawBoard(nativeBoard(board), layout, 48), squarePixels: 48 };
 }
@@ -112,8 +98,13 @@ describe('calibrating a camera', { timeout: 240_000 }, () => {
       refusal: 'alike',
       message: expect.stringContaining('move'),
     });
-    expect(await views.add(pinhole.render(picture, pose, 4), 'shaken')).toMatchObject({
-      refusal: expect.stringMatching(/blurred|no-board/),
+    // The markers of a blurred board are not found; the squares of a chessboard are.
+    expect(await views.add(pinhole.render(picture, pose, 4), 'shaken')).toMatchObject({ refusal: 'no-board' });
+    const chessboard = parseBoard('chessboard:8x6');
+    const shaken = pinhole.render(pictureOf(chessboard), nearer(pose, 1.35), 3);
+    expect(await new BoardViews(chessboard).add(shaken, 'shaken')).toMatchObject({
+      refusal: 'blurred',
+      message: expect.stringMatching(/edges reach over \d\.\d pixels. Hold the board still/),
     });
     const grey = { width: 640, height: 480, format: 'rgb8' as const, data: new Uint8Array(640 * 480 * 3).fill(99) };
     expect(await views.add(grey, 'wall')).toMatchObject({ refusal: 'no-board' });
@@ -146,6 +137,32 @@ describe('calibrating a camera', { timeout: 240_000 }, () => {
       code: 'ERR_CALIBRATION_FAILED',
       message: expect.stringContaining('too alike'),
     });
+  });
+
+  test('a session guides from the first picture to the file, which is whole or not there', async () => {
+    const board = parseBoard('charuco:7x5');
+    const picture = pictureOf(board);
+    const session = new CalibrationSession({ board });
+    expect(session.progress).toMatchObject({ pictures: 0, guidance: 'Hold the board before the camera.' });
+    for (const [i, pose] of [...POSES.slice(0, 1), ...POSES.slice(0, 6)].entries()) {
+      await session.add(pinhole.render(picture, pose), `${i}`);
+      if (i < 2) expect(session.progress.guidance).toBe('Move the board to the top right of the picture.');
+    }
+    expect(session.size).toEqual({ width: 640, height: 480 });
+    expect(session.progress).toMatchObject({ pictures: 7, refused: { alike: 1 }, coverage: { views: 6, tilted: 6 } });
+    expect(session.progress.guidance).toBe('More of the same, nearer and farther.');
+    const { lens } = await session.solve();
+    const folder = await makeTemporaryFolder('scenebus-lens-');
+    for (const name of ['front.yaml', 'front.json']) {
+      await saveLens(lens, join(folder, name), 'front');
+      expect(parseCameraInfo(readFileSync(join(folder, name), 'utf8'))).toEqual(lens);
+    }
+    await expect(saveLens(lens, join(folder, 'front.ini'), 'front')).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      message: expect.stringContaining('.yaml'),
+    });
+    await expect(saveLens(lens, folder.concat('/none/front.yaml'), 'front')).rejects.toThrow('ENOENT');
+    expect(readdirSync(folder).sort()).toEqual(['front.json', 'front.yaml']);
   });
 
   test('refuses boards that are none and dictionaries that nobody knows', async () => {
