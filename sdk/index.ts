@@ -54,6 +54,7 @@ export type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  HeatMap,
   ModelImage,
   ModelInfo,
   ModelProcess,
@@ -68,7 +69,12 @@ export type {
 
 // Boxes: reading them from answers, their arithmetic, and following them
 
+export { type DetectorGrounder, type DetectorOptions, openDetector } from './detector/detector-grounder.js';
 export {
+  type Attend,
+  type Attended,
+  type AttentionCalibration,
+  type AttentionFeatures,
   type BoxConvention,
   boxToPixels,
   createTextGrounder,
@@ -77,6 +83,7 @@ export {
   type GroundingRequest,
   intersectionOverUnion,
   type Judge,
+  type PresenceModel,
 } from './grounding/index.js';
 export type { WrittenToken } from './text/written-token.js';
 export {

@@ -55,7 +55,10 @@ export async function calibrateScores(options: CalibrateScoresOptions): Promise<
   const { prompts } = (await openCheckpoint(directory, { signal })).manifest;
   const labels = [...new Set(scenes.flatMap(({ objects }) => objects.map(({ label }) => label)))].sort();
   await using model = await loadModel(directory, { ...modelOptions, scores: 'raw', signal });
-  const key = JSON.stringify([model.info.name, model.info.engine.weights, modelOptions.grounder ?? 'text', prompts]);
+  const sources = [modelOptions.grounder ?? 'auto']
+    .flat()
+    .map((each) => (typeof each === 'string' ? each : each.source));
+  const key = JSON.stringify([model.info.name, model.info.engine.weights, sources, prompts]);
   const file = await RecordFile.open(records, key);
   const searches: (readonly SearchRecord[])[] = [];
   for (const [turn, scene] of scenes.entries()) {

@@ -43,6 +43,11 @@ export const modelSchema = z
       description:
         'process: the model runs in a process of its own, which is killed and restarted when it crashes or hangs; none: inside the service, which then crashes with it',
     }),
+    grounder: z.enum(['auto', 'text', 'attention']).default('auto').meta({
+      title: 'Boxes',
+      description:
+        'text: those that the model writes; attention: from where it looks, once scenebus calibrate-grounding has found its heads; auto: the first that the model has',
+    }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
     cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),

@@ -33,6 +33,7 @@ import { watchTrialRoutes } from './routes/watch-trials.js';
 import { watchRoutes } from './routes/watches.js';
 import { ConfigEditor } from './settings/config-editor.js';
 import { SetupProgress } from './setup/setup-progress.js';
+import { visibleJournal } from './visible-journal.js';
 
 export interface ConsoleOptions {
   readonly device: ConsoleDevice;
@@ -94,7 +95,7 @@ export class Console implements AsyncDisposable {
       const credentials = await Credentials.open({ file: credentialsFile, adminPassword: secrets.consolePassword });
       requireSafeInterface(config, credentials);
       const stop = new AbortController();
-      const frames = resources.use(new FrameStore(device.hub, device.journal));
+      const frames = resources.use(new FrameStore(device.hub, visibleJournal(device.journal, state)));
       const sessions = new Sessions(() => performance.now());
       const isSecure = config.tls !== undefined;
       const setup = resources.use(await SetupProgress.open({ device, state, signal: stop.signal }));

@@ -61,7 +61,7 @@ async function describe(
   }, call.signal);
 }
 
-/** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that writes no boxes; as `describe` */
+/** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that gives no boxes; as `describe` */
 async function locate(
   { config, model, hub, tracks }: FeatureContext,
   pictures: Pictures,
@@ -78,8 +78,8 @@ async function locate(
     signal: call.signal,
   };
   return await model.use(async (loaded) => {
-    if (!loaded.info.writesBoxes) {
-      const message = `The model ${loaded.info.name} writes no boxes: ask where things are in words.`;
+    if (!loaded.info.locates) {
+      const message = `The model ${loaded.info.name} gives no boxes: ask where things are in words, or find its heads that localise with scenebus calibrate-grounding.`;
       throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
     }
     void hub.emit('frame', { frame }, { camera: feed.id, frame });

@@ -2,6 +2,8 @@ export type { ImageProcessorConfig } from '../core/image.js';
 export { type Checkpoint, openCheckpoint } from './checkpoint.js';
 export type { GenerationDefaults } from './generation-config.js';
 export {
+  type AttentionCalibration,
+  attentionCalibrationSchema,
   type BoxConvention,
   boxConventionSchema,
   type ModelManifest,

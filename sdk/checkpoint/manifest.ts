@@ -23,6 +23,32 @@ export const boxConventionSchema = z.object({
   bin: z.enum(['centre', 'edge']).default('centre'),
 });
 
+const index = z.int().min(0).max(10_000);
+const weight = z.number().min(-1_000).max(1_000);
+
+/** Which heads look at what a prompt asks for, found by `scenebus calibrate-grounding`. */
+export const attentionCalibrationSchema = z.object({
+  /** The best first. */
+  heads: z
+    .array(z.object({ layer: index, head: index }))
+    .min(1)
+    .max(16)
+    .refine((heads) => new Set(heads.map(({ layer, head }) => `${layer}:${head}`)).size === heads.length, {
+      error: 'Expected each head once',
+    }),
+  /** A box ends where attention falls below this share of its peak. */
+  threshold: z.number().min(0.01).max(0.99).default(0.15),
+  /** A peak lower than this share of the highest is no second thing of the name. */
+  leastPeak: z.number().min(0.01).max(1).default(0.5),
+  /** How it is told that a thing is not there. Absent: never; every name gets a box. */
+  presence: z
+    .object({
+      weights: z.object({ onPatches: weight, concentration: weight, peak: weight, agreement: weight }),
+      bias: weight,
+      threshold: z.number().min(0).max(1),
+    })
+    .optional(),
+});
 const scalingSchema = z.object({
   temperature: z.number().positive().max(1_000),
   bias: z.number().min(-100).max(100).default(0),
@@ -57,6 +83,8 @@ export const manifestSchema = z.object({
   name: z.string().min(1).max(200).optional(),
   /** Absent: the model writes no boxes. */
   boxes: boxConventionSchema.optional(),
+  /** Absent: where the model looks gives no boxes. */
+  attention: attentionCalibrationSchema.optional(),
   prompts: z
     .object({
       describe: z.string().min(1).default('Describe what you see in this image in one or two sentences.'),
@@ -70,6 +98,8 @@ export const manifestSchema = z.object({
   scores: scoresSchema.optional(),
 });
 
+/** Heads that localise, and how their maps are read. */
+export type AttentionCalibration = z.output<typeof attentionCalibrationSchema>;
 export type BoxConvention = z.output<typeof boxConventionSchema>;
 /** What a model folder says of itself in `scenebus.json`: prompts, and how it writes boxes. */
 export type ModelManifest = z.output<typeof manifestSchema>;

@@ -41,6 +41,8 @@ export interface GroundedObject {
   readonly box: Box;
   /** Whole pixels in the source frame: `[x1, y1, x2, y2]`, x2/y2 exclusive. */
   readonly boxPixels: readonly [number, number, number, number];
+  /** Where the model looked most, normalised as the box. Only of `attention`. */
+  readonly peak?: { readonly x: number; readonly y: number } | undefined;
   /** 0–1; what it means depends on `source`. */
   readonly score: number;
   readonly source: 'text' | 'attention' | 'detector';

@@ -1,26 +1,44 @@
 /** Which grounders a model's answers go through. */
 import { SdkError } from '../core/errors.js';
+import { type AttentionCalibration, createAttentionGrounder } from './attention/index.js';
 import type { BoxConvention } from './box-reader.js';
 import type { Grounder } from './grounder.js';
 import { createTextGrounder } from './text-grounder.js';
 
-/** `text`: boxes that the model wrote. Anything else brings its own. */
-export type GrounderChoice = 'text' | Grounder;
+/**
+ * `text`: boxes that the model wrote. `attention`: from where the model looks, with heads that `scenebus
+ * calibrate-grounding` found. `auto`: `text` of a model that writes boxes, else `attention` of one with such heads.
+ * Anything else brings its own.
+ */
+export type GrounderChoice = 'auto' | 'text' | 'attention' | Grounder;
+
+/** What grounders need to know of a model. */
+export interface GroundingModel {
+  readonly name: string;
+  /** undefined: it writes none. */
+  readonly boxes: BoxConvention | undefined;
+  /** undefined: not calibrated. */
+  readonly attention: AttentionCalibration | undefined;
+  /** With `{label}` in it. */
+  readonly locatePrompt: string;
+  /** The backend hands out attention. */
+  readonly attentionTaps: boolean;
+}
 
 /**
  * One grounder of several: what each finds, in their order; every object says its source.
- * @throws SdkError ERR_ARGUMENT_INVALID for what is no grounder
+ * @throws SdkError ERR_ARGUMENT_INVALID for what is no grounder, ERR_MODEL_UNSUPPORTED and ERR_ENGINE_INCOMPATIBLE for
+ * `attention` where the model or its backend has none
  */
-export function chooseGrounder(
-  choice: GrounderChoice | readonly GrounderChoice[],
-  convention: BoxConvention | undefined,
-): Grounder {
+export function chooseGrounder(choice: GrounderChoice | readonly GrounderChoice[], model: GroundingModel): Grounder {
   const chosen = (Array.isArray(choice) ? choice : [choice]).map((each: GrounderChoice): Grounder => {
-    if (each === 'text') return createTextGrounder(convention);
+    if (each === 'auto') return automatic(model);
+    if (each === 'text') return createTextGrounder(model.boxes);
+    if (each === 'attention') return byAttention(model);
     if (typeof each?.ground === 'function') return each;
     throw new SdkError(
       'ERR_ARGUMENT_INVALID',
-      `Expected grounder as "text", a Grounder { source, ground }, or a list of these but received ${JSON.stringify(each) ?? String(each)}.`,
+      `Expected grounder as "auto", "text", "attention", a Grounder { source, ground }, or a list of these but received ${JSON.stringify(each) ?? String(each)}.`,
     );
   });
   const [only] = chosen;
@@ -33,4 +51,27 @@ export function chooseGrounder(
       return found;
     },
   };
+}
+
+function automatic(model: GroundingModel): Grounder {
+  const { boxes, attention, attentionTaps } = model;
+  return boxes === undefined && attention !== undefined && attentionTaps
+    ? byAttention(model)
+    : createTextGrounder(boxes);
+}
+
+function byAttention({ name, attention, attentionTaps, locatePrompt }: GroundingModel): Grounder {
+  if (attention === undefined) {
+    throw new SdkError(
+      'ERR_MODEL_UNSUPPORTED',
+      `Expected heads that localise in the scenebus.json of ${name} for the grounder "attention" but there are none. Find them once: scenebus calibrate-grounding.`,
+    );
+  }
+  if (!attentionTaps) {
+    throw new SdkError(
+      'ERR_ENGINE_INCOMPATIBLE',
+      'Expected a backend that hands out attention for the grounder "attention". Load the model with the backend "cpu" or "onnx".',
+    );
+  }
+  return createAttentionGrounder(attention, locatePrompt);
 }

@@ -1,8 +1,20 @@
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { WrittenToken } from '../text/written-token.js';
+import type { Attended } from './attention/attention-map.js';
 
 /** Takes a picture (a cut-out of the frame, as a rule) and a label. 0–1. Costs one picture and one prompt. */
 export type Judge = (image: GroundingRequest['image'], label: string) => Promise<number>;
+
+/**
+ * Where heads of the model look in a picture when it has read a question about it, before it answers. Costs one prompt,
+ * and the picture's encoding where that is not kept.
+ */
+export type Attend = (
+  image: GroundingRequest['image'],
+  question: string,
+  heads: readonly { readonly layer: number; readonly head: number }[],
+  options?: CallOptions,
+) => Promise<Attended>;
 
 /** An answer, and the picture it is about. */
 export interface GroundingRequest {
@@ -16,6 +28,8 @@ export interface GroundingRequest {
   readonly question?: string | undefined;
   /** Asks the model, by itself, whether a picture shows something of that name; the probability of yes. */
   readonly judge?: Judge | undefined;
+  /** Where the backend hands out attention. */
+  readonly attend?: Attend | undefined;
 }
 
 /** Finds where in the picture the things are that an answer speaks of. Never changes the answer's text. */

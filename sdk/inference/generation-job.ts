@@ -14,12 +14,17 @@ export interface PictureProcessor {
   process(image: PixelImage, options?: CallOptions): Promise<Parameters<Engine['encodeImage']>[0]>;
 }
 
+/** How the pixels of a picture lie on its tiles. */
+export type PictureGeometry = Parameters<Engine['encodeImage']>[0]['geometry'];
+
 /** Shared by all generations of a model. */
 export interface GenerationResources {
   readonly engine: Engine;
   readonly processor: PictureProcessor;
   readonly images: ImageCache;
   readonly sequences: SequencePool;
+  /** Of pictures that were encoded, as long as they are kept. */
+  readonly geometries: WeakMap<ImageState, PictureGeometry>;
 }
 
 /** What one caller wants, checked already. */
@@ -41,6 +46,8 @@ export type GenerationReport<Output> = Output & {
   /** Prompt tokens that were in the sequence. */
   readonly reusedTokens: number;
   readonly reusedImages: number;
+  /** Of the pictures of the prompt, in their order. */
+  readonly geometries: readonly PictureGeometry[];
   /** From the first piece of work until all pictures were encoded. */
   readonly imageMs: number;
 };
@@ -69,6 +76,7 @@ export class GenerationJob<Output extends object> implements Job {
   #reusedTokens = 0;
   #reusedImages = 0;
   #imageMs = 0;
+  #geometries: readonly PictureGeometry[] = [];
 
   /** @param begin called when the prompt's turn has come, not before */
   constructor(
@@ -105,7 +113,7 @@ export class GenerationJob<Output extends object> implements Job {
   get report(): GenerationReport<Output> {
     const { output } = this.#generation!;
     const counts = { reusedTokens: this.#reusedTokens, reusedImages: this.#reusedImages, imageMs: this.#imageMs };
-    return { ...output!, ...counts };
+    return { ...output!, ...counts, geometries: this.#geometries };
   }
 
   next(): Work | undefined {
@@ -172,12 +180,13 @@ export class GenerationJob<Output extends object> implements Job {
   }
 
   async #encode(index: number): Promise<void> {
-    const { engine, processor, images } = this.#resources;
+    const { engine, processor, images, geometries } = this.#resources;
     const options = { signal: this.signal };
     images.trim(1);
     const processed = await processor.process(this.#request.images[index]!, options);
     this.signal.throwIfAborted();
     const state = await engine.encodeImage(processed, options);
+    geometries.set(state, processed.geometry);
     images.set(this.#keys![index]!, state);
     this.#states.push(state);
   }
@@ -199,6 +208,7 @@ export class GenerationJob<Output extends object> implements Job {
     }
     this.#imageMs = performance.now() - this.#startedMs!;
     this.#reusedTokens = lease.reusedTokens;
+    this.#geometries = this.#states.map((state) => this.#resources.geometries.get(state)!);
     this.#generation = this.#begin({
       sequence,
       tokens: rest,

@@ -1,5 +1,5 @@
 /** One engine shared by all callers of a model: what they ask, when they get it, and what is kept between requests. */
-import type { Engine } from '../engine/engine.js';
+import type { AttentionRequest, Engine } from '../engine/engine.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Candidate } from './candidate-tree.js';
 import { Drafting, type DraftSession } from './drafting/index.js';
@@ -12,6 +12,7 @@ import {
   type PictureProcessor,
 } from './generation-job.js';
 import { ImageCache } from './image-cache.js';
+import { Probing, type ProbingOutput } from './probing.js';
 import { type JobReport, Scheduler, type SchedulerStats } from './scheduler.js';
 import { checkCandidates, Scoring, type ScoringOutput } from './scoring.js';
 import { SequencePool } from './sequence-pool.js';
@@ -56,6 +57,9 @@ export type ScoringRequest = Omit<GenerationRequest, 'maxNewTokens'> & {
   readonly optionCount: number;
 };
 
+/** Where the model looks at the end of a prompt. */
+export type ProbingRequest = Omit<GenerationRequest, 'maxNewTokens'> & Pick<AttentionRequest, 'heads'>;
+
 /** The scheduler, the caches and the drafts of one model, joined. */
 export class Inference {
   readonly #options: InferenceOptions;
@@ -72,6 +76,7 @@ export class Inference {
       processor,
       images: new ImageCache(options.imageCache),
       sequences: new SequencePool(engine, options.keyValueCache?.maxBytes),
+      geometries: new WeakMap(),
     };
   }
 
@@ -116,6 +121,14 @@ export class Inference {
     checkCandidates(candidates, optionCount);
     const maxNewTokens = Math.max(...candidates.map(({ tokens }) => tokens.length));
     return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, candidates, optionCount));
+  }
+
+  /**
+   * Attention of heads over the pictures, at the last token of the prompt. Only where `capabilities.attentionTaps` says so.
+   * @throws SdkError as `generate`
+   */
+  async probe({ heads, ...request }: ProbingRequest): Promise<GenerationReport<ProbingOutput> & JobReport> {
+    return await this.#run({ ...request, maxNewTokens: 1 }, (place) => new Probing(place, heads));
   }
 
   async #run<Output extends object>(

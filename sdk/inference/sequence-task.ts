@@ -1,10 +1,11 @@
 /** Something that is computed in one sequence, piece by piece, and can be left and taken up between any two. */
-import type { PlacedImage, Sequence, SliceResult } from '../engine/engine.js';
+import type { AttentionRequest, PlacedImage, Sequence, SliceResult } from '../engine/engine.js';
 
 /** What has to be computed next, behind what is in the sequence. */
 export interface WantedTokens {
   readonly tokens: Int32Array;
   readonly logits: 'none' | 'last' | 'all';
+  readonly attention?: AttentionRequest | undefined;
 }
 
 /** Where it is computed, and from what on. */

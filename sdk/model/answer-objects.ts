@@ -1,8 +1,17 @@
 /** The objects of an answer: found by the grounder, scored, and where that is wanted asked about one by one. */
 import type { ModelScores } from '../checkpoint/index.js';
 import type { GroundedObject } from '../core/types.js';
-import { type Grounder, type GroundingRequest, type Judge, scaleScore } from '../grounding/index.js';
-import type { Decision, ModelImage, Usage } from './types.js';
+import {
+  type Attend,
+  type AttentionCalibration,
+  type Grounder,
+  type GroundingRequest,
+  heatMapPng,
+  type Judge,
+  scaleScore,
+  searchByAttention,
+} from '../grounding/index.js';
+import type { Decision, HeatMap, ModelImage, Usage } from './types.js';
 import { verifyObjects, verifyQuestion } from './verification.js';
 
 /** What a model is made of for this. */
@@ -12,6 +21,8 @@ export interface GroundingParts {
   readonly verifyPrompt: string;
   /** How scores become probabilities. */
   readonly scores?: ModelScores | undefined;
+  /** Heads that localise; undefined: none are known, or the engine does not show what they look at. */
+  readonly attention?: AttentionCalibration | undefined;
 }
 
 /** What was asked and written. */
@@ -23,32 +34,59 @@ export interface AnswerToGround {
   /** undefined: there was none, so there are no objects. */
   readonly image: ModelImage | undefined;
   readonly verify: boolean;
+  /** Only where `GroundingParts.attention` is there. */
+  readonly heatMap: boolean;
+  /** What the model's prompt for a place is, with `{label}` in it. */
+  readonly locatePrompt: string;
   /** Asks the model yes or no about a picture. */
   readonly decide: (view: ModelImage, question: string) => Promise<Decision>;
+  /** What the model looks at, and what that took. undefined: the engine does not show it. */
+  readonly attend: ((...request: Parameters<Attend>) => Promise<Looked>) | undefined;
   readonly signal: AbortSignal;
+}
+
+/** What heads look at, and what finding out took. */
+export interface Looked {
+  readonly attended: Awaited<ReturnType<Attend>>;
+  readonly usage: Usage;
 }
 
 /** Objects, and what the model took for each question about them. */
 export interface FoundObjects {
   readonly objects: readonly GroundedObject[];
   readonly usage: readonly Usage[];
+  /** Only where they were wanted. */
+  readonly heatMaps?: readonly HeatMap[] | undefined;
 }
 
 /** @throws what the grounder and `decide` throw */
 export async function groundAnswer(
-  { grounder, scores, verifyPrompt }: GroundingParts,
-  { written, image, verify, decide, signal }: AnswerToGround,
+  { grounder, scores, verifyPrompt, attention }: GroundingParts,
+  { written, image, verify, heatMap, locatePrompt, decide, attend: look, signal }: AnswerToGround,
 ): Promise<FoundObjects> {
   const usage: Usage[] = [];
-  if (image === undefined) return { objects: [], usage };
+  if (image === undefined) return { objects: [], usage, ...(heatMap ? { heatMaps: [] } : {}) };
   const judge: Judge = async (view, label) => {
     const decision = await decide(view, verifyQuestion(verifyPrompt, label));
     usage.push(decision.usage);
     return decision.value === true ? decision.probability : 1 - decision.probability;
   };
-  const found = await grounder.ground({ ...written, image, judge }, { signal });
+  const attend: Attend | undefined =
+    look &&
+    (async (...request) => {
+      const { attended, usage: used } = await look(...request);
+      usage.push(used);
+      return attended;
+    });
+  const found = await grounder.ground({ ...written, image, judge, attend }, { signal });
   const scored = found.map((object) => ({ ...object, score: scaleScore(object.score, scalingOf(object, scores)) }));
-  return { objects: verify ? await verifyObjects(image, scored, judge, scores?.verified) : scored, usage };
+  const objects = verify ? await verifyObjects(image, scored, judge, scores?.verified) : scored;
+  if (!heatMap || attention === undefined || attend === undefined) return { objects, usage };
+  const search = await searchByAttention({ ...written, image }, attend, attention, locatePrompt, { signal });
+  if (search === undefined) return { objects, usage, heatMaps: [] };
+  const { label, map, presence } = search;
+  const png = await heatMapPng(map);
+  return { objects, usage, heatMaps: [{ label, ...(presence === undefined ? {} : { presence }), png }] };
 }
 
 /** The scores of a detector are the detector's own matter. */

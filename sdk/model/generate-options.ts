@@ -40,6 +40,7 @@ const OPTIONS = {
   schemaFrom: true,
   schemaLengths: true,
   verify: true,
+  heatMap: true,
 } satisfies Record<keyof InternalGenerateOptions, true>;
 
 /** The longest that a timer of Node takes, nearly 25 days. */
@@ -72,6 +73,7 @@ export interface ResolvedOptions extends SamplingOptions, PenaltyOptions {
   readonly schema: AnswerSchema | undefined;
   readonly schemaFrom: 'caller' | 'stranger';
   readonly verify: boolean;
+  readonly heatMap: boolean;
 }
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings; as `answerSchema` */
@@ -122,6 +124,8 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
   check('schemaFrom', schemaFrom, '"caller" or "stranger"', schemaFrom === 'caller' || schemaFrom === 'stranger');
   const { verify = defaults.verify ?? false } = options;
   check('verify', verify, 'true or false', typeof verify === 'boolean');
+  const { heatMap = false } = options;
+  check('heatMap', heatMap, 'true or false', typeof heatMap === 'boolean');
   const stop = stopStrings(options.stop);
   if (schema !== undefined)
     check('stop', stop, 'no stop strings beside a schema, which they would cut', stop.length === 0);
@@ -129,6 +133,7 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
     schema: schema === undefined ? undefined : answerSchema(schema, schemaLengths),
     schemaFrom,
     verify,
+    heatMap,
     priority,
     caller,
     deadlineMs,

@@ -51,8 +51,10 @@ export interface LoadModelOptions extends OpenEngineOptions {
   /** Requests of one priority that may wait; more are refused with ERR_BUSY. Default `LIMITS.requestQueueLength`. */
   readonly maxWaiting?: number | undefined;
   /**
-   * Where the boxes of answers come from. Default `text`: from the answer itself, in the convention of the model's
-   * manifest. A `Grounder` of your own replaces it; a list gives what each of them finds.
+   * Where the boxes of answers come from. `text`: from the answer itself, in the convention of the model's manifest.
+   * `attention`: from where the model looks when it reads the name of what a question asks the place of; for models of
+   * any training, once their heads that localise are in the manifest. Default `auto`: the first that the model has.
+   * A `Grounder` of your own replaces it; a list gives what each of them finds.
    */
   readonly grounder?: GrounderChoice | readonly GrounderChoice[] | undefined;
   /**
@@ -123,7 +125,7 @@ export async function loadModelOn(
     imageCache,
     keyValueCache,
     maxWaiting,
-    grounder = 'text',
+    grounder = 'auto',
     scores,
     verify,
     ...engineOptions
@@ -141,7 +143,11 @@ export async function loadModelOn(
   const template = await loadChatTemplate(checkpoint.directory, tokenizer);
   checkTokenizerFits(tokenizer, checkpoint);
   const processor = createImageProcessor(checkpoint.processor);
-  const chosenGrounder = chooseGrounder(grounder, checkpoint.manifest.boxes);
+  checkHeads(checkpoint);
+  const { boxes, attention, prompts: manifestPrompts } = checkpoint.manifest;
+  const grounding = { name: checkpoint.name, boxes, attention, locatePrompt: manifestPrompts.locate };
+  // What can be refused without the engine is.
+  chooseGrounder(grounder, { ...grounding, attentionTaps: true });
   const contentHash = await checkpoint.contentHash();
 
   const opened = new DisposalStack();
@@ -153,12 +159,15 @@ export async function loadModelOn(
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
     const { verify: verifyPrompt, ...prompts } = manifest.prompts;
+    const { attentionTaps } = engine.info.capabilities;
+    const chosenGrounder = chooseGrounder(grounder, { ...grounding, attentionTaps });
     const model = createModel({
       info: {
         name,
         contentHash,
         engine: engine.info,
-        writesBoxes: manifest.boxes !== undefined,
+        writesBoxes: boxes !== undefined,
+        locates: boxes !== undefined || chosenGrounder.source === 'attention',
         prompts,
         notices: notices.map((notice) => `${name}: ${notice}`),
       },
@@ -174,7 +183,8 @@ export async function loadModelOn(
       grounder: chosenGrounder,
       verifyPrompt,
       scores: scores === 'raw' ? undefined : manifest.scores,
-      boxes: checkpoint.manifest.boxes,
+      boxes,
+      attention: attentionTaps ? attention : undefined,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
       keyValueCache,
       maxWaiting,
@@ -186,6 +196,21 @@ export async function loadModelOn(
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** @throws SdkError ERR_MODEL_INVALID for heads that the model does not have */
+function checkHeads({ directory, manifest, model }: Pick<Checkpoint, 'directory' | 'manifest' | 'model'>): void {
+  const { crossAttentionLayers, attentionHeads } = model.architecture.text;
+  const wrong = manifest.attention?.heads.find(
+    ({ layer, head }) => !crossAttentionLayers.includes(layer) || head >= attentionHeads,
+  );
+  if (wrong === undefined) return;
+  const problem = `scenebus.json: attention.heads: expected heads 0 to ${attentionHeads - 1} of layers ${crossAttentionLayers.join(', ')}, but received head ${wrong.head} of layer ${wrong.layer}`;
+  throw new SdkError(
+    'ERR_MODEL_INVALID',
+    `${directory}: ${problem}. Find them again with scenebus calibrate-grounding.`,
+    { details: { problems: [problem] } },
+  );
 }
 
 function checkScores(scores: unknown, verify: unknown): void {

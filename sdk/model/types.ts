@@ -107,6 +107,12 @@ export interface GenerateOptions extends CallOptions {
    * about a new picture costs, and counts in `usage`. Default false.
    */
   readonly verify?: boolean | undefined;
+  /**
+   * `answer.heatMaps` shows where the model looks for what the question asks the place of ("Where is the red cup?"), on
+   * whatever way its boxes came. Needs heads that `scenebus calibrate-grounding` found (else ERR_REQUEST_UNSUPPORTED), and
+   * costs one prompt. Default false.
+   */
+  readonly heatMap?: boolean | undefined;
   /** `stranger`: the schema is compiled in a thread of its own, within bounds of time and memory. Default `caller`. */
   readonly schemaFrom?: 'caller' | 'stranger' | undefined;
 }
@@ -150,6 +156,15 @@ export interface Timings {
   readonly totalMs: number;
 }
 
+/** Where a model looked in the last picture when it read a name. */
+export interface HeatMap {
+  readonly label: string;
+  /** 0–1: that anything of the name is there; absent where the model's calibration does not tell. */
+  readonly presence?: number | undefined;
+  /** A PNG file, to be stretched over the picture; bright where the model looked. */
+  readonly png: Uint8Array;
+}
+
 /** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
@@ -160,6 +175,8 @@ export interface Answer {
   readonly objects: readonly GroundedObject[];
   /** With a schema: what the text says, checked against it. */
   readonly value?: unknown;
+  /** Only with `heatMap`: where the model looked for what the question asks the place of; empty when it asks for none. */
+  readonly heatMaps?: readonly HeatMap[] | undefined;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
@@ -209,6 +226,8 @@ export interface ModelInfo {
   readonly engine: EngineInfo;
   /** The model writes boxes in a convention that its manifest declares. */
   readonly writesBoxes: boolean;
+  /** Questions for the place of something get boxes, written or by attention. */
+  readonly locates: boolean;
   /** What the model's manifest asks it for a description, a list of objects, and one of them (`{label}`). */
   readonly prompts: { readonly describe: string; readonly list: string; readonly locate: string };
   /** What a person should know of every answer, for example that the model was not trained to give any. */

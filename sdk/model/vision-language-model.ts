@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
 import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { BoxConvention } from '../grounding/box-reader.js';
+import type { Attend } from '../grounding/index.js';
 import { sentenceOf } from '../grounding/sentence.js';
 import type { Sampler } from '../inference/generation.js';
 import type { PictureProcessor } from '../inference/generation-job.js';
@@ -19,6 +20,7 @@ import {
   type FoundObjects,
   type GroundingParts,
   groundAnswer,
+  type Looked,
   sumOfUsage,
   type WrittenAnswer,
 } from './answer-objects.js';
@@ -270,6 +272,7 @@ class ComposedModel implements VisionLanguageModel {
         { details: { contextLength, promptTokens: prompt.ids.length } },
       );
     }
+    if (resolved.heatMap && this.#parts.attention === undefined) throw noHeatMap(this.info);
     const room = contextLength - prompt.ids.length;
     const question = lastQuestion(request);
     return { prompt, question, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
@@ -306,7 +309,7 @@ class ComposedModel implements VisionLanguageModel {
     if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
     const value = schema?.parse(text);
     const written = { text, question, tokens: output.tokens };
-    const { objects, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
+    const { objects, heatMaps, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
     const endMs = performance.now();
     const sentence = schema === undefined ? sentenceOf(text, objects, this.#parts.boxes) : undefined;
     const usage: Usage = {
@@ -324,6 +327,7 @@ class ComposedModel implements VisionLanguageModel {
       ...(sentence === undefined ? {} : { sentence }),
       objects,
       ...(schema === undefined ? {} : { value }),
+      ...(heatMaps === undefined ? {} : { heatMaps }),
       finishReason,
       usage: sumOfUsage([usage, ...verifying]),
       timings: {
@@ -344,12 +348,40 @@ class ComposedModel implements VisionLanguageModel {
   #ground(
     written: WrittenAnswer,
     image: ModelImage | undefined,
-    { verify, priority, caller }: ResolvedOptions,
+    { verify, heatMap, priority, caller }: ResolvedOptions,
     signal: AbortSignal,
   ): Promise<FoundObjects> {
     const decide = (view: ModelImage, question: string) =>
       this.decide(view, question, { type: 'yes-no' }, { priority, caller, signal });
-    return groundAnswer(this.#parts, { written, image, verify, decide, signal });
+    const { attentionTaps } = this.info.engine.capabilities;
+    const attend = attentionTaps
+      ? (...[view, question, heads]: Parameters<Attend>) =>
+          this.#attend(view, question, heads, { priority, caller, signal })
+      : undefined;
+    const locatePrompt = this.info.prompts.locate;
+    return groundAnswer(this.#parts, { written, image, verify, heatMap, locatePrompt, decide, attend, signal });
+  }
+
+  /** A prompt of its own, which shares the picture's features and its beginning with the answer's. */
+  async #attend(
+    image: ModelImage,
+    question: string,
+    heads: Parameters<Attend>[2],
+    { signal, ...options }: Pick<GenerateOptions, 'priority' | 'caller' | 'signal'>,
+  ): Promise<Looked> {
+    const request = questionAbout(image, question);
+    return await this.#tracked(request, { ...options, maxNewTokens: 1 }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      const { priority, caller } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, signal: call.signal };
+      const output = await this.#inference.probe({ ...place, heads });
+      const { attention, geometries, reusedTokens, reusedImages, preemptions } = output;
+      const attended = { weights: attention.weights, heads: heads.length, geometry: geometries[0]! };
+      const nothing = { generatedTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+      const promptTokens = promptIds.length;
+      return { attended, usage: { ...nothing, promptTokens, reusedTokens, images: 1, reusedImages, preemptions } };
+    });
   }
 }
 
@@ -386,6 +418,15 @@ function incomplete(text: string, maxNewTokens: number): SdkError {
     'ERR_ANSWER_INCOMPLETE',
     `Expected a whole answer within ${maxNewTokens} tokens but it is longer. Raise maxNewTokens or bound the schema (maxItems, maxLength). The text so far is in details.text.`,
     { details: { text, maxNewTokens } },
+  );
+}
+
+function noHeatMap({ name, engine }: ModelInfo): SdkError {
+  return new SdkError(
+    'ERR_REQUEST_UNSUPPORTED',
+    engine.capabilities.attentionTaps
+      ? `Expected a model whose heads that localise are known for a heat map, but ${name} has none. Find them once: scenebus calibrate-grounding.`
+      : `Expected a backend that hands out attention for a heat map, but ${engine.backend} does not. Load the model with the backend "cpu" or "onnx".`,
   );
 }
 

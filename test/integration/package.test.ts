@@ -75,6 +75,16 @@ describe('the installed package', () => {
     expect(stdout).toContain('Usage: scenebus');
   });
 
+  test('has the built page of the console, whole, and nobody who installs it needs Vite', async () => {
+    const page = join(folder, 'node_modules', 'scenebus', 'dist', 'device', 'console', 'page');
+    const index = await readFile(join(page, 'index.html'), 'utf8');
+    const named = [...index.matchAll(/(?:src|href)="\/([^"]+)"/g)].map(([, path]) => path!);
+    expect(named.filter((path) => path.endsWith('.js'))).not.toEqual([]);
+    expect(named.filter((path) => path.endsWith('.css'))).not.toEqual([]);
+    for (const path of named) expect(files).toContain(`dist/device/console/page/${path}`);
+    expect(await readdir(join(folder, 'node_modules'))).not.toContain('vite');
+  });
+
   test('runs a model in a process of its own', async () => {
     const checkpoint = join(repository, 'examples', 'demo-model', 'checkpoint');
     const source = `import { loadModel } from 'scenebus';

@@ -63,6 +63,11 @@ export async function expectSoundNow(page: Page, name: string): Promise<void> {
       .map((each) => each.outerHTML.slice(0, 90));
   });
   expect(wide, name).toEqual([]);
+  // A colour in the middle of its transition has a contrast that nobody is left with.
+  await page.evaluate(async () => {
+    const finite = document.getAnimations().filter((each) => each.effect?.getTiming().iterations !== Infinity);
+    await Promise.allSettled(finite.map((each) => each.finished));
+  });
   // The page's own policy lets no text become a script: axe goes in by the debugger.
   await page.evaluate(axeSource);
   const violations = await page.evaluate(async () => {

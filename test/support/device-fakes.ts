@@ -83,6 +83,7 @@ export function fakeModel(
       name: 'fake',
       contentHash: 'hash',
       writesBoxes: false,
+      locates: false,
       notices: [] as readonly string[],
       engine: { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 1_024 },
     },

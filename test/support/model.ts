@@ -67,6 +67,7 @@ export async function createFakeModel(options: FakeModelOptions): Promise<FakeMo
       contentHash: '00',
       engine: engine.info,
       writesBoxes: true,
+      locates: true,
       prompts: { describe: 'Describe.', list: 'List.', locate: 'Where is the {label}?' },
       notices: [],
     },

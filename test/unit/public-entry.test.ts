@@ -25,6 +25,7 @@ test('offers the names that people use at `scenebus`, and leaves the rest to the
     'number',
     'openCamera',
     'openCheckpoint',
+    'openDetector',
     'silentLogger',
     'version',
     'yesNo',

@@ -135,7 +135,12 @@ export const dataSetQuery = exportQuery.omit({ kinds: true });
 export const timelineSchema = z.strictObject({ events: z.array(eventSchema), cursor: z.string().nullable() });
 export type TimelinePage = z.infer<typeof timelineSchema>;
 
-export const frameQuery = z.strictObject({ run: id.optional(), camera: id.optional() });
+export const frameQuery = z.strictObject({
+  run: id.optional(),
+  camera: id.optional(),
+  /** At most 320 pixels wide, for lists; without it as it was kept. */
+  size: z.literal('thumbnail').optional(),
+});
 
 export const pictureSchema = z.strictObject({ id: z.string(), width: z.number(), height: z.number() });
 export type Picture = z.infer<typeof pictureSchema>;

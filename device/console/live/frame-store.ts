@@ -1,8 +1,7 @@
 /** Frames that the model looked at, for as long as somebody may want to see or ask about them. */
 import { decodeImage, encodeJpeg, type Frame, SdkError } from 'scenebus';
 import type { EventHub } from '../../events/hub.js';
-import type { Journal } from '../../journal/journal.js';
-import { runOf } from '../../journal/query.js';
+import { type JournalFrame, runOf } from '../../journal/query.js';
 
 interface Kept {
   readonly frame: Pick<Frame, 'id' | 'capturedAtMs' | 'width' | 'height'>;
@@ -21,22 +20,35 @@ export interface FrameAddress {
 
 const MAX_JPEGS = 64;
 const MAX_PIXEL_BYTES = 64 * 2 ** 20;
+/** Twice what the lists show, for fine screens. */
+const THUMBNAIL_WIDTH = 320;
+/** Some 15 kB each. */
+const MAX_THUMBNAILS = 256;
+
+/** Of the journal, what FrameStore reads: nothing of a camera that nobody may see. */
+export interface KeptFrames {
+  frame(id: string, options?: { readonly run?: string | undefined }): Promise<JournalFrame | undefined>;
+}
 
 export class FrameStore implements Disposable {
-  readonly #journal: Pick<Journal, 'frame'>;
+  readonly #journal: KeptFrames;
   readonly #stops: readonly (() => void)[];
   readonly #run: string;
   /** Oldest first. */
   #kept: Kept[] = [];
+  /** The longest unused first. */
+  readonly #thumbnails = new Map<string, Promise<Uint8Array | undefined>>();
   #pictures = 0;
 
-  constructor(hub: EventHub, journal: Pick<Journal, 'frame'>) {
+  constructor(hub: EventHub, journal: KeptFrames) {
     this.#journal = journal;
     this.#run = hub.run;
     this.#stops = [
       hub.on('frame', ({ id, camera, body: { frame } }) => this.#keep(frame, camera, runOf(id))),
       hub.on('setting', ({ camera, body: { setting, value } }) => {
-        if (setting === 'privacy' && value) this.#kept = this.#kept.filter((kept) => kept.camera !== camera);
+        if (setting !== 'privacy' || !value) return;
+        this.#kept = this.#kept.filter((kept) => kept.camera !== camera);
+        this.#thumbnails.clear();
       }),
     ];
   }
@@ -44,6 +56,7 @@ export class FrameStore implements Disposable {
   [Symbol.dispose](): void {
     for (const stop of this.#stops) stop();
     this.#kept = [];
+    this.#thumbnails.clear();
   }
 
   /** A still from outside. Its decoder is chosen by its bytes, and is one of three. @throws SdkError ERR_IMAGE_* */
@@ -62,6 +75,27 @@ export class FrameStore implements Disposable {
     const kept = this.#find(address);
     if (kept !== undefined) return await kept.jpeg;
     return (await this.#journal.frame(address.id, { run: address.run }))?.jpeg;
+  }
+
+  /** Small, for lists. undefined: it is no longer there. @throws SdkError ERR_JOURNAL_UNAVAILABLE */
+  async thumbnail(address: FrameAddress): Promise<Uint8Array | undefined> {
+    const key = JSON.stringify([address.id, address.run, address.camera]);
+    const known = this.#thumbnails.get(key);
+    const made = known ?? this.#makeThumbnail(address);
+    this.#thumbnails.delete(key);
+    this.#thumbnails.set(key, made);
+    if (this.#thumbnails.size > MAX_THUMBNAILS) this.#thumbnails.delete(this.#thumbnails.keys().next().value!);
+    const forget = (): void => {
+      if (this.#thumbnails.get(key) === made) this.#thumbnails.delete(key);
+    };
+    // What is not there now may come later, and what failed may be tried again.
+    if (known === undefined) made.then((jpeg) => jpeg === undefined && forget(), forget);
+    return await made;
+  }
+
+  async #makeThumbnail(address: FrameAddress): Promise<Uint8Array | undefined> {
+    const jpeg = await this.jpeg(address);
+    return jpeg && (await encodeJpeg(await decodeImage(jpeg), { quality: 75, width: THUMBNAIL_WIDTH }));
   }
 
   /** With the very pixels that the model saw while they are kept, else from the JPEG. */

@@ -18,6 +18,7 @@ import {
   timelineSchema,
 } from '../api/schemas.js';
 import { EventStream } from '../event-stream.js';
+import { visibleJournal } from '../visible-journal.js';
 import type { ConsoleServices } from './services.js';
 
 const MAX_STREAMS = 32;
@@ -27,7 +28,7 @@ const STATE_KINDS: readonly EventKind[] = ['problem', 'status', 'setting', 'heal
 const TOLD_KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const;
 
 export function timelineRoutes(services: ConsoleServices): Route[] {
-  const { device, frames } = services;
+  const { device, frames, state } = services;
   const streams = new Set<EventStream>();
   let isExporting = false;
   return [
@@ -89,7 +90,11 @@ export function timelineRoutes(services: ConsoleServices): Route[] {
         await device.journal.query({ ...query, limit: 1 });
         void reply.header('content-disposition', 'attachment; filename="scenebus-data-set.tar"');
         const name = `${device.config.device}-questions`;
-        const archive = dataSetArchive(device.journal, query, { name, nowMs: Date.now(), signal: services.signal });
+        const archive = dataSetArchive(visibleJournal(device.journal, state), query, {
+          name,
+          nowMs: Date.now(),
+          signal: services.signal,
+        });
         isExporting = true;
         return Readable.from(archive, { objectMode: false }).once('close', () => {
           isExporting = false;
@@ -105,15 +110,17 @@ export function timelineRoutes(services: ConsoleServices): Route[] {
       query: frameQuery,
       response: { type: 'bytes', mediaType: 'image/jpeg' },
       handle: async ({ params, query, reply }) => {
-        const jpeg = await frames.jpeg({ id: params.frame, ...query });
+        const { size, ...about } = query;
+        const address = { id: params.frame, ...about };
+        const jpeg = await (size === 'thumbnail' ? frames.thumbnail(address) : frames.jpeg(address));
         if (jpeg === undefined)
           throw new HttpError(
             404,
             'FRAME_UNKNOWN',
-            'This picture is not kept; `journal.frames` in the configuration keeps them.',
+            'This picture is not kept (`journal.frames` in the configuration keeps them), or its camera is private now.',
           );
-        // Together with its run, an id names the same picture forever.
-        if (query.run !== undefined) void reply.header('cache-control', 'private, max-age=31536000, immutable');
+        // With its run, an id names the same picture forever; but its camera's privacy may be switched on.
+        if (query.run !== undefined) void reply.header('cache-control', 'private, max-age=60');
         return jpeg;
       },
     }),

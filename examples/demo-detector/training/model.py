@@ -111,8 +111,8 @@ class Exported(nn.Module):
         thing, classes, colours, edges = self.detector(pixels)
         pair = F.log_softmax(colours, 1)[:, :, None] + F.log_softmax(classes, 1)[:, None]       # colour-major
         log_p = F.logsigmoid(thing)[:, None] + pair.flatten(1, 2)
-        log_p = log_p.flatten(2).transpose(1, 2).clamp(max=-1e-6)
-        logits = log_p - torch.log(-torch.expm1(log_p))
+        log_p = log_p.flatten(2).transpose(1, 2).clamp(min=-30.0, max=-1e-6)
+        logits = log_p - torch.log(1 - torch.exp(log_p))
         x, y = centres()
         left, top, right, bottom = (edges * STRIDE).unbind(dim=1)
         boxes = torch.stack([x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom], dim=-1) / SIDE

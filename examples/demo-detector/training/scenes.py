@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo-model" / "training"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "demo-model" / "training"))
 
 from render import draw_scene, photograph  # noqa: E402
 from shapes import CLASSES  # noqa: E402

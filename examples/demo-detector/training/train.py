@@ -2,7 +2,8 @@
 
     train.py --run FOLDER [--minutes M] [--pictures N] [--epochs E]
 
-FOLDER/state.pt is written after every epoch; the same command goes on. The schedule counts steps, seeds are fixed.
+FOLDER/state.pt is written after every epoch and when the minutes are over; the same command goes on. The schedule counts
+steps, seeds are fixed.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def main():
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=1e9)
     p.add_argument("--pictures", type=int, default=16000)
-    p.add_argument("--epochs", type=int, default=12)
+    p.add_argument("--epochs", type=int, default=10)
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
     started = time.monotonic()
@@ -82,26 +83,31 @@ def main():
     tests = render("test", 500)
     detector = Detector()
     optimiser = torch.optim.AdamW(detector.parameters(), lr=RATE, weight_decay=0.02)
-    epoch, state = 0, args.run / "state.pt"
+    epoch, first, state = 0, 0, args.run / "state.pt"
     if state.exists():
         held = torch.load(state)
         detector.load_state_dict(held["detector"])
         optimiser.load_state_dict(held["optimiser"])
-        epoch = held["epoch"]
-    print(f"{sum(v.numel() for v in detector.parameters())} parameters, epoch {epoch} of {args.epochs}", flush=True)
+        epoch, first = held["epoch"], held.get("step", 0)
+
+    def save(epoch, step):
+        torch.save({"detector": detector.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch, "step": step}, state)
+
+    print(f"{sum(v.numel() for v in detector.parameters())} parameters, epoch {epoch} of {args.epochs}, step {first}", flush=True)
     steps = len(pictures) // BATCH
-    longest = 0.0
-    while epoch < args.epochs and (time.monotonic() - started + longest) / 60 < args.minutes:
-        began = time.monotonic()
-        rng = np.random.default_rng(epoch)
-        order, total = rng.permutation(len(pictures)), 0.0
+    while epoch < args.epochs:
+        order, total = np.random.default_rng(epoch).permutation(len(pictures)), 0.0
         detector.train()
-        for step in range(steps):
-            done = (epoch * steps + step) / (args.epochs * steps)
+        for step in range(first, steps):
+            if (time.monotonic() - started) / 60 > args.minutes:
+                save(epoch, step)
+                print(f"epoch {epoch + 1} stopped at step {step} of {steps}: loss {total / max(1, step - first):.3f}", flush=True)
+                return
+            at = epoch * steps + step
             for group in optimiser.param_groups:
-                group["lr"] = RATE * min(1.0, (epoch * steps + step + 1) / 200) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+                group["lr"] = RATE * min(1.0, (at + 1) / 200) * (0.01 + 0.99 * (1 + math.cos(math.pi * at / (args.epochs * steps))) / 2)
             rows = order[step * BATCH:(step + 1) * BATCH]
-            picked, table = mirrored(pictures[rows], tables[rows], rng)
+            picked, table = mirrored(pictures[rows], tables[rows], np.random.default_rng((epoch, step)))
             value = loss(detector(prepared(picked)), torch.from_numpy(table))
             optimiser.zero_grad()
             value.backward()
@@ -109,11 +115,10 @@ def main():
             optimiser.step()
             total += value.item()
         epoch += 1
-        torch.save({"detector": detector.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}, state)
+        save(epoch, 0)
         found, wrong = measure(detector, *tests)
-        longest = max(longest, time.monotonic() - began)
-        print(f"epoch {epoch}: loss {total / steps:.3f}, found {found:.3f}, false boxes a picture {wrong:.3f}, "
-              f"{time.monotonic() - began:.0f} s", flush=True)
+        print(f"epoch {epoch}: loss {total / (steps - first):.3f}, found {found:.3f}, false boxes a picture {wrong:.3f}", flush=True)
+        first = 0
 
 
 if __name__ == "__main__":

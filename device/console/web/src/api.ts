@@ -132,10 +132,11 @@ export function follow({ onState, onEvent, onReach }: Follower): () => void {
 
 export function frameAddress(
   id: string,
-  about: { run?: string | undefined; camera?: string | null | undefined } = {},
+  about: { run?: string | undefined; camera?: string | null | undefined; isThumbnail?: boolean | undefined } = {},
 ): string {
   const query = new URLSearchParams();
   if (about.run !== undefined) query.set('run', about.run);
   if (about.camera) query.set('camera', about.camera);
+  if (about.isThumbnail) query.set('size', 'thumbnail');
   return `/api/frames/${encodeURIComponent(id)}?${query}`;
 }

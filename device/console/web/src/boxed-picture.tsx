@@ -8,12 +8,13 @@ export interface BoxedPictureProps {
   readonly run?: string | undefined;
   readonly objects?: readonly GroundedBox[] | undefined;
   readonly alt: string;
+  readonly isThumbnail?: boolean | undefined;
 }
 
 /** A picture with the boxes that belong to this very frame. */
-export function BoxedPicture({ frame, camera, run, objects = [], alt }: BoxedPictureProps) {
+export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnail }: BoxedPictureProps) {
   const [missing, setMissing] = useState<string>();
-  const address = frameAddress(frame.id, { run, camera });
+  const address = frameAddress(frame.id, { run, camera, isThumbnail });
   // Room for it before it is there: nothing jumps.
   const shape = { aspectRatio: `${frame.width} / ${frame.height}` };
   return (

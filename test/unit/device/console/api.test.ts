@@ -1,5 +1,6 @@
 import {
   type Decidable,
+  decodeImage,
   encodeJpeg,
   type GenerateOptions,
   type GenerateRequest,
@@ -112,8 +113,10 @@ describe('asking', () => {
       value: 'red',
       options: [{ value: 'red' }, { value: 'blue' }],
     });
-    const kept = await device.json('display', '/api/timeline?kinds=answer&limit=1');
-    expect(kept.body).toMatchObject({ events: [{ body: { answer: { value: 'red', probability: 0.9 } } }] });
+    // The journal writes behind the answer's back.
+    await expect
+      .poll(async () => (await device.json('display', '/api/timeline?kinds=answer')).body, { timeout: 10_000 })
+      .toMatchObject({ events: [{ body: { answer: { value: 'red', probability: 0.9 } } }, {}] });
   });
 
   test('a schema goes to the model as a stranger’s, and what was read of the answer comes back', async () => {
@@ -282,6 +285,43 @@ test('nobody sees a camera whose privacy is on, nor what it showed before', asyn
   expect((await device.fetch('display', '/api/cameras/cam/snapshot')).status).toBe(409);
   expect((await device.fetch('operator', '/api/ask', json({ question: 'After?' }))).status).toBe(409);
   expect((await device.json('display', '/api/state')).body).toMatchObject({ cameras: [{ isPrivate: true }] });
+});
+
+test('pictures that the journal kept are not handed out either while privacy is on', async () => {
+  await using device = await startConsole({}, { encodeJpeg });
+  const { context, journal } = device;
+  await (await device.fetch('operator', '/api/ask', json({ question: 'Before?' }))).text();
+  await expect.poll(() => journal.frame('cam-1'), { timeout: 10_000 }).toBeDefined();
+  const dataSet = async () => await (await device.fetch('operator', '/api/timeline/data-set')).text();
+  expect(await dataSet()).toContain('data-set/images/');
+  expect((await device.fetch('display', '/api/frames/cam-1?size=thumbnail')).status).toBe(200);
+  await context.hub.emit('setting', { setting: 'privacy', value: true }, { camera: 'cam' });
+  for (const query of ['', '?camera=cam', `?run=${context.hub.run}`, '?size=thumbnail', '?camera=another'])
+    expect((await device.fetch('display', `/api/frames/cam-1${query}`)).status, query).toBe(404);
+  const again = json({ question: 'Which?', frame: { id: 'cam-1' } });
+  expect((await device.fetch('operator', '/api/ask', again)).status).toBeGreaterThanOrEqual(400);
+  expect(await dataSet()).not.toContain('data-set/images/');
+  await context.hub.emit('setting', { setting: 'privacy', value: false }, { camera: 'cam' });
+  expect((await device.fetch('display', '/api/frames/cam-1')).status).toBe(200);
+});
+
+test('lists get small pictures, of what is in memory and of what the journal kept', async () => {
+  const frame = { ...fakeFrame(1, 90), width: 1_280, height: 720, data: new Uint8Array(1_280 * 720 * 3).fill(90) };
+  await using device = await startConsole({}, { frame, encodeJpeg });
+  await (await device.fetch('operator', '/api/ask', json({ question: 'What?' }))).text();
+  await expect.poll(() => device.journal.frame('cam-1'), { timeout: 10_000 }).toBeDefined();
+  const size = async (query: string) => {
+    const response = await device.fetch('display', `/api/frames/cam-1?${query}`);
+    const { width, height } = await decodeImage(new Uint8Array(await response.arrayBuffer()));
+    return { width, height };
+  };
+  expect(await size('size=thumbnail')).toEqual({ width: 320, height: 180 });
+  expect(await size('')).toEqual({ width: 1_280, height: 720 });
+  // Privacy on and off again leaves what the journal has.
+  for (const value of [true, false])
+    await device.context.hub.emit('setting', { setting: 'privacy', value }, { camera: 'cam' });
+  expect(await size('size=thumbnail')).toEqual({ width: 320, height: 180 });
+  expect((await device.fetch('display', '/api/frames/cam-1?size=huge')).status).toBe(400);
 });
 
 test('a frame is encoded once for all viewers, and goes to those who asked for the next', async () => {

@@ -1,10 +1,11 @@
 /** The configuration over the console's API: what may be changed, what is shown, what is written. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ConfigFileStore } from '#device/config/editing/config-store.js';
+import { loadConfig } from '#device/config/load.js';
 import type { DeviceConfig } from '#device/config/schema.js';
 import type { ConfigOverview, ConfigPreview, ConfigSaved } from '#device/console/api/settings-schemas.js';
 import { startConsole, type TestConsole } from '../../../support/console.js';
@@ -250,6 +251,37 @@ describe('a secret', () => {
     expect(await put('../../etc')).toMatchObject({ status: 404 });
     // The file refers to a variable that this device does not have: it is not made worse.
     expect(await put('broker-password')).toMatchObject({ status: 400 });
+  });
+
+  test('of the broker is written where the configuration names it from then on', async () => {
+    const own = join(folder, 'plain.yaml');
+    const text = `version: 1
+device: hall
+model: { directory: ${demoModel} }
+cameras: [{ id: cam, address: test:moving }]
+broker:
+  url: mqtt://127.0.0.1:1
+  username: hall
+`;
+    await writeFile(own, text);
+    await using device = await startConsole(
+      { broker: { url: 'mqtt://127.0.0.1:1', username: 'hall' } },
+      { store: new ConfigFileStore(own) },
+    );
+    const secret = 'c0rrect h@rse';
+    const { revision } = (await device.json('admin', '/api/config')).body as { revision: string };
+    const { status, body } = await device.json('admin', '/api/config/secrets/broker-password', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ revision, value: secret }),
+    });
+    expect(status).toBe(200);
+    const name = /passwordFile: (broker-password-[0-9a-f]{8})\n/.exec(await readFile(own, 'utf8'))?.[1];
+    expect(await readFile(join(folder, name!), 'utf8')).toBe(`${secret}\n`);
+    expect((await stat(join(folder, name!))).mode & 0o777).toBe(0o600);
+    expect(JSON.stringify([body, (await device.json('admin', '/api/config')).body])).not.toContain(secret);
+    // The service reads it as any other.
+    expect((await loadConfig(own, {})).secrets.mqttPassword).toBe(secret);
   });
 });
 

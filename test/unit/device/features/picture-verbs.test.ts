@@ -44,7 +44,11 @@ async function start(config = {}, model: Partial<ReturnType<typeof fakeModel>['m
   };
 }
 
-const boxed = { writesBoxes: true, prompts: { describe: 'Describe.', list: 'List.', locate: 'Where is the {label}?' } };
+const boxed = {
+  writesBoxes: true,
+  locates: true,
+  prompts: { describe: 'Describe.', list: 'List.', locate: 'Where is the {label}?' },
+};
 const info = { name: 'fake', contentHash: 'hash', notices: [], ...boxed } as never;
 
 describe('describe', () => {

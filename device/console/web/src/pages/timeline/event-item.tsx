@@ -15,7 +15,7 @@ export function EventItem({ event, onOpen }: EventItemProps) {
     <li class="card event" data-kind={kind}>
       {hasPicture ? (
         <button type="button" class="thumb" aria-label={`Show the picture: ${text.slice(0, 80)}`} onClick={onOpen}>
-          <BoxedPicture frame={frame} camera={camera} run={run} objects={objectsOf(event)} alt="" />
+          <BoxedPicture frame={frame} camera={camera} run={run} objects={objectsOf(event)} alt="" isThumbnail />
         </button>
       ) : (
         <span class="picture none" aria-hidden="true" />

@@ -84,7 +84,7 @@ export function History({ id, newest }: HistoryProps) {
           <ol class="moments">
             {history.events.map(({ id: event, run, atMs, camera, type, value, probability, frame }) => (
               <li key={event}>
-                {frame && <BoxedPicture frame={frame} camera={camera} run={run} alt="" />}
+                {frame && <BoxedPicture frame={frame} camera={camera} run={run} alt="" isThumbnail />}
                 <span class="facts">
                   {new Date(atMs).toLocaleString()}: {wordsOf(value)}, {TYPE_WORDS[type]}
                   {probability === null ? '' : `, ${percent(probability)}`}

@@ -150,7 +150,7 @@ function Past({ run: { camera, start, looks, result } }: { readonly run: Run }) 
         <ol class="moments">
           {fired.slice(-SHOWN_MOMENTS).map(({ atMs, frame, run, answer, probability }) => (
             <li key={atMs}>
-              <BoxedPicture frame={frame} camera={camera} run={run} alt="" />
+              <BoxedPicture frame={frame} camera={camera} run={run} alt="" isThumbnail />
               <span class="facts">
                 {new Date(atMs).toLocaleTimeString()}: {answer === null ? '' : wordsOf(answer)}
                 {probability === null ? '' : `, ${percent(probability)}`}
