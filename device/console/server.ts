@@ -5,7 +5,7 @@ import webSocket from '@fastify/websocket';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { SdkError } from 'scenebus';
 import { readTlsFiles } from 'scenebus/bus';
-import { DisposalStack } from 'scenebus/service';
+import { DisposalStack, decodeOnlyWebPictures } from 'scenebus/service';
 import { z } from 'zod';
 import { Credentials } from './access/credentials.js';
 import { createGuard } from './access/guard.js';
@@ -94,6 +94,8 @@ export class Console implements AsyncDisposable {
     try {
       const credentials = await Credentials.open({ file: credentialsFile, adminPassword: secrets.consolePassword });
       requireSafeInterface(config, credentials);
+      // Pictures come in from here on: decoders that no page needs are out of their reach.
+      decodeOnlyWebPictures();
       const stop = new AbortController();
       const frames = resources.use(new FrameStore(device.hub, visibleJournal(device.journal, state)));
       const sessions = new Sessions(() => performance.now());
