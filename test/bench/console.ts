@@ -113,9 +113,7 @@ async function startService(folder: string): Promise<ChildProcess> {
     console: { port: 0 },
   };
   await writeFile(file, JSON.stringify(config));
-  const profile = process.env.SCENEBUS_BENCH_PROFILE;
-  const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
-  return spawn(process.execPath, [...flags, join(root, 'dist/device/cli/main.js'), 'run', '--config', file], {
+  return spawn(process.execPath, [join(root, 'dist/device/cli/main.js'), 'run', '--config', file], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, STATE_DIRECTORY: folder },
     detached: true, // without the terminal that this may run on: the link goes into the file
