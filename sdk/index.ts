@@ -95,6 +95,20 @@ export {
   type TrackerOptions,
 } from './tracking/index.js';
 
+// Where in the world a box is: calibrated lenses, mounted cameras
+
+export {
+  type CameraLens,
+  type CameraMounting,
+  type CameraPlacement,
+  type DistortionModel,
+  formatCameraInfo,
+  type LensAccuracy,
+  lensForSize,
+  locateObjects,
+  parseCameraInfo,
+} from './geometry/index.js';
+
 // Pictures: still images, the image processor, how much a scene has changed
 
 export {
@@ -131,5 +145,5 @@ export type {
 export { ERROR_CODES, type ErrorCode, isSdkError, SdkError, type SdkErrorOptions } from './core/errors.js';
 export { LIMITS } from './core/limits.js';
 export { type Logger, type LogLevel, type OnProgress, type Progress, silentLogger } from './core/logger.js';
-export type { Box, CallOptions, Frame, GroundedObject, PixelFormat } from './core/types.js';
+export type { Bearing, Box, CallOptions, FloorPoint, Frame, GroundedObject, PixelFormat } from './core/types.js';
 export { version } from './core/version.js';

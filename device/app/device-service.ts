@@ -15,6 +15,7 @@ import type { ConfigAccess } from '../console/context.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
+import { CameraPlaces } from '../features/camera-places.js';
 import { startCameraSettings } from '../features/camera-settings.js';
 import { CameraTracks } from '../features/camera-tracks.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
@@ -95,6 +96,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
+  readonly #places: CameraPlaces;
   readonly #usage: UsageTotals;
   readonly #console: DeviceConsole | undefined;
   #model: ModelSupervisor | undefined;
@@ -115,6 +117,7 @@ export class DeviceService implements AsyncDisposable {
     this.#logger = options.logger ?? silentLogger;
     this.#resources = parts.resources;
     this.#problems = parts.problems;
+    this.#places = new CameraPlaces(this.#problems);
     this.#usage = new UsageTotals(this.hub);
     this.#console = parts.console;
   }
@@ -241,6 +244,7 @@ export class DeviceService implements AsyncDisposable {
 
   /** Otherwise its retained messages would stay on the broker forever. */
   async #forgetCamera(id: string): Promise<void> {
+    this.#places.forget(id);
     try {
       await this.bus.removeCamera(id);
     } catch (error) {
@@ -319,6 +323,7 @@ export class DeviceService implements AsyncDisposable {
       ...common,
       model,
       tracks: new CameraTracks(),
+      places: this.#places,
       get config() {
         return currentConfig();
       },

@@ -23,6 +23,7 @@ import { accessRoutes } from './routes/access.js';
 import { askRoutes } from './routes/ask.js';
 import { deviceRoutes } from './routes/device.js';
 import { healthRoutes } from './routes/health.js';
+import { heatMapRoutes } from './routes/heat-maps.js';
 import { addLive } from './routes/live.js';
 import { addPage } from './routes/page.js';
 import type { ConsoleServices } from './routes/services.js';
@@ -203,6 +204,7 @@ async function serve(
     ...deviceRoutes(services),
     ...healthRoutes(services),
     ...askRoutes(services),
+    ...heatMapRoutes(services),
     ...timelineRoutes(services),
     ...settingsRoutes(services),
     ...setupRoutes(services),

@@ -165,7 +165,7 @@ class SceneDescriber implements AsyncDisposable {
   }
 
   async #describe(frame: Frame, trigger: Trigger): Promise<void> {
-    const { model, hub, tracks, monotonicMs } = this.#context;
+    const { model, hub, tracks, places, monotonicMs } = this.#context;
     const camera = this.feed.id;
     const { signal } = this.#stop;
     const { maxNewTokens, prompt, objects, verify } = this.settings;
@@ -185,7 +185,8 @@ class SceneDescriber implements AsyncDisposable {
     this.#describedAtMs = monotonicMs();
     const { answer, isWhole, model: reference } = result;
     const followed = isWhole ? tracks.follow(camera, frame, answer.objects) : { objects: answer.objects, ended: [] };
-    const scene = { answer: { ...answer, objects: followed.objects }, endedTracks: followed.ended };
+    const located = await places.locate(this.feed.config, frame, followed.objects);
+    const scene = { answer: { ...answer, objects: located }, endedTracks: followed.ended };
     await hub.emit('scene', { frame, trigger, model: reference, ...scene }, { camera, frame });
   }
 }

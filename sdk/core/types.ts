@@ -50,4 +50,30 @@ export interface GroundedObject {
   readonly verified?: boolean | undefined;
   /** The same thing has the same number from frame to frame; counts from 1 within a camera's run. Absent: not followed. */
   readonly trackId?: number | undefined;
+  /** Where it is seen. Absent: nobody knows the lens of the camera. */
+  readonly bearing?: Bearing | undefined;
+  /** Where it stands. Absent: nobody knows how the camera is mounted, or it is at or above the horizon. */
+  readonly floor?: FloorPoint | undefined;
+}
+
+/** The direction of a box's centre. */
+export interface Bearing {
+  /** Positive to the left. */
+  readonly azimuthDegrees: number;
+  /** Positive upwards. */
+  readonly elevationDegrees: number;
+  /** Standard deviation of either. */
+  readonly sigmaDegrees: number;
+  /** What they are measured against: the axis of the camera, or the robot's base where the mounting is known. */
+  readonly frame: 'camera' | 'base';
+}
+
+/** Where a thing stands, if it stands on the floor: below the middle of its box's lower edge. */
+export interface FloorPoint {
+  /** Forward of the base's origin. */
+  readonly xMetres: number;
+  /** To its left. */
+  readonly yMetres: number;
+  /** Standard deviation in the direction in which it is largest, as a rule away from the camera. */
+  readonly sigmaMetres: number;
 }

@@ -1,6 +1,6 @@
 /** Where in the world something is that a calibrated camera sees: its direction, and where it stands on the floor. */
-import type { Box } from '../core/types.js';
-import { type CameraLens, type Direction, directionOfPixel } from './lens.js';
+import type { Bearing, Box, FloorPoint, GroundedObject } from '../core/types.js';
+import { type CameraLens, type Direction, directionOfPixel, lensForSize } from './lens.js';
 
 /**
  * How a camera is mounted, in the axes of REP 103 and 105 of ROS: x forward, y to the left, z up, rotations right-handed.
@@ -21,28 +21,6 @@ export interface CameraMounting {
   /** Standard deviations of angles and height. Default 0.5 degrees and 0.01 m. */
   readonly angleSigmaDegrees?: number | undefined;
   readonly heightSigmaMetres?: number | undefined;
-}
-
-/** The direction of a box's centre. */
-export interface Bearing {
-  /** Positive to the left. */
-  readonly azimuthDegrees: number;
-  /** Positive upwards. */
-  readonly elevationDegrees: number;
-  /** Standard deviation of either. */
-  readonly sigmaDegrees: number;
-  /** What they are measured against: the axis of the camera, or the robot's base where the mounting is known. */
-  readonly frame: 'camera' | 'base';
-}
-
-/** Where a thing stands, if it stands on the floor: below the middle of its box's lower edge. */
-export interface FloorPoint {
-  /** Forward of the base's origin. */
-  readonly xMetres: number;
-  /** To its left. */
-  readonly yMetres: number;
-  /** Standard deviation in the direction in which it is largest, as a rule away from the camera. */
-  readonly sigmaMetres: number;
 }
 
 /** Both for one box. */
@@ -68,6 +46,28 @@ export function locateBox(lens: CameraLens, box: Box, mounting?: CameraMounting)
   if (bearing === undefined) return undefined;
   const floor = mounting === undefined ? undefined : floorPointOf(lens, box, mounting);
   return { bearing, ...(floor === undefined ? {} : { floor }) };
+}
+
+/** What is known of a camera: `parseCameraInfo` reads the lens. */
+export interface CameraPlacement {
+  readonly lens: CameraLens;
+  /** Left out: bearings are against the axis of the camera, and there are no floor points. */
+  readonly mounting?: CameraMounting | undefined;
+}
+
+/**
+ * The same objects with `bearing` and, with a mounting, `floor`. Objects that the lens's model has no direction for, and
+ * those above the horizon, stay without.
+ * @param frame the size of the picture that the boxes are of, pixels
+ * @throws SdkError ERR_CONFIG_INVALID for a picture whose sides have another ratio than those that the lens is for
+ */
+export function locateObjects(
+  objects: readonly GroundedObject[],
+  frame: { readonly width: number; readonly height: number },
+  { lens, mounting }: CameraPlacement,
+): GroundedObject[] {
+  const fitting = lensForSize(lens, frame.width, frame.height);
+  return objects.map((object) => ({ ...object, ...locateBox(fitting, object.box, mounting) }));
 }
 
 /** From the frame's sides to the centres of its pixels. */

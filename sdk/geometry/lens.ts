@@ -4,10 +4,14 @@
  */
 import { SdkError } from '../core/errors.js';
 
-/** Names of ROS. `equidistant` is a fisheye lens. */
-export const DISTORTION_COEFFICIENTS = Object.freeze({ plumb_bob: 5, rational_polynomial: 8, equidistant: 4 });
-/** How a lens bends what it shows. */
-export type DistortionModel = keyof typeof DISTORTION_COEFFICIENTS;
+/** How a lens bends what it shows, by the names of ROS. `equidistant` is a fisheye lens. */
+export type DistortionModel = 'plumb_bob' | 'rational_polynomial' | 'equidistant';
+/** How many numbers say it. */
+export const DISTORTION_COEFFICIENTS: Readonly<Record<DistortionModel, number>> = Object.freeze({
+  plumb_bob: 5,
+  rational_polynomial: 8,
+  equidistant: 4,
+});
 
 /** A calibrated lens for pictures of one size. The centre of the top left pixel is (0, 0). */
 export interface CameraLens {

@@ -40,7 +40,7 @@ const FAULTS: readonly Fault[] = [
   ['model killed', async (victim) => void process.kill(await victim.untilPidOf('model'), 'SIGKILL')],
   ['capture killed', async (victim) => void process.kill(await victim.untilPidOf('capture'), 'SIGKILL')],
   ['broker unreachable 20 s', (victim) => outage(victim, () => victim.proxy.close(), 20_000)],
-  ['camera silent 10 s', (victim) => trouble(victim, 'silent', 10_000)],
+  ['camera silent 15 s', (victim) => trouble(victim, 'silent', 15_000)],
   ['packets lost 10 s', (victim) => outage(victim, () => victim.proxy.swallow(), 10_000)],
   ['camera changes its size 20 s', (victim) => trouble(victim, 'small', 20_000)],
   ['packets late by 4 s', (victim) => outage(victim, () => victim.proxy.hold(), 4_000)],
@@ -71,6 +71,7 @@ export async function benchSoak(minutes: number): Promise<SoakResult> {
       ] as unknown as object,
     },
     questionPauseMs: 1_000,
+    cameraOptions: { timeoutMs: 5_000, frozenTimeoutMs: 10_000 },
   });
   victim.camera.sceneMs = 2_000;
   await victim.start();
@@ -100,7 +101,7 @@ export async function benchSoak(minutes: number): Promise<SoakResult> {
     outOfOrder: ledger.outOfOrder,
     grown: growth(rows),
     errorCodes: Object.fromEntries(ledger.errorCodes),
-    unanswered: victim.unanswered.length,
+    unanswered: victim.unanswered,
   };
 }
 

@@ -19,7 +19,14 @@ import {
   startService,
 } from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
-import { expectSoundNow, expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import {
+  brightestPoint,
+  expectSoundNow,
+  expectSoundPage,
+  launchBrowser,
+  openPage,
+  placeOf,
+} from '../support/console-browser.js';
 
 let folder: string;
 let broker: TestBroker;
@@ -92,11 +99,7 @@ const choose = (name: string, option: string) => page.getByRole('combobox', { na
 /** How well the box of this label over a picture fits what the clip shows at any time. */
 async function bestOverlap(side: Locator, label: string): Promise<number> {
   const box = side.locator(`.box[data-label="${label}"]`).first();
-  const shown = await box.evaluate((element) => {
-    const of = (name: 'left' | 'top' | 'width' | 'height') =>
-      Number.parseFloat((element as HTMLElement).style[name]) / 100;
-    return { x1: of('left'), y1: of('top'), x2: of('left') + of('width'), y2: of('top') + of('height') };
-  });
+  const shown = await placeOf(box);
   const truth = (await readFile(clip.replace('.mp4', '.jsonl'), 'utf8')).trim().split('\n');
   const overlaps = truth.flatMap((line) => {
     const { objects } = JSON.parse(line) as { objects: { label: string; box: [number, number, number, number] }[] };
@@ -141,6 +144,24 @@ describe('asking', () => {
     const second = await asked('What else is there?', 2);
     expect(await second.locator('img').getAttribute('src')).toBe(await first.locator('img').getAttribute('src'));
     await second.getByText('question 2 about this frame').waitFor();
+  });
+
+  test('shows where the model looked for what it found, and for another thing', async () => {
+    await show('ask');
+    const turn = await ask('Where is the red cup?');
+    await turn.getByText('Where does the model look?').click();
+    await turn.getByRole('button', { name: 'red cup', exact: true }).click();
+    const heat = turn.locator('img.heat');
+    const { x, y } = await brightestPoint(heat);
+    const box = await placeOf(turn.locator('.box[data-label="red cup"]').first());
+    expect([x > box.x1 && x < box.x2, y > box.y1 && y < box.y2], JSON.stringify({ x, y, box })).toEqual([true, true]);
+    await turn.getByText('sure that there is one').waitFor();
+    await expectSoundNow(page, 'ask-heat-1440-light');
+    await turn.getByRole('button', { name: 'Hide the map' }).click();
+    expect(await heat.count()).toBe(0);
+    await turn.getByLabel('Look for').fill('purple banana');
+    await page.keyboard.press('Enter');
+    await turn.getByText(/^Brighter: looked at more for purple banana; [0-4]?\d % sure/).waitFor();
   });
 
   test('the text comes in pieces before the answer is done', async () => {

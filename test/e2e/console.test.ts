@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
 import { clip, demoModel, lend, makeConfig, startService } from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
-import { expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import { expectSoundPage, expectStillPage, launchBrowser, openPage, placeOf } from '../support/console-browser.js';
 
 const PAGES = ['live', 'ask', 'timeline', 'watches', 'health', 'device'] as const;
 
@@ -86,11 +86,7 @@ describe('the console', () => {
     await turn.waitFor();
     expect(await turn.locator('.failure').count()).toBe(0);
     const box = turn.locator('.box[data-label="red cup"]').first();
-    const style = await box.evaluate((element) => {
-      const of = (name: 'left' | 'top' | 'width' | 'height') =>
-        Number.parseFloat((element as HTMLElement).style[name]) / 100;
-      return { x1: of('left'), y1: of('top'), x2: of('left') + of('width'), y2: of('top') + of('height') };
-    });
+    const style = await placeOf(box);
     const seen = (await turn.locator('img').getAttribute('src')) ?? '';
     const truth = (await readFile(clip.replace('.mp4', '.jsonl'), 'utf8')).trim().split('\n');
     const boxes = truth.flatMap((line) => {
@@ -141,6 +137,18 @@ describe('the console', () => {
       if (name === 'live')
         await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
       if (name === 'health') await page.locator('.chart').first().waitFor();
+    });
+  });
+
+  test.each(PAGES)('the page %s keeps still while it loads', async (name) => {
+    await expectStillPage(page, name, async () => {
+      await show(name);
+      await page.reload();
+      await page.getByRole('heading', { name, exact: false, level: 1 }).waitFor();
+      if (name === 'live')
+        await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
+      if (name === 'health') await page.locator('.chart').first().waitFor();
+      if (name === 'timeline') await page.locator('.event').first().waitFor();
     });
   });
 

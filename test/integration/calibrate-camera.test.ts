@@ -1,10 +1,18 @@
 /** Boards that are drawn through a known lens, found and solved by the addon. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { nativeBoard } from '#calibration/camera/board.js';
-import { BoardViews, type CalibrationBoard, drawBoard, parseBoard, solveLens } from '#calibration/camera/index.js';
+import {
+  BoardViews,
+  type CalibrationBoard,
+  CalibrationSession,
+  drawBoard,
+  parseBoard,
+  saveLens,
+  solveLens,
+} from '#calibration/camera/index.js';
 import { formatCameraInfo, parseCameraInfo } from '#sdk/geometry/camera-info.js';
 import { type CameraLens, directionOfPixel } from '#sdk/geometry/lens.js';
 import { lensAddon } from '#sdk/native/index.js';
@@ -146,6 +154,32 @@ describe('calibrating a camera', { timeout: 240_000 }, () => {
       code: 'ERR_CALIBRATION_FAILED',
       message: expect.stringContaining('too alike'),
     });
+  });
+
+  test('a session guides from the first picture to the file, which is whole or not there', async () => {
+    const board = parseBoard('charuco:7x5');
+    const picture = pictureOf(board);
+    const session = new CalibrationSession({ board });
+    expect(session.progress).toMatchObject({ pictures: 0, guidance: 'Hold the board before the camera.' });
+    for (const [i, pose] of [...POSES.slice(0, 1), ...POSES.slice(0, 6)].entries()) {
+      await session.add(pinhole.render(picture, pose), `${i}`);
+      if (i < 2) expect(session.progress.guidance).toBe('Move the board to the top right of the picture.');
+    }
+    expect(session.size).toEqual({ width: 640, height: 480 });
+    expect(session.progress).toMatchObject({ pictures: 7, refused: { alike: 1 }, coverage: { views: 6, tilted: 6 } });
+    expect(session.progress.guidance).toBe('More of the same, nearer and farther.');
+    const { lens } = await session.solve();
+    const folder = await makeTemporaryFolder('scenebus-lens-');
+    for (const name of ['front.yaml', 'front.json']) {
+      await saveLens(lens, join(folder, name), 'front');
+      expect(parseCameraInfo(readFileSync(join(folder, name), 'utf8'))).toEqual(lens);
+    }
+    await expect(saveLens(lens, join(folder, 'front.ini'), 'front')).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      message: expect.stringContaining('.yaml'),
+    });
+    await expect(saveLens(lens, folder.concat('/none/front.yaml'), 'front')).rejects.toThrow('ENOENT');
+    expect(readdirSync(folder).sort()).toEqual(['front.json', 'front.yaml']);
   });
 
   test('refuses boards that are none and dictionaries that nobody knows', async () => {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core';
 import { expect } from 'vitest';
 
 const LAUNCH = [
@@ -38,6 +38,66 @@ export async function openPage(context: BrowserContext, address: string, faults:
     if (!url.startsWith(address) && !url.startsWith(`blob:${address}`)) faults.push(`foreign request: ${url}`);
   });
   return opened;
+}
+
+/** Web Vitals call a page still below this: https://web.dev/articles/cls. */
+const STILL = 0.1;
+
+/** Loaded anew at both sizes: what is there already stays where it is while the rest comes. */
+export async function expectStillPage(page: Page, name: string, load: () => Promise<unknown>): Promise<void> {
+  for (const size of [PHONE, DESKTOP]) {
+    await page.setViewportSize(size);
+    await load();
+    const moved = await page.evaluate(
+      () =>
+        new Promise<{ value: number; nodes: string[] }[]>((resolve) => {
+          const seen: { value: number; nodes: string[] }[] = [];
+          type Shift = PerformanceEntry & { value: number; hadRecentInput: boolean; sources: { node: Node | null }[] };
+          const observer = new PerformanceObserver((list) => {
+            for (const { value, hadRecentInput, sources } of list.getEntries() as Shift[])
+              if (!hadRecentInput)
+                seen.push({
+                  value,
+                  nodes: sources.map(({ node }) => (node as Element | null)?.outerHTML?.slice(0, 90) ?? ''),
+                });
+          });
+          observer.observe({ type: 'layout-shift', buffered: true });
+          // What was buffered arrives as a task of its own.
+          setTimeout(() => resolve(seen), 300);
+        }),
+    );
+    const sum = moved.reduce((total, { value }) => total + value, 0);
+    expect(sum, `${name} at ${size.width}: ${JSON.stringify(moved)}`).toBeLessThan(STILL);
+  }
+}
+
+/** Where a heat map over a picture is brightest, as a fraction of its width and height. */
+export async function brightestPoint(heat: Locator): Promise<{ x: number; y: number }> {
+  return await heat.evaluate(async (element) => {
+    const image = element as HTMLImageElement;
+    await image.decode();
+    const canvas = document.createElement('canvas');
+    const { naturalWidth: width, naturalHeight: height } = image;
+    Object.assign(canvas, { width, height });
+    const context = canvas.getContext('2d')!;
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, width, height);
+    let [top, at] = [-1, 0];
+    for (let index = 0; index < width * height; index++) {
+      const level = data[4 * index]! + data[4 * index + 1]! + data[4 * index + 2]!;
+      if (level > top) [top, at] = [level, index];
+    }
+    return { x: (at % width) / width, y: Math.floor(at / width) / height };
+  });
+}
+
+/** Of a box over a picture, as fractions of the picture. */
+export async function placeOf(box: Locator): Promise<{ x1: number; y1: number; x2: number; y2: number }> {
+  return await box.evaluate((element) => {
+    const of = (name: 'left' | 'top' | 'width' | 'height') =>
+      Number.parseFloat((element as HTMLElement).style[name]) / 100;
+    return { x1: of('left'), y1: of('top'), x2: of('left') + of('width'), y2: of('top') + of('height') };
+  });
 }
 
 /** As it is on a phone and on a desk: nothing that axe finds, nothing that scrolls sideways. */

@@ -17,6 +17,8 @@ export function observation(text = 'A red cup stands on the table.', frameId = '
           source: 'text',
           verified: true,
           trackId: 3,
+          bearing: { azimuthDegrees: 12.5, elevationDegrees: -20, sigmaDegrees: 0.7, frame: 'base' },
+          floor: { xMetres: 1.6, yMetres: 0.35, sigmaMetres: 0.05 },
         },
       ],
       finishReason: 'stop',

@@ -122,7 +122,7 @@ export function direction(lens: CameraLens, u: number, v: number): [number, numb
     const k4 = p2;
     const bent = Math.hypot(toX, toY);
     let [low, high] = [0, Math.PI / 2];
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 36; i++) {
       const t = (low + high) / 2;
       const at = t + k1 * t ** 3 + k2 * t ** 5 + p1 * t ** 7 + k4 * t ** 9;
       if (at < bent) low = t;
@@ -132,7 +132,7 @@ export function direction(lens: CameraLens, u: number, v: number): [number, numb
     return [toX * scale, toY * scale, Math.cos(low)];
   }
   let [x, y] = [toX, toY];
-  for (let i = 0; i < 50; i++) {
+  for (let i = 0; i < 25; i++) {
     const r2 = x * x + y * y;
     const radial = 1 + k1 * r2 + k2 * r2 ** 2 + k3 * r2 ** 3;
     const shiftX = 2 * p1 * x * y + p2 * (r2 + 2 * x * x);

@@ -18,7 +18,7 @@ export function applyChanges(text: string, changes: readonly ConfigChange[], { i
   if (error !== undefined) throw new SdkError('ERR_CONFIG_INVALID', error.message.split('\n')[0] ?? 'not YAML');
   if (document.contents === null) document.contents = document.createNode({}) as never;
   const anchored = anchoredNodes(document);
-  for (const change of changes) {
+  for (const change of inOrder(changes)) {
     try {
       apply(document, change);
     } catch (cause) {
@@ -29,6 +29,13 @@ export function applyChanges(text: string, changes: readonly ConfigChange[], { i
   keepAliases(document, anchored);
   if (isJson) return `${JSON.stringify(document.toJS({ maxAliasCount: 100 }), undefined, 2)}\n`;
   return withOldSpacing(text, document.toString({ lineWidth: 0 }));
+}
+
+/** What is taken away goes last, from the end of a list: paths are those of the text that was seen. */
+function inOrder(changes: readonly ConfigChange[]): readonly ConfigChange[] {
+  const index = ({ path }: ConfigChange): number => Number(path.findLast((step) => typeof step === 'number') ?? -1);
+  const gone = changes.filter(({ value }) => value === undefined).sort((one, other) => index(other) - index(one));
+  return [...changes.filter(({ value }) => value !== undefined), ...gone];
 }
 
 /** The writer of YAML puts one space before a comment; people line them up. */

@@ -92,7 +92,13 @@ export const frameReference = z.looseObject({
   height: z.number(),
 });
 export type FrameInfo = z.infer<typeof frameReference>;
-export const groundedObject = z.looseObject({ label: z.string(), box, score: z.number(), source: z.string() });
+export const groundedObject = z.looseObject({
+  label: z.string(),
+  box,
+  score: z.number(),
+  source: z.string(),
+  trackId: z.number().optional(),
+});
 export type GroundedBox = z.infer<typeof groundedObject>;
 
 const KINDS = ['scene', 'answer', 'watch', 'status', 'problem'] as const;

@@ -37,9 +37,9 @@ export class SetupProgress implements Disposable {
     this.#file = file;
     this.#kept = kept;
     this.#stops = [
-      // A folder of pictures may have ended, a camera may stall by now: that a picture came is what counts.
-      hub.on('status', ({ body: { state, frameTs } }) => {
-        if (state === 'running' || frameTs !== null) this.#done('camera');
+      // A picture may have come from a camera that stalls since: only one that delivers now counts.
+      hub.on('status', ({ body: { state } }) => {
+        if (state === 'running') this.#done('camera');
       }),
       hub.on('scene', () => this.#done('model')),
       hub.on('answer', ({ body: { error, answer } }) => {

@@ -182,7 +182,8 @@ export class CameraWatcher implements AsyncDisposable {
           const isOver = change.event.type === 'end';
           const boxes = isOver || objects.length > 0 ? objects : await evidenceOf(model, frame, watch, call);
           const tracked = context.tracks.find(feed.id, frame, boxes);
-          await this.#tellEvent(entry, change, { text, objects: tracked });
+          const located = await context.places.locate(feed.config, frame, tracked);
+          await this.#tellEvent(entry, change, { text, objects: located });
         }
         if (change !== undefined || !entry.isStateTold) await this.#tellState(entry);
       }, signal);

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { SdkError } from '../../core/errors.js';
 import { redact } from '../../core/redaction.js';
-import type { GroundedObject } from '../../core/types.js';
+import type { Bearing, FloorPoint, GroundedObject } from '../../core/types.js';
 import { describeIssues } from '../contract/decoding.js';
 import { toInstant } from '../contract/schemas/common.js';
 import { BOX_CONVENTION, busSchemas, SCHEMA_IDS, type SchemaName } from '../contract/schemas/index.js';
@@ -84,7 +84,7 @@ export function provenanceOf(
 
 /** Field by field: what a later grounder adds is not in this version of the contract. */
 export function objectsOf(objects: readonly GroundedObject[]): object[] {
-  return objects.map(({ label, box, boxPixels, score, source, verified, trackId }) => ({
+  return objects.map(({ label, box, boxPixels, score, source, verified, trackId, bearing, floor }) => ({
     label,
     box: { x1: box.x1, y1: box.y1, x2: box.x2, y2: box.y2 },
     boxPixels: [...boxPixels],
@@ -92,7 +92,25 @@ export function objectsOf(objects: readonly GroundedObject[]): object[] {
     source,
     ...(verified === undefined ? {} : { verified }),
     ...(trackId === undefined ? {} : { trackId }),
+    ...(bearing === undefined ? {} : { bearing: bearingOf(bearing) }),
+    ...(floor === undefined ? {} : { floor: floorOf(floor) }),
   }));
+}
+
+/** Degrees and metres to four digits: far below any sigma, and short. */
+const short = (value: number) => Math.round(value * 1e4) / 1e4;
+
+function bearingOf({ azimuthDegrees, elevationDegrees, sigmaDegrees, frame }: Bearing): object {
+  return {
+    azimuthDegrees: short(azimuthDegrees),
+    elevationDegrees: short(elevationDegrees),
+    sigmaDegrees: short(sigmaDegrees),
+    frame,
+  };
+}
+
+function floorOf({ xMetres, yMetres, sigmaMetres }: FloorPoint): object {
+  return { xMetres: short(xMetres), yMetres: short(yMetres), sigmaMetres: short(sigmaMetres) };
 }
 
 /** Pixels of the frame that boxes refer to. */

@@ -23,6 +23,13 @@ export class Ledger implements AsyncDisposable {
   readonly errorCodes = new Map<string, number>();
   /** Every answer by its transaction. */
   readonly answers = new Map<string, { readonly status: string; readonly error?: { readonly code: string } }>();
+  /** Transactions of answers of which pieces have come. */
+  readonly begun = new Set<string>();
+  /** Every health message. */
+  readonly health: {
+    readonly state: string;
+    readonly problems: readonly { readonly code: string; readonly message: string }[];
+  }[] = [];
   /** Topics below the device, with their last payloads: what is retained and what is not. */
   // biome-ignore lint/suspicious/noExplicitAny: tests look into payloads of any shape
   readonly last = new Map<string, any>();
@@ -105,9 +112,14 @@ export class Ledger implements AsyncDisposable {
     if (payload.length === 0 || name.startsWith('request/') || name.endsWith('/set')) return;
     const message = JSON.parse(payload.toString());
     this.last.set(name, message);
+    if (name === 'health') this.health.push(message);
     if (/^camera\/[^/]+\/event$/.test(name)) {
       this.#note(`${message.eventId}/${message.type}`, message.repeated === true);
-    } else if (name.startsWith('response/') && message.transaction !== undefined && message.status !== 'partial') {
+    } else if (name.startsWith('response/') && message.transaction !== undefined) {
+      if (message.status === 'partial') {
+        this.begun.add(message.transaction);
+        return;
+      }
       const { transaction, error } = message;
       this.answers.set(transaction, message);
       if (error !== undefined) this.errorCodes.set(error.code, (this.errorCodes.get(error.code) ?? 0) + 1);

@@ -4,10 +4,11 @@
  */
 import { execFileSync } from 'node:child_process';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import sharp from 'sharp';
+import { packageRoot } from '#sdk/native/index.js';
 
-const CLIP = fileURLToPath(new URL('../../../../examples/clips/tabletop.mp4', import.meta.url));
+const CLIP = join(packageRoot(), 'examples', 'clips', 'tabletop.mp4');
 /** Seconds of the clip: without and with the lamp that `LAMP` asks for. */
 const SCENES = [0.5, 9.5];
 /** Answered differently by the demo model about the two pictures. */

@@ -8,20 +8,24 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '#sdk/native/index.js';
 import { type Proxy as BrokerProxy, freePort, type Mosquitto, startMosquitto, startProxy, until } from '../brokers.js';
 import { Ledger } from './ledger.js';
 import { type ChildPart, childOf, childrenOf, figuresOf, type ProcessFigures } from './processes.js';
 import { LAMP, ScriptedCamera } from './scripted-camera.js';
 
-const inRepository = (path: string) => fileURLToPath(new URL(`../../../../${path}`, import.meta.url));
+const inRepository = (path: string) => join(packageRoot(), path);
 /** Unlimited: what the broker acknowledged it has handed on, so that its own death loses nothing. */
 export const BROKER_CONFIG =
   'listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n';
 /** Pauses between questions of the traffic. */
 const QUESTION_PAUSE_MS = 100;
+const SCENE_MS = 700;
 /** A question without an answer is asked again, as callers do. */
-const ANSWER_LIMIT_MS = 20_000;
+const ANSWER_LIMIT_MS = 3_000;
+
+/** Soon back, however many faults follow each other. */
+const QUICK_CAMERA = { timeoutMs: 2_000, openTimeoutMs: 10_000, frozenTimeoutMs: 0, reopen: { maximumDelayMs: 1_000 } };
 
 export type Part = 'service' | ChildPart;
 
@@ -54,10 +58,9 @@ export class Victim implements AsyncDisposable {
   /** Codes by which it has ended. */
   readonly exits: (number | NodeJS.Signals | null)[] = [];
   isAsking = false;
-  /** Asked and never answered: with a service that was killed meanwhile. */
-  readonly unanswered: string[] = [];
   asked = 0;
   readonly #options: VictimOptions;
+  #streams = 0;
   readonly #metricsPort: number;
   #child: ChildProcess | undefined;
   #exited: Promise<unknown> = Promise.resolve();
@@ -92,12 +95,12 @@ export class Victim implements AsyncDisposable {
 
   async configure(more: Readonly<Record<string, object>> = {}): Promise<void> {
     const { config = {}, cameraOptions, journalDirectory = this.folder } = this.#options;
-    const watches = [{ id: 'lamp', question: LAMP, answerType: 'yes-no', intervalSeconds: 0.1 }];
+    const watches = [{ id: 'lamp', question: LAMP, answerType: 'yes-no' }];
     const content: Readonly<Record<string, unknown>> = {
       version: 1,
       device: Victim.device,
       model: { directory: inRepository('examples/demo-model/checkpoint'), cacheDirectory: this.folder },
-      cameras: [{ id: 'cam', address: this.camera.address, timeoutMs: 1_000, openTimeoutMs: 10_000, ...cameraOptions }],
+      cameras: [{ id: 'cam', address: this.camera.address, ...QUICK_CAMERA, ...cameraOptions }],
       describe: { minIntervalSeconds: 0.1 },
       watches,
       broker: { url: this.proxy.url, keepaliveSeconds: 5 },
@@ -131,6 +134,12 @@ export class Victim implements AsyncDisposable {
   async start(): Promise<void> {
     this.spawn();
     await this.untilHealth(({ state }) => state === 'running');
+  }
+
+  /** Asked and never answered: those of a service that was killed, or away for longer than the broker keeps questions. */
+  get unanswered(): number {
+    const all = Array.from({ length: this.asked }, (_, index) => `q-${index + 1}`);
+    return all.filter((transaction) => !this.ledger.answers.has(transaction)).length;
   }
 
   get isRunning(): boolean {
@@ -183,10 +192,17 @@ export class Victim implements AsyncDisposable {
     }
   }
 
-  /** Health that names a reason; its problems as one text. */
+  /** A health message from now on that names a reason, on the bus or at /healthz; its problems as one text. */
   async untilSaid(reason: RegExp): Promise<string> {
     const text = ({ problems }: Healthz) => problems.map(({ code, message }) => `${code} ${message}`).join('\n');
-    return text(await this.untilHealth((health) => reason.test(text(health))));
+    const from = this.ledger.health.length;
+    for (;;) {
+      const said = [...this.ledger.health.slice(from), await this.healthz()]
+        .map((health) => (health === undefined ? '' : text(health)))
+        .find((each) => reason.test(each));
+      if (said !== undefined) return said;
+      await sleep(50);
+    }
   }
 
   /** Questions from now on, one after another, until `quiet`. */
@@ -208,6 +224,34 @@ export class Victim implements AsyncDisposable {
     const answered = () =>
       [...this.ledger.answers].some(([key, { status }]) => status === 'ok' && numberOf(key) > from);
     await this.until(answered);
+  }
+
+  /** Nothing changes in the picture and nobody asks: resolves when the model has nothing to do. */
+  async still(): Promise<void> {
+    this.camera.sceneMs = Number.POSITIVE_INFINITY;
+    await this.quiet();
+    // Descriptions count, and come with the last change; health is told every second.
+    let before = { seq: -1, tokens: -1 };
+    await this.until(() => {
+      const { seq, state, metrics } = this.ledger.last.get('health') ?? {};
+      if (state !== 'running' || seq === before.seq) return false;
+      const isStill = metrics.generatedTokens === before.tokens;
+      before = { seq, tokens: metrics.generatedTokens };
+      return isStill;
+    });
+  }
+
+  /** Traffic as usual. */
+  lively(): void {
+    this.camera.sceneMs = SCENE_MS;
+    this.ask();
+  }
+
+  /** Resolves while an answer is being written: its first piece has come. */
+  async inTheMiddleOf(verb: 'ask' | 'describe', request: object): Promise<void> {
+    const transaction = `m-${++this.#streams}`;
+    await this.ledger.publish(`request/${verb}`, JSON.stringify({ ...request, transaction, stream: true }));
+    await this.until(() => this.ledger.begun.has(transaction) || this.ledger.answers.has(transaction));
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -262,7 +306,6 @@ export class Victim implements AsyncDisposable {
       } catch {
         // the broker is away
       }
-      if (!this.ledger.answers.has(transaction)) this.unanswered.push(transaction);
       await sleep(this.#options.questionPauseMs ?? QUESTION_PAUSE_MS);
     }
   }

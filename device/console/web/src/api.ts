@@ -55,6 +55,11 @@ export async function send<T>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path:
   return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
+/** The newest of a camera. */
+export async function picture(camera: string, signal: AbortSignal): Promise<Blob> {
+  return await (await call(`/api/cameras/${encodeURIComponent(camera)}/snapshot`, { signal })).blob();
+}
+
 export async function session(): Promise<SessionInfo> {
   return keep(await get<SessionInfo>('/api/session'));
 }
@@ -71,6 +76,28 @@ function keep(info: SessionInfo): SessionInfo {
 export async function sendPicture(file: Blob): Promise<Picture> {
   const response = await call('/api/pictures', { method: 'POST', headers: { 'content-type': file.type }, body: file });
   return (await response.json()) as Picture;
+}
+
+export interface FrameAddress {
+  readonly id: string;
+  readonly run?: string | undefined;
+}
+
+/** Where the model looks for a thing: a PNG for over the picture; how sure it is that it is there, if it can tell. */
+export async function heatMap(
+  label: string,
+  frame: FrameAddress,
+  camera: string | null | undefined,
+): Promise<{ readonly png: Blob; readonly presence: number | undefined }> {
+  const { id, run } = frame;
+  const body = { label, frame: { id, ...(run === undefined ? {} : { run }) }, ...(camera ? { camera } : {}) };
+  const response = await call('/api/heat-maps', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const presence = response.headers.get('x-scenebus-presence');
+  return { png: await response.blob(), presence: presence === null ? undefined : Number(presence) };
 }
 
 /** What the device sends while it works; leaving the loop ends the work. */

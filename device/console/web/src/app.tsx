@@ -3,12 +3,13 @@ import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { DeviceState, SessionInfo, TimelineEvent } from '../../api/schemas.js';
 import { ApiError, follow, send, session, signIn, whenSignedOut } from './api.js';
 import { AskPage } from './pages/ask/ask-page.js';
-import { DevicePage } from './pages/device.js';
+import { DevicePage } from './pages/device/device-page.js';
 import { HealthPage } from './pages/health/health-page.js';
-import { LivePage } from './pages/live.js';
+import { LivePage } from './pages/live/live-page.js';
 import { SignIn } from './pages/sign-in.js';
 import { TimelinePage } from './pages/timeline/timeline-page.js';
 import { WatchesPage } from './pages/watches/watches-page.js';
+import { SetupBanner } from './setup-banner.js';
 
 export interface PageProps {
   readonly state: DeviceState | undefined;
@@ -116,6 +117,7 @@ function Shell({ session, onLeave }: { readonly session: SessionInfo; readonly o
           The device is not reached. This page goes on when it is back.
         </p>
       )}
+      <SetupBanner isAdmin={session.role === 'admin'} page={page.id} />
       <main id="content" tabIndex={-1}>
         <Page state={state} events={events} session={session} />
       </main>

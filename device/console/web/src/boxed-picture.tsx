@@ -1,3 +1,4 @@
+import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import type { FrameInfo, GroundedBox } from '../../api/schemas.js';
 import { frameAddress } from './api.js';
@@ -9,10 +10,14 @@ export interface BoxedPictureProps {
   readonly objects?: readonly GroundedBox[] | undefined;
   readonly alt: string;
   readonly isThumbnail?: boolean | undefined;
+  /** Address of a heat map that lies over the picture. */
+  readonly heat?: string | undefined;
+  /** Drawn over the picture, below the boxes. */
+  readonly children?: ComponentChildren;
 }
 
 /** A picture with the boxes that belong to this very frame. */
-export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnail }: BoxedPictureProps) {
+export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnail, heat, children }: BoxedPictureProps) {
   const [missing, setMissing] = useState<string>();
   const address = frameAddress(frame.id, { run, camera, isThumbnail });
   // Room for it before it is there: nothing jumps.
@@ -24,9 +29,14 @@ export function BoxedPicture({ frame, camera, run, objects = [], alt, isThumbnai
       ) : (
         <img src={address} alt={alt} loading="lazy" onError={() => setMissing(address)} />
       )}
-      {objects.map(({ label, box }, index) => (
+      {heat !== undefined && <img class="heat" src={heat} alt="Where the model looks, the brighter the more" />}
+      {children}
+      {objects.map(({ label, box, trackId }, index) => (
         <span key={`${label} ${index}`} class="box" data-label={label} style={place(box)}>
-          <span class={box.y1 < 0.08 ? 'label inside' : 'label'}>{label}</span>
+          <span class={box.y1 < 0.08 ? 'label inside' : 'label'}>
+            {label}
+            {trackId === undefined ? '' : ` #${trackId}`}
+          </span>
         </span>
       ))}
     </div>

@@ -110,6 +110,35 @@ export const BOX_CONVENTION = Object.freeze({
   boxPixels: 'x1,y1,x2,y2',
 }) satisfies z.infer<typeof boxConventionSchema>;
 
+const sigma = z.number().min(0);
+
+export const bearingSchema = z
+  .strictObject({
+    azimuthDegrees: z.number().min(-180).max(180).meta({ title: 'Azimuth', description: 'Positive to the left' }),
+    elevationDegrees: z.number().min(-90).max(90).meta({ title: 'Elevation', description: 'Positive upwards' }),
+    sigmaDegrees: sigma.meta({ title: 'Uncertainty', description: 'Standard deviation of either angle' }),
+    frame: z.enum(['camera', 'base']).meta({
+      title: 'Measured against',
+      description: "camera: the axis of the lens; base: the robot's base (REP 105), where the mounting is configured",
+    }),
+  })
+  .meta({
+    title: 'Bearing',
+    description: "Direction of the box's centre. Absent: the camera has no `intrinsics` in the configuration",
+  });
+
+export const floorSchema = z
+  .strictObject({
+    xMetres: z.number().meta({ title: 'Forward', description: "From the base's origin" }),
+    yMetres: z.number().meta({ title: 'To the left', description: "From the base's origin" }),
+    sigmaMetres: sigma.meta({ title: 'Uncertainty', description: 'Standard deviation where it is largest' }),
+  })
+  .meta({
+    title: 'Floor point',
+    description:
+      "Where the thing stands, if it stands on the floor: below the middle of the box's lower edge. Absent: no `mounting` in the configuration, or not below the horizon",
+  });
+
 export const objectSchema = z
   .strictObject({
     label: z.string().min(1),
@@ -135,6 +164,8 @@ export const objectSchema = z
       description:
         'The same thing has the same number from frame to frame; counts from 1 within a camera and a run. Absent: not followed',
     }),
+    bearing: bearingSchema.optional(),
+    floor: floorSchema.optional(),
   })
   .meta({ title: 'Object', description: 'Something that the text points at' });
 

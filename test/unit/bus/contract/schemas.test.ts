@@ -60,6 +60,12 @@ describe('payload schemas', () => {
     ['that is not a number', { score: Number.NaN }],
     ['verified by a number', { verified: 0.9 }],
     ['followed under no number', { trackId: 0 }],
+    [
+      'seen behind the back of the back',
+      { bearing: { azimuthDegrees: 181, elevationDegrees: 0, sigmaDegrees: 1, frame: 'base' } },
+    ],
+    ['seen from nowhere', { bearing: { azimuthDegrees: 1, elevationDegrees: 0, sigmaDegrees: 1 } }],
+    ['standing nobody knows how surely', { floor: { xMetres: 1, yMetres: 0 } }],
   ])('refuse a box %s', (_name, change) => {
     expect(sceneSchema.safeParse({ ...scene, objects: [{ ...scene.objects[0], ...change }] }).success).toBe(false);
   });

@@ -55,7 +55,7 @@ describe('changes of a text', () => {
     const text = applyChanges(FILE, [
       { path: ['describe', 'maxSilenceSeconds'] },
       { path: ['cameras', 1] },
-      { path: ['cameras', 2], value: { id: 'new', address: 'csi:1' } },
+      { path: ['cameras', 3], value: { id: 'new', address: 'csi:1' } },
       { path: ['ask', 'perCaller', 'burst'], value: 3 },
       {
         path: ['cameras', 0, 'masks'],

@@ -73,6 +73,7 @@ describe('roles', () => {
       'operator PATCH /api/watches/:watch',
       'operator POST /api/answer-schemas',
       'operator POST /api/ask',
+      'operator POST /api/heat-maps',
       'operator POST /api/pictures',
       'operator POST /api/watch-trials',
       'operator POST /api/watches',

@@ -10,7 +10,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startConsole, streamingModel, type TestConsole } from '../../../support/console.js';
-import { fakeAnswer, fakeFrame } from '../../../support/device-fakes.js';
+import { fakeAnswer, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 import { type SentEvent, sentEvents } from '../../../support/sent-events.js';
 
 const json = (body: unknown) => ({
@@ -241,6 +241,35 @@ test('the live stream begins with the state and goes on with events', async () =
   });
 });
 
+test('a heat map is a picture that the model drew for a thing in a frame; without one it says why', async () => {
+  const { model } = fakeModel();
+  const asked: unknown[] = [];
+  const png = Buffer.from('89504e470d0a1a0a', 'hex');
+  const looking = {
+    ...model,
+    info: { ...model.info, prompts: { locate: 'Where is the {label}?' } },
+    ask: async (frame: { id: string }, question: string, { heatMap }: { heatMap?: boolean }) => {
+      asked.push([frame.id, question, heatMap]);
+      if (question.includes('nothing')) return { ...fakeAnswer('{'), heatMaps: [] };
+      if (question.includes('ghost')) throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'No heads are known.');
+      return { ...fakeAnswer('{'), heatMaps: [{ label: 'cup', presence: 0.25, png }] };
+    },
+  };
+  await using device = await startConsole({}, { model: looking as never });
+  const map = await device.fetch('operator', '/api/heat-maps', json({ label: ' $& cup ', camera: 'cam' }));
+  expect(map.headers.get('content-type')).toBe('image/png');
+  expect(map.headers.get('x-scenebus-presence')).toBe('0.2500');
+  expect(Buffer.from(await map.arrayBuffer())).toEqual(png);
+  expect(asked).toEqual([['cam-1', 'Where is the $& cup?', true]]);
+  expect(await device.json('operator', '/api/heat-maps', json({ label: 'ghost' }))).toMatchObject({
+    status: 400,
+    body: { error: { code: 'ERR_REQUEST_UNSUPPORTED', message: 'No heads are known.' } },
+  });
+  expect((await device.json('operator', '/api/heat-maps', json({ label: 'nothing' }))).status).toBe(400);
+  const unknown = json({ label: 'cup', frame: { id: 'cam-77' } });
+  expect((await device.json('operator', '/api/heat-maps', unknown)).status).toBe(404);
+});
+
 test('lamps say what is wrong and what to do', async () => {
   await using device = await startConsole({}, { model: new SdkError('ERR_ENGINE_DIED', 'gone') });
   const { context } = device;
@@ -403,6 +432,9 @@ const HOSTILE: readonly unknown[] = [
   { question: 'x', answerSchema: JSON.parse('{"properties":{"__proto__":{"$ref":"#/__proto__"}}}') },
   { question: 'x', answerSchema: { type: 'string', pattern: '(a+)+$'.repeat(200) } },
   { question: 'x', frame: { id: 'cam-1' }, turns: [{ question: '', answer: 'x' }] },
+  { label: 'x'.repeat(300) },
+  { label: 'cup', camera: '__proto__' },
+  { label: 'cup', frame: { id: '..', run: '..' } },
   { answerSchema: { $ref: 'http://169.254.169.254/' } },
   { answerSchema: { minLength: 1e9, type: 'string' } },
   { watch: { id: '__proto__', question: 'x', answerType: 'yes-no' }, camera: 'cam' },

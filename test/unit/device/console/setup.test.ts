@@ -65,6 +65,15 @@ describe('the set-up', () => {
     expect(doneOf(await setup(again))).toEqual(['camera', 'model', 'broker']);
   });
 
+  test('a camera that delivers counts, one that did and stalls does not', async () => {
+    await using served = await startConsole({}, {});
+    const stalled = { state: 'stalled', frameTs: Date.now(), framesPerSecond: null, reason: 'no frame for 5 s' };
+    await served.context.hub.emit('status', stalled as never, { camera: 'cam' });
+    expect(doneOf(await setup(served))).toEqual([]);
+    await served.context.hub.emit('status', { ...stalled, state: 'running', reason: null } as never, { camera: 'cam' });
+    expect(doneOf(await setup(served))).toEqual(['camera']);
+  });
+
   test('a question that is answered is its last step, whoever asked', async () => {
     await using served = await startConsole({}, { model: streamingModel() });
     const headers = { 'content-type': 'application/json' };

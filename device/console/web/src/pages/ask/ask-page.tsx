@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { sendPicture } from '../../api.js';
+import type { DeviceInfo } from '../../../../api/schemas.js';
+import { get, sendPicture } from '../../api.js';
 import type { PageProps } from '../../app.js';
 import { hashQuery } from '../../hash-query.js';
 import { messageOf } from '../../messages.js';
@@ -28,7 +29,14 @@ export function AskPage({ state, session }: PageProps) {
   const subject = chosen ?? cameras[0];
   const mayAsk = session.role !== 'display';
 
-  useEffect(() => () => running.current?.abort(), []);
+  const [presets, setPresets] = useState<readonly string[]>();
+  useEffect(() => {
+    get<DeviceInfo>('/api/device').then(
+      (info) => setPresets(info.presets),
+      () => setPresets([]),
+    );
+    return () => running.current?.abort();
+  }, []);
 
   /** Newest first; what is known of a frame is replaced by what is said of it now. */
   const know = (frame: FrameSubject): void =>
@@ -101,7 +109,9 @@ export function AskPage({ state, session }: PageProps) {
     >
       <h1>Ask</h1>
       {!mayAsk && <p class="card">Asking needs the role operator; yours is {session.role}.</p>}
-      <QuestionForm
+      {/* Whole or not at all: presets that come later would push the rest down. */}
+      {presets && <QuestionForm
+        presets={presets}
         question={question}
         onQuestion={setQuestion}
         answerKind={answerKind}
@@ -123,7 +133,7 @@ export function AskPage({ state, session }: PageProps) {
         isBusy={isBusy}
         mayAsk={mayAsk}
         failure={failure}
-      />
+      />}
       <div role="log" aria-label="Answers" aria-busy={isBusy}>
         {exchanges.map((exchange) => (
           <ExchangeCard key={exchange.key} exchange={exchange} mayWatch={mayAsk} onPin={pin} />

@@ -1,5 +1,7 @@
 import type { GroundedBox } from '../../../../api/schemas.js';
+import { useState } from 'preact/hooks';
 import { BoxedPicture } from '../../boxed-picture.js';
+import { HeatControls } from '../../heat-controls.js';
 import { pageAddress } from '../../hash-query.js';
 import { percent, wordsOf } from '../../words.js';
 import { choicesOf } from './answer-kind.js';
@@ -56,6 +58,7 @@ interface SideViewProps {
 
 function SideView({ side, question, isOneOfTwo, onPin }: SideViewProps) {
   const { subject, camera, run, frame, answer, failure } = side;
+  const [heat, setHeat] = useState<string>();
   const objects: readonly GroundedBox[] = answer?.objects ?? [];
   const picture = frame && (
     <BoxedPicture
@@ -63,6 +66,7 @@ function SideView({ side, question, isOneOfTwo, onPin }: SideViewProps) {
       camera={camera}
       run={run}
       objects={objects}
+      heat={heat}
       alt={`The frame that was asked about: ${frame.id}`}
     />
   );
@@ -91,6 +95,7 @@ function SideView({ side, question, isOneOfTwo, onPin }: SideViewProps) {
             ))}
           </ul>
         )}
+        {frame && answer && <HeatControls frame={{ id: frame.id, run }} camera={camera} objects={objects} onHeat={setHeat} />}
         {answer && <Timings timings={answer.timings} usage={answer.usage} />}
         {frame && (answer !== undefined || failure !== undefined) && (
           <button type="button" class="quiet" onClick={pin}>

@@ -1,6 +1,4 @@
-import { useEffect, useState } from 'preact/hooks';
-import type { DeviceInfo } from '../../../../api/schemas.js';
-import { get } from '../../api.js';
+import { useState } from 'preact/hooks';
 import { type AnswerKind, faultOf } from './answer-kind.js';
 import { AnswerKindFields, AnswerKindSelect } from './answer-kind-fields.js';
 import { toldTurns } from './exchange.js';
@@ -8,6 +6,8 @@ import { readPresets, writePresets } from './presets.js';
 import { keyOf, nameOf, type Subject } from './subject.js';
 
 export interface QuestionFormProps {
+  /** Questions that the device offers. */
+  readonly presets: readonly string[];
   readonly question: string;
   readonly onQuestion: (question: string) => void;
   readonly answerKind: AnswerKind;
@@ -131,15 +131,8 @@ export function QuestionForm(props: QuestionFormProps) {
   );
 }
 
-function Presets({ question, onQuestion, onAsk, isBusy, mayAsk, subject, answerKind }: QuestionFormProps) {
-  const [given, setGiven] = useState<readonly string[]>([]);
+function Presets({ presets: given, question, onQuestion, onAsk, isBusy, mayAsk, subject, answerKind }: QuestionFormProps) {
   const [own, setOwn] = useState<readonly string[]>(readPresets);
-  useEffect(() => {
-    get<DeviceInfo>('/api/device').then(
-      ({ presets }) => setGiven(presets),
-      () => {},
-    );
-  }, []);
   const all = [...given, ...own.filter((each) => !given.includes(each))];
   const mayKeep = question.trim() !== '' && !all.includes(question.trim());
   const mayGo = !isBusy && subject !== undefined && faultOf(answerKind) === undefined;

@@ -1,2 +1,0 @@
-/** Vite bundles style sheets; to the compiler they are modules of nothing. */
-declare module '*.css';
