@@ -46,9 +46,10 @@ public:
       drawMoving();
     else if (mPattern == "clock")
       drawClock();
-    else if (mPattern == "still")
-      drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
-    else if (mPattern != "freeze" || mDelivered < mLimit)
+    else if (mPattern == "still") {
+      if (mDelivered == 0)
+        drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
+    } else if (mPattern != "freeze" || mDelivered < mLimit)
       drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), mNumber);
     frame.pixels = mPixels;
     stampNow(frame);
