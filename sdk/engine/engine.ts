@@ -105,7 +105,7 @@ export interface SliceOptions extends CallOptions {
    * last token of the prompt sees.
    */
   readonly images: readonly PlacedImage[];
-  /** Of which tokens: none (a piece of a prompt that goes on), the last, all. */
+  /** Of which tokens: none (a piece of a prompt that goes on), the last, all. Others are not computed (TensorRT: one is). */
   readonly logits: 'none' | 'last' | 'all';
   /**
    * Attention over the images that is wanted too; only with images, and where `capabilities.attentionTaps` says so. It

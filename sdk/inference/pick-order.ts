@@ -27,7 +27,13 @@ export class PickOrder {
   #served = 0;
 
   /** All claims, who goes next first: every caller's best claim before anybody's second. */
-  sort<T extends Claim>(claims: readonly T[]): T[] {
+  sort<T extends Claim>(claims: readonly T[]): readonly T[] {
+    const [only] = claims;
+    if (only === undefined) return claims;
+    if (claims.length === 1) {
+      this.#forgetOthers(keyOf(only.priority, only.caller));
+      return claims;
+    }
     const present = new Set(claims.map(({ priority, caller }) => keyOf(priority, caller)));
     for (const key of this.#servedAt.keys()) if (!present.has(key)) this.#servedAt.delete(key);
     return this.#priorities().flatMap((priority) => this.#inTurn(claims.filter((each) => each.priority === priority)));
@@ -38,8 +44,9 @@ export class PickOrder {
     this.#servedAt.set(keyOf(priority, caller), ++this.#served);
   }
 
-  /** The engine was busy for `served`, while `claims` wanted it. */
+  /** The engine was busy for `served`, while `claims` wanted it, `served` among them. */
   spend(served: Claim, elapsedMs: number, claims: readonly Claim[]): void {
+    if (claims.length === 1 && this.#owedMs.size === 0) return;
     const rank = PRIORITIES.indexOf(served.priority);
     for (const [lower, priority] of PRIORITIES.entries()) {
       const isWaiting = claims.some((each) => each.priority === priority);
@@ -49,6 +56,14 @@ export class PickOrder {
         this.#owedMs.set(priority, Math.min(MOST_OWED_MS, owedMs + elapsedMs * OWED_SHARE));
       } else if (lower === rank && owedMs > 0) this.#owedMs.set(priority, owedMs - elapsedMs);
     }
+  }
+
+  /** Most of the time there is one claim, for a token every few milliseconds or less. */
+  #forgetOthers(key: string): void {
+    const servedAt = this.#servedAt.get(key);
+    if (servedAt !== undefined && this.#servedAt.size === 1) return;
+    this.#servedAt.clear();
+    this.#servedAt.set(key, servedAt ?? this.#served - 0.5);
   }
 
   #priorities(): readonly Priority[] {

@@ -2,7 +2,6 @@
  * Who uses the engine, from one step to the next. The only place where requests wait, overtake, are preempted, expire
  * and are refused.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SdkError } from '../core/errors.js';
 import type { Engine, Slice, SliceResult } from '../engine/engine.js';
 import { Admission } from './admission.js';
@@ -215,6 +214,12 @@ export class Scheduler {
       ticket.isComputing = true;
       ticket.isPreempted = false;
     }
+    if (this.#tickets.size > picked.length) this.#countPreempted(first);
+    return picked;
+  }
+
+  /** Of those that have begun, whom `first` overtakes. */
+  #countPreempted(first: Ticket | undefined): void {
     for (const ticket of this.#tickets) {
       const isBehind = PRIORITIES.indexOf(ticket.priority) > PRIORITIES.indexOf(first?.priority ?? ticket.priority);
       if (ticket.isComputing || ticket.isPreempted || ticket.startedAtMs === undefined || !isBehind) continue;
@@ -222,7 +227,6 @@ export class Scheduler {
       ticket.preemptions++;
       this.#preemptions++;
     }
-    return picked;
   }
 
   async #compute(picked: readonly Picked[]): Promise<void> {
@@ -253,7 +257,7 @@ export class Scheduler {
       }
     }
     // A turn of the event loop between tokens, as an engine call gives: readers read, and can abort.
-    await nextTurn();
+    await new Promise<void>((resolve) => setImmediate(resolve));
     return [{ status: 'fulfilled', value: undefined }];
   }
 

@@ -47,10 +47,9 @@ export async function openOwn(model: ModelDescription, options: ContenderOptions
     weightBytes: decoder.linearSizeBytes,
     cacheValueBytes: 2,
     async forward(position, tokens, logits) {
-      const all = logits === 'all';
-      const room = new Float32Array((all ? tokens.length : 1) * columns);
+      const room = new Float32Array((logits === 'all' ? tokens.length : 1) * columns);
       addon.truncateCpuSequence(sequence, position);
-      await addon.forwardCpu(decoder.handle, sequence, tokens, [], new Int32Array(), all, room, new Int32Array(1));
+      await addon.forwardCpu(decoder.handle, sequence, tokens, [], new Int32Array(), logits, room, new Int32Array(1));
     },
     async close() {
       addon.releaseCpuHandle(sequence);

@@ -319,6 +319,9 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
         const rest = { sequence, tokens: tokens.subarray(8), images, logits: 'last' } as const;
         const { logits } = fulfilled((await engine.step([rest]))[0]);
         same(logits, (await fresh(engine, interleaved, images, 'last')).logits);
+        const other = engine.createSequence();
+        await other.forward(head.tokens, { images, logits: 'last' });
+        sameBits(engine, logits, (await other.forward(rest.tokens, { images, logits: 'last' })).logits);
       });
     });
 

@@ -75,7 +75,16 @@ async function forward(
   abort = new Int32Array(1),
 ): Promise<Float32Array> {
   const logits = new Float32Array((all ? tokens.length : 1) * 512);
-  await addon.forwardCpu(decoder.handle, sequence, tokens, images.handles, images.indices, all, logits, abort);
+  await addon.forwardCpu(
+    decoder.handle,
+    sequence,
+    tokens,
+    images.handles,
+    images.indices,
+    all ? 'all' : 'last',
+    logits,
+    abort,
+  );
   return logits;
 }
 

@@ -46,7 +46,7 @@ test('lets a call end that uses what was released meanwhile', async () => {
   const { handle } = await addon.encodeCpuImage(decoder.handle, features, 4, new Int32Array(1));
   const logits = new Float32Array(512);
   const [tokens, at] = [Int32Array.of(512, 1, 2), Int32Array.of(0)];
-  const call = addon.forwardCpu(decoder.handle, sequence, tokens, [handle], at, false, logits, new Int32Array(1));
+  const call = addon.forwardCpu(decoder.handle, sequence, tokens, [handle], at, 'last', logits, new Int32Array(1));
   for (const used of [handle, sequence, decoder.handle]) addon.releaseCpuHandle(used);
   await call;
   expect(logits.every(Number.isFinite)).toBe(true);

@@ -55,7 +55,7 @@ test('a sequence counts what its tokens take, not the context that it could hold
       tokens,
       [],
       none,
-      false,
+      'last',
       new Float32Array(512),
       new Int32Array(1),
     );

@@ -136,7 +136,7 @@ describe("libuv's pool", () => {
       const { handle } = await engine.encodeCpuImage(decoder.handle, features, 4, new Int32Array(1));
       const sequence = engine.createCpuSequence(decoder.handle);
       const logits = new Float32Array(512);
-      await engine.forwardCpu(decoder.handle, sequence, Int32Array.of(512, 1), [handle], Int32Array.of(0), false, logits,
+      await engine.forwardCpu(decoder.handle, sequence, Int32Array.of(512, 1), [handle], Int32Array.of(0), 'last', logits,
         new Int32Array(1));
       const processor = createImageProcessor({ tileSize: 56, maxTiles: 4, supportedAspectRatios: [[1, 1]],
         rescaleFactor: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] });

@@ -222,8 +222,7 @@ Napi::Value encodeCpuImage(const Napi::CallbackInfo& info) {
       {info[1], info[3]});
 }
 
-/** { layers, heads, tokens: Int32Array, weights: Float32Array }; nullptr for undefined. `weights` lives with `value`.
- */
+/** { layers, heads, tokens: Int32Array, weights: Float32Array }; nullptr for undefined. `weights` live with `value`. */
 std::shared_ptr<AttentionTaps> tapsOf(const Napi::Value& value, const TextArchitecture& text, std::size_t tokenCount,
                                       const std::vector<PlacedImage>& images) {
   if (!value.IsObject())
@@ -257,7 +256,18 @@ std::shared_ptr<AttentionTaps> tapsOf(const Napi::Value& value, const TextArchit
   return taps;
 }
 
-/** forwardCpu(decoder, sequence, tokens, images, tokenIndices, all, logits, abort, taps?) -> Promise<void> */
+LogitsOf requireLogitsOf(const Napi::Value& value) {
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (name == "none")
+    return LogitsOf::kNone;
+  if (name == "last")
+    return LogitsOf::kLast;
+  if (name == "all")
+    return LogitsOf::kAll;
+  throw Napi::TypeError::New(value.Env(), "Expected logits of none, last or all");
+}
+
+/** forwardCpu(decoder, sequence, tokens, images, tokenIndices, logitsOf, logits, abort, taps?) -> Promise<void> */
 Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
@@ -272,11 +282,13 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   std::vector<PlacedImage> images;
   for (std::uint32_t i = 0; i < handles.Length(); ++i)
     images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
-  const bool all = info[5].ToBoolean();
+  const LogitsOf logitsOf = requireLogitsOf(info[5]);
   auto logits = requireFloats(info[6]);
-  const std::size_t logitsRows = all ? tokens.ElementLength() : 1;
+  const std::size_t logitsRows = logitsOf == LogitsOf::kNone  ? 0
+                                 : logitsOf == LogitsOf::kAll ? tokens.ElementLength()
+                                                              : 1;
   if (logits.ElementLength() != logitsRows * static_cast<std::size_t>(open->decoder->spec().text.vocabularySize))
-    throw Napi::TypeError::New(env, "Expected room for " + std::to_string(logitsRows) + " rows of logits");
+    throw Napi::TypeError::New(env, "Expected room for " + std::to_string(logitsRows) + " logits rows");
   // Copied: a caller may reuse its array while the call runs.
   const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
   float* out = logits.Data();
@@ -287,7 +299,7 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   return Jobs::of(env).start(
       threadsOf(open), requireFlag(info[7]),
       [=](CancelFlag cancel) {
-        open->decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, all, out, cancel,
+        open->decoder->forward(*sequence, ids.data(), static_cast<int>(ids.size()), images, logitsOf, out, cancel,
                                taps.get());
         *usedBytes = sequence->cache.usedBytes(sequence->length);
       },

@@ -367,7 +367,7 @@ std::vector<Decoder::TokenGroup> Decoder::groupTokens(const std::vector<PlacedIm
 }
 
 void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
-                      bool allLogits, float* logits, CancelFlag abort, const AttentionTaps* taps) {
+                      LogitsOf logitsOf, float* logits, CancelFlag abort, const AttentionTaps* taps) {
   const std::lock_guard<std::mutex> lock(mMutex);
   const auto& text = mSpec.text;
   if (count <= 0)
@@ -382,19 +382,19 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
                                                    " but received " + std::to_string(tokens[i]));
 
   const int most = std::min(count, kPassTokens);
-  const std::size_t rowsMost = static_cast<std::size_t>(most);
-  const std::size_t querySize = rowsMost * text.attentionHeads * text.headDim;
-  const std::size_t keyValueSize = rowsMost * text.keyValueHeads * text.headDim;
+  const std::size_t tokensMost = static_cast<std::size_t>(most);
+  const std::size_t querySize = tokensMost * text.attentionHeads * text.headDim;
+  const std::size_t keyValueSize = tokensMost * text.keyValueHeads * text.headDim;
   for (auto* buffer : {&mHidden, &mNormed, &mUpdate})
-    buffer->reserve(rowsMost * text.hiddenSize);
+    buffer->reserve(tokensMost * text.hiddenSize);
   for (auto* buffer : {&mQuery, &mAttended})
     buffer->reserve(querySize);
   for (auto* buffer : {&mKey, &mValue})
     buffer->reserve(keyValueSize);
   for (auto* buffer : {&mGate, &mUp})
-    buffer->reserve(rowsMost * text.intermediateSize);
+    buffer->reserve(tokensMost * text.intermediateSize);
   for (auto* buffer : {&mCosines, &mSines})
-    buffer->reserve(rowsMost * text.headDim / 2);
+    buffer->reserve(tokensMost * text.headDim / 2);
 
   for (int done = 0; done < count; done += kPassTokens) {
     Pass pass;
@@ -421,13 +421,14 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
         crossLayer(layer, crossIndex++, pass);
     }
     abort.check();
-    const bool lastPass = done + pass.tokenCount == count;
-    if (allLogits || lastPass) {
-      const int first = allLogits ? 0 : pass.tokenCount - 1;
+    const bool isLastPass = done + pass.tokenCount == count;
+    if (logitsOf == LogitsOf::kAll || (logitsOf == LogitsOf::kLast && isLastPass)) {
+      const bool ofAll = logitsOf == LogitsOf::kAll;
+      const int first = ofAll ? 0 : pass.tokenCount - 1;
       const int tokenCount = pass.tokenCount - first;
       normalize(mHidden.data() + static_cast<std::size_t>(first) * text.hiddenSize, mWeights.finalNorm, tokenCount,
                 mNormed.data());
-      matmuls({{&mWeights.head, logits + (allLogits ? static_cast<std::size_t>(done) * text.vocabularySize : 0)}},
+      matmuls({{&mWeights.head, logits + (ofAll ? static_cast<std::size_t>(done) * text.vocabularySize : 0)}},
               mNormed.data(), tokenCount);
     }
   }

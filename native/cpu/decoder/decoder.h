@@ -31,6 +31,9 @@ struct Sequence {
   int length = 0;
 };
 
+/** Of which tokens of a call logits are wanted. */
+enum class LogitsOf { kNone, kLast, kAll };
+
 /**
  * The text decoder of the Mllama architecture: tokens in, logits out. One call at a time; others wait. A call computes
  * on the calling thread and on the pool's workers.
@@ -52,13 +55,13 @@ public:
   /**
    * Appends `count` tokens.
    * @param images all images of the sequence in order of position; none skips the cross layers
-   * @param allLogits logits of every token instead of the last
-   * @param logits `[allLogits ? count : 1][vocabularySize]`
+   * @param logitsOf kNone, for a piece of a prompt that goes on: the last matrix is left out
+   * @param logits `[tokens with logits][vocabularySize]`; not touched with kNone
    * @param taps nullptr, as nearly always: nobody looks at the attention
    * @throws CodedError ERR_CONTEXT_OVERFLOW, ERR_ARGUMENT_INVALID; Aborted. The sequence is then as before.
    */
   void forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
-               bool allLogits, float* logits, CancelFlag abort, const AttentionTaps* taps = nullptr);
+               LogitsOf logitsOf, float* logits, CancelFlag abort, const AttentionTaps* taps = nullptr);
 
   const DecoderSpec& spec() const { return mSpec; }
   const DecoderWeights& weights() const { return mWeights; }

@@ -69,14 +69,16 @@ struct DecoderWeights::Builder {
     for (const auto side : shape)
       count *= static_cast<std::uint64_t>(side);
     if (!typeIsRight || tensor.shape != shape || tensor.sizeBytes != count * elementSizeBytes(tensor.type))
-      throw CodedError("ERR_MODEL_INVALID", "tensor " + name + " has another type or shape than the architecture asks: " +
-                                              shapeText(tensor.shape) + " instead of " + shapeText(shape));
+      throw CodedError("ERR_MODEL_INVALID", "tensor " + name +
+                                                " has another type or shape than the architecture asks: " +
+                                                shapeText(tensor.shape) + " instead of " + shapeText(shape));
     auto found = files.find(tensor.file);
     if (found == files.end())
       found = files.emplace(tensor.file, MappedFile("the weights", tensor.file)).first;
     const auto& file = found->second;
     if (tensor.offsetBytes > file.sizeBytes() || tensor.sizeBytes > file.sizeBytes() - tensor.offsetBytes)
-      throw CodedError("ERR_MODEL_INVALID", "tensor " + name + " lies outside of " + tensor.file + ", which is too short");
+      throw CodedError("ERR_MODEL_INVALID",
+                       "tensor " + name + " lies outside of " + tensor.file + ", which is too short");
     return file.data() + tensor.offsetBytes;
   }
 
@@ -158,7 +160,8 @@ DecoderWeights::DecoderWeights(const DecoderSpec& spec, ThreadPool& pool, Cancel
 
   if (builder.sources.empty())
     return;
-  mStore = std::make_unique<PackedStore>(spec.packedWeightsPath, spec.packedKey, builder.sources, pool, abort, progress);
+  mStore =
+      std::make_unique<PackedStore>(spec.packedWeightsPath, spec.packedKey, builder.sources, pool, abort, progress);
   for (std::size_t i = 0; i < builder.waiting.size(); ++i)
     builder.waiting[i]->packed = mStore->matrices()[i];
 }

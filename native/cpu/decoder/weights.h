@@ -1,7 +1,7 @@
 #pragma once
-#include "cpu/memory/alignedBuffer.h"
 #include "common/mappedFile.h"
 #include "cpu/decoder/modelSpec.h"
+#include "cpu/memory/alignedBuffer.h"
 #include "cpu/memory/packedStore.h"
 
 #include <map>
@@ -34,10 +34,10 @@ struct LayerWeights {
 
 /** The text decoder's weights, all of them pointers into mapped files but for norms and gates. */
 class DecoderWeights {
- public:
+public:
   /**
-   * @throws CodedError ERR_MODEL_INVALID for a missing tensor, a wrong type or shape, or a norm or gate that is not finite;
-   *   ERR_MODEL_UNSUPPORTED for sizes that the kernels do not take; and what `PackedStore` throws.
+   * @throws CodedError ERR_MODEL_INVALID for a missing tensor, a wrong type or shape, or a norm or gate that is not
+   * finite; ERR_MODEL_UNSUPPORTED for sizes that the kernels do not take; and what `PackedStore` throws.
    */
   DecoderWeights(const DecoderSpec& spec, ThreadPool& pool, CancelFlag abort, const ProgressFunction& progress);
 
@@ -52,7 +52,7 @@ class DecoderWeights {
   /** Bytes that one decoded token reads: every linear of the text path once. */
   std::uint64_t linearSizeBytes() const;
 
- private:
+private:
   struct Builder;
 
   std::map<std::string, MappedFile> mFiles;

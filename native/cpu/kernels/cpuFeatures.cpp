@@ -56,8 +56,7 @@ std::vector<InstructionSet> availableInstructionSets() {
   if (avx2)
     sets.push_back(InstructionSet::kAvx2);
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni"))
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
     sets.push_back(InstructionSet::kAvx512Vnni);
 #elif defined(__aarch64__)
   if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0)
@@ -66,7 +65,9 @@ std::vector<InstructionSet> availableInstructionSets() {
   return sets;
 }
 
-InstructionSet bestInstructionSet() { return availableInstructionSets().back(); }
+InstructionSet bestInstructionSet() {
+  return availableInstructionSets().back();
+}
 
 std::string processorName() {
   std::ifstream file("/proc/cpuinfo");

@@ -22,8 +22,7 @@ SCENEBUS_FORCE_INLINE void storeNotFinite(std::int8_t* values, float* scale, std
   *bias = 0;
 }
 
-template <typename Simd>
-struct FloatKernels {
+template <typename Simd> struct FloatKernels {
   using Vector = typename Simd::Vector;
   static constexpr int kWidth = Simd::kWidth;
   /** Registers that make up the 16 positions or dimensions of an attention block. */
@@ -51,7 +50,7 @@ struct FloatKernels {
 
   // --- matmuls with weights as stored ------------------------------------------------------------------------
 
-  /** A tile of outputs: kRows weight rows times kTokens activation rows, all sums in registers. */
+  /** A tile of outputs: kRows rows of weights times kTokens tokens, all sums in registers. */
   template <ScalarType type, int kRows, int kTokens>
   static void matmulTile(const void* weights, int columns, const float* x, float* y, std::ptrdiff_t stride) {
     Vector sums[kRows][kTokens];
@@ -84,41 +83,41 @@ struct FloatKernels {
   }
 
   template <ScalarType type, int kRows>
-  static void matmulRows(const void* weights, int columns, const float* x, int xRows, float* y,
-                          std::ptrdiff_t stride) {
+  static void matmulRows(const void* weights, int columns, const float* x, int tokens, float* y,
+                         std::ptrdiff_t stride) {
     int t = 0;
-    for (; t + 4 <= xRows; t += 4)
+    for (; t + 4 <= tokens; t += 4)
       matmulTile<type, kRows, 4>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
-                                  stride);
-    for (; t + 2 <= xRows; t += 2)
+                                 stride);
+    for (; t + 2 <= tokens; t += 2)
       matmulTile<type, kRows, 2>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
-                                  stride);
-    for (; t < xRows; ++t)
+                                 stride);
+    for (; t < tokens; ++t)
       matmulTile<type, kRows, 1>(weights, columns, x + static_cast<std::ptrdiff_t>(t) * columns, y + t * stride,
-                                  stride);
+                                 stride);
   }
 
   template <ScalarType type>
-  static void matmulOf(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
-                        std::ptrdiff_t stride) {
+  static void matmulOf(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int tokens, float* y,
+                       std::ptrdiff_t stride) {
     const auto* bytes = static_cast<const std::uint8_t*>(m.data);
     const std::ptrdiff_t rowBytes = static_cast<std::ptrdiff_t>(m.columns) * (type == ScalarType::kF32 ? 4 : 2);
     int row = rowBegin;
     for (; row + 4 <= rowEnd; row += 4)
-      matmulRows<type, 4>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
+      matmulRows<type, 4>(bytes + row * rowBytes, m.columns, x, tokens, y + row, stride);
     for (; row < rowEnd; ++row)
-      matmulRows<type, 1>(bytes + row * rowBytes, m.columns, x, xRows, y + row, stride);
+      matmulRows<type, 1>(bytes + row * rowBytes, m.columns, x, tokens, y + row, stride);
   }
 
-  static void floatMatmul(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
-                           std::ptrdiff_t stride) {
+  static void floatMatmul(const FloatMatrix& m, int rowBegin, int rowEnd, const float* x, int tokens, float* y,
+                          std::ptrdiff_t stride) {
     switch (m.type) {
     case ScalarType::kF32:
-      return matmulOf<ScalarType::kF32>(m, rowBegin, rowEnd, x, xRows, y, stride);
+      return matmulOf<ScalarType::kF32>(m, rowBegin, rowEnd, x, tokens, y, stride);
     case ScalarType::kF16:
-      return matmulOf<ScalarType::kF16>(m, rowBegin, rowEnd, x, xRows, y, stride);
+      return matmulOf<ScalarType::kF16>(m, rowBegin, rowEnd, x, tokens, y, stride);
     case ScalarType::kBf16:
-      return matmulOf<ScalarType::kBf16>(m, rowBegin, rowEnd, x, xRows, y, stride);
+      return matmulOf<ScalarType::kBf16>(m, rowBegin, rowEnd, x, tokens, y, stride);
     }
   }
 
@@ -206,7 +205,9 @@ struct FloatKernels {
   }
 
   template <CacheType type>
-  static constexpr int kCachedBytes = type == CacheType::kF32 ? 4 : type == CacheType::kF16 ? 2 : 1;
+  static constexpr int kCachedBytes = type == CacheType::kF32   ? 4
+                                      : type == CacheType::kF16 ? 2
+                                                                : 1;
   static constexpr int kLineBytes = 64;
 
   /** `x[i] *= factors[i]` for the 16-number blocks that hold `count` numbers. */
@@ -217,8 +218,8 @@ struct FloatKernels {
   }
 
   /**
-   * Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. Meanwhile as many bytes
-   * at `ahead` are asked for: those that are read next (see `attendAs`).
+   * Dot products of kQueries queries with kBlocks · 16 positions: `scores[q][0 … kBlocks · 16)`. Meanwhile as many
+   * bytes at `ahead` are asked for: those that are read next (see `attendAs`).
    */
   template <CacheType type, int kQueries, int kBlocks>
   static inline __attribute__((always_inline)) void scoreBlocks(const void* keys, const void* ahead, int headDim,
@@ -249,7 +250,8 @@ struct FloatKernels {
     for (int q = 0; q < kQueries; ++q)
       for (int b = 0; b < kBlocks; ++b)
         for (int p = 0; p < kParts; ++p)
-          Simd::store(scores + static_cast<std::ptrdiff_t>(q) * kScoreColumns + b * kKeyBlock + p * kWidth, sums[q][b][p]);
+          Simd::store(scores + static_cast<std::ptrdiff_t>(q) * kScoreColumns + b * kKeyBlock + p * kWidth,
+                      sums[q][b][p]);
   }
 
   template <CacheType type, int kQueries>
@@ -361,8 +363,7 @@ struct FloatKernels {
     state.sum += Simd::sum(total);
   }
 
-  template <CacheType type>
-  static void attendAs(const AttentionTask& task) {
+  template <CacheType type> static void attendAs(const AttentionTask& task) {
     Softmax states[kMaxQueries];
     for (int q = 0; q < task.queryCount; ++q) {
       states[q] = {-1e30f, 0.0f};

@@ -17,7 +17,9 @@ inline std::uint32_t bitsOfFloat(float value) {
   return bits;
 }
 
-inline float floatFromBf16(std::uint16_t value) { return floatFromBits(static_cast<std::uint32_t>(value) << 16); }
+inline float floatFromBf16(std::uint16_t value) {
+  return floatFromBits(static_cast<std::uint32_t>(value) << 16);
+}
 
 inline float floatFromF16(std::uint16_t value) {
   const std::uint32_t sign = static_cast<std::uint32_t>(value & 0x8000u) << 16;

@@ -63,19 +63,19 @@ struct Kernels {
   InstructionSet set;
 
   /**
-   * Activations `x[columns]` to bytes; `columns` is a multiple of 32. Block b goes to `values + b·stride·32`,
+   * A token's activations `x[columns]` to bytes; `columns` is a multiple of 32. Block b goes to `values + b·stride·32`,
    * `scales[b·stride]` and `biases[b·stride]`. A block with an infinity or a NaN becomes zeros with the scale NaN.
    */
-  void (*quantizeRow)(const float* x, int columns, int stride, std::int8_t* values, float* scales,
-                      std::int32_t* biases);
+  void (*quantizeToken)(const float* x, int columns, int stride, std::int8_t* values, float* scales,
+                        std::int32_t* biases);
 
-  /** Groups of 16 rows `[groupBegin, groupEnd)` of a packed matrix times all rows of `x`: `y[r·stride + row]`. */
-  void (*packedMatmul)(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                        std::ptrdiff_t stride);
-
-  /** Rows `[rowBegin, rowEnd)` times `xRows` rows `x[r·columns]`: `y[r·stride + row]`. */
-  void (*floatMatmul)(const FloatMatrix& weights, int rowBegin, int rowEnd, const float* x, int xRows, float* y,
+  /** Groups of 16 rows `[groupBegin, groupEnd)` of a packed matrix times all tokens of `x`: `y[token·stride + row]`. */
+  void (*packedMatmul)(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
                        std::ptrdiff_t stride);
+
+  /** Rows `[rowBegin, rowEnd)` times `tokens` activations `x[token·columns]`: `y[token·stride + row]`. */
+  void (*floatMatmul)(const FloatMatrix& weights, int rowBegin, int rowEnd, const float* x, int tokens, float* y,
+                      std::ptrdiff_t stride);
 
   /** `y = x · rsqrt(mean(x²) + eps) · weight`; `y` may be `x`. */
   void (*rmsNorm)(const float* x, const float* weight, int count, float eps, float* y);

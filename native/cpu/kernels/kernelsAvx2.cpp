@@ -52,15 +52,13 @@ struct SimdAvx2 {
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
   }
-  SCENEBUS_INLINE Vector round(Vector v) {
-    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  }
+  SCENEBUS_INLINE Vector round(Vector v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   SCENEBUS_INLINE Vector scaleByPowerOfTwo(Vector v, Vector n) {
     const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(v, _mm256_castsi256_ps(exponent));
   }
 
- private:
+private:
   SCENEBUS_INLINE std::uint16_t unaligned(const std::uint16_t* p) {
     std::uint16_t v;
     __builtin_memcpy(&v, p, sizeof(v));
@@ -74,8 +72,7 @@ SCENEBUS_INLINE int sumOf(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
 }
 
-void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
-                 std::int32_t* biases) {
+void quantizeToken(const float* x, int columns, int stride, std::int8_t* values, float* scales, std::int32_t* biases) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
@@ -126,11 +123,9 @@ SCENEBUS_INLINE __m256i pinned(__m256i v) {
   return v;
 }
 
-template <int kTokens>
-using Totals = __m256[2][kTokens];
+template <int kTokens> using Totals = __m256[2][kTokens];
 
-template <int kTokens>
-SCENEBUS_INLINE void clear(Totals<kTokens>& totals) {
+template <int kTokens> SCENEBUS_INLINE void clear(Totals<kTokens>& totals) {
   for (auto& half : totals)
     for (auto& total : half)
       total = _mm256_setzero_ps();
@@ -138,7 +133,8 @@ SCENEBUS_INLINE void clear(Totals<kTokens>& totals) {
 
 /** `totals += groupTotals · weightScales` */
 template <int kTokens>
-SCENEBUS_INLINE void addScaled(Totals<kTokens>& totals, const Totals<kTokens>& groupTotals, const std::uint8_t* scaleBytes) {
+SCENEBUS_INLINE void addScaled(Totals<kTokens>& totals, const Totals<kTokens>& groupTotals,
+                               const std::uint8_t* scaleBytes) {
   const auto* scales = reinterpret_cast<const std::uint16_t*>(scaleBytes);
   for (int half = 0; half < 2; ++half)
     for (int t = 0; t < kTokens; ++t)
@@ -229,10 +225,10 @@ SCENEBUS_INLINE void addBlockInt8(const PackedTile& tile, const std::uint8_t* bl
  * to one (at every page one of them waits for its address, and the others go on), which is what few tokens wait for.
  */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
-                                 std::ptrdiff_t stride) {
+SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const QuantizedTokens& x, int token, float* y,
+                                std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  PackedTile tile(m, group, 1, x, row);
+  PackedTile tile(m, group, 1, x, token);
   Totals<kTokens> totals[kStreams], groupTotals[kStreams];
   for (auto& each : totals)
     clear<kTokens>(each);
@@ -255,33 +251,33 @@ SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const Quantize
       addScaled<kTokens>(totals[s], groupTotals[s], tile.weightScales + s * tile.next);
   }
   for (int s = 0; s < kStreams; ++s)
-    store<kTokens>(totals[s], m, group + s, y + row * stride, stride);
+    store<kTokens>(totals[s], m, group + s, y + token * stride, stride);
 }
 
 template <int kBits>
-void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   constexpr int kStreams = 4;
   int group = groupBegin;
-  if (x.rows == 1)
+  if (x.tokens == 1)
     for (; group + kStreams <= groupEnd; group += kStreams)
       matmulTile<kBits, 1, kStreams>(m, group, x, 0, y, stride);
-  if (x.rows == 2)
+  if (x.tokens == 2)
     for (; group + kStreams <= groupEnd; group += kStreams)
       matmulTile<kBits, 2, kStreams>(m, group, x, 0, y, stride);
   for (; group < groupEnd; ++group) {
-    int row = 0;
-    for (; row + 4 <= x.rows; row += 4)
-      matmulTile<kBits, 4, 1>(m, group, x, row, y, stride);
-    for (; row + 2 <= x.rows; row += 2)
-      matmulTile<kBits, 2, 1>(m, group, x, row, y, stride);
-    for (; row < x.rows; ++row)
-      matmulTile<kBits, 1, 1>(m, group, x, row, y, stride);
+    int token = 0;
+    for (; token + 4 <= x.tokens; token += 4)
+      matmulTile<kBits, 4, 1>(m, group, x, token, y, stride);
+    for (; token + 2 <= x.tokens; token += 2)
+      matmulTile<kBits, 2, 1>(m, group, x, token, y, stride);
+    for (; token < x.tokens; ++token)
+      matmulTile<kBits, 1, 1>(m, group, x, token, y, stride);
   }
 }
 
-void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   if (m.bits == 4)
     matmulGroups<4>(m, groupBegin, groupEnd, x, y, stride);
   else
@@ -292,7 +288,7 @@ void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const Qua
 
 const Kernels& avx2Kernels() {
   using Float = FloatKernels<SimdAvx2>;
-  static const Kernels kernels{InstructionSet::kAvx2, quantizeRow,  packedMatmul, Float::floatMatmul,
+  static const Kernels kernels{InstructionSet::kAvx2, quantizeToken,       packedMatmul, Float::floatMatmul,
                                Float::rmsNorm,        Float::siluMultiply, Float::attend};
   return kernels;
 }

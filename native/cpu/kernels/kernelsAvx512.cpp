@@ -43,7 +43,7 @@ struct SimdAvx512 {
   SCENEBUS_INLINE Vector round(Vector v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT); }
   SCENEBUS_INLINE Vector scaleByPowerOfTwo(Vector v, Vector n) { return _mm512_scalef_ps(v, n); }
 
- private:
+private:
   SCENEBUS_INLINE std::uint16_t unaligned(const std::uint16_t* p) {
     std::uint16_t v;
     __builtin_memcpy(&v, p, sizeof(v));
@@ -56,8 +56,7 @@ struct SimdAvx512 {
   }
 };
 
-void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
-                 std::int32_t* biases) {
+void quantizeToken(const float* x, int columns, int stride, std::int8_t* values, float* scales, std::int32_t* biases) {
   for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
     constexpr int kNanOrInfinity = 0x01 | 0x80 | 0x08 | 0x10; // quiet and signalling NaN, +∞, −∞
@@ -98,13 +97,11 @@ SCENEBUS_INLINE __m512i pinned(__m512i v) {
 }
 
 /** 4 bits: unsigned weights (value + 8), so that a sum starts at −8·Σx. 8 bits: plus 128, and it starts at −128·Σx. */
-template <int kBits>
-SCENEBUS_INLINE __m512i firstSum(std::int32_t bias) {
+template <int kBits> SCENEBUS_INLINE __m512i firstSum(std::int32_t bias) {
   return _mm512_set1_epi32(kBits == 4 ? bias : bias * 16);
 }
 
-template <int kTokens, int kStreams>
-using Totals = __m512[kStreams][kTokens];
+template <int kTokens, int kStreams> using Totals = __m512[kStreams][kTokens];
 
 /** `totals += scale · weights · inputs` of a block of every stream, one token: its inputs are loaded once for all. */
 template <int kBits, int kStreams>
@@ -142,8 +139,7 @@ SCENEBUS_INLINE void addBlocksOfOne(const PackedTile& tile, Totals<1, kStreams>&
 }
 
 /** Line j of the outcome: inputs 4j … 4j+3 of 16 rows. */
-template <int kBits>
-SCENEBUS_INLINE void unpackBlock(const std::uint8_t* block, __m512i* weights) {
+template <int kBits> SCENEBUS_INLINE void unpackBlock(const std::uint8_t* block, __m512i* weights) {
   if constexpr (kBits == 4) {
     const __m512i nibble = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
@@ -160,7 +156,8 @@ SCENEBUS_INLINE void unpackBlock(const std::uint8_t* block, __m512i* weights) {
   }
 }
 
-/** The same with the weights of all streams in registers: unpacked once for all tokens, two of which go side by side. */
+/** The same with the weights of all streams in registers: unpacked once for all tokens, two of which go side by side.
+ */
 template <int kBits, int kTokens, int kStreams>
 SCENEBUS_INLINE void addBlocksOfMany(const PackedTile& tile, Totals<kTokens, kStreams>& totals) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
@@ -200,16 +197,16 @@ SCENEBUS_INLINE void addBlocksOfMany(const PackedTile& tile, Totals<kTokens, kSt
 }
 
 /**
- * `kStreams` groups of 16 rows, `apart` groups from each other, times kTokens activation rows, a block of each in turn.
+ * `kStreams` groups of 16 rows, `apart` groups from each other, times kTokens tokens, a block of each in turn.
  * One token waits for memory, which gives more to several streams than to one (at every page one of them waits for its
  * address, and the others go on), and most when each of them goes on where it ended: that is why they lie apart.
  * Many tokens wait for inputs to be loaded: two streams use them together.
  */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row, float* y,
-                                 std::ptrdiff_t stride) {
+SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, int apart, const QuantizedTokens& x, int token,
+                                float* y, std::ptrdiff_t stride) {
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
-  PackedTile tile(m, group, apart, x, row);
+  PackedTile tile(m, group, apart, x, token);
   Totals<kTokens, kStreams> totals = {};
   for (int i = 0; i < tile.scaleGroups; ++i) {
     tile.enter(i);
@@ -236,43 +233,43 @@ SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, int apart, con
     const __mmask16 mask = rows >= kGroupRows ? 0xffff : static_cast<__mmask16>((1u << rows) - 1);
     const __m512 factors = _mm512_loadu_ps(m.rowFactors + begin);
     for (int t = 0; t < kTokens; ++t)
-      _mm512_mask_storeu_ps(y + (row + t) * stride + begin, mask, _mm512_mul_ps(totals[s][t], factors));
+      _mm512_mask_storeu_ps(y + (token + t) * stride + begin, mask, _mm512_mul_ps(totals[s][t], factors));
   }
 }
 
-/** Groups `[groupBegin, groupEnd)` times all rows of `x`, as far as whole tiles of `kStreams` groups go: how far. */
+/** Groups `[groupBegin, groupEnd)` times all tokens of `x`, as far as whole tiles of `kStreams` groups go: how far. */
 template <int kBits, int kTokens, int kStreams>
-SCENEBUS_INLINE int matmulStreams(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                                   std::ptrdiff_t stride) {
+SCENEBUS_INLINE int matmulStreams(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x,
+                                  float* y, std::ptrdiff_t stride) {
   const int apart = (groupEnd - groupBegin) / kStreams;
   for (int group = groupBegin; group < groupBegin + apart; ++group) {
-    int row = 0;
-    for (; row + kTokens <= x.rows; row += kTokens)
-      matmulTile<kBits, kTokens, kStreams>(m, group, apart, x, row, y, stride);
+    int token = 0;
+    for (; token + kTokens <= x.tokens; token += kTokens)
+      matmulTile<kBits, kTokens, kStreams>(m, group, apart, x, token, y, stride);
     if constexpr (kTokens > 4)
-      for (; row + 4 <= x.rows; row += 4)
-        matmulTile<kBits, 4, kStreams>(m, group, apart, x, row, y, stride);
+      for (; token + 4 <= x.tokens; token += 4)
+        matmulTile<kBits, 4, kStreams>(m, group, apart, x, token, y, stride);
     if constexpr (kTokens > 2)
-      for (; row + 2 <= x.rows; row += 2)
-        matmulTile<kBits, 2, kStreams>(m, group, apart, x, row, y, stride);
-    for (; row < x.rows; ++row)
-      matmulTile<kBits, 1, kStreams>(m, group, apart, x, row, y, stride);
+      for (; token + 2 <= x.tokens; token += 2)
+        matmulTile<kBits, 2, kStreams>(m, group, apart, x, token, y, stride);
+    for (; token < x.tokens; ++token)
+      matmulTile<kBits, 1, kStreams>(m, group, apart, x, token, y, stride);
   }
   return groupBegin + apart * kStreams;
 }
 
 template <int kBits>
-void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   int group = groupBegin;
-  if (x.rows == 1)
+  if (x.tokens == 1)
     group = matmulStreams<kBits, 1, 4>(m, group, groupEnd, x, y, stride);
   group = matmulStreams<kBits, 8, 2>(m, group, groupEnd, x, y, stride);
   matmulStreams<kBits, 8, 1>(m, group, groupEnd, x, y, stride);
 }
 
-void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   if (m.bits == 4)
     matmulGroups<4>(m, groupBegin, groupEnd, x, y, stride);
   else
@@ -283,8 +280,9 @@ void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const Qua
 
 const Kernels& avx512Kernels() {
   using Float = FloatKernels<SimdAvx512>;
-  static const Kernels kernels{InstructionSet::kAvx512Vnni, quantizeRow,  packedMatmul, Float::floatMatmul,
-                               Float::rmsNorm,              Float::siluMultiply, Float::attend};
+  static const Kernels kernels{
+      InstructionSet::kAvx512Vnni, quantizeToken, packedMatmul, Float::floatMatmul, Float::rmsNorm,
+      Float::siluMultiply,         Float::attend};
   return kernels;
 }
 

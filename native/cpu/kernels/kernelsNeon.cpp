@@ -15,9 +15,7 @@ struct SimdNeon {
   SCENEBUS_INLINE Vector set1(float v) { return vdupq_n_f32(v); }
   SCENEBUS_INLINE Vector load(const float* p) { return vld1q_f32(p); }
   SCENEBUS_INLINE void store(float* p, Vector v) { vst1q_f32(p, v); }
-  SCENEBUS_INLINE Vector loadF16(const std::uint16_t* p) {
-    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
-  }
+  SCENEBUS_INLINE Vector loadF16(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
   SCENEBUS_INLINE Vector loadBf16(const std::uint16_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
   }
@@ -61,8 +59,7 @@ struct SimdNeon {
   }
 };
 
-void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
-                 std::int32_t* biases) {
+void quantizeToken(const float* x, int columns, int stride, std::int8_t* values, float* scales, std::int32_t* biases) {
   for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     float32x4_t v[8];
     float32x4_t wide = vdupq_n_f32(0.0f);
@@ -89,8 +86,7 @@ void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, f
 }
 
 /** `sums[p]` (rows 4p … 4p+3) += the 4 inputs of `line` times their weights; nibbles are 0 … 15, so signed fits. */
-template <int kLane>
-SCENEBUS_INLINE void addLine(int32x4_t* sums, const int8x16_t* weights, int8x16_t x) {
+template <int kLane> SCENEBUS_INLINE void addLine(int32x4_t* sums, const int8x16_t* weights, int8x16_t x) {
 #pragma GCC unroll 4
   for (int p = 0; p < 4; ++p)
     sums[p] = vdotq_laneq_s32(sums[p], weights[p], x, kLane);
@@ -126,12 +122,12 @@ SCENEBUS_INLINE void blockSums(const std::uint8_t* w, const std::int8_t* x, std:
 }
 
 template <int kBits, int kTokens>
-SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const QuantizedRows& x, int row, float* y,
-                                 std::ptrdiff_t stride) {
+SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const QuantizedTokens& x, int token, float* y,
+                                std::ptrdiff_t stride) {
   const int blocksPerScale = m.groupSize / kBlockColumns;
   constexpr int kBlockBytes = kBits == 4 ? 256 : 512;
   const std::uint8_t* data = m.data + group * m.groupBytes();
-  const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
+  const std::ptrdiff_t first = x.firstBlock(token), width = x.tileWidth(token);
   const std::int8_t* xs = x.values + first * kBlockColumns;
   const float* xScales = x.scales + first;
   const std::int32_t* xBiases = x.biases + first;
@@ -168,26 +164,26 @@ SCENEBUS_INLINE void matmulTile(const PackedMatrix& m, int group, const Quantize
     float out[kGroupRows];
     for (int p = 0; p < 4; ++p)
       vst1q_f32(out + p * 4, vmulq_f32(totals[t][p], vld1q_f32(m.rowFactors + group * kGroupRows + p * 4)));
-    float* to = y + (row + t) * stride + group * kGroupRows;
+    float* to = y + (token + t) * stride + group * kGroupRows;
     for (int lane = 0; lane < rows; ++lane)
       to[lane] = out[lane];
   }
 }
 
 template <int kBits>
-void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void matmulGroups(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   for (int group = groupBegin; group < groupEnd; ++group) {
-    int row = 0;
-    for (; row + 2 <= x.rows; row += 2)
-      matmulTile<kBits, 2>(m, group, x, row, y, stride);
-    for (; row < x.rows; ++row)
-      matmulTile<kBits, 1>(m, group, x, row, y, stride);
+    int token = 0;
+    for (; token + 2 <= x.tokens; token += 2)
+      matmulTile<kBits, 2>(m, group, x, token, y, stride);
+    for (; token < x.tokens; ++token)
+      matmulTile<kBits, 1>(m, group, x, token, y, stride);
   }
 }
 
-void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   if (m.bits == 4)
     matmulGroups<4>(m, groupBegin, groupEnd, x, y, stride);
   else
@@ -198,8 +194,9 @@ void packedMatmul(const PackedMatrix& m, int groupBegin, int groupEnd, const Qua
 
 const Kernels& neonKernels() {
   using Float = FloatKernels<SimdNeon>;
-  static const Kernels kernels{InstructionSet::kNeonDotprod, quantizeRow,  packedMatmul, Float::floatMatmul,
-                               Float::rmsNorm,               Float::siluMultiply, Float::attend};
+  static const Kernels kernels{
+      InstructionSet::kNeonDotprod, quantizeToken, packedMatmul, Float::floatMatmul, Float::rmsNorm,
+      Float::siluMultiply,          Float::attend};
   return kernels;
 }
 

@@ -50,8 +50,7 @@ struct SimdScalar {
   }
 };
 
-void quantizeRow(const float* x, int columns, int stride, std::int8_t* values, float* scales,
-                 std::int32_t* biases) {
+void quantizeToken(const float* x, int columns, int stride, std::int8_t* values, float* scales, std::int32_t* biases) {
   for (int block = 0; block < columns / kBlockColumns; ++block, x += kBlockColumns, values += stride * kBlockColumns) {
     // Among bits, where infinity and NaN are above all numbers: a comparison of floats would drop a NaN.
     std::uint32_t bits = 0;
@@ -85,13 +84,13 @@ int weightOf(const std::uint8_t* block, int bits, int lane, int k) {
   return k < 16 ? byte & 15 : byte >> 4;
 }
 
-void packedMatmul(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedRows& x, float* y,
-                   std::ptrdiff_t stride) {
+void packedMatmul(const PackedMatrix& weights, int groupBegin, int groupEnd, const QuantizedTokens& x, float* y,
+                  std::ptrdiff_t stride) {
   const int blocksPerScale = weights.groupSize / kBlockColumns;
   for (int group = groupBegin; group < groupEnd; ++group) {
     const std::uint8_t* data = weights.data + group * weights.groupBytes();
-    for (int row = 0; row < x.rows; ++row) {
-      const std::ptrdiff_t first = x.firstBlock(row), width = x.tileWidth(row);
+    for (int token = 0; token < x.tokens; ++token) {
+      const std::ptrdiff_t first = x.firstBlock(token), width = x.tileWidth(token);
       for (int lane = 0; lane < kGroupRows && group * kGroupRows + lane < weights.rows; ++lane) {
         float total = 0.0f;
         for (int i = 0; i < weights.scaleGroups(); ++i) {
@@ -101,7 +100,8 @@ void packedMatmul(const PackedMatrix& weights, int groupBegin, int groupEnd, con
             const std::ptrdiff_t at = first + (i * blocksPerScale + b) * width;
             std::int32_t sum = weights.bits == 4 ? x.biases[at] : 0;
             for (int k = 0; k < kBlockColumns; ++k)
-              sum += weightOf(values + b * weights.blockSizeBytes(), weights.bits, lane, k) * x.values[at * kBlockColumns + k];
+              sum += weightOf(values + b * weights.blockSizeBytes(), weights.bits, lane, k) *
+                     x.values[at * kBlockColumns + k];
             groupTotal = std::fmaf(static_cast<float>(sum), x.scales[at], groupTotal);
           }
           std::uint16_t scale;
@@ -109,7 +109,7 @@ void packedMatmul(const PackedMatrix& weights, int groupBegin, int groupEnd, con
           total = std::fmaf(groupTotal, floatFromF16(scale), total);
         }
         const int output = group * kGroupRows + lane;
-        y[row * stride + output] = total * weights.rowFactors[output];
+        y[token * stride + output] = total * weights.rowFactors[output];
       }
     }
   }
@@ -119,7 +119,7 @@ void packedMatmul(const PackedMatrix& weights, int groupBegin, int groupEnd, con
 
 const Kernels& scalarKernels() {
   using Float = FloatKernels<SimdScalar>;
-  static const Kernels kernels{InstructionSet::kScalar, quantizeRow,  packedMatmul, Float::floatMatmul,
+  static const Kernels kernels{InstructionSet::kScalar, quantizeToken,       packedMatmul, Float::floatMatmul,
                                Float::rmsNorm,          Float::siluMultiply, Float::attend};
   return kernels;
 }

@@ -20,7 +20,9 @@ constexpr float kSmallestBlockMax = 1e-30f;
 
 enum class ScalarType { kF32, kF16, kBf16 };
 
-constexpr std::size_t scalarSizeBytes(ScalarType type) { return type == ScalarType::kF32 ? 4 : 2; }
+constexpr std::size_t scalarSizeBytes(ScalarType type) {
+  return type == ScalarType::kF32 ? 4 : 2;
+}
 
 /** Weights as a checkpoint stores them: row-major `[rows, columns]`; the address may be unaligned. */
 struct FloatMatrix {
@@ -62,7 +64,9 @@ struct PackedMatrix {
   SCENEBUS_FORCE_INLINE std::size_t blockSizeBytes() const { return bits == 4 ? 256 : 512; }
   /** Groups of inputs of a row, which have a scale each. */
   SCENEBUS_FORCE_INLINE int scaleGroups() const { return columns / groupSize; }
-  SCENEBUS_FORCE_INLINE std::size_t scaleGroupValueBytes() const { return groupSize / kBlockColumns * blockSizeBytes(); }
+  SCENEBUS_FORCE_INLINE std::size_t scaleGroupValueBytes() const {
+    return groupSize / kBlockColumns * blockSizeBytes();
+  }
   /** Of a group of 16 rows, and so from one to the next. */
   SCENEBUS_FORCE_INLINE std::size_t groupBytes() const {
     return (scaleGroups() + 1) / 2 * static_cast<std::size_t>(kScaleLineBytes) + scaleGroups() * scaleGroupValueBytes();
@@ -76,16 +80,16 @@ struct PackedMatrix {
   }
 };
 
-/** Rows of activations that are interleaved: what a kernel multiplies one unpacked block of weights with. */
-constexpr int kTileRows = 8;
+/** Tokens whose activations are interleaved: what a kernel multiplies one unpacked block of weights with. */
+constexpr int kTileTokens = 8;
 
 /**
- * Activations as signed bytes with one float scale for each block of 32. Rows lie in tiles of 8, the last one with the
- * rest; within a tile of `w` rows the blocks of the rows alternate, so that a kernel reaches all of them from one address:
+ * Activations as signed bytes with one float scale for each block of 32. Tokens lie in tiles of 8, the last one with
+ * the rest; within a tile of `w` tokens their blocks alternate, so that a kernel reaches all of them from one address:
  * `values` `[tile][block][w][32]`, `scales` and `biases` `[tile][block][w]`.
  */
-struct QuantizedRows {
-  int rows = 0;
+struct QuantizedTokens {
+  int tokens = 0;
   int columns = 0;
   /** −127 … 127 */
   const std::int8_t* values = nullptr;
@@ -93,14 +97,16 @@ struct QuantizedRows {
   /** −8 × the sum of the block's values, which undoes the + 8 of the weights. */
   const std::int32_t* biases = nullptr;
 
-  /** Rows of the tile that `row` lies in. */
-  SCENEBUS_FORCE_INLINE int tileWidth(int row) const {
-    const int rest = rows - row / kTileRows * kTileRows;
-    return rest < kTileRows ? rest : kTileRows;
+  /** Tokens of the tile that `token` lies in. */
+  SCENEBUS_FORCE_INLINE int tileWidth(int token) const {
+    const int rest = tokens - token / kTileTokens * kTileTokens;
+    return rest < kTileTokens ? rest : kTileTokens;
   }
-  /** Index of a row's first block in `scales` and `biases`; ·32 in `values`. Further blocks follow `tileWidth` apart. */
-  SCENEBUS_FORCE_INLINE std::ptrdiff_t firstBlock(int row) const {
-    return static_cast<std::ptrdiff_t>(row / kTileRows * kTileRows) * (columns / kBlockColumns) + row % kTileRows;
+  /** Index of a token's first block in `scales` and `biases`; ·32 in `values`. Further blocks follow `tileWidth` apart.
+   */
+  SCENEBUS_FORCE_INLINE std::ptrdiff_t firstBlock(int token) const {
+    return static_cast<std::ptrdiff_t>(token / kTileTokens * kTileTokens) * (columns / kBlockColumns) +
+           token % kTileTokens;
   }
 };
 

@@ -4,16 +4,17 @@
 namespace scenebus::cpu {
 
 /**
- * Where a kernel stands in packed rows and in the tile of activations that they are multiplied with: block by block, some
- * streams of rows one beside the other. Forced inline, because files compiled for different instruction sets use it.
+ * Where a kernel stands in packed rows and in the tile of activations that they are multiplied with: block by block,
+ * some streams of rows one beside the other. Forced inline, because files compiled for different instruction sets use
+ * it.
  */
 struct PackedTile {
-  /** From row group `group` and row `row` of `x` on; streams are `apart` groups of 16 rows from each other. */
-  SCENEBUS_FORCE_INLINE PackedTile(const PackedMatrix& m, int group, int apart, const QuantizedRows& x, int row)
-      : scaleGroups(m.scaleGroups()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(row)),
+  /** From row group `group` and token `token` of `x` on; streams are `apart` groups of 16 rows from each other. */
+  SCENEBUS_FORCE_INLINE PackedTile(const PackedMatrix& m, int group, int apart, const QuantizedTokens& x, int token)
+      : scaleGroups(m.scaleGroups()), blocksPerScale(m.groupSize / kBlockColumns), width(x.tileWidth(token)),
         next(m.groupBytes() * apart), weights(m.data + group * m.groupBytes()),
-        values(x.values + x.firstBlock(row) * kBlockColumns), scales(x.scales + x.firstBlock(row)),
-        biases(x.biases + x.firstBlock(row)) {}
+        values(x.values + x.firstBlock(token) * kBlockColumns), scales(x.scales + x.firstBlock(token)),
+        biases(x.biases + x.firstBlock(token)) {}
 
   const int scaleGroups, blocksPerScale;
   const std::ptrdiff_t width;

@@ -24,7 +24,9 @@ inline void pauseCore() {
 
 } // namespace
 
-std::thread ThreadPool::startThread(std::function<void()> work) { return std::thread(std::move(work)); }
+std::thread ThreadPool::startThread(std::function<void()> work) {
+  return std::thread(std::move(work));
+}
 
 ThreadPool::ThreadPool(int threads, StartThread start) {
   try {
@@ -36,12 +38,14 @@ ThreadPool::ThreadPool(int threads, StartThread start) {
     const std::size_t started = mThreads.size();
     stop();
     throw CodedError("ERR_ENGINE_OUT_OF_MEMORY", "could start " + std::to_string(started) + " of " +
-                                                   std::to_string(threads - 1) + " threads (" + error.what() +
-                                                   "); lower `threads`, or raise the limits of processes and memory");
+                                                     std::to_string(threads - 1) + " threads (" + error.what() +
+                                                     "); lower `threads`, or raise the limits of processes and memory");
   }
 }
 
-ThreadPool::~ThreadPool() { stop(); }
+ThreadPool::~ThreadPool() {
+  stop();
+}
 
 void ThreadPool::stop() {
   {

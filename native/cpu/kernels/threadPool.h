@@ -19,7 +19,7 @@ namespace scenebus::cpu {
  * One caller at a time. Tasks must not throw.
  */
 class ThreadPool {
- public:
+public:
   /** Starts a thread that runs `work`. */
   using StartThread = std::thread (*)(std::function<void()> work);
 
@@ -36,13 +36,13 @@ class ThreadPool {
   int threadCount() const { return static_cast<int>(mThreads.size()) + 1; }
 
   /** Calls `task(index, worker)` once for each index of `[0, count)`; returns when all have ended. */
-  template <typename Task>
-  void forEach(int count, const Task& task) {
-    run(count, [](const void* context, int index, int worker) { (*static_cast<const Task*>(context))(index, worker); },
+  template <typename Task> void forEach(int count, const Task& task) {
+    run(
+        count, [](const void* context, int index, int worker) { (*static_cast<const Task*>(context))(index, worker); },
         &task);
   }
 
- private:
+private:
   using Call = void (*)(const void* context, int index, int worker);
 
   static std::thread startThread(std::function<void()> work);

@@ -8,9 +8,8 @@
 namespace scenebus::cpu {
 
 /** Memory at a cache line boundary, zeroed; grows by dropping its content. */
-template <typename T>
-class AlignedBuffer {
- public:
+template <typename T> class AlignedBuffer {
+public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(std::size_t count) { reserve(count); }
 
@@ -35,7 +34,7 @@ class AlignedBuffer {
   T& operator[](std::size_t index) { return mData.get()[index]; }
   const T& operator[](std::size_t index) const { return mData.get()[index]; }
 
- private:
+private:
   struct Free {
     void operator()(T* memory) const { std::free(memory); }
   };

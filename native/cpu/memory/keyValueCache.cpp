@@ -49,15 +49,15 @@ std::size_t KeyValueCache::headOffset(int layer, int head) const {
   return (static_cast<std::size_t>(layer) * mHeads + head) * 2 * (halfSizeBytes() + scales);
 }
 
-template <typename Byte>
-auto KeyValueCache::scalesOf(Byte* base) const {
+template <typename Byte> auto KeyValueCache::scalesOf(Byte* base) const {
   using Float = std::conditional_t<std::is_const_v<Byte>, const float, float>;
   return reinterpret_cast<Float*>(base + 2 * halfSizeBytes());
 }
 
 void KeyValueCache::store(int layer, int head, int position, const float* key, const float* value) {
   std::uint8_t* base = mMemory.data() + headOffset(layer, head);
-  const std::size_t keyAt = static_cast<std::size_t>(position / kKeyBlock) * mHeadDim * kKeyBlock + position % kKeyBlock;
+  const std::size_t keyAt =
+      static_cast<std::size_t>(position / kKeyBlock) * mHeadDim * kKeyBlock + position % kKeyBlock;
   const std::size_t valueAt = static_cast<std::size_t>(mPaddedCapacity + position) * mHeadDim;
   switch (mType) {
   case CacheType::kF32: {

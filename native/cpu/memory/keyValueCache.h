@@ -9,12 +9,12 @@
 namespace scenebus::cpu {
 
 /**
- * Keys and values of several layers and heads, laid out as `attend` reads them; of kI8 the largest magnitude of a key or
- * a value is 127 times its scale. Pages are taken from the system when
- * they are first written, so a long context costs only what is used of it.
+ * Keys and values of several layers and heads, laid out as `attend` reads them; of kI8 the largest magnitude of a key
+ * or a value is 127 times its scale. Pages are taken from the system when they are first written, so a long context
+ * costs only what is used of it.
  */
 class KeyValueCache {
- public:
+public:
   /** @throws std::bad_alloc when even the addresses cannot be had. */
   KeyValueCache(int layers, int heads, int headDim, int capacity, CacheType type);
 
@@ -31,13 +31,12 @@ class KeyValueCache {
   /** Memory in use when the first `positions` have been stored, but for whole pages. */
   std::size_t usedBytes(int positions) const { return mSizeBytes / mPaddedCapacity * positions; }
 
- private:
+private:
   std::size_t headOffset(int layer, int head) const;
   /** Bytes of the keys of one head, and of its values. */
   std::size_t halfSizeBytes() const;
   /** Keys' scales of a head whose data begins at `base`, followed by those of the values; kI8 only. */
-  template <typename Byte>
-  auto scalesOf(Byte* base) const;
+  template <typename Byte> auto scalesOf(Byte* base) const;
 
   int mHeads, mHeadDim, mCapacity, mPaddedCapacity;
   CacheType mType;

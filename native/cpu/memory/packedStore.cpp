@@ -19,10 +19,11 @@ constexpr char kMagic[8] = {'S', 'B', 'C', 'P', 'U', 'P', 'K', '\n'};
 constexpr std::uint32_t kFormatVersion = 2;
 constexpr std::uint64_t kAlignment = 4096;
 
-std::uint64_t alignUp(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+std::uint64_t alignUp(std::uint64_t value) {
+  return (value + kAlignment - 1) / kAlignment * kAlignment;
+}
 
-template <typename T>
-void append(std::string& to, T value) {
+template <typename T> void append(std::string& to, T value) {
   to.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
@@ -94,7 +95,8 @@ PackedStore::PackedStore(const std::string& path, const std::string& key, const 
   mOrigin = access(path.c_str(), F_OK) == 0 ? Origin::kReplaced : Origin::kCreated;
   create(path, layout, sources, pool, abort, progress);
   if (!openExisting(path, layout))
-    throw CodedError("ERR_ENGINE_FAILED", "the packed weights at " + path + " changed while they were opened; try again");
+    throw CodedError("ERR_ENGINE_FAILED",
+                     "the packed weights at " + path + " changed while they were opened; try again");
 }
 
 bool PackedStore::openExisting(const std::string& path, const Layout& layout) {

@@ -2,8 +2,8 @@
 #include "common/cancelFlag.h"
 #include "common/mappedFile.h"
 #include "common/mappedMemory.h"
-#include "cpu/memory/packing.h"
 #include "cpu/kernels/threadPool.h"
+#include "cpu/memory/packing.h"
 
 #include <atomic>
 #include <cstdint>
@@ -22,7 +22,7 @@ using ProgressFunction = std::function<void(std::uint64_t doneBytes, std::uint64
  * The format is the same for every instruction set, so a file moves between machines of one byte order.
  */
 class PackedStore {
- public:
+public:
   enum class Origin { kFound, kCreated, kReplaced, kInMemory };
 
   /**
@@ -31,15 +31,15 @@ class PackedStore {
    *   ERR_MODEL_INVALID for weights that cannot be packed.
    * @throws Aborted
    */
-  PackedStore(const std::string& path, const std::string& key, const std::vector<PackSource>& sources,
-              ThreadPool& pool, CancelFlag abort, const ProgressFunction& progress);
+  PackedStore(const std::string& path, const std::string& key, const std::vector<PackSource>& sources, ThreadPool& pool,
+              CancelFlag abort, const ProgressFunction& progress);
 
   /** In the order of `sources`; valid as long as the store. */
   const std::vector<PackedMatrix>& matrices() const { return mMatrices; }
   Origin origin() const { return mOrigin; }
   std::uint64_t sizeBytes() const { return mFile.sizeBytes() + mMemory.sizeBytes(); }
 
- private:
+private:
   struct Layout;
 
   static void fill(std::uint8_t* bytes, const Layout& layout, const std::vector<PackSource>& sources, ThreadPool& pool,

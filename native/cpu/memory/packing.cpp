@@ -45,8 +45,8 @@ void quantizeFloatRow(const PackSource& source, int row, std::uint8_t* values, f
     for (int k = begin; k < begin + source.groupSize; ++k) {
       const float w = readScalar(source.values, source.valueType, start + k);
       if (!std::isfinite(w))
-        throw CodedError("ERR_MODEL_INVALID", "expected finite weights but row " + std::to_string(row) + " holds " +
-                                                std::to_string(w));
+        throw CodedError("ERR_MODEL_INVALID",
+                         "expected finite weights but row " + std::to_string(row) + " holds " + std::to_string(w));
       max = std::fmax(max, std::fabs(w));
     }
     const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
@@ -63,8 +63,8 @@ void packScales(const PackedMatrix& shape, const float* from, int lane, int row,
   float max = 0.0f;
   for (int i = 0; i < count; ++i) {
     if (!std::isfinite(from[i]))
-      throw CodedError("ERR_MODEL_INVALID",
-                     "expected finite weight scales but row " + std::to_string(row) + " holds " + std::to_string(from[i]));
+      throw CodedError("ERR_MODEL_INVALID", "expected finite weight scales but row " + std::to_string(row) + " holds " +
+                                                std::to_string(from[i]));
     max = std::fmax(max, std::fabs(from[i]));
   }
   int exponent = 0;
@@ -102,13 +102,15 @@ PackedMatrix packedShape(const PackSource& source) {
   if (source.rows <= 0 || source.columns <= 0 || source.groupSize <= 0 || source.groupSize % kBlockColumns != 0 ||
       source.columns % source.groupSize != 0)
     throw CodedError("ERR_MODEL_UNSUPPORTED",
-                   "expected groups of a multiple of 32 inputs that divide the row but received groups of " +
-                       std::to_string(source.groupSize) + " in a matrix of " + std::to_string(source.rows) + " × " +
-                       std::to_string(source.columns) + "; use the onnx backend for this model");
+                     "expected groups of a multiple of 32 inputs that divide the row but received groups of " +
+                         std::to_string(source.groupSize) + " in a matrix of " + std::to_string(source.rows) + " × " +
+                         std::to_string(source.columns) + "; use the onnx backend for this model");
   return shape;
 }
 
-std::size_t packedDataBytes(const PackedMatrix& shape) { return shape.rowGroups() * shape.groupBytes(); }
+std::size_t packedDataBytes(const PackedMatrix& shape) {
+  return shape.rowGroups() * shape.groupBytes();
+}
 std::size_t packedFactorCount(const PackedMatrix& shape) {
   return static_cast<std::size_t>(shape.rowGroups()) * kGroupRows;
 }
@@ -137,13 +139,13 @@ void packGroup(const PackSource& source, int group, std::uint8_t* data, float* r
       int8Row = rounded.data();
     } else {
       for (int i = 0; i < scaleCount; ++i)
-        rowScales[i] = readScalar(source.scales.data, source.scales.type, static_cast<std::size_t>(row) * scaleCount + i);
+        rowScales[i] =
+            readScalar(source.scales.data, source.scales.type, static_cast<std::size_t>(row) * scaleCount + i);
       int8Row = bytes + static_cast<std::size_t>(row) * source.columns;
     }
     packScales(shape, rowScales.data(), lane, row, data, rowFactors + lane);
     for (int b = 0; b < shape.blocks(); ++b) {
-      std::uint8_t* block =
-          data + shape.valuesOffset(b / blocksPerScale) + b % blocksPerScale * shape.blockSizeBytes();
+      std::uint8_t* block = data + shape.valuesOffset(b / blocksPerScale) + b % blocksPerScale * shape.blockSizeBytes();
       if (source.kind == PackSource::Kind::kInt4)
         packInt4Block(bytes + (static_cast<std::size_t>(row) * shape.blocks() + b) * (kBlockColumns / 2), block, lane);
       else

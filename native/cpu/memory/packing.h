@@ -1,6 +1,6 @@
 #pragma once
-#include "cpu/memory/alignedBuffer.h"
 #include "cpu/kernels/matrix.h"
+#include "cpu/memory/alignedBuffer.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -48,11 +48,11 @@ void packGroup(const PackSource& source, int group, std::uint8_t* data, float* r
 
 /** A packed matrix that owns its memory. */
 class OwnedPackedMatrix {
- public:
+public:
   explicit OwnedPackedMatrix(const PackSource& source);
   const PackedMatrix& view() const { return mView; }
 
- private:
+private:
   AlignedBuffer<std::uint8_t> mData;
   AlignedBuffer<float> mRowFactors;
   PackedMatrix mView;

@@ -1,34 +1,34 @@
 #pragma once
-#include "cpu/memory/alignedBuffer.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/threadPool.h"
+#include "cpu/memory/alignedBuffer.h"
 
 namespace scenebus::cpu {
 
-/** Owns the bytes of `QuantizedRows`; keeps its memory from one use to the next. */
+/** Owns the bytes of `QuantizedTokens`; keeps its memory from one use to the next. */
 class QuantizedActivations {
- public:
-  /** Quantises `x[rows][columns]`; `columns` is a multiple of 32. */
-  void assign(const Kernels& kernels, ThreadPool& pool, const float* x, int rows, int columns) {
-    const std::size_t blocks = static_cast<std::size_t>(rows) * (columns / kBlockColumns);
-    mValues.reserve(static_cast<std::size_t>(rows) * columns);
+public:
+  /** Quantises `x[tokens][columns]`; `columns` is a multiple of 32. */
+  void assign(const Kernels& kernels, ThreadPool& pool, const float* x, int tokens, int columns) {
+    const std::size_t blocks = static_cast<std::size_t>(tokens) * (columns / kBlockColumns);
+    mValues.reserve(static_cast<std::size_t>(tokens) * columns);
     mScales.reserve(blocks);
     mBiases.reserve(blocks);
-    mView = {rows, columns, mValues.data(), mScales.data(), mBiases.data()};
-    pool.forEach(rows, [&](int row, int) {
-      const std::ptrdiff_t first = mView.firstBlock(row);
-      kernels.quantizeRow(x + static_cast<std::size_t>(row) * columns, columns, mView.tileWidth(row),
-                          mValues.data() + first * kBlockColumns, mScales.data() + first, mBiases.data() + first);
+    mView = {tokens, columns, mValues.data(), mScales.data(), mBiases.data()};
+    pool.forEach(tokens, [&](int token, int) {
+      const std::ptrdiff_t first = mView.firstBlock(token);
+      kernels.quantizeToken(x + static_cast<std::size_t>(token) * columns, columns, mView.tileWidth(token),
+                            mValues.data() + first * kBlockColumns, mScales.data() + first, mBiases.data() + first);
     });
   }
 
-  const QuantizedRows& view() const { return mView; }
+  const QuantizedTokens& view() const { return mView; }
 
- private:
+private:
   AlignedBuffer<std::int8_t> mValues;
   AlignedBuffer<float> mScales;
   AlignedBuffer<std::int32_t> mBiases;
-  QuantizedRows mView;
+  QuantizedTokens mView;
 };
 
 } // namespace scenebus::cpu

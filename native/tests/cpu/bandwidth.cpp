@@ -1,6 +1,6 @@
-#include "cpu/memory/alignedBuffer.h"
 #include "cpu/kernels/cpuFeatures.h"
 #include "cpu/kernels/threadPool.h"
+#include "cpu/memory/alignedBuffer.h"
 
 #include <algorithm>
 #include <chrono>
@@ -17,7 +17,8 @@ constexpr std::size_t kSums = 4;
 #if defined(__x86_64__) && defined(__GLIBC__)
 __attribute__((target_clones("avx512f", "avx2", "default"))) // narrow registers would make the cores the limit
 #endif
-std::uint64_t sumOf(const Line* from, std::size_t steps, std::size_t step, std::size_t next) {
+std::uint64_t
+sumOf(const Line* from, std::size_t steps, std::size_t step, std::size_t next) {
   Line totals[kSums] = {};
   for (std::size_t i = 0; i < steps; ++i)
     for (std::size_t s = 0; s < kSums; ++s)

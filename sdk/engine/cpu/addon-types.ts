@@ -77,7 +77,7 @@ export interface CpuAddon {
     abort: Int32Array,
   ): Promise<{ readonly handle: CpuImageHandle; readonly sizeBytes: number }>;
   /**
-   * @param logits `[all ? tokens : 1, vocabularySize]`, written before the promise settles
+   * @param logits `[tokens with logits, vocabularySize]`, written before the promise settles
    * @param taps left out: nobody looks at the attention
    */
   forwardCpu(
@@ -86,7 +86,7 @@ export interface CpuAddon {
     tokens: Int32Array,
     images: readonly CpuImageHandle[],
     tokenIndices: Int32Array,
-    all: boolean,
+    logitsOf: 'none' | 'last' | 'all',
     logits: Float32Array,
     abort: Int32Array,
     taps?: CpuAttentionTaps,

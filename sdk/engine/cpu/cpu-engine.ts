@@ -16,7 +16,7 @@ import { openVisionTower, type VisionTower } from '../vision/vision-tower.js';
 import type { CpuAttentionTaps, CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
 
-/** What the decoder computes between two looks at an abort (`kPassRows` in native/cpu/decoder/decoder.cpp). */
+/** What the decoder computes between two looks at an abort (`kPassTokens` in native/cpu/decoder/decoder.cpp). */
 const PASS_TOKENS = 256;
 
 export interface CpuEngineOptions extends OpenEngineOptions {
@@ -136,8 +136,7 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
   ): Promise<SliceResult> {
     const addon = engineAddon();
     const { text, vision } = this.#checkpoint.model.architecture;
-    const all = wanted === 'all';
-    const logitsRows = all ? tokens.length : 1;
+    const logitsRows = wanted === 'none' ? 0 : wanted === 'all' ? tokens.length : 1;
     const handles = images.map(({ handle }) => handle);
     const tokenIndices = Int32Array.from(images, ({ tokenIndex }) => tokenIndex);
     addon.truncateCpuSequence(sequence, length);
@@ -145,7 +144,7 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     const { tokensPerTile } = visionGeometry(vision);
     const visionTokens = images.reduce((sum, { numTiles }) => sum + numTiles * tokensPerTile, 0);
     const taps = attention && tapsOf(attention, visionTokens);
-    await addon.forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, all, logits, flag, taps);
+    await addon.forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, wanted, logits, flag, taps);
     return { logits, logitsRows, ...(taps && { attention: { weights: taps.weights, visionTokens } }) };
   }
 

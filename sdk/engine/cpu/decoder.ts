@@ -6,7 +6,7 @@ import { SdkError } from '../../core/errors.js';
 import { silentLogger } from '../../core/logger.js';
 import { engineAddon } from '../../native/index.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { abortable } from '../shared/native-call.js';
+import { abortable } from '../shared/cancellation.js';
 import { defaultCacheDirectory, itemsIn } from '../shared/prepared-cache.js';
 import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-types.js';
 
@@ -77,7 +77,7 @@ export async function openCpuDecoder(
 }
 
 async function open(spec: CpuDecoderSpec, { signal, onProgress }: CpuDecoderOptions): Promise<OpenedCpuDecoder> {
-  return abortable([signal], (abort) =>
+  return abortable(signal, (abort) =>
     engineAddon().openCpuDecoder(spec, abort, (done, total) => {
       onProgress?.({ phase: 'pack weights', done, total, unit: 'bytes' });
     }),

@@ -136,7 +136,7 @@ export class OnnxBackend {
     }
     return {
       logits: all ?? last,
-      logitsRows: all === undefined ? 1 : tokens.length,
+      logitsRows: (all ?? last).length / vocabularySize,
       ...(attention && { attention }),
     };
   }
@@ -173,7 +173,7 @@ export class OnnxBackend {
   }
 
   /**
-   * One run of the decoder: appends to the cache and returns `[1 or tokens, vocabulary]`.
+   * One run of the decoder: appends to the cache and returns the wanted `[logitsRows, vocabulary]`, perhaps none.
    * @param attention of the whole call, where it is wanted
    */
   async #step(
@@ -187,7 +187,9 @@ export class OnnxBackend {
     const count = tokens.length;
     const total = start + count;
     const cacheShape = [1, keyValueHeads, cache.capacity, headDim];
-    const wanted = request.logits === 'all' ? Array.from({ length: count }, (_, token) => token) : [count - 1];
+    const isLast = total === request.position + request.tokens.length;
+    const first = request.logits === 'all' ? 0 : request.logits === 'last' && isLast ? count - 1 : count;
+    const wanted = Array.from({ length: count - first }, (_, i) => first + i);
     const feeds: Feeds = {
       inputs_embeds: this.#float(this.#embedding.lookUp(tokens), [1, count, hiddenSize]),
       seqlens_k: new this.#ort.Tensor('int32', Int32Array.of(total - 1), [1]),

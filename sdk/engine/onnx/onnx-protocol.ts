@@ -67,7 +67,7 @@ export interface ForwardRequest {
   readonly position: number;
   readonly tokens: Int32Array;
   readonly images: readonly { readonly image: number; readonly tokenIndex: number }[];
-  readonly logits: 'last' | 'all';
+  readonly logits: 'none' | 'last' | 'all';
   readonly attention?: AttentionRequest | undefined;
   /** One shared int32; not 0: stop before the next step. */
   readonly cancel: Int32Array;

@@ -18,7 +18,7 @@ import type {
 } from '../engine.js';
 import { CancelFlag } from '../shared/cancel-flag.js';
 import { checkForward, checkProcessedImage } from '../shared/engine-checks.js';
-import { type BackendSliceOptions, stepInTurn, TrackedSequence } from '../shared/tracked-sequence.js';
+import { stepInTurn, TrackedSequence } from '../shared/tracked-sequence.js';
 import { WorkerChannel } from '../shared/worker-channel.js';
 import type { OnnxNotice, OnnxRequests, OpenRequest } from './onnx-protocol.js';
 
@@ -134,12 +134,7 @@ export class OnnxEngine implements Engine {
     this.#channel.request(method, request as never).catch(() => {});
   }
 
-  async #forward(
-    sequence: number,
-    position: number,
-    tokens: Int32Array,
-    options: BackendSliceOptions,
-  ): Promise<SliceResult> {
+  async #forward(sequence: number, position: number, tokens: Int32Array, options: SliceOptions): Promise<SliceResult> {
     const cancel = new CancelFlag();
     const images = options.images.map(({ image, tokenIndex }) => ({ image: image.id, tokenIndex }));
     const { logits, attention } = options;

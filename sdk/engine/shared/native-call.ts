@@ -1,32 +1,5 @@
-/** Calls of the addons: an abort flag in, errors with codes of the SDK out. */
+/** Errors of the addons, with codes of the SDK. */
 import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
-
-/**
- * Runs a native call with a flag that any of the signals sets. Rejects with that signal's reason, else with an SdkError;
- * settles when the native side has. (`AbortSignal.any` would keep something of every call alive as long as the engine.)
- */
-export async function abortable<T>(
-  signals: readonly (AbortSignal | undefined)[],
-  call: (flag: Int32Array) => Promise<T>,
-): Promise<T> {
-  const throwIfAborted = () => {
-    for (const signal of signals) signal?.throwIfAborted();
-  };
-  throwIfAborted();
-  const flag = new Int32Array(1);
-  const stop = () => {
-    flag[0] = 1;
-  };
-  for (const signal of signals) signal?.addEventListener('abort', stop, { once: true });
-  try {
-    return await call(flag);
-  } catch (error) {
-    throwIfAborted();
-    throw toSdkError(error);
-  } finally {
-    for (const signal of signals) signal?.removeEventListener('abort', stop);
-  }
-}
 
 /**
  * Errors of an addon carry `code`. Those without one, or with one that nobody knows, were foreseen by nobody: they become

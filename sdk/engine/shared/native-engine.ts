@@ -4,7 +4,6 @@
  * who should call when is the scheduler's affair. Whoever aborts is released at once, and the native side stops at its
  * next layer or step.
  */
-import { setMaxListeners } from 'node:events';
 import type { MllamaArchitecture } from '../../architecture/architecture.js';
 import { SdkError } from '../../core/errors.js';
 import type { CallOptions } from '../../core/types.js';
@@ -21,9 +20,10 @@ import type {
   StepResult,
 } from '../engine.js';
 import { CancelFlag } from './cancel-flag.js';
+import { Cancellation } from './cancellation.js';
 import { checkForward, checkProcessedImage } from './engine-checks.js';
-import { abortable, toSdkError } from './native-call.js';
-import { type BackendSliceOptions, stepInTurn, TrackedSequence } from './tracked-sequence.js';
+import { toSdkError } from './native-call.js';
+import { stepInTurn, TrackedSequence } from './tracked-sequence.js';
 
 /** Runs a native call when those before it have ended; it gets an int32 that becomes 1 when nobody wants it any more. */
 export type Enqueue = <T>(call: (flag: Int32Array) => Promise<T>) => Promise<T>;
@@ -45,7 +45,7 @@ export interface NativeForward<ImageHandle, SequenceHandle> {
   readonly length: number;
   readonly tokens: Int32Array;
   readonly images: readonly NativePlacedImage<ImageHandle>[];
-  readonly logits: 'last' | 'all';
+  readonly logits: SliceOptions['logits'];
   readonly attention?: AttentionRequest | undefined;
 }
 
@@ -64,9 +64,10 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
   readonly info: EngineInfo;
   readonly #architecture: MllamaArchitecture;
   readonly #backend: NativeBackend<ImageHandle, SequenceHandle>;
-  readonly #closing = new AbortController();
-  /** Ends when the last native call that was asked for has ended; never rejects. */
-  #queue: Promise<unknown> = Promise.resolve();
+  /** Calls that run or wait. */
+  readonly #calls = new Set<Cancellation>();
+  /** Ends when the last native call that was asked for has ended, and never rejects; undefined when it has. */
+  #queue: Promise<unknown> | undefined;
   #nextId = 1;
   #disposed: Promise<void> | undefined;
 
@@ -75,25 +76,26 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     this.info = info;
     this.#architecture = architecture;
     this.#backend = backend;
-    setMaxListeners(0, this.#closing.signal); // one for each call that waits
   }
 
   async encodeImage(image: ProcessedImage, options: CallOptions = {}): Promise<ImageState> {
     this.#checkUsable(options);
     checkProcessedImage(image, this.#architecture.vision);
     const cancel = new CancelFlag();
-    const encoding = this.#encode(image, options, cancel);
-    try {
-      return await this.#orAborted(encoding, options);
-    } catch (error) {
-      cancel.set();
-      encoding.then((state) => state[Symbol.dispose]()).catch(() => {}); // whoever gave up on it cannot dispose it
-      throw error;
-    }
+    return await this.#cancellable(options, async (cancellation) => {
+      const encoding = this.#encode(image, cancellation, cancel);
+      try {
+        return await cancellation.race(encoding);
+      } catch (error) {
+        cancel.set();
+        encoding.then((state) => state[Symbol.dispose]()).catch(() => {}); // whoever gave up on it cannot dispose it
+        throw error;
+      }
+    });
   }
 
-  async #encode(image: ProcessedImage, options: CallOptions, cancel: CancelFlag): Promise<ImageState> {
-    const made = await this.#backend.encodeImage(image, (call) => this.#enqueue(options, call), cancel);
+  async #encode(image: ProcessedImage, cancellation: Cancellation, cancel: CancelFlag): Promise<ImageState> {
+    const made = await this.#backend.encodeImage(image, (call) => this.#enqueue(cancellation, call), cancel);
     return new NativeImageState(this, this.#nextId++, image.numTiles, made);
   }
 
@@ -125,7 +127,8 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
   }
 
   async #close(): Promise<void> {
-    this.#closing.abort(new SdkError('ERR_DISPOSED', 'The engine was closed during the call.'));
+    const reason = new SdkError('ERR_DISPOSED', 'The engine was closed during the call.');
+    for (const call of this.#calls) call.cancel(reason);
     await this.#queue;
     await this.#backend[Symbol.asyncDispose]();
   }
@@ -135,7 +138,7 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     sequence: SequenceHandle,
     length: number,
     tokens: Int32Array,
-    options: BackendSliceOptions,
+    options: SliceOptions,
   ): Promise<SliceResult> {
     const images = options.images.map(({ image, tokenIndex }) => {
       const { handle, numTiles } = image as NativeImageState<ImageHandle, SequenceHandle>;
@@ -144,20 +147,29 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     // The call may wait, and the caller's array is the caller's.
     const { logits, attention } = options;
     const call = { sequence, length, tokens: tokens.slice(), images, logits, attention };
-    const running = this.#enqueue(options, (flag) => this.#backend.forward(call, flag));
-    return this.#orAborted(running, options);
+    return await this.#cancellable(options, (cancellation) =>
+      cancellation.race(this.#enqueue(cancellation, (flag) => this.#backend.forward(call, flag))),
+    );
   }
 
-  /** Calls that are aborted while they wait do not start. */
-  #enqueue<T>({ signal }: CallOptions, call: (flag: Int32Array) => Promise<T>): Promise<T> {
-    const work = this.#queue.then(() => abortable([signal, this.#closing.signal], call));
-    this.#queue = work.catch(() => {});
+  /** Calls that are aborted while they wait do not start. One that finds the queue empty does so without a detour. */
+  #enqueue<T>(cancellation: Cancellation, call: (flag: Int32Array) => Promise<T>): Promise<T> {
+    const work = this.#queue === undefined ? cancellation.run(call) : this.#queue.then(() => cancellation.run(call));
+    this.#append(work);
     return work;
+  }
+
+  #append(work: Promise<unknown>): void {
+    const onEnd = () => {
+      if (this.#queue === ended) this.#queue = undefined;
+    };
+    const ended = work.then(onEnd, onEnd);
+    this.#queue = ended;
   }
 
   /** @internal Frees a native object when the calls that were made before have ended. */
   release(handle: ImageHandle | SequenceHandle): void {
-    this.#queue = this.#queue.then(() => this.#backend.release(handle));
+    this.#append((this.#queue ?? Promise.resolve()).then(() => this.#backend.release(handle)));
   }
 
   #checkForward(length: number, tokens: Int32Array, options: SliceOptions): void {
@@ -176,17 +188,15 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     signal?.throwIfAborted();
   }
 
-  #orAborted<T>(work: Promise<T>, { signal }: CallOptions): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      const onAbort = () => reject(signal?.reason);
-      const onClose = () => reject(this.#closing.signal.reason);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      this.#closing.signal.addEventListener('abort', onClose, { once: true });
-      work.then(resolve, reject).finally(() => {
-        signal?.removeEventListener('abort', onAbort);
-        this.#closing.signal.removeEventListener('abort', onClose);
-      });
-    });
+  async #cancellable<T>({ signal }: CallOptions, work: (cancellation: Cancellation) => Promise<T>): Promise<T> {
+    const cancellation = new Cancellation(signal);
+    this.#calls.add(cancellation);
+    try {
+      return await work(cancellation);
+    } finally {
+      this.#calls.delete(cancellation);
+      cancellation[Symbol.dispose]();
+    }
   }
 }
 

@@ -2,33 +2,35 @@
 import { SdkError } from '../../core/errors.js';
 import type { Engine, Sequence, Slice, SliceOptions, SliceResult, StepResult } from '../engine.js';
 
-/** No backend leaves its last matrix out yet: of a piece of a prompt that is one logits row of hundreds of tokens. */
-export type BackendSliceOptions = SliceOptions & { readonly logits: 'last' | 'all' };
-
 /** One sequence as its backend sees it. `length` is the number of tokens that count; what lies behind is forgotten. */
 export interface SequenceBackend {
   /** @throws SdkError, or signal.reason, when the call cannot be made; nothing has happened then */
   check(length: number, tokens: Int32Array, options: SliceOptions): void;
-  /** Appends `tokens` behind the first `length`. */
-  forward(length: number, tokens: Int32Array, options: BackendSliceOptions): Promise<SliceResult>;
+  /** Appends `tokens` behind the first `length`. Logits that nobody wants may come all the same. */
+  forward(length: number, tokens: Int32Array, options: SliceOptions): Promise<SliceResult>;
   /** Called once; a running call may still end. */
   release(): void;
 }
 
 const NO_LOGITS: SliceResult = { logits: new Float32Array(0), logitsRows: 0 };
 
-function withAttention({ attention }: SliceResult): Pick<SliceResult, 'attention'> {
-  return attention === undefined ? {} : { attention };
-}
-
 /** `Engine.step` of backends that compute one slice after another, in the order in which they are asked. */
 export async function stepInTurn(engine: Engine, slices: readonly Slice[]): Promise<StepResult> {
-  return await Promise.allSettled(
-    slices.map(async ({ sequence, tokens, ...options }) => {
-      if (sequence instanceof TrackedSequence && sequence.engine === engine) return sequence.forward(tokens, options);
-      throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected sequences that this engine created, received another.');
-    }),
-  );
+  const [first] = slices;
+  if (slices.length !== 1 || first === undefined) {
+    return await Promise.allSettled(slices.map(async (slice) => await forward(engine, slice)));
+  }
+  try {
+    return [{ status: 'fulfilled', value: await forward(engine, first) }];
+  } catch (reason) {
+    return [{ status: 'rejected', reason }];
+  }
+}
+
+function forward(engine: Engine, slice: Slice): Promise<SliceResult> {
+  const { sequence } = slice;
+  if (sequence instanceof TrackedSequence && sequence.engine === engine) return sequence.forward(slice.tokens, slice);
+  throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected sequences that this engine created, received another.');
 }
 
 /** A sequence of any backend. One call at a time; each call appends its tokens, or none of them when it fails. */
@@ -54,10 +56,9 @@ export class TrackedSequence implements Sequence {
     const added = tokens.length;
     this.#running = true;
     try {
-      const logits = options.logits === 'none' ? 'last' : options.logits;
-      const result = await this.#backend.forward(this.#length, tokens, { ...options, logits });
+      const result = await this.#backend.forward(this.#length, tokens, options);
       this.#length += added;
-      return options.logits === 'none' ? { ...NO_LOGITS, ...withAttention(result) } : result;
+      return options.logits === 'none' ? { ...result, ...NO_LOGITS } : result;
     } finally {
       this.#running = false;
     }

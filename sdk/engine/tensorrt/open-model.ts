@@ -4,9 +4,9 @@ import { DisposalStack } from '../../core/lifecycle.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import type { Engine, EngineInfo, Numerics } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
+import { abortable } from '../shared/cancellation.js';
 import { EmbeddingTable } from '../shared/embedding-table.js';
 import { keyValueBytesPerToken } from '../shared/engine-checks.js';
-import { abortable } from '../shared/native-call.js';
 import { NativeEngine } from '../shared/native-engine.js';
 import { mergeableFrom, mergesEveryImage } from '../shared/tile-tables.js';
 import type { OpenedTensorRtModel, TensorRtModelSpec, TensorRtProgress } from './addon-types.js';
@@ -116,7 +116,7 @@ async function openPlans(
   onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
   const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options.fullVision);
   const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
-  const opened = await abortable([signal], (flag) => host.addon.openTensorRtModel(spec, report, flag));
+  const opened = await abortable(signal, (flag) => host.addon.openTensorRtModel(spec, report, flag));
   if (signal?.aborted === true) {
     host.addon.releaseTensorRtHandle(opened.handle);
     signal.throwIfAborted();

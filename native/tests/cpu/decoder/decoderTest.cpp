@@ -18,8 +18,8 @@
 #include <vector>
 
 using namespace scenebus::cpu;
-using scenebus::CancelFlag;
 using scenebus::Aborted;
+using scenebus::CancelFlag;
 
 namespace {
 
@@ -30,7 +30,7 @@ const std::vector<int> kCrossLayers{2, 4};
 
 /** A model of random float weights in a file, every tensor on pages of its own. */
 class RandomModel {
- public:
+public:
   RandomModel() {
     char path[] = "/tmp/scenebus-decoder-XXXXXX";
     close(mkstemp(path));
@@ -77,7 +77,7 @@ class RandomModel {
 
   DecoderSpec spec;
 
- private:
+private:
   void add(const std::string& name, const std::vector<std::int64_t>& shape) {
     std::size_t count = 1;
     for (const auto side : shape)
@@ -98,8 +98,8 @@ class RandomModel {
 };
 
 /**
- * Notes each first read of some weights after a read of others, and sets the flag at the chosen one, from inside the call:
- * the pages of the weights may not be read until the handler of the fault allows it. No clock is involved.
+ * Notes each first read of some weights after a read of others, and sets the flag at the chosen one, from inside the
+ * call: the pages of the weights may not be read until the handler of the fault allows it. No clock is involved.
  */
 namespace watch {
 
@@ -144,14 +144,14 @@ void onFault(int, siginfo_t* info, void*) {
 }
 
 /** Runs `call(abort)`, which reads `linears`, with the flag set at event `at` (from 1; 0 is never); false: aborted. */
-template <typename Call>
-bool run(const std::vector<const Linear*>& linears, int at, const Call& call) {
+template <typename Call> bool run(const std::vector<const Linear*>& linears, int at, const Call& call) {
   count = static_cast<int>(linears.size());
   std::copy(linears.begin(), linears.end(), watched.begin());
   eventCount = 0;
   flagAt = at;
   flag = 0;
-  struct sigaction action {}, before {};
+  struct sigaction action {
+  }, before{};
   action.sa_sigaction = onFault;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGSEGV, &action, &before);
@@ -188,20 +188,20 @@ TEST_CASE("abort: a flag that is set within a layer of a long call lets no furth
     }
     linears.push_back(&decoder.weights().head);
     const int head = 2 * kLayers, perPass = 2 * kLayers;
-    const int rows = 260, passes = 2; // a pass takes 256 rows
-    std::vector<std::int32_t> tokens(rows);
-    for (int i = 0; i < rows; ++i)
+    const int tokenCount = 260, passes = 2; // a pass takes 256 tokens
+    std::vector<std::int32_t> tokens(tokenCount);
+    for (int i = 0; i < tokenCount; ++i)
       tokens[static_cast<std::size_t>(i)] = i % kVocabulary;
     std::vector<float> logits(kVocabulary), expected(kVocabulary);
     const auto sequence = decoder.createSequence();
     const auto forward = [&](CancelFlag abort) {
-      decoder.forward(*sequence, tokens.data(), rows, {{image, 0}}, false, logits.data(), abort);
+      decoder.forward(*sequence, tokens.data(), tokenCount, {{image, 0}}, LogitsOf::kLast, logits.data(), abort);
     };
 
     CHECK(watch::run(linears, 0, forward));
     CHECK_MESSAGE(watch::eventCount == passes * perPass + 1, "%d", watch::eventCount.load());
     CHECK(watch::events[passes * perPass] == head);
-    CHECK(sequence->length == rows);
+    CHECK(sequence->length == tokenCount);
     expected = logits;
 
     const int step = threads == 1 ? 1 : 7; // an emulator is slow here
@@ -218,7 +218,29 @@ TEST_CASE("abort: a flag that is set within a layer of a long call lets no furth
   }
 }
 
-TEST_CASE("abort: a flag that is set while an image is encoded lets the rows at hand end, and no more begin") {
+TEST_CASE("logits: those that nobody wants are not computed, and the next ones do not depend on it") {
+  RandomModel model;
+  Decoder decoder(model.spec, {}, [](std::uint64_t, std::uint64_t) {});
+  const std::vector<const Linear*> linears{&decoder.weights().layers.front().query, &decoder.weights().head};
+  const std::vector<std::int32_t> tokens{1, 2, 3, 4};
+  const auto append = [&](Sequence& sequence, LogitsOf logitsOf, float* logits) {
+    return watch::run(linears, 0, [&](CancelFlag cancel) {
+      decoder.forward(sequence, tokens.data(), static_cast<int>(tokens.size()), {}, logitsOf, logits, cancel);
+    });
+  };
+  std::vector<float> unused(kVocabulary), expected(kVocabulary), found(kVocabulary);
+  const auto one = decoder.createSequence(), other = decoder.createSequence();
+  CHECK(append(*one, LogitsOf::kLast, unused.data()));
+  CHECK(watch::eventCount == 2);
+  CHECK(append(*one, LogitsOf::kLast, expected.data()));
+  CHECK(append(*other, LogitsOf::kNone, nullptr));
+  CHECK_MESSAGE(watch::eventCount == 1, "%d: the head was read", watch::eventCount.load());
+  CHECK(other->length == 4);
+  CHECK(append(*other, LogitsOf::kLast, found.data()));
+  CHECK(found == expected);
+}
+
+TEST_CASE("abort: a flag that is set while an image is encoded lets the tokens at hand end, and no more begin") {
   RandomModel model;
   model.spec.threads = 1; // keys before values, so that reads alternate
   Decoder decoder(model.spec, {}, [](std::uint64_t, std::uint64_t) {});

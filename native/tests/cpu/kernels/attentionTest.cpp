@@ -1,7 +1,7 @@
 #include "cpu/kernels/half.h"
 #include "cpu/memory/keyValueCache.h"
-#include "tests/support/checks.h"
 #include "tests/cpu/kernels/kernelsUnderTest.h"
+#include "tests/support/checks.h"
 
 #include <algorithm>
 #include <cmath>
@@ -97,7 +97,8 @@ TEST_CASE("attention: causal limits, several runs, all cache types, every set") 
         start += count;
       }
       for (std::size_t r = 0; r < counts.size(); ++r)
-        runs.push_back({keyBytes[r].data(), valueBytes[r].data(), counts[r], keyScales[r].data(), valueScales[r].data()});
+        runs.push_back(
+            {keyBytes[r].data(), valueBytes[r].data(), counts[r], keyScales[r].data(), valueScales[r].data()});
 
       const std::vector<int> limits{1, 2, 16, 17, 100, 257, 301, 302, 317, 318, 318};
       const auto q = normalValues(limits.size() * headDim, 3.0f);
@@ -219,7 +220,10 @@ TEST_CASE("attention: a query, key or value that is not finite leaves no finite 
           for (const auto* kernels : allKernels()) {
             const auto out = attendOne(*kernels, run, type, query, 1.0f, 0.0f);
             CHECK_MESSAGE(!std::isfinite(out[5]), "%s, %g as %s, %d positions, cache type %d: %g", nameOf(kernels), bad,
-                          place == 0 ? "query" : place == 1 ? "key" : "value", count, static_cast<int>(type), out[5]);
+                          place == 0   ? "query"
+                          : place == 1 ? "key"
+                                       : "value",
+                          count, static_cast<int>(type), out[5]);
           }
         }
       }

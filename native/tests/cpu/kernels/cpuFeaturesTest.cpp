@@ -20,4 +20,6 @@ TEST_CASE("features: every available set is found by its name, an unknown name i
   CHECK(!parseInstructionSet("avx1024").has_value());
 }
 
-TEST_CASE("features: at least one core") { CHECK(physicalCoreCount() >= 1); }
+TEST_CASE("features: at least one core") {
+  CHECK(physicalCoreCount() >= 1);
+}

@@ -1,8 +1,8 @@
 #include "cpu/kernels/half.h"
 #include "cpu/memory/packing.h"
 #include "cpu/memory/quantizedActivations.h"
-#include "tests/support/checks.h"
 #include "tests/cpu/kernels/kernelsUnderTest.h"
+#include "tests/support/checks.h"
 
 #include <algorithm>
 #include <cmath>
@@ -46,19 +46,20 @@ struct RandomWeights {
 };
 
 /** What a quantised activation means. */
-double activationOf(const QuantizedRows& q, int row, int k) {
-  const std::ptrdiff_t block = q.firstBlock(row) + k / 32 * q.tileWidth(row);
+double activationOf(const QuantizedTokens& q, int token, int k) {
+  const std::ptrdiff_t block = q.firstBlock(token) + k / 32 * q.tileWidth(token);
   return static_cast<double>(q.values[block * 32 + k % 32]) * q.scales[block];
 }
 
 float packedScale(const PackedMatrix& m, int row, int scaleGroup) {
   std::uint16_t scale;
-  std::memcpy(&scale, m.data + row / 16 * m.groupBytes() + m.scalesOffset(scaleGroup) + row % 16 * sizeof(scale), sizeof(scale));
+  std::memcpy(&scale, m.data + row / 16 * m.groupBytes() + m.scalesOffset(scaleGroup) + row % 16 * sizeof(scale),
+              sizeof(scale));
   return floatFromF16(scale) * m.rowFactors[row];
 }
 
-std::vector<float> packedMatmul(const Kernels& kernels, const PackedMatrix& weights, const QuantizedRows& x) {
-  std::vector<float> y(static_cast<std::size_t>(x.rows) * weights.rows, std::nanf(""));
+std::vector<float> packedMatmul(const Kernels& kernels, const PackedMatrix& weights, const QuantizedTokens& x) {
+  std::vector<float> y(static_cast<std::size_t>(x.tokens) * weights.rows, std::nanf(""));
   // In two pieces, as threads share the work: kernels take groups together that lie in one piece.
   const int middle = weights.rowGroups() / 4;
   kernels.packedMatmul(weights, 0, middle, x, y.data(), weights.rows);
@@ -95,7 +96,8 @@ TEST_CASE("quantise: within half a step of the value, sums right, equal bits on 
     std::vector<std::int8_t> reference(x.size());
     std::vector<float> referenceScales(x.size() / 32);
     std::vector<std::int32_t> referenceBiases(x.size() / 32);
-    scalarKernels().quantizeRow(x.data(), columns, 1, reference.data(), referenceScales.data(), referenceBiases.data());
+    scalarKernels().quantizeToken(x.data(), columns, 1, reference.data(), referenceScales.data(),
+                                  referenceBiases.data());
     for (int k = 0; k < columns; ++k)
       CHECK(std::fabs(reference[k] * referenceScales[k / 32] - x[k]) <= 0.5001f * referenceScales[k / 32] + 1e-30f);
     for (int b = 0; b < columns / 32; ++b) {
@@ -108,7 +110,7 @@ TEST_CASE("quantise: within half a step of the value, sums right, equal bits on 
       std::vector<std::int8_t> values(x.size());
       std::vector<float> scales(x.size() / 32);
       std::vector<std::int32_t> biases(x.size() / 32);
-      kernels->quantizeRow(x.data(), columns, 1, values.data(), scales.data(), biases.data());
+      kernels->quantizeToken(x.data(), columns, 1, values.data(), scales.data(), biases.data());
       CHECK_MESSAGE(values == reference && scales == referenceScales && biases == referenceBiases, "%s, %d columns",
                     nameOf(kernels), columns);
     }
@@ -126,7 +128,7 @@ TEST_CASE("quantise: a block that is not finite becomes zeros with the scale NaN
           std::vector<std::int8_t> values(x.size(), 55);
           std::vector<float> scales(x.size() / 32, 5.0f);
           std::vector<std::int32_t> biases(x.size() / 32, 5);
-          kernels->quantizeRow(x.data(), columns, 1, values.data(), scales.data(), biases.data());
+          kernels->quantizeToken(x.data(), columns, 1, values.data(), scales.data(), biases.data());
           for (int block = 0; block < columns / 32; ++block) {
             const bool isBad = block == at / 32;
             CHECK_MESSAGE(std::isnan(scales[static_cast<std::size_t>(block)]) == isBad, "%s, %g at %d of %d, block %d",
@@ -144,7 +146,7 @@ TEST_CASE("quantise: a block that is not finite becomes zeros with the scale NaN
   }
 }
 
-TEST_CASE("matmuls: an input that is not finite makes every output of its row NaN or infinite, and of no other") {
+TEST_CASE("matmuls: an input that is not finite makes every output of its token NaN or infinite, and of no other") {
   ThreadPool pool(1);
   const int rows = 37, columns = 160;
   const auto floats = normalValues(static_cast<std::size_t>(rows) * columns);
@@ -157,27 +159,27 @@ TEST_CASE("matmuls: an input that is not finite makes every output of its row Na
                                   {halves[0].data(), ScalarType::kF16, rows, columns},
                                   {halves[1].data(), ScalarType::kBf16, rows, columns}};
   for (const float bad : kNotFinite) {
-    for (const int xRows : {1, 3, 9}) {
-      auto x = normalValues(static_cast<std::size_t>(xRows) * columns);
-      const int badRow = xRows / 2;
-      x[static_cast<std::size_t>(badRow) * columns + 77] = bad;
+    for (const int tokens : {1, 3, 9}) {
+      auto x = normalValues(static_cast<std::size_t>(tokens) * columns);
+      const int badToken = tokens / 2;
+      x[static_cast<std::size_t>(badToken) * columns + 77] = bad;
       for (const auto* kernels : allKernels()) {
         const auto check = [&](const std::vector<float>& y, const char* what) {
-          for (int row = 0; row < xRows; ++row)
+          for (int token = 0; token < tokens; ++token)
             for (int i = 0; i < rows; ++i)
-              CHECK_MESSAGE(std::isfinite(y[static_cast<std::size_t>(row) * rows + i]) == (row != badRow),
-                            "%s, %s weights, %g, row %d of %d", nameOf(kernels), what, bad, row, xRows);
+              CHECK_MESSAGE(std::isfinite(y[static_cast<std::size_t>(token) * rows + i]) == (token != badToken),
+                            "%s, %s weights, %g, token %d of %d", nameOf(kernels), what, bad, token, tokens);
         };
         for (const int bits : {4, 8}) {
           const RandomWeights weights(bits, rows, columns, 32);
           const OwnedPackedMatrix packed(weights.source);
           QuantizedActivations activations;
-          activations.assign(*kernels, pool, x.data(), xRows, columns);
+          activations.assign(*kernels, pool, x.data(), tokens, columns);
           check(packedMatmul(*kernels, packed.view(), activations.view()), bits == 4 ? "int4" : "int8");
         }
         for (const auto& matrix : matrices) {
-          std::vector<float> y(static_cast<std::size_t>(xRows) * rows);
-          kernels->floatMatmul(matrix, 0, rows, x.data(), xRows, y.data(), rows);
+          std::vector<float> y(static_cast<std::size_t>(tokens) * rows);
+          kernels->floatMatmul(matrix, 0, rows, x.data(), tokens, y.data(), rows);
           check(y, "float");
         }
       }
@@ -185,17 +187,17 @@ TEST_CASE("matmuls: an input that is not finite makes every output of its row Na
   }
 }
 
-TEST_CASE("quantise: rows in tiles keep their values, whatever their number") {
+TEST_CASE("quantise: tokens in tiles keep their values, whatever their number") {
   ThreadPool pool(2);
-  for (const int rows : {1, 7, 8, 9, 21}) {
-    const auto x = normalValues(static_cast<std::size_t>(rows) * 96);
+  for (const int tokens : {1, 7, 8, 9, 21}) {
+    const auto x = normalValues(static_cast<std::size_t>(tokens) * 96);
     for (const auto* kernels : allKernels()) {
       QuantizedActivations activations;
-      activations.assign(*kernels, pool, x.data(), rows, 96);
+      activations.assign(*kernels, pool, x.data(), tokens, 96);
       const auto& q = activations.view();
-      for (int row = 0; row < rows; ++row)
+      for (int token = 0; token < tokens; ++token)
         for (int k = 0; k < 96; ++k)
-          CHECK(std::fabs(activationOf(q, row, k) - x[static_cast<std::size_t>(row) * 96 + k]) < 0.02);
+          CHECK(std::fabs(activationOf(q, token, k) - x[static_cast<std::size_t>(token) * 96 + k]) < 0.02);
     }
   }
 }
@@ -249,7 +251,7 @@ TEST_CASE("packed matmuls: with int8 activations within the bound that their rou
   }
 }
 
-TEST_CASE("packed matmuls: equal bits on every set, 1 to 19 rows of activations, odd numbers of outputs and scales") {
+TEST_CASE("packed matmuls: equal bits on every set, 1 to 19 tokens, odd numbers of outputs and scales") {
   ThreadPool pool(1);
   for (const int bits : {4, 8}) {
     for (const int groupSize : {32, 128}) {
@@ -257,15 +259,15 @@ TEST_CASE("packed matmuls: equal bits on every set, 1 to 19 rows of activations,
         const int columns = groupSize == 32 ? 672 : 640; // 21 and 5 scales a row
         const RandomWeights weights(bits, rows, columns, groupSize);
         const OwnedPackedMatrix packed(weights.source);
-        for (int xRows = 1; xRows <= 19; ++xRows) {
-          const auto x = normalValues(static_cast<std::size_t>(columns) * xRows);
+        for (int tokens = 1; tokens <= 19; ++tokens) {
+          const auto x = normalValues(static_cast<std::size_t>(columns) * tokens);
           QuantizedActivations activations;
-          activations.assign(scalarKernels(), pool, x.data(), xRows, columns);
+          activations.assign(scalarKernels(), pool, x.data(), tokens, columns);
           const auto reference = packedMatmul(scalarKernels(), packed.view(), activations.view());
           for (const auto* kernels : fastKernels()) {
             const auto y = packedMatmul(*kernels, packed.view(), activations.view());
             CHECK_MESSAGE(std::memcmp(y.data(), reference.data(), y.size() * sizeof(float)) == 0,
-                          "%s bits %d group %d rows %d × %d", nameOf(kernels), bits, groupSize, rows, xRows);
+                          "%s bits %d group %d rows %d × %d", nameOf(kernels), bits, groupSize, rows, tokens);
           }
         }
       }
@@ -361,30 +363,31 @@ TEST_CASE("float matmuls: f32, f16 and bf16 weights, odd sizes, unaligned addres
         std::vector<std::uint8_t> bytes(w.size() * 4 + 1);
         std::uint8_t* data = bytes.data() + 1;
         for (std::size_t i = 0; i < w.size(); ++i) {
-          const std::uint16_t half = type == ScalarType::kF16 ? f16FromFloat(w[i])
-                                                              : static_cast<std::uint16_t>(bitsOfFloat(w[i]) >> 16);
+          const std::uint16_t half =
+              type == ScalarType::kF16 ? f16FromFloat(w[i]) : static_cast<std::uint16_t>(bitsOfFloat(w[i]) >> 16);
           if (type == ScalarType::kF32)
             std::memcpy(data + i * 4, &w[i], 4);
           else
             std::memcpy(data + i * 2, &half, 2);
         }
         const FloatMatrix matrix{data, type, rows, columns};
-        for (const int xRows : {1, 2, 5, 7}) {
-          const auto x = normalValues(static_cast<std::size_t>(columns) * xRows);
+        for (const int tokens : {1, 2, 5, 7}) {
+          const auto x = normalValues(static_cast<std::size_t>(columns) * tokens);
           for (const auto* kernels : allKernels()) {
-            std::vector<float> y(static_cast<std::size_t>(rows) * xRows, std::nanf(""));
-            kernels->floatMatmul(matrix, 0, rows, x.data(), xRows, y.data(), rows);
-            for (int t = 0; t < xRows; ++t) {
+            std::vector<float> y(static_cast<std::size_t>(rows) * tokens, std::nanf(""));
+            kernels->floatMatmul(matrix, 0, rows, x.data(), tokens, y.data(), rows);
+            for (int t = 0; t < tokens; ++t) {
               for (int row = 0; row < rows; ++row) {
                 double exact = 0, magnitude = 0;
                 for (int k = 0; k < columns; ++k) {
-                  const double product = static_cast<double>(readScalar(data, type, static_cast<std::size_t>(row) * columns + k)) *
-                                         x[static_cast<std::size_t>(t) * columns + k];
+                  const double product =
+                      static_cast<double>(readScalar(data, type, static_cast<std::size_t>(row) * columns + k)) *
+                      x[static_cast<std::size_t>(t) * columns + k];
                   exact += product;
                   magnitude += std::fabs(product);
                 }
                 CHECK_MESSAGE(std::fabs(y[static_cast<std::size_t>(t) * rows + row] - exact) <= 1e-6 * magnitude,
-                              "%s %d × %d, %d rows", nameOf(kernels), rows, columns, xRows);
+                              "%s %d × %d, %d tokens", nameOf(kernels), rows, columns, tokens);
               }
             }
           }
@@ -406,7 +409,8 @@ TEST_CASE("rmsNorm and siluMultiply: as in double precision, odd sizes, every se
       std::vector<float> y(x.size());
       kernels->rmsNorm(x.data(), w.data(), count, 1e-5f, y.data());
       for (std::size_t i = 0; i < x.size(); ++i)
-        CHECK_MESSAGE(std::fabs(y[i] - x[i] * inverse * w[i]) <= 2e-6 * std::fabs(x[i] * w[i]) + 1e-7, "%s", nameOf(kernels));
+        CHECK_MESSAGE(std::fabs(y[i] - x[i] * inverse * w[i]) <= 2e-6 * std::fabs(x[i] * w[i]) + 1e-7, "%s",
+                      nameOf(kernels));
       auto gate = x;
       gate[0] = -200.0f; // eˣ would overflow
       kernels->siluMultiply(gate.data(), w.data(), count, y.data());

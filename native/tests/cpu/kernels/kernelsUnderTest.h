@@ -37,7 +37,9 @@ inline std::vector<const Kernels*> allKernels() {
   return list;
 }
 
-inline const char* nameOf(const Kernels* kernels) { return instructionSetName(kernels->set).data(); }
+inline const char* nameOf(const Kernels* kernels) {
+  return instructionSetName(kernels->set).data();
+}
 
 inline const float kNotFinite[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
                                    std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),

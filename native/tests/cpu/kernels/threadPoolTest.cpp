@@ -1,5 +1,5 @@
-#include "common/codedError.h"
 #include "cpu/kernels/threadPool.h"
+#include "common/codedError.h"
 #include "tests/support/checks.h"
 
 #include <time.h>
