@@ -73,8 +73,8 @@ export class CameraFeeds implements AsyncDisposable {
 
 /** Without what is the service's business. */
 function cameraOptions(config: CameraConfig): CameraOptions {
-  const { address, describe, prompt, minIntervalSeconds, maxSilenceSeconds, change, schedule, masks, ...options } =
-    config;
+  const { address, describe, prompt, minIntervalSeconds, maxSilenceSeconds, change, schedule, masks, ...rest } = config;
+  const { intrinsics, mounting, ...options } = rest;
   // A camera that is not plugged in yet must not keep the others from working.
   return { ...options, requireFirstFrame: false };
 }

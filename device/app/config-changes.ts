@@ -28,6 +28,8 @@ const LIVE_OF_CAMERA: readonly (keyof CameraConfig)[] = [
   'maxSilenceSeconds',
   'change',
   'schedule',
+  'intrinsics',
+  'mounting',
 ];
 
 export function configChanges(now: DeviceConfig, next: DeviceConfig): ConfigChanges {

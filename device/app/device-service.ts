@@ -15,6 +15,7 @@ import type { ConfigAccess } from '../console/context.js';
 import { EventHub } from '../events/hub.js';
 import { Problems } from '../events/problems.js';
 import { startAsk } from '../features/ask.js';
+import { CameraPlaces } from '../features/camera-places.js';
 import { startCameraSettings } from '../features/camera-settings.js';
 import { CameraTracks } from '../features/camera-tracks.js';
 import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
@@ -95,6 +96,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #resources: DisposalStack;
   readonly #problems: Problems;
+  readonly #places: CameraPlaces;
   readonly #usage: UsageTotals;
   readonly #console: DeviceConsole | undefined;
   #model: ModelSupervisor | undefined;
@@ -115,13 +117,14 @@ export class DeviceService implements AsyncDisposable {
     this.#logger = options.logger ?? silentLogger;
     this.#resources = parts.resources;
     this.#problems = parts.problems;
+    this.#places = new CameraPlaces(this.#problems);
     this.#usage = new UsageTotals(this.hub);
     this.#console = parts.console;
   }
 
   /**
-   * @throws SdkError for what waiting cannot mend: a wrong model folder, a wrong camera address, a broker that refuses
-   *   the credentials. A missing camera or an unreachable broker is no such thing (see `requireBroker`).
+   * @throws SdkError for what waiting cannot mend: a wrong model folder, a wrong camera address, with
+   *   `requireBroker` a broker that is away or refuses the credentials. A missing camera is no such thing.
    */
   static async start(config: DeviceConfig, options: StartOptions): Promise<DeviceService> {
     const { requireBroker = false, signal = new AbortController().signal } = options;
@@ -241,6 +244,7 @@ export class DeviceService implements AsyncDisposable {
 
   /** Otherwise its retained messages would stay on the broker forever. */
   async #forgetCamera(id: string): Promise<void> {
+    this.#places.forget(id);
     try {
       await this.bus.removeCamera(id);
     } catch (error) {
@@ -319,6 +323,7 @@ export class DeviceService implements AsyncDisposable {
       ...common,
       model,
       tracks: new CameraTracks(),
+      places: this.#places,
       get config() {
         return currentConfig();
       },
@@ -442,8 +447,8 @@ function watchBroker(bus: Bus, problems: Problems): void {
       problems.clear('bus');
       return;
     }
-    const message = `The broker ${bus.broker} cannot be reached; the connection is being retried.`;
-    problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
+    const lost = `The connection to the broker ${bus.broker} is lost; it is being made again.`;
+    problems.report('bus', bus.failure ?? new SdkError('ERR_BUS_UNREACHABLE', lost));
   };
   bus.onStateChange(look);
   look();

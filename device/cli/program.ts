@@ -4,6 +4,7 @@ import { type CommandContext, examples } from './command-context.js';
 import { addAskCommand } from './commands/ask.js';
 import { addBuildEngineCommand } from './commands/build-engine.js';
 import { addBusCommand } from './commands/bus.js';
+import { addCalibrateCameraCommand } from './commands/calibrate-camera.js';
 import { addCalibrateScoresCommand } from './commands/calibrate-scores.js';
 import { addConfigCommand } from './commands/config.js';
 import { addDemoCommand } from './commands/demo.js';
@@ -86,6 +87,7 @@ export function createProgram(context: CommandContext): Command {
   addBuildEngineCommand(program, context);
   addVerifyCommand(program, context);
   addCalibrateScoresCommand(program, context);
+  addCalibrateCameraCommand(program, context);
   addDoctorCommand(program, context);
   addConfigCommand(program, context);
   addServiceCommand(program, context);

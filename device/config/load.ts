@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { type Environment, expandEnvironment } from './environment.js';
 import { encodingProblem } from './file-text.js';
 import { unknownKeyMessage } from './known-keys.js';
+import { readLens } from './lens-file.js';
 import { type DeviceConfig, type DeviceConfigInput, deviceConfigSchema } from './schema.js';
 
 /** Of the console. */
@@ -93,6 +94,7 @@ export async function parseConfig(
   const cameras = parsed.data.cameras.map((camera) => ({
     ...camera,
     address: addressFrom(options.folder, camera.address),
+    ...(camera.intrinsics === undefined ? {} : { intrinsics: at(camera.intrinsics) }),
     ...(camera.tls === undefined ? {} : { tls: { ...camera.tls, caFile: at(camera.tls.caFile) } }),
   }));
   const resolved = {
@@ -195,6 +197,15 @@ async function checkParts(
     ))
   )
     problems.push({ path, message: `Expected a model folder, but ${directory} has no config.json` });
+  for (const [index, { intrinsics }] of cameras.entries()) {
+    if (intrinsics === undefined) continue;
+    try {
+      await readLens(resolve(folder, intrinsics));
+    } catch (error) {
+      if (!isSdkError(error)) throw error;
+      problems.push({ path: ['cameras', index, 'intrinsics'], message: error.message });
+    }
+  }
   for (const [index, { address }] of check === 'all' ? cameras.entries() : []) {
     try {
       requireCameraAddress(addressFrom(folder, address));

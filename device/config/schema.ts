@@ -65,6 +65,32 @@ const descriptionSettings = {
   level: z.number().min(0).max(255),
 };
 
+const angle = z.number().min(-180).max(180).default(0);
+const metres = z.number().min(-1_000).max(1_000).default(0);
+
+export const mountingSchema = z
+  .strictObject({
+    heightMetres: z.number().min(0.01).max(1_000).meta({ title: 'Height above the floor, metres' }),
+    forwardMetres: metres.meta({ title: "Before the base's origin, metres" }),
+    leftMetres: metres.meta({ title: "To the left of the base's origin, metres" }),
+    pitchDegrees: angle.meta({ title: 'Tilt, degrees', description: 'Positive: looks down' }),
+    rollDegrees: angle.meta({ title: 'Roll, degrees', description: 'Positive: its right side lower' }),
+    yawDegrees: angle.meta({ title: 'Yaw, degrees', description: 'Positive: turned to the left' }),
+    angleSigmaDegrees: z.number().min(0).max(45).default(0.5).meta({
+      title: 'Uncertainty of the angles, degrees',
+      description: 'Standard deviation',
+    }),
+    heightSigmaMetres: z.number().min(0).max(10).default(0.01).meta({
+      title: 'Uncertainty of the height, metres',
+      description: 'Standard deviation',
+    }),
+  })
+  .meta({
+    title: 'Mounting',
+    description:
+      'How the camera is mounted on its base (REP 103 and 105 of ROS). With `intrinsics` it gives bearings against the base, and where things stand on the floor',
+  });
+
 export const cameraSchema = cameraOptionsSchema
   .omit({ requireFirstFrame: true })
   .extend({
@@ -120,6 +146,12 @@ export const cameraSchema = cameraOptionsSchema
         description:
           'Polygons of corners [x, y] from 0 to 1 (left, top to right, bottom of the picture after size and rotation): filled with grey before anything else sees a picture',
       }),
+    intrinsics: filePath.optional().meta({
+      title: 'Calibration',
+      description:
+        "ROS's camera_info, YAML or JSON, as scenebus calibrate-camera writes it; relative to this file. For pictures after size and rotation, or such of the same shape. Gives every box a bearing",
+    }),
+    mounting: mountingSchema.optional(),
   })
   .meta({ title: 'Camera' });
 
@@ -400,6 +432,14 @@ export const deviceConfigSchema = z
       if (place === undefined || (place !== root && !place.startsWith(`${root}/`))) continue;
       const message = `Expected topics outside of the topic root ${root}, which is the device's own`;
       context.addIssue({ code: 'custom', path, message });
+    }
+  })
+  .superRefine(({ cameras }, context) => {
+    for (const [i, { intrinsics, mounting }] of cameras.entries()) {
+      if (mounting === undefined || intrinsics !== undefined) continue;
+      const message =
+        'Expected `intrinsics` beside it: without a calibration of the lens a mounting says nothing (scenebus calibrate-camera makes one)';
+      context.addIssue({ code: 'custom', path: ['cameras', i, 'mounting'], message });
     }
   })
   .superRefine(({ watches, cameras }, context) => {

@@ -21,6 +21,7 @@ import type { LogTail } from './log-tail.js';
 import type { MessageLog } from './mqtt/message-log.js';
 import { accessRoutes } from './routes/access.js';
 import { askRoutes } from './routes/ask.js';
+import { calibrationRoutes } from './routes/calibration.js';
 import { deviceRoutes } from './routes/device.js';
 import { healthRoutes } from './routes/health.js';
 import { heatMapRoutes } from './routes/heat-maps.js';
@@ -208,6 +209,7 @@ async function serve(
     ...setupRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
+    ...calibrationRoutes(services, resources),
   ];
   const openApi = route({
     method: 'GET',

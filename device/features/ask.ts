@@ -76,7 +76,8 @@ async function answer(
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);
-  const objects = context.tracks.find(feed.id, frame, result.answer.objects);
+  const tracked = context.tracks.find(feed.id, frame, result.answer.objects);
+  const objects = await context.places.locate(feed.config, frame, tracked);
   return { camera: feed.id, frame, ...result, answer: { ...result.answer, objects } };
 }
 

@@ -3,6 +3,7 @@ import type { CallOptions, Camera, Frame, FramesOptions, Logger, ModelInfo, Visi
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
+import type { CameraPlaces } from './camera-places.js';
 import type { CameraTracks } from './camera-tracks.js';
 
 /** What a camera is and does. */
@@ -50,6 +51,7 @@ export interface FeatureContext {
   readonly hub: EventHub;
   readonly problems: Problems;
   readonly tracks: CameraTracks;
+  readonly places: CameraPlaces;
   readonly logger: Logger;
   /** Milliseconds that never go back, for intervals. */
   readonly monotonicMs: () => number;

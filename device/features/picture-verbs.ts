@@ -30,7 +30,7 @@ export function startPictureVerbs({ context, pictures, verbs }: PictureVerbsOpti
 
 /** @throws SdkError as `Pictures.of`, ERR_BUSY, ERR_ENGINE_* */
 async function describe(
-  { config, model, hub, tracks }: FeatureContext,
+  { config, model, hub, tracks, places }: FeatureContext,
   pictures: Pictures,
   request: RequestOf<'describe'>,
   call: Call,
@@ -50,7 +50,8 @@ async function describe(
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
     const text = await write(loaded, frame, own ?? loaded.info.prompts.describe, options, call.partial);
     const found = config.describe.objects ? await withObjects(loaded, frame, text, { ...options, maxNewTokens }) : text;
-    const answer = { ...found, objects: tracks.find(feed.id, frame, found.objects) };
+    const tracked = tracks.find(feed.id, frame, found.objects);
+    const answer = { ...found, objects: await places.locate(feed.config, frame, tracked) };
     const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
     return {
       camera: feed.id,
@@ -63,7 +64,7 @@ async function describe(
 
 /** @throws SdkError ERR_REQUEST_UNSUPPORTED for a model that gives no boxes; as `describe` */
 async function locate(
-  { config, model, hub, tracks }: FeatureContext,
+  { config, model, hub, tracks, places }: FeatureContext,
   pictures: Pictures,
   request: RequestOf<'locate'>,
   call: Call,
@@ -103,7 +104,7 @@ async function locate(
       camera: feed.id,
       frame,
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
-      objects: tracks.find(feed.id, frame, objects),
+      objects: await places.locate(feed.config, frame, tracks.find(feed.id, frame, objects)),
       notFound,
       usage,
       timings: { totalMs: performance.now() - startedMs },

@@ -42,9 +42,10 @@ public:
     mDue += secondsToDuration(1 / mFps);
     if (mPattern == "moving")
       drawMoving();
-    else if (mPattern == "still")
-      drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
-    else if (mPattern != "freeze" || mDelivered < mLimit)
+    else if (mPattern == "still") {
+      if (mDelivered == 0)
+        drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
+    } else if (mPattern != "freeze" || mDelivered < mLimit)
       drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), mNumber);
     frame.pixels = mPixels;
     stampNow(frame);

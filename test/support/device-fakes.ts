@@ -17,6 +17,7 @@ import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';
 import type { AnyDeviceEvent, EventKind } from '#device/events/events.js';
 import { EventHub } from '#device/events/hub.js';
 import { Problems } from '#device/events/problems.js';
+import { CameraPlaces } from '#device/features/camera-places.js';
 import { CameraTracks } from '#device/features/camera-tracks.js';
 import type { FeatureContext, Feed, FeedSource } from '#device/features/context.js';
 
@@ -206,6 +207,7 @@ export async function fakeContext(
 ): Promise<FakeContext> {
   const config = await fakeConfig(input);
   const hub = new EventHub({ run: 'run' });
+  const problems = new Problems(hub);
   const events: AnyDeviceEvent[] = [];
   const waiters = new Set<() => void>();
   for (const kind of KINDS) {
@@ -223,8 +225,9 @@ export async function fakeContext(
     hub,
     events,
     feeds: config.cameras.map((camera) => new FakeFeed(camera)),
-    problems: new Problems(hub),
+    problems,
     tracks: new CameraTracks(),
+    places: new CameraPlaces(problems),
     logger: silentLogger,
     monotonicMs: () => nowMs,
     now: () => new Date(day + nowMs + setMs),

@@ -57,6 +57,7 @@ export class SetupProgress implements Disposable {
 
   [Symbol.dispose](): void {
     for (const stop of this.#stops) stop();
+    this.#file[Symbol.dispose]();
   }
 
   get isLeft(): boolean {

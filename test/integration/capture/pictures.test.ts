@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
 import type { ManagedCamera } from '#sdk/capture/managed-camera.js';
 import type { Frame } from '#sdk/core/types.js';
-import { decodeImage } from '#sdk/image/index.js';
+import { ChangeGate, decodeImage, type FrameGlance } from '#sdk/image/index.js';
 
 const run = promisify(execFile);
 let folder: string;
@@ -135,6 +135,34 @@ describe('a picture that stands still while frames come', () => {
     for await (const frame of camera) if (frame.sequence > before.sequence + 80) break; // 800 ms: four times the limit
     expect(camera.status.state).toBe('stalled');
     expect((camera as ManagedCamera).hostPid).toBe(second);
+  });
+
+  test('is passed over where it lies, by whoever only looks for changes', async () => {
+    await using camera = await openCamera('test:freeze?frames=40', { fps: 100, frozenTimeoutMs: 0 });
+    const gate = new ChangeGate();
+    const stop = new AbortController();
+    const given: number[] = [];
+    let looks = 0;
+    const skip = (glance: FrameGlance) => {
+      looks += 1;
+      if (looks > 60) stop.abort();
+      return !gate.measure(glance).changed;
+    };
+    const reading = async () => {
+      for await (const frame of camera.frames({ maxFps: 50, signal: stop.signal, skip })) {
+        gate.accept(frame);
+        given.push(frame.sequence);
+      }
+    };
+    await expect(reading()).rejects.toMatchObject({ name: 'AbortError' });
+    expect(given.length).toBeGreaterThan(0);
+    // The checker changes with each of its first 40 frames, and never again.
+    expect(given.at(-1)).toBeGreaterThanOrEqual(1);
+    expect(given.length).toBeLessThanOrEqual(40);
+    expect(looks).toBeGreaterThan(given.length);
+    const frame = await camera.read();
+    expect(gate.measure(frame)).toEqual({ changed: false, mean: 0, maxBlock: 0 });
+    expect(camera.newestSequence).toBeGreaterThan(40);
   });
 
   test('is nothing where the caller says so', async () => {

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isSdkError } from 'scenebus';
+import { type CameraLens, formatCameraInfo, isSdkError } from 'scenebus';
 import { afterAll, describe, expect, test } from 'vitest';
 import { describeConfig } from '#device/config/describe.js';
 import { loadConfig } from '#device/config/load.js';
@@ -10,6 +10,17 @@ import { fakeConfig } from '../../../support/device-fakes.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'scenebus-config-'));
 afterAll(() => rmSync(folder, { recursive: true }));
+
+const LENS: CameraLens = {
+  width: 640,
+  height: 480,
+  fx: 500,
+  fy: 500,
+  cx: 320,
+  cy: 240,
+  distortionModel: 'plumb_bob',
+  distortion: [0, 0, 0, 0, 0],
+};
 
 let files = 0;
 function write(text: string, name = `config-${++files}.yaml`): string {
@@ -47,6 +58,32 @@ describe('a configuration file', () => {
     expect(await problemsOf(`${minimal}responseTopics: ["robots/x+"]\n`)).toMatch(/line 5.*topic filter/);
     const both = `${minimal}broker: { url: "mqtt://h" }\nembeddedBroker: {}\n`;
     expect(await problemsOf(both)).toMatch(/not both/);
+  });
+
+  test('may say what the lens of a camera is and how it is mounted; a file that says it must be right', async () => {
+    const camera = (settings: string) => minimal.replace('"0" }', `"0", ${settings} }`);
+    writeFileSync(join(folder, 'front-lens.yaml'), formatCameraInfo(LENS, 'front'));
+    const mounted = camera('intrinsics: front-lens.yaml, mounting: { heightMetres: 1.2, pitchDegrees: 30 }');
+    const config = await loadConfig(write(mounted), {});
+    expect(config.cameras[0]).toMatchObject({
+      intrinsics: join(folder, 'front-lens.yaml'),
+      mounting: { heightMetres: 1.2, pitchDegrees: 30, yawDegrees: 0, angleSigmaDegrees: 0.5 },
+    });
+    expect(await problemsOf(camera('mounting: { heightMetres: 1 }'))).toMatch(/line 4: .*mounting: .*`intrinsics`/);
+    expect(await problemsOf(camera('intrinsics: a.yaml, mounting: { heightMetres: 0 }'))).toMatch(/heightMetres/);
+    mkdirSync(join(folder, 'models/demo'), { recursive: true });
+    writeFileSync(join(folder, 'models/demo/config.json'), '{}');
+    const problems = async (file: string) =>
+      await loadConfig(write(camera(`intrinsics: ${file}`)), {}, { check: 'model' }).then(
+        () => 'none',
+        (error: Error) => error.message,
+      );
+    expect(await problems('front-lens.yaml')).toBe('none');
+    expect(await problems('gone.yaml')).toMatch(/line 4: cameras\[0\]\.intrinsics: Expected the calibration.*ENOENT/);
+    writeFileSync(join(folder, 'zero.yaml'), formatCameraInfo({ ...LENS, fx: 0 }, 'front'));
+    expect(await problems('zero.yaml')).toMatch(/never calibrated/);
+    writeFileSync(join(folder, 'latin.yaml'), Buffer.from([0x61, 0xe9, 0x0a]));
+    expect(await problems('latin.yaml')).toMatch(/line 1 is no UTF-8/);
   });
 
   test('may say for each camera what is asked, when, and what nobody may see', async () => {

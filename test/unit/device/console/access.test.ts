@@ -36,15 +36,20 @@ describe('roles', () => {
   test('every route declares a role, and these are all routes', () => {
     const list = served.console.routes.map(({ method, path, role }) => `${role} ${method} ${path}`).sort();
     expect(list).toEqual([
+      'admin DELETE /api/cameras/:camera/calibration',
       'admin DELETE /api/tokens/:token',
+      'admin GET /api/calibration-board',
+      'admin GET /api/cameras/:camera/calibration',
       'admin GET /api/config',
       'admin GET /api/diagnostics',
       'admin GET /api/setup',
       'admin GET /api/tokens',
+      'admin POST /api/cameras/:camera/calibration/result',
       'admin POST /api/config/preview',
       'admin POST /api/config/undo',
       'admin POST /api/setup/check',
       'admin POST /api/tokens',
+      'admin PUT /api/cameras/:camera/calibration',
       'admin PUT /api/config',
       'admin PUT /api/config/secrets/:secret',
       'admin PUT /api/passwords/:role',

@@ -432,6 +432,8 @@ const HOSTILE: readonly unknown[] = [
   { question: 'x', answerSchema: JSON.parse('{"properties":{"__proto__":{"$ref":"#/__proto__"}}}') },
   { question: 'x', answerSchema: { type: 'string', pattern: '(a+)+$'.repeat(200) } },
   { question: 'x', frame: { id: 'cam-1' }, turns: [{ question: '', answer: 'x' }] },
+  { board: 'charuco:99x99' },
+  { board: '../../etc', lens: 'constructor', squareMillimetres: 1e308 },
   { label: 'x'.repeat(300) },
   { label: 'cup', camera: '__proto__' },
   { label: 'cup', frame: { id: '..', run: '..' } },
