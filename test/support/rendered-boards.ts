@@ -155,13 +155,15 @@ export function direction(lens: CameraLens, u: number, v: number): [number, numb
     const scale = bent > 0 ? Math.sin(low) / bent : 0;
     return [toX * scale, toY * scale, Math.cos(low)];
   }
-  let [x, y] = [toX, toY];
+  let x = toX;
+  let y = toY;
   for (let i = 0; i < 25; i++) {
     const r2 = x * x + y * y;
     const radial = 1 + k1 * r2 + k2 * r2 ** 2 + k3 * r2 ** 3;
     const shiftX = 2 * p1 * x * y + p2 * (r2 + 2 * x * x);
     const shiftY = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y;
-    [x, y] = [(toX - shiftX) / radial, (toY - shiftY) / radial];
+    x = (toX - shiftX) / radial;
+    y = (toY - shiftY) / radial;
   }
   return [x, y, 1];
 }
