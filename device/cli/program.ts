@@ -14,6 +14,7 @@ import { addLogCommand } from './commands/log.js';
 import { addMergeLoraCommand } from './commands/merge-lora.js';
 import { addQuantizeCommand } from './commands/quantize.js';
 import { addRunCommand } from './commands/run.js';
+import { addServeCommand } from './commands/serve.js';
 import { addServiceCommand } from './commands/service.js';
 import { addSetupCommand } from './commands/setup.js';
 import { addVerifyCommand } from './commands/verify.js';
@@ -80,6 +81,7 @@ export function createProgram(context: CommandContext): Command {
   addRunCommand(program, context);
   addDescribeCommand(program, context);
   addAskCommand(program, context);
+  addServeCommand(program, context);
   addBusCommand(program, context);
   addLogCommand(program, context);
   addQuantizeCommand(program, context);

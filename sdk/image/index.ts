@@ -7,3 +7,4 @@ export { encodePng } from './encode-png.js';
 export { requirePixelImage } from './pixel-image.js';
 export type { ImageGeometry, ProcessedImage } from './processed-image.js';
 export { createImageProcessor, type ImageProcessor } from './processor.js';
+export { decodeOnlyWebPictures } from './sharp.js';

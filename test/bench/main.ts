@@ -10,6 +10,7 @@ import { engineAddon, packageRoot } from '#sdk/native/index.js';
 import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
 import { benchCapture, benchGate } from './capture.js';
+import { benchConsole } from './console.js';
 import { benchDevice } from './device.js';
 import { benchGrammar } from './grammar.js';
 import { runJetsonForecast } from './jetson-forecast.js';
@@ -37,6 +38,8 @@ npm run bench -- watches [--backend cpu|onnx] [--seconds N]
     ten standing questions about a frame beside one, and beside ten that are written
 npm run bench -- capture [--address A] [--seconds N]
     what a camera costs, and the frame gate
+npm run bench -- console [--rounds N] [--seconds N]
+    the console in a real browser (Debian's chromium): its page, the moving picture, what the service pays for viewers
 npm run bench -- process [--rounds N]
     what a process of its own costs a model
 npm run bench -- device [--address A] [--seconds N] [--rounds N]
@@ -107,6 +110,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   watches,
   grammar,
   capture,
+  console: fieldConsole,
   process: modelProcess,
   device,
   soak,
@@ -182,6 +186,10 @@ async function capture(): Promise<void> {
   const { address = 'test:moving' } = values;
   const results = await benchCapture(address, numberOf('seconds', 10));
   write('capture', { address, results, gate: benchGate(500) });
+}
+
+async function fieldConsole(): Promise<void> {
+  write('console', await benchConsole(rounds, numberOf('seconds', 8)));
 }
 
 async function textDecoder(benchmarks: readonly string[]): Promise<void> {

@@ -6,7 +6,7 @@ import { Faults } from '../support/fault/faults.js';
 import { hostileMessage } from '../support/fault/hostile.js';
 import { BROKER_CONFIG, Victim } from '../support/fault/victim.js';
 
-const FAULT_MS = 120_000;
+const FAULT_MS = 300_000;
 /** No user at all is known: every account is a bad one. */
 const CLOSED_CONFIG = BROKER_CONFIG.replace('allow_anonymous true', 'allow_anonymous false');
 let victim: Victim;

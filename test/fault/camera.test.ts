@@ -4,7 +4,7 @@ import { Faults } from '../support/fault/faults.js';
 import type { CameraMode } from '../support/fault/scripted-camera.js';
 import { Victim } from '../support/fault/victim.js';
 
-const FAULT_MS = 120_000;
+const FAULT_MS = 300_000;
 let victim: Victim;
 let faults: Faults;
 

@@ -9,7 +9,7 @@ import { packageRoot } from '#sdk/native/index.js';
 import { Faults } from '../support/fault/faults.js';
 import { Victim, type VictimOptions } from '../support/fault/victim.js';
 
-const FAULT_MS = 120_000;
+const FAULT_MS = 300_000;
 const DISK_MEGABYTES = 8;
 const DISK_REASON = /ERR_DISK_FULL .*full/;
 const HOUR_MS = 3_600_000;

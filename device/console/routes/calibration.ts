@@ -2,8 +2,8 @@
 import { formatCameraInfo } from 'scenebus';
 import type { DisposalStack } from 'scenebus/service';
 import { drawBoard, parseBoard } from '#calibration/camera/index.js';
+import { HttpError } from '../../http/http-error.js';
 import { boardQuery, lensProgressSchema, lensResultSchema, lensStartSchema } from '../api/calibration-schemas.js';
-import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
 import { cameraParams } from '../api/schemas.js';
 import { LensCalibration } from '../calibration/lens-calibration.js';

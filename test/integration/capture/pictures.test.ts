@@ -244,6 +244,23 @@ test('a capture process that is stopped is noticed by that, not by the silence',
   await status(camera, 'streaming');
 });
 
+test('the pattern with a clock says when each of its pictures was drawn', async () => {
+  const BITS = 24;
+  const openedAtMs = Date.now();
+  await using camera = await openCamera('test:clock', { size: { width: 320, height: 240 }, fps: 30 });
+  let before = openedAtMs;
+  for (let number = 0; number < 3; number++) {
+    const { width, data, capturedAtMs } = await camera.read();
+    let code = 0;
+    for (let bit = 0; bit < BITS; bit++) code = code * 2 + (data[3 * Math.floor(((bit + 0.5) * width) / BITS)]! >> 7);
+    // Of the lowest bits the time that is next to the capture.
+    const drawnAtMs = capturedAtMs - ((Math.floor(capturedAtMs) - code + 2 ** BITS) % 2 ** BITS);
+    expect(drawnAtMs).toBeGreaterThanOrEqual(before);
+    expect(drawnAtMs).toBeLessThanOrEqual(capturedAtMs);
+    before = drawnAtMs;
+  }
+});
+
 test('a folder is seen as decodeImage sees its pictures, and goes on after broken ones', async () => {
   const pictures = join(folder, 'mixed');
   await run('mkdir', [pictures]);

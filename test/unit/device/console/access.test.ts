@@ -179,6 +179,20 @@ describe('coming in', () => {
     expect(await raw(address, '/api/state', { host, cookie })).toBe(401);
   });
 
+  test('an address that asks too often is told so, by the limit of the route and of all together', async () => {
+    const statuses: number[] = [];
+    for (let i = 0; i < 31; i++) {
+      const response = await served.fetch('operator', '/api/timeline/export');
+      statuses.push(response.status);
+      await response.arrayBuffer();
+    }
+    expect(statuses.slice(0, 30)).toEqual(Array(30).fill(200));
+    expect(statuses[30]).toBe(429);
+    const limited = await served.fetch('display', '/api/state');
+    expect(Number(limited.headers.get('x-ratelimit-limit'))).toBe(1_200);
+    expect(Number(limited.headers.get('x-ratelimit-remaining'))).toBeLessThan(1_200);
+  });
+
   test('foreign hosts and pages are refused before anything else', async () => {
     const { address } = served.console;
     const host = new URL(address).host;
