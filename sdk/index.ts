@@ -120,6 +120,7 @@ export {
   decodeImage,
   type EncodeJpegOptions,
   encodeJpeg,
+  type FrameGlance,
   type ImageGeometry,
   type ImageProcessor,
   type ImageProcessorConfig,

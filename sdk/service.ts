@@ -9,3 +9,4 @@ export { DisposalStack } from './core/lifecycle.js';
 export { naturalOrder } from './core/natural-order.js';
 export { nearestName } from './core/option-names.js';
 export { redact, redactDeep, registerSecret } from './core/redaction.js';
+export { decodeOnlyWebPictures, glanceAt } from './image/index.js';

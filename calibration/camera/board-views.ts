@@ -214,7 +214,7 @@ const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
 };
 
 const ADVICE: Readonly<Record<Refusal, string>> = {
-  'no-board': 'Is it the board that was named, flat, wholly in the picture and well lit?',
+  'no-board': 'Is it the board that was named, flat, wholly in the picture, sharp and well lit?',
   blurred: 'Hold the board still while a picture is taken, and focus the lens first.',
   alike: 'Move the board to every part of the picture, near and far, and tilt it.',
   size: 'Take all pictures at the size that the camera runs with.',

@@ -123,8 +123,8 @@ export class DeviceService implements AsyncDisposable {
   }
 
   /**
-   * @throws SdkError for what waiting cannot mend: a wrong model folder, a wrong camera address, a broker that refuses
-   *   the credentials. A missing camera or an unreachable broker is no such thing (see `requireBroker`).
+   * @throws SdkError for what waiting cannot mend: a wrong model folder, a wrong camera address, with
+   *   `requireBroker` a broker that is away or refuses the credentials. A missing camera is no such thing.
    */
   static async start(config: DeviceConfig, options: StartOptions): Promise<DeviceService> {
     const { requireBroker = false, signal = new AbortController().signal } = options;
@@ -447,8 +447,8 @@ function watchBroker(bus: Bus, problems: Problems): void {
       problems.clear('bus');
       return;
     }
-    const message = `The broker ${bus.broker} cannot be reached; the connection is being retried.`;
-    problems.report('bus', new SdkError('ERR_BUS_UNREACHABLE', message));
+    const lost = `The connection to the broker ${bus.broker} is lost; it is being made again.`;
+    problems.report('bus', bus.failure ?? new SdkError('ERR_BUS_UNREACHABLE', lost));
   };
   bus.onStateChange(look);
   look();

@@ -1,5 +1,6 @@
 /** Parts of a camera's picture that nobody may see: filled before a frame reaches the model, the journal or a caller. */
 import type { Camera, CameraStatus, Frame, FramesOptions, ReadOptions } from 'scenebus';
+import { glanceAt } from 'scenebus/service';
 
 /** Corners x, y, normalised to the frame. */
 export type Polygon = readonly (readonly [x: number, y: number])[];
@@ -75,7 +76,12 @@ class MaskedCamera implements Camera {
   }
 
   async *frames(options?: FramesOptions): AsyncGenerator<Frame> {
-    for await (const frame of this.#camera.frames(options)) yield this.#masks.apply(frame);
+    // What a mask covers gives no reason to look either: frames are judged as they are given out.
+    const { skip, ...others } = options ?? {};
+    for await (const frame of this.#camera.frames(others)) {
+      const masked = this.#masks.apply(frame);
+      if (!skip?.(glanceAt(masked))) yield masked;
+    }
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Frame> {

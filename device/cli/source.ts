@@ -4,8 +4,10 @@ import { extname, join } from 'node:path';
 import {
   type CallOptions,
   type Camera,
+  type CameraOptions,
   type DecodedImage,
   decodeImage,
+  type Frame,
   isSdkError,
   LIMITS,
   type ModelImage,
@@ -19,6 +21,8 @@ export interface SourcePicture {
   /** The file, or the frame's id. */
   readonly name: string;
   readonly image: ModelImage;
+  /** Of a camera or a clip: more may come. */
+  readonly isOfStream: boolean;
 }
 
 /** What `decodeImage` reads, and what people have beside it: that is refused with advice rather than taken for a camera. */
@@ -27,6 +31,10 @@ const IMAGE_ENDINGS = new Set('.jpg .jpeg .png .webp .gif .tif .tiff .avif .bmp 
 export interface SourceOptions extends CallOptions {
   /** At most so many pictures of each source; a camera gives one when it is left out. */
   readonly count?: number | undefined;
+  /** Instead of some pictures of a camera or a clip: all, at most so many a second, until it ends. */
+  readonly streamFps?: number | undefined;
+  /** How cameras and clips are opened. */
+  readonly camera?: Pick<CameraOptions, 'size' | 'rotation'> | undefined;
   /** Told of pictures that are left out because they cannot be decoded, and of those with a flaw. */
   readonly onWarning?: ((message: string) => void) | undefined;
   /** What `-` stands for. */
@@ -61,7 +69,7 @@ export async function openSources(names: readonly string[], options: SourceOptio
 
   const cameras = new Map<Source, Camera>();
   const first = sources.find(({ kind }) => kind === 'camera');
-  if (first?.kind === 'camera') cameras.set(first, await openCamera(first.address, { signal: options.signal }));
+  if (first?.kind === 'camera') cameras.set(first, await openWith(first.address, options));
   const close = async () => {
     for (const camera of cameras.values()) await camera[Symbol.asyncDispose]();
   };
@@ -142,17 +150,20 @@ async function* readSources(
   sources: readonly Source[],
   isOnly: boolean,
   cameras: ReadonlyMap<Source, Camera>,
-  { count, signal, onWarning = () => {} }: SourceOptions,
+  options: SourceOptions,
 ): AsyncGenerator<SourcePicture> {
+  const { count, streamFps, signal, onWarning = () => {} } = options;
   let given = 0;
   let failure: unknown;
   for (const source of sources) {
     if (source.kind === 'camera') {
       const opened = cameras.get(source);
-      await using camera = opened ?? (await openCamera(source.address, { signal }));
-      for (let i = 0; i < (count ?? 1); i++, given++) {
-        const frame = await camera.read({ signal });
-        yield { name: frame.id, image: frame };
+      await using camera = opened ?? (await openWith(source.address, options));
+      for await (const frame of streamFps === undefined
+        ? readFrames(camera, count ?? 1, signal)
+        : camera.frames({ maxFps: streamFps, signal })) {
+        given++;
+        yield { name: frame.id, image: frame, isOfStream: true };
       }
     } else if (source.kind === 'stdin') {
       given++;
@@ -180,11 +191,19 @@ async function* readSources(
   if (given === 0) throw failure;
 }
 
+async function openWith(address: string, { camera, signal }: SourceOptions): Promise<Camera> {
+  return await openCamera(address, { ...camera, signal });
+}
+
+async function* readFrames(camera: Camera, count: number, signal: AbortSignal | undefined): AsyncGenerator<Frame> {
+  for (let i = 0; i < count; i++) yield await camera.read({ signal });
+}
+
 function withWarnings(
   name: string,
   { warnings, ...picture }: DecodedImage,
   onWarning: (message: string) => void,
 ): SourcePicture {
   for (const warning of warnings) onWarning(`${name}: ${warning}`);
-  return { name, image: { id: name, ...picture } };
+  return { name, image: { id: name, ...picture }, isOfStream: false };
 }

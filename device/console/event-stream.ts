@@ -1,7 +1,7 @@
 /** Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
 import { Readable } from 'node:stream';
 import type { Logger } from 'scenebus';
-import { refusalOf } from './api/http-error.js';
+import { refusalOf } from '../http/http-error.js';
 
 /** What a reader may be behind by, in bytes; one that is further behind is let go, and comes again. */
 const MAX_BEHIND_BYTES = 1 << 20;

@@ -5,13 +5,14 @@ import webSocket from '@fastify/websocket';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { SdkError } from 'scenebus';
 import { readTlsFiles } from 'scenebus/bus';
-import { DisposalStack } from 'scenebus/service';
+import { DisposalStack, decodeOnlyWebPictures } from 'scenebus/service';
 import { z } from 'zod';
+import { isLoopback } from '../http/browser-guard.js';
+import { HttpError, refusalOf } from '../http/http-error.js';
 import { Credentials } from './access/credentials.js';
 import { createGuard } from './access/guard.js';
 import type { RequiredRole } from './access/roles.js';
 import { Sessions } from './access/sessions.js';
-import { HttpError, refusalOf } from './api/http-error.js';
 import { openApiDocument } from './api/openapi.js';
 import { type Route, route } from './api/route.js';
 import type { ConsoleDevice } from './context.js';
@@ -21,6 +22,7 @@ import type { LogTail } from './log-tail.js';
 import type { MessageLog } from './mqtt/message-log.js';
 import { accessRoutes } from './routes/access.js';
 import { askRoutes } from './routes/ask.js';
+import { calibrationRoutes } from './routes/calibration.js';
 import { deviceRoutes } from './routes/device.js';
 import { healthRoutes } from './routes/health.js';
 import { heatMapRoutes } from './routes/heat-maps.js';
@@ -95,6 +97,8 @@ export class Console implements AsyncDisposable {
     try {
       const credentials = await Credentials.open({ file: credentialsFile, adminPassword: secrets.consolePassword });
       requireSafeInterface(config, credentials);
+      // Pictures come in from here on: decoders that no page needs are out of their reach.
+      decodeOnlyWebPictures();
       const stop = new AbortController();
       const frames = resources.use(new FrameStore(device.hub, visibleJournal(device.journal, state)));
       const sessions = new Sessions(() => performance.now());
@@ -208,6 +212,7 @@ async function serve(
     ...setupRoutes(services),
     ...watchRoutes(services),
     ...watchTrialRoutes(services),
+    ...calibrationRoutes(services, resources),
   ];
   const openApi = route({
     method: 'GET',
@@ -260,10 +265,6 @@ function parse({ params, query, body, bodyTypes }: Route, request: FastifyReques
     body: bodyTypes !== undefined ? request.body : body === undefined ? undefined : check(body, request.body, 'body'),
     principal: request.principal,
   };
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 function requireSafeInterface({ host, tls }: ConsoleDevice['config']['console'], credentials: Credentials): void {

@@ -24,7 +24,7 @@ const keptSchema: z.ZodType<Kept> = z
   .array(z.strictObject({ camera: z.string(), setting: z.enum(CAMERA_SETTINGS), value: z.boolean() }))
   .max(1_000);
 
-type SettingsContext = Pick<FeatureContext, 'feeds' | 'hub' | 'logger'>;
+type SettingsContext = Pick<FeatureContext, 'feeds' | 'hub' | 'logger'> & Partial<Pick<FeatureContext, 'problems'>>;
 
 /** @param file where switched settings are kept; undefined: nowhere */
 export async function startCameraSettings(
@@ -32,7 +32,8 @@ export async function startCameraSettings(
   source: SettingSource,
   file: string | undefined,
 ): Promise<CameraSettings & ReconfigurableFeature> {
-  const kept = new KeptFile({ file, schema: keptSchema, logger: context.logger });
+  const { logger, problems } = context;
+  const kept = new KeptFile({ file, schema: keptSchema, logger, problems });
   return new SwitchedSettings(context, source, kept, (await kept.read()) ?? []);
 }
 
@@ -70,6 +71,7 @@ class SwitchedSettings implements CameraSettings, ReconfigurableFeature {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop();
+    this.#file[Symbol.dispose]();
   }
 
   #tellAll(): void {

@@ -1,7 +1,7 @@
 /** Descriptions of what cameras see: whenever it changed enough, and now and then when it did not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { ChangeGate, type Frame } from 'scenebus';
+import { ChangeGate, type Frame, type FrameGlance } from 'scenebus';
 import type { SceneInput } from 'scenebus/bus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
 import type { CameraSettings } from './camera-settings.js';
@@ -137,7 +137,8 @@ class SceneDescriber implements AsyncDisposable {
     while (!signal.aborted && !feed.hasFailed) {
       try {
         // While a description runs the loop does not ask: what it is given next is the newest frame again.
-        for await (const frame of feed.frames({ maxFps: LOOKS_PER_SECOND, signal })) {
+        const skip = (glance: FrameGlance) => this.#triggerFor(glance) === undefined;
+        for await (const frame of feed.frames({ maxFps: LOOKS_PER_SECOND, signal, skip })) {
           const trigger = this.#triggerFor(frame);
           if (trigger === undefined) continue;
           await this.#describe(frame, trigger);
@@ -153,7 +154,7 @@ class SceneDescriber implements AsyncDisposable {
     }
   }
 
-  #triggerFor(frame: Frame): Trigger | undefined {
+  #triggerFor(frame: Frame | FrameGlance): Trigger | undefined {
     const { monotonicMs, now } = this.#context;
     const { minIntervalSeconds, maxSilenceSeconds, schedule } = this.settings;
     if (!isWithin(schedule, now())) return undefined;

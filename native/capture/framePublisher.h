@@ -75,6 +75,9 @@ private:
   bool mIsFrozen = false;
   int mSameFrames = 0;
   int64_t mSameSinceUs = 0;
+  int64_t mComparedAtUs = 0;
+  /** Of a picture that has stood still for a while; empty while it moves. */
+  std::string mStillHash;
 };
 
 } // namespace scenebus::capture

@@ -31,6 +31,22 @@ inline void drawChecker(uint8_t* pixels, uint32_t width, uint32_t height, uint64
   }
 }
 
+constexpr uint32_t kTimeCodeBits = 24;
+
+/**
+ * The lowest 24 bits of a time in milliseconds (4.6 hours until it begins again), the highest first, as fields that are
+ * white or black, side by side over the whole width in the top sixteenth: wide enough to be read back out of a JPEG.
+ */
+inline void drawTimeCode(uint8_t* pixels, uint32_t width, uint32_t height, uint64_t wallMs) {
+  const uint64_t rowBytes = static_cast<uint64_t>(width) * 3;
+  for (uint32_t y = 0; y < height / 16; ++y) {
+    for (uint32_t x = 0; x < width; ++x) {
+      const uint32_t bit = kTimeCodeBits - 1 - x * kTimeCodeBits / width;
+      std::memset(pixels + y * rowBytes + x * 3, ((wallMs >> bit) & 1U) != 0 ? 255 : 0, 3);
+    }
+  }
+}
+
 /** Whether every byte belongs to the frame of this number. */
 inline bool isChecker(const uint8_t* pixels, uint32_t width, uint32_t height, uint64_t number) {
   for (uint32_t y = 0; y < height; ++y) {

@@ -3,6 +3,7 @@
 
 #include <opencv2/imgproc.hpp>
 
+#include <chrono>
 #include <cstdlib>
 #include <thread>
 
@@ -12,7 +13,8 @@ namespace {
 
 /**
  * Built-in patterns, for tests and for trying a set-up without a camera.
- * checker: see testPattern.h. moving: a numbered frame with a red square that crosses it.
+ * checker: see testPattern.h. moving: a numbered frame with a red square that crosses it. clock: the same, and when it
+ * was drawn, for who wants to know how old a picture is that a screen shows (drawTimeCode in testPattern.h).
  * hang, die, end: checker for `patternFrames` frames, then block for ever, abort the process, or end like a file.
  * freeze: checker for `patternFrames` frames, then the last one again and again. still: always the same picture.
  */
@@ -42,9 +44,12 @@ public:
     mDue += secondsToDuration(1 / mFps);
     if (mPattern == "moving")
       drawMoving();
-    else if (mPattern == "still")
-      drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
-    else if (mPattern != "freeze" || mDelivered < mLimit)
+    else if (mPattern == "clock")
+      drawClock();
+    else if (mPattern == "still") {
+      if (mDelivered == 0)
+        drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), 1);
+    } else if (mPattern != "freeze" || mDelivered < mLimit)
       drawChecker(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows), mNumber);
     frame.pixels = mPixels;
     stampNow(frame);
@@ -65,6 +70,14 @@ private:
     cv::rectangle(mPixels, cv::Rect(left, (mPixels.rows - side) / 2, side, side), cv::Scalar(0, 0, 255), cv::FILLED);
     cv::putText(mPixels, std::to_string(mNumber), cv::Point(8, mPixels.rows - 8), cv::FONT_HERSHEY_SIMPLEX, 1,
                 cv::Scalar(255, 255, 255), 2);
+  }
+
+  void drawClock() {
+    drawMoving();
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const auto wallMs = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+    drawTimeCode(mPixels.data, static_cast<uint32_t>(mPixels.cols), static_cast<uint32_t>(mPixels.rows),
+                 static_cast<uint64_t>(wallMs));
   }
 
   std::string mPattern;

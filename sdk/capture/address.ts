@@ -6,7 +6,17 @@ import { fileURLToPath } from 'node:url';
 import { SdkError } from '../core/errors.js';
 import { redact } from '../core/redaction.js';
 
-export const TEST_PATTERNS = ['checker', 'moving', 'gstreamer', 'hang', 'die', 'end', 'freeze', 'still'] as const;
+export const TEST_PATTERNS = [
+  'checker',
+  'moving',
+  'clock',
+  'gstreamer',
+  'hang',
+  'die',
+  'end',
+  'freeze',
+  'still',
+] as const;
 export type TestPattern = (typeof TEST_PATTERNS)[number];
 
 export type CaptureAddress =

@@ -18,6 +18,8 @@ export interface RingFrame {
 export interface FrameRing {
   /** The newest frame with a sequence above `afterSequence`, or null. */
   read(afterSequence: number): RingFrame | null;
+  /** Of the newest frame, without a copy of it, `[gridHeight, gridWidth]`; null before the first. See `ChangeGate`. */
+  greyThumbnail(gridWidth: number, gridHeight: number): Uint8Array | null;
   /** Sequence of the newest frame, 0 before the first. */
   newest(): number;
   /** When it was captured; null before the first. */

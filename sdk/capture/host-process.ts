@@ -76,13 +76,16 @@ export class CaptureHost {
     if (this.#child.connected) this.#child.send(message, () => {});
   }
 
-  /** Asks it to end, waits, kills. Resolves when the process is gone; safe to call again. */
-  async stop(): Promise<void> {
+  /**
+   * Asks it to end, waits, kills. Resolves when the process is gone; safe to call again.
+   * @param graceMs 0: kills at once one that cannot hear it
+   */
+  async stop(graceMs = GRACE_MS): Promise<void> {
     this.#stopping = true;
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     if (this.#child.connected) this.send({ type: 'stop' });
     else this.#child.kill('SIGTERM');
-    const kill = setTimeout(() => this.#child.kill('SIGKILL'), GRACE_MS);
+    const kill = setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
     this.#child.ref();
     await this.#exited;
     clearTimeout(kill);

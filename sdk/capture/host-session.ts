@@ -47,6 +47,8 @@ export class HostSession {
   readonly #clock: Clock;
   readonly #startedAtMs: number;
   #processTimer: NodeJS.Timeout | undefined;
+  /** SIGSTOP. */
+  #isHostStopped = false;
   /** Ways to open it that are left after this one. */
   #waysLeft = 0;
 
@@ -92,7 +94,7 @@ export class HostSession {
     const end = await this.#end;
     clearTimeout(this.#timer);
     clearInterval(this.#processTimer);
-    await host.stop();
+    await host.stop(this.#isHostStopped ? 0 : undefined);
     return end;
   }
 
@@ -230,6 +232,7 @@ export class HostSession {
     const isStopped = watchStopped(() => host.pid);
     this.#processTimer = setInterval(() => {
       if (!isStopped()) return;
+      this.#isHostStopped = true;
       this.#fail(
         new SdkError(
           'ERR_CAPTURE_TIMEOUT',

@@ -7,6 +7,7 @@ import { keepAlive } from '../core/keep-alive.js';
 import { linkedAbort } from '../core/linked-abort.js';
 import { type Logger, silentLogger } from '../core/logger.js';
 import type { CallOptions, Frame } from '../core/types.js';
+import { type FrameGlance, glanceAt } from '../image/index.js';
 import { type CaptureAddress, redactAddress } from './address.js';
 import type { Camera, CameraInfo, CameraStatus, FramesOptions, ReadOptions } from './camera.js';
 import type { FrameRing, RingFrame } from './frame-ring.js';
@@ -132,15 +133,26 @@ export class ManagedCamera implements Camera {
   }
 
   async *frames(options: FramesOptions = {}): AsyncGenerator<Frame, void, undefined> {
-    const { signal, maxFps } = options;
+    const { signal, maxFps, skip } = options;
     if (maxFps !== undefined && !(maxFps > 0)) {
       throw new SdkError('ERR_ARGUMENT_INVALID', `Expected maxFps above 0, but received ${maxFps}.`);
     }
     using either = linkedAbort([signal, this.#closing.signal]);
     let position = 0;
+    const pause = async (startedAtMs: number) => {
+      const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (this.#clock.monotonicMs() - startedAtMs);
+      if (pauseMs > 0) await sleep(pauseMs, undefined, { signal: either.signal }).catch(() => {});
+    };
     for (;;) {
       let frame: Frame;
       const startedAtMs = this.#clock.monotonicMs();
+      signal?.throwIfAborted();
+      const passedOver = skip && maxFps !== undefined ? this.#passOver(position, skip) : undefined;
+      if (passedOver !== undefined) {
+        position = passedOver;
+        await pause(startedAtMs);
+        continue;
+      }
       try {
         frame = await this.#next(position, signal, undefined);
       } catch (error) {
@@ -148,12 +160,25 @@ export class ManagedCamera implements Camera {
         throw error;
       }
       position = frame.sequence;
-      yield frame;
-      const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (this.#clock.monotonicMs() - startedAtMs);
-      if (pauseMs > 0) {
-        await sleep(pauseMs, undefined, { signal: either.signal }).catch(() => {});
-      }
+      if (!skip?.(glanceAt(frame))) yield frame;
+      await pause(startedAtMs);
     }
+  }
+
+  /**
+   * Of a frame that is there and that nobody has to wait for: a look at it where it lies.
+   * @returns its sequence when it is passed over
+   */
+  #passOver(after: number, skip: (glance: FrameGlance) => boolean): number | undefined {
+    const ring = this.#ring;
+    const newest = ring?.newest() ?? 0;
+    if (ring === undefined || newest <= after || this.#closing.signal.aborted || this.#finalError()) return undefined;
+    const greyThumbnail = (width: number, height: number) => {
+      const cells = ring.greyThumbnail(width, height);
+      if (cells) return cells;
+      throw new SdkError('ERR_CAPTURE_LOST', `Expected a frame of ${this.#info.address}, but its memory holds none.`);
+    };
+    return skip({ greyThumbnail }) ? newest : undefined;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Frame> {

@@ -20,7 +20,7 @@ let opened = 0;
  * | `http://host/stream.mjpg`, `https://…` | MJPEG and other streams; single pictures, polled |
  * | `clip.mp4`, `file:clip.mp4?loop` | video in real time, once or in a loop |
  * | a folder | its pictures in order of their names, two a second unless `fps` says otherwise |
- * | `test:checker`, `test:moving`, `test:gstreamer` | built-in patterns |
+ * | `test:checker`, `test:moving`, `test:clock`, `test:gstreamer` | built-in patterns |
  *
  * @throws SdkError ERR_CAPTURE_ADDRESS_INVALID, ERR_ARGUMENT_INVALID; ERR_CAPTURE_NOT_FOUND, _REFUSED, _UNSUPPORTED,
  *   _TIMEOUT, _LOST or _HOST_DIED when there is no first frame; ERR_NATIVE_UNAVAILABLE without OpenCV; `signal.reason`.

@@ -16,6 +16,22 @@ export interface ChangeGateOptions {
   readonly blockThreshold?: number | undefined;
 }
 
+/** A look at a frame that was not read: as much as a `ChangeGate` needs. Valid during the call that it is given to. */
+export interface FrameGlance {
+  /** Mean grey level 0–255 of each cell of a grid over the picture, `[gridHeight, gridWidth]`. */
+  greyThumbnail(gridWidth: number, gridHeight: number): Uint8Array;
+}
+
+/** The same of a picture that is here already. @throws SdkError ERR_ARGUMENT_INVALID */
+export function glanceAt(image: PixelImage): FrameGlance {
+  requirePixelImage(image);
+  const { data, width, height, format } = image;
+  return {
+    greyThumbnail: (gridWidth, gridHeight) =>
+      engineAddon().greyThumbnail(data, width, height, format === 'bgr8', gridWidth, gridHeight),
+  };
+}
+
 export interface ChangeMeasure {
   readonly changed: boolean;
   /** Grey levels 0–255; Infinity when there is nothing to compare with. */
@@ -49,7 +65,7 @@ export class ChangeGate {
   }
 
   /** Compares without letting through. Without a reference everything is a change. */
-  measure(image: PixelImage): ChangeMeasure {
+  measure(image: PixelImage | FrameGlance): ChangeMeasure {
     return this.#compare(this.#thumbnail(image));
   }
 
@@ -71,10 +87,9 @@ export class ChangeGate {
     this.#reference = undefined;
   }
 
-  #thumbnail(image: PixelImage): Uint8Array {
-    requirePixelImage(image);
-    const { data, width, height, format } = image;
-    return engineAddon().greyThumbnail(data, width, height, format === 'bgr8', this.#grid.width, this.#grid.height);
+  #thumbnail(image: PixelImage | FrameGlance): Uint8Array {
+    const glance = 'greyThumbnail' in image ? image : glanceAt(image);
+    return glance.greyThumbnail(this.#grid.width, this.#grid.height);
   }
 
   #compare(thumbnail: Uint8Array): ChangeMeasure {

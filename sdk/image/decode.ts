@@ -6,7 +6,7 @@ import type { PixelImage } from '../core/image.js';
 import { LIMITS } from '../core/limits.js';
 import type { CallOptions } from '../core/types.js';
 import { requireImageSize } from './pixel-image.js';
-import { loadSharp } from './sharp.js';
+import { decodesOnlyWebPictures, loadSharp } from './sharp.js';
 
 export interface DecodedImage extends PixelImage {
   readonly format: 'rgb8';
@@ -17,11 +17,13 @@ export interface DecodedImage extends PixelImage {
 /** Names of files that may hold such a picture. */
 export const IMAGE_FILE = /\.(?:jpe?g|png|webp|gif|tiff?|avif)$/i;
 const FORMATS: readonly string[] = ['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'avif'];
+const formats = () => (decodesOnlyWebPictures() ? FORMATS.slice(0, 3) : FORMATS);
 
 /**
  * Decodes JPEG, PNG, WebP, GIF (first picture), TIFF and AVIF to 8-bit RGB, upright as EXIF says. Transparency is laid
  * over white with Pillow's arithmetic, 16 bits become 8, CMYK becomes sRGB. Colour profiles of RGB pictures are not
- * applied, as the model's training did not. A JPEG that lacks only its end marker is read, with a warning.
+ * applied, as the model's training did not. A JPEG that lacks only its end marker is read, with a warning. In a process
+ * that called `decodeOnlyWebPictures` (as a device's service does) JPEG, PNG and WebP only.
  *
  * @param input the file's bytes, or its path
  * @throws SdkError ERR_IMAGE_INVALID not readable as a picture, or cut short
@@ -46,15 +48,15 @@ export async function decodeImage(input: Uint8Array | string, options: CallOptio
   } catch (cause) {
     throw new SdkError(
       'ERR_IMAGE_INVALID',
-      `Expected a picture (${FORMATS.join(', ')}), but ${what} is none: ${messageOf(cause)}.`,
+      `Expected a picture (${formats().join(', ')}), but ${what} is none: ${messageOf(cause)}.`,
       { cause },
     );
   }
   signal?.throwIfAborted();
-  if (!FORMATS.includes(metadata.format)) {
+  if (!formats().includes(metadata.format)) {
     throw new SdkError(
       'ERR_IMAGE_INVALID',
-      `Expected one of ${FORMATS.join(', ')}, but ${what} is ${metadata.format}. Convert it to PNG or JPEG.`,
+      `Expected one of ${formats().join(', ')}, but ${what} is ${metadata.format}. Convert it to PNG or JPEG.`,
       { details: { format: metadata.format } },
     );
   }

@@ -10,6 +10,8 @@ import { engineAddon, packageRoot } from '#sdk/native/index.js';
 import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
 import { benchCapture, benchGate } from './capture.js';
+import { benchConsole } from './console.js';
+import { benchDevice } from './device.js';
 import { benchGrammar } from './grammar.js';
 import { runJetsonForecast } from './jetson-forecast.js';
 import { benchProcess } from './process.js';
@@ -36,8 +38,12 @@ npm run bench -- watches [--backend cpu|onnx] [--seconds N]
     ten standing questions about a frame beside one, and beside ten that are written
 npm run bench -- capture [--address A] [--seconds N]
     what a camera costs, and the frame gate
+npm run bench -- console [--rounds N] [--seconds N]
+    the console in a real browser (Debian's chromium): its page, the moving picture, what the service pays for viewers
 npm run bench -- process [--rounds N]
     what a process of its own costs a model
+npm run bench -- device [--address A] [--seconds N] [--rounds N]
+    a whole device with a broker: what it costs while nothing changes, by process, and a question beside the engine
 npm run bench -- soak [--minutes 30]
     a device at work, with a fault now and then: memory and handles of all its processes; fails when they grow
 npm run bench -- kernels [--emulate]
@@ -77,7 +83,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: 'string' },
     minutes: { type: 'string' },
     verify: { type: 'string' },
-    address: { type: 'string', default: 'test:moving' },
+    address: { type: 'string' },
     without: { type: 'string', multiple: true, default: [] },
     tokens: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
@@ -104,7 +110,9 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   watches,
   grammar,
   capture,
+  console: fieldConsole,
   process: modelProcess,
+  device,
   soak,
 };
 const ofText = [...Object.keys(BENCHMARKS), 'load'];
@@ -155,6 +163,11 @@ async function modelProcess(): Promise<void> {
   write('process', { results: await benchProcess(numberOf('rounds', 50)) });
 }
 
+async function device(): Promise<void> {
+  const { address = 'test:still' } = values;
+  write('device', await benchDevice(address, numberOf('seconds', 60), numberOf('rounds', 50)));
+}
+
 async function soak(): Promise<void> {
   const result = await benchSoak(numberOf('minutes', 30));
   write('soak', result);
@@ -170,9 +183,13 @@ async function grammar(): Promise<void> {
 }
 
 async function capture(): Promise<void> {
-  const { address } = values;
+  const { address = 'test:moving' } = values;
   const results = await benchCapture(address, numberOf('seconds', 10));
   write('capture', { address, results, gate: benchGate(500) });
+}
+
+async function fieldConsole(): Promise<void> {
+  write('console', await benchConsole(rounds, numberOf('seconds', 8)));
 }
 
 async function textDecoder(benchmarks: readonly string[]): Promise<void> {

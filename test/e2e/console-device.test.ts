@@ -1,20 +1,22 @@
 /// <reference lib="dom" />
 /** The parts of the page Device in a real browser: set-up, settings, privacy masks, diagnostics. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { loadModel, openCamera, type VisionLanguageModel } from 'scenebus';
+import { loadModel, openCamera, parseCameraInfo, type VisionLanguageModel } from 'scenebus';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { drawBoard, parseBoard } from '#calibration/camera/index.js';
 import type { DeviceService } from '#device/app/device-service.js';
 import { ConfigFileStore } from '#device/config/editing/config-store.js';
 import { loadConfig } from '#device/config/load.js';
 import { clip, demoModel, lend, startService } from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
-import { expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import { expectSoundNow, expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import { BoardRenderer, LENS, POSES } from '../support/rendered-boards.js';
 
-const PARTS = ['overview', 'setup', 'settings', 'masks', 'access'] as const;
+const PARTS = ['overview', 'setup', 'settings', 'masks', 'calibration', 'access'] as const;
 /** Of what masks cover. */
 const GREY = 128;
 
@@ -44,12 +46,14 @@ cameras:
     address: ${clip}
     loop: true
     describe: false
+  - { id: bench, address: boards, loop: true, fps: 4, describe: false }
 broker: { url: "${broker.url}", username: hall }
 console: { port: 0 }
 journal: { directory: journal }
 healthIntervalSeconds: 1
 `,
   );
+  await drawBoards(join(folder, 'boards'));
   model = await loadModel(demoModel, { cacheDirectory: join(folder, 'cache') });
   service = await startService(await loadConfig(file, {}), {
     parts: lend(model, { openCamera }),
@@ -70,6 +74,23 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
   await rm(folder, { recursive: true, force: true });
 }, 60_000);
+
+/** A printed board, held to every part of the picture of a lens that is known. */
+async function drawBoards(target: string): Promise<void> {
+  await mkdir(target);
+  const { data, info } = await sharp(await drawBoard(parseBoard('charuco:7x5'), 41))
+    .toColourspace('b-w')
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  const picture = { width: info.width, height: info.height, grey: new Uint8Array(data), squarePixels: 48 };
+  const renderer = new BoardRenderer(LENS);
+  for (const [index, pose] of POSES.entries()) {
+    const { width, height, data: pixels } = renderer.render(picture, pose);
+    await sharp(pixels, { raw: { width, height, channels: 3 } })
+      .png()
+      .toFile(join(target, `${index}.png`));
+  }
+}
 
 const show = (part: (typeof PARTS)[number]) => page.goto(`${address}/#/device?part=${part}`);
 
@@ -106,8 +127,11 @@ describe('the set-up', () => {
     await page.reload();
     await step('model', true).waitFor();
     await step('camera', true).click();
-    await page.locator('.thumbnails img').waitFor();
-    await page.locator('.thumbnails img').evaluate((image) => (image as HTMLImageElement).decode());
+    await page.locator('.thumbnails img').first().waitFor();
+    await page
+      .locator('.thumbnails img')
+      .first()
+      .evaluate((image) => (image as HTMLImageElement).decode());
     await page.getByRole('button', { name: 'Try again' }).click();
     await page.getByText('Camera table delivers pictures of 640 × 480.').waitFor();
     await step('broker', false).click();
@@ -127,10 +151,11 @@ describe('the settings', () => {
   test('a change is checked, shown as lines of the file, saved with the comments kept, and holds at once', async () => {
     const before = await readFile(file, 'utf8');
     await show('settings');
-    const rotation = page.getByLabel('Rotation, degrees clockwise');
+    const rotation = page.getByLabel('Rotation, degrees clockwise').first();
     await page.getByRole('heading', { name: 'Cameras' }).click();
+    await page.locator('.camera-settings > summary').first().click();
     await rotation.selectOption('90');
-    const rate = page.getByLabel('Frames a second');
+    const rate = page.getByLabel('Frames a second').first();
     await rate.fill('999');
     await page.getByText('Expected 240 or less.').waitFor();
     expect(await page.getByRole('button', { name: 'Review the changes' }).isDisabled()).toBe(true);
@@ -244,6 +269,35 @@ describe('privacy masks', () => {
   }, 60_000);
 });
 
+test('a board that is held before a camera is followed live, and the lens of the camera comes out', async () => {
+  await show('calibration');
+  await page.getByRole('combobox', { name: 'Camera' }).selectOption('bench');
+  const board = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'Download the board' }).click();
+  expect((await sharp(await readFile(await (await board).path())).metadata()).format).toBe('png');
+  await page.getByRole('button', { name: 'Start' }).click();
+  const compute = page.getByRole('button', { name: 'Compute the lens' });
+  expect(await compute.isDisabled()).toBe(true);
+  await page.locator('.calibration .point').first().waitFor({ timeout: 30_000 });
+  await expect
+    .poll(async () => Number(await page.locator('[data-views]').getAttribute('data-views')), { timeout: 60_000 })
+    .toBeGreaterThanOrEqual(8);
+  expect(await page.locator('.calibration rect.seen').count()).toBeGreaterThan(12);
+  await page.getByText(/Not taken: \d+ like another/).waitFor({ timeout: 30_000 });
+  await expectSoundNow(page, 'device-calibrating-1440-light');
+  await compute.click();
+  const report = page.getByRole('region', { name: 'Result' });
+  await report.getByText('Focal length').waitFor();
+  await expectSoundNow(page, 'device-calibrated-1440-light');
+  const file = page.waitForEvent('download');
+  await report.getByRole('link', { name: 'Download the calibration' }).click();
+  const lens = parseCameraInfo(await readFile(await (await file).path(), 'utf8'));
+  expect(Math.abs(lens.fx / LENS.fx - 1)).toBeLessThan(0.02);
+  expect(lens.accuracy?.rms).toBeLessThan(0.5);
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.getByRole('button', { name: 'Start' }).waitFor();
+}, 120_000);
+
 test('the overview tells versions, model and licences, and hands out the diagnostics bundle', async () => {
   await page.goto(`${address}/#/device`);
   await page.getByRole('region', { name: 'Versions' }).getByText('scenebus', { exact: true }).waitFor();
@@ -254,6 +308,8 @@ test('the overview tells versions, model and licences, and hands out the diagnos
   const bundle = await download;
   expect(bundle.suggestedFilename()).toMatch(/^scenebus-hall-.*\.zip$/);
   expect((await readFile(await bundle.path())).subarray(0, 2).toString()).toBe('PK');
+  await page.getByRole('button', { name: 'Look at the machine' }).click();
+  await page.locator('.findings li').filter({ hasText: 'Node' }).first().waitFor();
 }, 60_000);
 
 test('no part has a fault that axe finds, nor scrolls sideways', async () => {

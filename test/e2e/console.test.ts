@@ -171,6 +171,27 @@ describe('the console', () => {
     expect(await changes).toEqual(['bad', 'good']);
   });
 
+  test('nothing is sent to a page that is hidden, and it goes on when it is seen again', async () => {
+    await show('device');
+    const opens = page.waitForEvent('websocket', (socket) => socket.url().endsWith('/live'));
+    await show('live');
+    const socket = await opens;
+    await socket.waitForEvent('framereceived');
+    const closes = socket.waitForEvent('close');
+    // A headless browser hides no page: told as a browser tells it.
+    const tell = (isHidden: boolean) =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, 'hidden', { value, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, isHidden);
+    await tell(true);
+    await closes;
+    const opensAgain = page.waitForEvent('websocket', (next) => next.url().endsWith('/live'));
+    await tell(false);
+    await (await opensAgain).waitForEvent('framereceived');
+    await page.evaluate(() => Reflect.deleteProperty(document, 'hidden'));
+  });
+
   test('a wrong password is refused and said', async () => {
     await page.evaluate(async () => {
       const { csrf } = (await (await fetch('/api/session')).json()) as { csrf: string };

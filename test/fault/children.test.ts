@@ -4,7 +4,7 @@ import { Faults } from '../support/fault/faults.js';
 import { type ChildPart, hasLoaded } from '../support/fault/processes.js';
 import { Victim } from '../support/fault/victim.js';
 
-const FAULT_MS = 120_000;
+const FAULT_MS = 300_000;
 /** Loaded when a part is past its start and not yet ready. */
 const LIBRARY = { model: 'onnxruntime', capture: 'libopencv_videoio' } as const;
 const REASON = {

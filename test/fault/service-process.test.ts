@@ -5,7 +5,7 @@ import { Faults } from '../support/fault/faults.js';
 import { hasLoaded, isAlive } from '../support/fault/processes.js';
 import { Victim } from '../support/fault/victim.js';
 
-const FAULT_MS = 120_000;
+const FAULT_MS = 300_000;
 /** As long as a service is stopped; longer than its children wait for anything of it. */
 const STOPPED_MS = 2_500;
 /** Until a broker takes a silent client for gone and its will's delay is over. */

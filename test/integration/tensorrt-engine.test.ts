@@ -140,7 +140,7 @@ describe('plans', () => {
     const [entry] = readdirSync(path.join(cacheDirectory, 'tensorrt'));
     const names = readdirSync(path.join(cacheDirectory, 'tensorrt', entry!));
     expect(names).toEqual(expect.arrayContaining(['manifest.json', 'decoder.plugin.onnx', 'decode.plugin.plan']));
-    // Weights turned around are for native mode.
+    // Transposed weights are for native mode.
     expect(names).not.toContain('transposed.bin');
   });
 

@@ -241,6 +241,9 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
       return;
     }
     const outgoing = connect(targetPort, '127.0.0.1');
+    // As the ends of it have it: else an answer right behind an acknowledgement waits 40 ms for one in return.
+    incoming.setNoDelay(true);
+    outgoing.setNoDelay(true);
     carry(incoming, outgoing);
     carry(outgoing, incoming);
   });

@@ -148,8 +148,12 @@ export class FakeFeed implements Feed {
       }
       this.#wake = undefined;
       await new Promise<void>((resolve, reject) => {
-        this.#wake = resolve;
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+        const abort = () => reject(signal?.reason);
+        this.#wake = () => {
+          signal?.removeEventListener('abort', abort);
+          resolve();
+        };
+        signal?.addEventListener('abort', abort, { once: true });
         for (const asked of this.#asked.splice(0)) asked();
       });
     }

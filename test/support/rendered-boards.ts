@@ -19,6 +19,30 @@ export interface Pose {
   readonly turned: readonly [number, number, number];
 }
 
+/** An ordinary one. */
+export const LENS: CameraLens = {
+  width: 640,
+  height: 480,
+  fx: 520,
+  fy: 515,
+  cx: 326.4,
+  cy: 233.7,
+  distortionModel: 'plumb_bob',
+  distortion: [-0.28, 0.09, 0.001, -0.0006, 0],
+};
+/** Of a board that is held to every part of the picture. */
+export const POSES: readonly Pose[] = [
+  { at: [-2.5, -1.5, 9], turned: [20, 25, 5] },
+  { at: [2.5, -1.5, 9], turned: [20, -25, -8] },
+  { at: [-2.5, 1.6, 9], turned: [-22, 24, 10] },
+  { at: [2.6, 1.6, 9], turned: [-25, -22, 0] },
+  { at: [0, -1.5, 8], turned: [35, 0, 0] },
+  { at: [-2, 0, 7.5], turned: [0, 38, 15] },
+  { at: [2, 0, 7.5], turned: [3, -38, -15] },
+  { at: [-1, 0.5, 12], turned: [28, 28, 0] },
+  { at: [3.2, 2.2, 10], turned: [18, 20, -3] },
+];
+
 const SAMPLES = 2;
 
 export class BoardRenderer {
@@ -131,13 +155,15 @@ export function direction(lens: CameraLens, u: number, v: number): [number, numb
     const scale = bent > 0 ? Math.sin(low) / bent : 0;
     return [toX * scale, toY * scale, Math.cos(low)];
   }
-  let [x, y] = [toX, toY];
+  let x = toX;
+  let y = toY;
   for (let i = 0; i < 25; i++) {
     const r2 = x * x + y * y;
     const radial = 1 + k1 * r2 + k2 * r2 ** 2 + k3 * r2 ** 3;
     const shiftX = 2 * p1 * x * y + p2 * (r2 + 2 * x * x);
     const shiftY = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y;
-    [x, y] = [(toX - shiftX) / radial, (toY - shiftY) / radial];
+    x = (toX - shiftX) / radial;
+    y = (toY - shiftY) / radial;
   }
   return [x, y, 1];
 }

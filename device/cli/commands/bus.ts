@@ -1,7 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import type { BusClient } from 'scenebus/client';
+import type { BusClient, Question } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parsePositive } from '../model-options.js';
@@ -12,6 +12,11 @@ interface BusCommandOptions {
   readonly root: string;
   readonly camera?: string;
   readonly json?: true;
+}
+
+interface AskCommandOptions extends BusCommandOptions {
+  readonly timeout: number;
+  readonly schema?: string;
 }
 
 export function addBusCommand(program: Command, context: CommandContext): void {
@@ -58,22 +63,54 @@ function addAsk(bus: Command, context: CommandContext): void {
     .description('Ask a device about what it sees now')
     .argument('<device>', 'name of the device')
     .argument('<question>', 'in plain words')
+    .option('--schema <file>', 'JSON Schema of the answer, whose value is printed')
     .option('--timeout <seconds>', 'how long to wait for the answer', parsePositive, 120);
   addConnectionOptions(command)
-    .addHelpText('after', examples('scenebus bus ask demo "Where is the red cup?"'))
-    .action(async (device: string, question: string, options: BusCommandOptions & { timeout: number }) => {
+    .addHelpText(
+      'after',
+      examples(
+        'scenebus bus ask demo "Where is the red cup?"',
+        'scenebus bus ask demo "How many people wait, and is the door open?" --schema queue.json',
+      ),
+    )
+    .action(async (device: string, question: string, options: AskCommandOptions) => {
       const { terminal, signal } = context;
+      const answerSchema = options.schema === undefined ? undefined : await readSchema(options.schema);
       await using client = await connect(options, context);
       using progress = createProgressReporter(terminal.stderr);
       progress.onProgress({ phase: `waiting for ${device}`, done: 0, total: 0, unit: 'steps' });
       await requireSeen(client, device, context, options.timeout * 1000);
-      const request = { question, ...(options.camera === undefined ? {} : { camera: options.camera }) };
+      const request: Question = {
+        question,
+        ...(options.camera === undefined ? {} : { camera: options.camera }),
+        ...(answerSchema === undefined ? {} : { answerSchema }),
+      };
       const reply = await client.ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal });
       progress[Symbol.dispose]();
       if (options.json) return terminal.out(JSON.stringify(reply));
-      terminal.out(reply.text);
+      terminal.out(answerSchema === undefined ? reply.text : JSON.stringify(reply.value));
       for (const object of reply.objects) terminal.out(`  ${describeObject(object, terminal)}`);
     });
+}
+
+/** Refused here when the model could not hold to it, before anybody is asked. */
+async function readSchema(file: string): Promise<Record<string, unknown>> {
+  const { checkAnswerSchema, SdkError } = await import('scenebus');
+  const refuse = (problem: string, cause?: unknown) =>
+    new SdkError('ERR_ARGUMENT_INVALID', `Expected ${file} to hold a JSON Schema (--schema), but ${problem}.`, {
+      cause,
+    });
+  let content: unknown;
+  try {
+    content = JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    throw refuse(cause instanceof Error ? cause.message : String(cause), cause);
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content))
+    throw refuse('it holds no JSON object');
+  const schema = content as Record<string, unknown>;
+  await checkAnswerSchema(schema);
+  return schema;
 }
 
 const UNSEEN_AFTER_MS = 5_000;

@@ -1,10 +1,11 @@
 /** Passwords and tokens: only their hashes are kept, in a file that nobody else may read. */
-import { createHash, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { SdkError } from 'scenebus';
 import { z } from 'zod';
+import { digest } from '../../http/secrets.js';
 import { type Role, roleSchema } from './roles.js';
 
 const derive = promisify<string, Buffer, number, Buffer>(scrypt);
@@ -40,11 +41,6 @@ export interface CredentialsOptions {
 /** 256 random bits in the letters of addresses and headers. */
 export function randomSecret(): string {
   return randomBytes(32).toString('base64url');
-}
-
-/** For secrets of full entropy; passwords need `scrypt`. */
-export function digest(secret: string): Buffer {
-  return createHash('sha256').update(secret).digest();
 }
 
 export class Credentials {

@@ -1,8 +1,10 @@
 /** What a request must show before a route sees it. Runs for every request, those for a WebSocket included. */
 import { timingSafeEqual } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { HttpError } from '../api/http-error.js';
-import { type Credentials, digest } from './credentials.js';
+import { namesOf, requireKnownHost, requireOwnOrigin } from '../../http/browser-guard.js';
+import { HttpError } from '../../http/http-error.js';
+import { digest } from '../../http/secrets.js';
+import type { Credentials } from './credentials.js';
 import { mayUse, type Principal, type RequiredRole } from './roles.js';
 import { type Sessions, sessionSecret } from './sessions.js';
 
@@ -17,7 +19,6 @@ declare module 'fastify' {
 }
 
 export const CSRF_HEADER = 'x-scenebus-csrf';
-const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]'];
 
 export interface GuardOptions {
   readonly credentials: Credentials;
@@ -29,9 +30,9 @@ export interface GuardOptions {
 export type Guard = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
 
 export function createGuard({ credentials, sessions, hosts }: GuardOptions): Guard {
-  const names = new Set([...LOOPBACK_NAMES, ...hosts.map((host) => host.toLowerCase())]);
+  const names = namesOf(hosts);
   return async (request) => {
-    requireKnownHost(request, names);
+    requireKnownHost(request, names, 'console.hosts in the configuration');
     requireOwnOrigin(request);
     const principal = identify(request, credentials, sessions);
     request.principal = principal;
@@ -44,32 +45,6 @@ export function createGuard({ credentials, sessions, hosts }: GuardOptions): Gua
     }
     if (required !== 'public') requireCsrf(request, principal);
   };
-}
-
-/** A foreign page whose name was made to point here (DNS rebinding) still sends its own name. */
-function requireKnownHost(request: FastifyRequest, names: ReadonlySet<string>): void {
-  const name = hostnameOf(request.headers.host ?? '');
-  if (name !== undefined && names.has(name)) return;
-  const advice = 'Add the name to console.hosts in the configuration if it is one of this device.';
-  throw new HttpError(
-    421,
-    'HOST_UNKNOWN',
-    `This console is not reached by the name ${JSON.stringify(name ?? '')}. ${advice}`,
-  );
-}
-
-/** Browsers name the page that a request comes from; for a WebSocket always. */
-function requireOwnOrigin(request: FastifyRequest): void {
-  const { origin, host } = request.headers;
-  const isWebSocket = request.headers.upgrade !== undefined;
-  if (origin === undefined) {
-    if (isWebSocket && request.headers.authorization === undefined)
-      throw new HttpError(403, 'ORIGIN_MISSING', 'Expected an Origin header, or a token in Authorization.');
-    return;
-  }
-  // By name and port: behind a proxy that ends TLS the scheme is another.
-  if (URL.canParse(origin) && new URL(origin).host === host?.toLowerCase()) return;
-  throw new HttpError(403, 'ORIGIN_FOREIGN', 'Requests of other pages are refused.');
 }
 
 function identify(request: FastifyRequest, credentials: Credentials, sessions: Sessions): Principal | undefined {
@@ -88,8 +63,4 @@ function requireCsrf({ method, headers }: FastifyRequest, principal: Principal |
   const given = headers[CSRF_HEADER];
   if (typeof given === 'string' && timingSafeEqual(digest(given), digest(principal.session.csrf))) return;
   throw new HttpError(403, 'CSRF_MISSING', `Expected the header ${CSRF_HEADER} with the value from GET /api/session.`);
-}
-
-function hostnameOf(host: string): string | undefined {
-  return /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/i.exec(host)?.[1]?.toLowerCase();
 }

@@ -1,5 +1,6 @@
 /** Browsers that were let in. In memory: a restart of the service asks everybody to come in again. */
-import { digest, randomSecret } from './credentials.js';
+import { digest } from '../../http/secrets.js';
+import { randomSecret } from './credentials.js';
 import type { Principal, Role } from './roles.js';
 
 interface Session {

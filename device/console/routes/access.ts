@@ -1,8 +1,8 @@
 /** Coming in, going out, and who may. */
 
+import { HttpError } from '../../http/http-error.js';
 import type { Principal, Role } from '../access/roles.js';
 import { sessionCookie } from '../access/sessions.js';
-import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
 import {
   madeTokenSchema,

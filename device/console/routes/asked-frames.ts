@@ -1,7 +1,7 @@
 /** The pictures that questions are about. */
 import type { Frame } from 'scenebus';
 import type { Feed } from '../../features/context.js';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import type { ConsoleServices } from './services.js';
 
 export interface AskedFrame {

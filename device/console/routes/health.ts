@@ -1,5 +1,6 @@
 /** How the device was and is: figures over time, connections, the log, messages of the bus. */
 
+import { HttpError } from '../../http/http-error.js';
 import {
   connectionsSchema,
   healthSchema,
@@ -9,7 +10,6 @@ import {
   messagesSchema,
   topicsSchema,
 } from '../api/health-schemas.js';
-import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
 import { logSchema } from '../api/schemas.js';
 import { channelOf } from '../mqtt/contract-check.js';

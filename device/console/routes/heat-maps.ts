@@ -1,7 +1,7 @@
 /** Where the model looks in a picture when it is asked for a thing. */
 import { LIMITS } from 'scenebus';
 import { z } from 'zod';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import { type Route, route } from '../api/route.js';
 import { idSchema } from '../api/schemas.js';
 import { chooseFrame } from './asked-frames.js';

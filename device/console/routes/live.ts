@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { DisposalStack } from 'scenebus/service';
 import type { WebSocket } from 'ws';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import { cameraParams } from '../api/schemas.js';
 import { LiveStream, type Viewer } from '../live/live-stream.js';
 import type { ConsoleServices } from './services.js';

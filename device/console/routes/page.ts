@@ -1,7 +1,7 @@
 /** The page itself: files that were built, and nothing else. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'scenebus';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import { loadAssets } from '../assets.js';
 
 export async function addPage(app: FastifyInstance, logger: Logger): Promise<void> {

@@ -1,6 +1,6 @@
 /** The configuration: seen and changed by admins. */
 import { z } from 'zod';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import { type Route, route } from '../api/route.js';
 import {
   configChangesSchema,

@@ -1,12 +1,12 @@
 /** What happened: as it happens, and from the journal. */
 import { Readable } from 'node:stream';
 import type { AnyDeviceEvent, EventKind } from '../../events/events.js';
+import { HttpError } from '../../http/http-error.js';
 import { dataSetArchive } from '../../journal/data-set-archive.js';
 import { allEvents, eventLine } from '../../journal/export.js';
 import { runOf } from '../../journal/query.js';
 import { toRecord } from '../../journal/record.js';
 import type { Principal } from '../access/roles.js';
-import { HttpError } from '../api/http-error.js';
 import { type Route, route } from '../api/route.js';
 import {
   dataSetQuery,

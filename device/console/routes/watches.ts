@@ -1,7 +1,7 @@
 /** Standing questions: the list of the device, which the bus works on too. */
 import { watchChangesSchema, watchDefinitionSchema } from 'scenebus/bus';
 import type { StandingWatches, WatchStanding } from '../../features/watches/start-watches.js';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import { type Route, route } from '../api/route.js';
 import { historyQuery, historySchema, oneWatchSchema, watchesSchema, watchParams } from '../api/watch-schemas.js';
 import { readHistory } from '../watch-history.js';

@@ -9,7 +9,7 @@ import { type AddressDecision, brokerAddress, cameraAddress } from '../../config
 import { isWhollyOpen, leavesOf, whyClosed } from '../../config/editing/web-policy.js';
 import { type ConfigProblem, parseConfigText } from '../../config/load.js';
 import type { DeviceConfig } from '../../config/schema.js';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import type {
   ConfigChangesInput,
   ConfigOverview,

@@ -7,7 +7,7 @@ import { replace } from '../../config/editing/config-store.js';
 import type { ConfigChange } from '../../config/editing/edit.js';
 import { hasUserInfo } from '../../config/editing/web-addresses.js';
 import type { DeviceConfig } from '../../config/schema.js';
-import { HttpError } from '../api/http-error.js';
+import { HttpError } from '../../http/http-error.js';
 import type { ConfigOverview } from '../api/settings-schemas.js';
 import type { ConfigAccess } from '../context.js';
 

@@ -2,7 +2,7 @@
 import { isSdkError } from 'scenebus';
 import { z } from 'zod';
 import { KeptFile } from '../../features/kept-file.js';
-import { refusalOf } from '../api/http-error.js';
+import { refusalOf } from '../../http/http-error.js';
 import { SETUP_STEPS, type SetupStep, type SetupStepState } from '../api/setup-schemas.js';
 import type { ConsoleDevice } from '../context.js';
 import type { DeviceStateFollower } from '../device-state.js';
@@ -57,6 +57,7 @@ export class SetupProgress implements Disposable {
 
   [Symbol.dispose](): void {
     for (const stop of this.#stops) stop();
+    this.#file[Symbol.dispose]();
   }
 
   get isLeft(): boolean {

@@ -1,6 +1,6 @@
 /** The standing questions of one camera. All that are due look at the same frame, one after another. */
 import { randomUUID } from 'node:crypto';
-import { ChangeGate, type Frame, type GroundedObject } from 'scenebus';
+import { ChangeGate, type Frame, type FrameGlance, type GroundedObject } from 'scenebus';
 import type { FrameReference, ModelReference, WatchDefinition } from 'scenebus/bus';
 import type { CameraSettings } from '../camera-settings.js';
 import type { FeatureContext, Feed } from '../context.js';
@@ -133,6 +133,18 @@ export class CameraWatcher implements AsyncDisposable {
     }
   }
 
+  /** Nothing is to be asked about what is seen at a glance. */
+  #isUneventful(glance: FrameGlance): boolean {
+    const { context } = this.#options;
+    this.refresh();
+    const active = [...this.#entries.values()].filter(({ isActive }) => isActive);
+    if (active.length === 0 || active.some((entry) => this.#isDue(entry))) return false;
+    const hasOnChange = active.some(({ watch }) => watch.intervalSeconds === undefined);
+    if (hasOnChange && this.#gate.measure(glance).changed) return false;
+    context.problems.clear(this.#part);
+    return true;
+  }
+
   async #follow(): Promise<void> {
     const { context, feed } = this.#options;
     const { signal } = this.#stop;
@@ -144,7 +156,8 @@ export class CameraWatcher implements AsyncDisposable {
         continue;
       }
       try {
-        for await (const frame of feed.frames({ maxFps: LOOKS_PER_SECOND, signal })) {
+        const skip = (glance: FrameGlance) => this.#isUneventful(glance);
+        for await (const frame of feed.frames({ maxFps: LOOKS_PER_SECOND, signal, skip })) {
           await this.look(frame);
           context.problems.clear(part);
           if (!this.#hasActive) break;

@@ -45,7 +45,8 @@ export interface StandingWatches {
 export async function startWatches(options: WatchesOptions): Promise<ReconfigurableFeature & StandingWatches> {
   const { context, file } = options;
   const cameras = () => context.feeds.map(({ id }) => id);
-  const list = await WatchList.open({ configured: context.config.watches, cameras, file, logger: context.logger });
+  const { logger, problems } = context;
+  const list = await WatchList.open({ configured: context.config.watches, cameras, file, logger, problems });
   const watches = new Watches(options, list);
   watches.begin();
   watches.tell();
@@ -130,6 +131,7 @@ class Watches implements ReconfigurableFeature, StandingWatches {
     for (const stop of this.#stops) stop();
     for (const watcher of this.#watchers) await watcher[Symbol.asyncDispose]();
     await this.#list.keep();
+    this.#list[Symbol.dispose]();
   }
 
   get #findings() {

@@ -9,6 +9,7 @@ import {
   watchDefinitionSchema,
 } from 'scenebus/bus';
 import { z } from 'zod';
+import type { Problems } from '../../events/problems.js';
 import { KeptFile } from '../kept-file.js';
 import type { FindingState } from './finding.js';
 
@@ -60,9 +61,11 @@ export interface WatchListOptions {
   /** Where added watches, and how all of them stand, are kept; undefined: nowhere. */
   readonly file: string | undefined;
   readonly logger: Logger;
+  /** Where it is told that they cannot be kept. */
+  readonly problems?: Problems | undefined;
 }
 
-export class WatchList {
+export class WatchList implements Disposable {
   readonly #options: WatchListOptions;
   readonly #file: KeptFile<Kept>;
   readonly #byId = new Map<string, ListedWatch>();
@@ -73,7 +76,8 @@ export class WatchList {
 
   private constructor(options: WatchListOptions) {
     this.#options = options;
-    this.#file = new KeptFile({ file: options.file, schema: keptSchema, logger: options.logger });
+    const { file, logger, problems } = options;
+    this.#file = new KeptFile({ file, schema: keptSchema, logger, problems });
   }
 
   static async open(options: WatchListOptions): Promise<WatchList> {
@@ -160,6 +164,10 @@ export class WatchList {
   async keep(): Promise<void> {
     const watches = this.all.filter(({ origin }) => origin === 'bus').map(({ watch }) => watch);
     await this.#file.write({ watches, findings: this.findings() });
+  }
+
+  [Symbol.dispose](): void {
+    this.#file[Symbol.dispose]();
   }
 
   async #put(watch: WatchDefinition): Promise<ListedWatch> {

@@ -5,6 +5,7 @@
 
 #include "addon/registrar.h"
 #include "capture/frameRing.h"
+#include "image/changeMeasure.h"
 
 namespace scenebus::addon {
 
@@ -12,13 +13,16 @@ namespace {
 
 using capture::RingReader;
 
+constexpr int kMaxGridSide = 1024;
+
 class FrameRing : public Napi::ObjectWrap<FrameRing> {
 public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(
         env, "FrameRing",
-        {InstanceMethod("read", &FrameRing::read), InstanceMethod("newest", &FrameRing::newest),
-         InstanceMethod("heartbeat", &FrameRing::heartbeat), InstanceMethod("newestTimes", &FrameRing::newestTimes),
+        {InstanceMethod("read", &FrameRing::read), InstanceMethod("greyThumbnail", &FrameRing::greyThumbnail),
+         InstanceMethod("newest", &FrameRing::newest), InstanceMethod("heartbeat", &FrameRing::heartbeat),
+         InstanceMethod("newestTimes", &FrameRing::newestTimes),
          InstanceMethod("requestDoorbell", &FrameRing::requestDoorbell), InstanceMethod("close", &FrameRing::close)});
   }
 
@@ -78,6 +82,26 @@ private:
     frame.Set("mediaTimeMs", meta.mediaTimeMs);
     frame.Set("data", Napi::Uint8Array::New(env, bytes, buffer, 0));
     return frame;
+  }
+
+  /** greyThumbnail(gridWidth, gridHeight) -> null | Uint8Array: of the newest frame, without a copy of it. */
+  Napi::Value greyThumbnail(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (info.Length() < 2 || !info[0].IsNumber() || !info[1].IsNumber())
+      throw Napi::TypeError::New(env, "Expected greyThumbnail(gridWidth, gridHeight)");
+    const int gridWidth = info[0].As<Napi::Number>().Int32Value();
+    const int gridHeight = info[1].As<Napi::Number>().Int32Value();
+    if (gridWidth < 1 || gridHeight < 1 || gridWidth > kMaxGridSide || gridHeight > kMaxGridSide)
+      throw Napi::RangeError::New(env, "Expected a grid of 1 to 1024 cells a side");
+    Napi::Uint8Array cells =
+        Napi::Uint8Array::New(env, static_cast<size_t>(gridWidth) * static_cast<size_t>(gridHeight));
+    const RingReader::Pin pin = reader(env).pinNewest(0);
+    if (!pin)
+      return env.Null();
+    const auto width = static_cast<int>(pin.meta().width);
+    const auto height = static_cast<int>(pin.meta().height);
+    scenebus::greyThumbnail(pin.pixels(), width, height, true, gridWidth, gridHeight, cells.Data());
+    return cells;
   }
 
   Napi::Value newest(const Napi::CallbackInfo& info) {

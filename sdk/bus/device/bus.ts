@@ -202,6 +202,9 @@ class MqttBus implements Bus {
     return this.#connection.start();
   }
 
+  get failure(): SdkError | undefined {
+    return this.#connection.failure;
+  }
   get state(): BusState {
     return this.#connection.state;
   }
@@ -269,7 +272,7 @@ class MqttBus implements Bus {
   ): Promise<PublishResult> {
     if (this.state === 'closed')
       throw new SdkError('ERR_DISPOSED', `The bus is closed; ${answer.topic} got no answer.`);
-    return this.#outbox.push(messageOf(answer, isRepeated));
+    return this.#outbox.push(messageOf(answer, isRepeated, this.run));
   }
   publishWatchState(cameraId: string, watchId: string, state: WatchStateInput): Promise<PublishResult> {
     return this.#publisher.publishWatchState(cameraId, watchId, state);

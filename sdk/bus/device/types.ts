@@ -1,4 +1,5 @@
 /** The device's side of the bus, as the service and programs see it. */
+import type { SdkError } from '../../core/errors.js';
 import type { CameraStatusPayload, Health, Info } from '../contract/schemas/index.js';
 import type { CameraSetting } from '../contract/settings.js';
 import type { BusTopics } from '../contract/topics.js';
@@ -122,6 +123,8 @@ export interface BusStats {
 
 export interface Bus extends AsyncDisposable {
   readonly state: BusState;
+  /** Why there is no connection, when an attempt has failed: ERR_BUS_UNREACHABLE, ERR_BUS_REJECTED. */
+  readonly failure: SdkError | undefined;
   readonly topics: BusTopics;
   /** The `run` of every payload: new with each start of the device. */
   readonly run: string;
@@ -187,7 +190,7 @@ export interface Bus extends AsyncDisposable {
   removeOutward(topic: OutwardTopic): Promise<void>;
   /** Hears what others say on `outward.listen`, up to 1 KiB of text each. Returns a function that ends it. */
   onOutward(listener: (topic: string, text: string) => void): () => void;
-  /** Called on every change of `state`. Returns a function that stops it. */
+  /** Called on every change of `state`, and while `offline` when `failure` is another. Returns a function that stops it. */
   onStateChange(listener: (state: BusState) => void): () => void;
   /**
    * Every message that the broker acknowledged, for logs and demos. Blind in an outage: what must know of results

@@ -47,6 +47,7 @@ export class BusConnection {
   #connects = 0;
   #disconnects = 0;
   #lastFailure = '';
+  #failure: SdkError | undefined;
 
   /** @throws SdkError ERR_ARGUMENT_INVALID for an address or option that cannot work. */
   constructor(options: ConnectionOptions, setup: ConnectionSetup, hooks: ConnectionHooks) {
@@ -62,6 +63,10 @@ export class BusConnection {
   }
   get link(): Link | undefined {
     return this.#state === 'online' ? this.#link : undefined;
+  }
+  /** Why the last attempt failed; undefined: none has since the connection worked. */
+  get failure(): SdkError | undefined {
+    return this.#failure;
   }
   get connects(): number {
     return this.#connects;
@@ -119,8 +124,7 @@ export class BusConnection {
           link = await this.#attempt(life);
         } catch (error) {
           if (life.aborted) break;
-          this.#setState('offline');
-          this.#logFailure(this.#asSdkError(error));
+          this.#fail(this.#asSdkError(error));
         }
       }
       if (link !== undefined) {
@@ -180,6 +184,7 @@ export class BusConnection {
     }
     this.#connects += 1;
     this.#lastFailure = '';
+    this.#failure = undefined;
     this.#setState('online');
     this.#logger.log('info', 'Connected to the broker', {
       broker: this.address.shown,
@@ -226,6 +231,15 @@ export class BusConnection {
       },
       signal,
     );
+  }
+
+  #fail(error: SdkError): void {
+    const isNew = this.#failure?.message !== error.message;
+    this.#failure = error;
+    // Offline as before, and for another reason.
+    if (this.#state === 'offline' && isNew) this.#hooks.onState('offline');
+    else this.#setState('offline');
+    this.#logFailure(error);
   }
 
   #setState(state: BusState): void {

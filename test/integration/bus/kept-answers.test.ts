@@ -80,10 +80,16 @@ describe.each(BROKERS)('answers that the device keeps, against $name', ({ versio
     await until(() => bus.state === 'offline');
     await expect(bus.sendAnswer(kept[0]!)).rejects.toMatchObject({ code: 'ERR_BUS_UNREACHABLE' });
     expect(bus.stats.queued).toBe(0);
-    const late = { ...kept[0]!, expiresAtMs: Date.now() - 1 };
+    // By this run's own clock it is too late, by the calendar not: a wall clock may have been set meanwhile.
+    const late = { ...kept[0]!, expiresAtMonotonicMs: kept[0]!.expiresAtMonotonicMs! - 3_600_000 };
+    const untimely = { ...kept[0]!, expiresAtMs: Date.now() - 1 };
     proxy.open();
     await until(() => bus.state === 'online');
     await expect(bus.sendAnswer(late)).rejects.toMatchObject({ code: 'ERR_REQUEST_EXPIRED' });
-    expect(await bus.sendAnswer(kept[0]!)).toBe('delivered');
+    expect(await bus.sendAnswer(untimely)).toBe('delivered');
+    // Of another run only the calendar counts.
+    const { payload } = untimely;
+    const foreign = { ...untimely, payload: { ...payload, run: 'another' } };
+    await expect(bus.sendAnswer(foreign)).rejects.toMatchObject({ code: 'ERR_REQUEST_EXPIRED' });
   });
 });

@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Camera, type CameraStatus, openCamera } from '#sdk/capture/index.js';
 import type { ManagedCamera } from '#sdk/capture/managed-camera.js';
 import type { Frame } from '#sdk/core/types.js';
-import { decodeImage } from '#sdk/image/index.js';
+import { ChangeGate, decodeImage, type FrameGlance } from '#sdk/image/index.js';
 
 const run = promisify(execFile);
 let folder: string;
@@ -137,6 +137,34 @@ describe('a picture that stands still while frames come', () => {
     expect((camera as ManagedCamera).hostPid).toBe(second);
   });
 
+  test('is passed over where it lies, by whoever only looks for changes', async () => {
+    await using camera = await openCamera('test:freeze?frames=40', { fps: 100, frozenTimeoutMs: 0 });
+    const gate = new ChangeGate();
+    const stop = new AbortController();
+    const given: number[] = [];
+    let looks = 0;
+    const skip = (glance: FrameGlance) => {
+      looks += 1;
+      if (looks > 60) stop.abort();
+      return !gate.measure(glance).changed;
+    };
+    const reading = async () => {
+      for await (const frame of camera.frames({ maxFps: 50, signal: stop.signal, skip })) {
+        gate.accept(frame);
+        given.push(frame.sequence);
+      }
+    };
+    await expect(reading()).rejects.toMatchObject({ name: 'AbortError' });
+    expect(given.length).toBeGreaterThan(0);
+    // The checker changes with each of its first 40 frames, and never again.
+    expect(given.at(-1)).toBeGreaterThanOrEqual(1);
+    expect(given.length).toBeLessThanOrEqual(40);
+    expect(looks).toBeGreaterThan(given.length);
+    const frame = await camera.read();
+    expect(gate.measure(frame)).toEqual({ changed: false, mean: 0, maxBlock: 0 });
+    expect(camera.newestSequence).toBeGreaterThan(40);
+  });
+
   test('is nothing where the caller says so', async () => {
     await using camera = await openCamera('test:still', { ...quick, frozenTimeoutMs: 0 });
     const pid = (camera as ManagedCamera).hostPid;
@@ -214,6 +242,23 @@ test('a capture process that is stopped is noticed by that, not by the silence',
   process.kill((camera as ManagedCamera).hostPid!, 'SIGSTOP');
   expect((await lost).error?.message).toContain('SIGSTOP');
   await status(camera, 'streaming');
+});
+
+test('the pattern with a clock says when each of its pictures was drawn', async () => {
+  const BITS = 24;
+  const openedAtMs = Date.now();
+  await using camera = await openCamera('test:clock', { size: { width: 320, height: 240 }, fps: 30 });
+  let before = openedAtMs;
+  for (let number = 0; number < 3; number++) {
+    const { width, data, capturedAtMs } = await camera.read();
+    let code = 0;
+    for (let bit = 0; bit < BITS; bit++) code = code * 2 + (data[3 * Math.floor(((bit + 0.5) * width) / BITS)]! >> 7);
+    // Of the lowest bits the time that is next to the capture.
+    const drawnAtMs = capturedAtMs - ((Math.floor(capturedAtMs) - code + 2 ** BITS) % 2 ** BITS);
+    expect(drawnAtMs).toBeGreaterThanOrEqual(before);
+    expect(drawnAtMs).toBeLessThanOrEqual(capturedAtMs);
+    before = drawnAtMs;
+  }
 });
 
 test('a folder is seen as decodeImage sees its pictures, and goes on after broken ones', async () => {

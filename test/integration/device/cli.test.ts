@@ -2,10 +2,12 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { connectBus } from 'scenebus/bus';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { runCli } from '#device/cli/program.js';
 import { freePort, startEmbedded } from '../../support/brokers.js';
 import { captureTerminal } from '../../support/captured-terminal.js';
+import { fakeAnswer } from '../../support/device-fakes.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { clip, demoModel } from './demo-device.js';
 
@@ -120,6 +122,29 @@ describe('what cannot work', () => {
       expect(err).toContain('error ERR_BUS_UNREACHABLE: ');
       expect(code).toBe(1);
     }
+  });
+
+  test('a question over the bus takes the schema of its answer from a file, and refuses one that is none', async () => {
+    await using broker = await startEmbedded();
+    const bus = await connectBus({ url: broker.url, device: 'counter' });
+    const asked: unknown[] = [];
+    bus.onAsk(async ({ answerSchema }) => {
+      asked.push(answerSchema);
+      const frame = { id: 'f1', capturedAtMs: 0, width: 64, height: 48 };
+      return { frame, answer: { ...fakeAnswer('{"people":3}'), value: { people: 3 } }, model: { id: 'demo' } };
+    });
+    const file = join(folder, 'answer.json');
+    const ask = () => scenebus('bus', 'ask', 'counter', 'How many?', '--broker', broker.url, '--schema', file);
+    const schema = { type: 'object', properties: { people: { type: 'integer' } }, required: ['people'] };
+    writeFileSync(file, JSON.stringify(schema));
+    expect(await ask()).toMatchObject({ code: 0, out: expect.stringContaining('{"people":3}') });
+    for (const wrong of ['{', '[]', '{"type":"tuple"}']) {
+      writeFileSync(file, wrong);
+      const { code, err } = await ask();
+      expect([code, err]).toEqual([expect.toBeOneOf([1, 2]), expect.stringMatching(/error ERR_\w+: Expected /)]);
+    }
+    expect(asked).toEqual([schema]);
+    await bus.close();
   });
 
   test('a device that was never seen is told as such, long before the answer would be given up', async () => {

@@ -28,7 +28,7 @@ function brightest({ data, width }: Pick<Frame, 'data' | 'width'>) {
   return levels;
 }
 
-test('keeps what a mask covers from the model, the journal and every message', async () => {
+test('keeps what a mask covers from the model, the journal, a snapshot and every message', async () => {
   await using broker = await startMosquitto();
   const camera = new FakeCamera();
   camera.newest = pictureWithSecret(1);
@@ -55,6 +55,7 @@ test('keeps what a mask covers from the model, the journal and every message', a
   const config = await makeConfig({
     cameras: [{ id: 'till', address: 'test:moving', masks: [mask] }],
     broker: { url: broker.url },
+    snapshots: true,
     journal: { directory: await makeTemporaryFolder('scenebus-privacy-'), frames: true },
   });
   await using service = await DeviceService.start(config, {
@@ -69,9 +70,11 @@ test('keeps what a mask covers from the model, the journal and every message', a
 
   expect(seen.map(({ id }) => id)).toEqual(['cam-1', 'cam-2']);
   for (const frame of seen) expect(brightest(frame)).toEqual({ left: 128, right: PUBLIC });
-  for (const { id } of seen) {
-    const kept = await keptFrame(service, id);
-    const { data, width } = await decodeImage(kept);
+  const snapshot = await client.snapshot(deviceName);
+  expect(snapshot.frameId).toBe('cam-2');
+  const pictures = await Promise.all(seen.map(({ id }) => keptFrame(service, id)));
+  for (const picture of [...pictures, snapshot.jpeg]) {
+    const { data, width } = await decodeImage(picture);
     const { left, right } = brightest({ data, width });
     // JPEG rounds, and bleeds over the edge of a mask: but only what was there to bleed, which is the fill.
     expect(left).toBeLessThan(160);

@@ -8,7 +8,7 @@ import { until } from '../brokers.js';
 
 interface Accepted {
   readonly kind: 'watch' | 'answer';
-  /** Of the journal file it stands in; a new file begins again. */
+  /** Of the journal; files that follow each other are counted on. */
   readonly seq: number;
 }
 
@@ -37,6 +37,8 @@ export class Ledger implements AsyncDisposable {
   readonly #device: string;
   readonly #file: string;
   #client: MqttClient | undefined;
+  /** Of the journal's first event, in the order of all files. */
+  #firstSeq = 0;
 
   constructor(url: string, device: string, journalFile: string) {
     this.#url = url;
@@ -59,8 +61,28 @@ export class Ledger implements AsyncDisposable {
     this.#client = client;
   }
 
+  /** @throws Error while there is no broker */
   async publish(topic: string, payload: string | Buffer, options: mqtt.IClientPublishOptions = {}): Promise<void> {
-    await this.#client?.publishAsync(`scenebus/${this.#device}/${topic}`, payload, { qos: 1, ...options });
+    const client = this.#client;
+    if (client?.connected !== true) throw new Error('the broker is away');
+    let onClose = () => {};
+    // mqtt.js never calls back for what was on its way when it will not reconnect.
+    const closed = new Promise<never>((_, reject) => {
+      onClose = () => reject(new Error('the broker went away'));
+      client.once('close', onClose);
+    });
+    try {
+      const name = `scenebus/${this.#device}/${topic}`;
+      await Promise.race([client.publishAsync(name, payload, { qos: 1, ...options }), closed]);
+    } finally {
+      client.off('close', onClose);
+    }
+  }
+
+  /** The journal's file is taken away: what it has accepted is read for the last time. */
+  beginFile(): void {
+    this.collect();
+    this.#firstSeq = Math.max(0, ...[...this.accepted.values()].map(({ seq }) => seq));
   }
 
   /** Reads what the journal has accepted since; before its file is taken away as well. */
@@ -68,7 +90,8 @@ export class Ledger implements AsyncDisposable {
     if (!existsSync(this.#file)) return;
     const store = new JournalStore({ file: this.#file, isReadOnly: true });
     try {
-      for (const { kind, seq, body } of store.after(0, ['watch', 'answer'], 1_000_000)) {
+      for (const { kind, seq: own, body } of store.after(0, ['watch', 'answer'], 1_000_000)) {
+        const seq = this.#firstSeq + own;
         const { watch, eventId, type, reply } = JSON.parse(body);
         if (kind === 'watch' && watch !== undefined) this.accepted.set(`${eventId}/${type}`, { kind, seq });
         else if (reply?.payload.transaction !== undefined)

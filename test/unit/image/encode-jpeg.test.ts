@@ -27,6 +27,18 @@ describe('encodeJpeg', () => {
     });
   });
 
+  test('pictures that are encoded at the same time, and one after the other, do not get into each other', async () => {
+    const colours = [0, 60, 120, 180, 240].map((value) => filled(value, 255 - value, 90));
+    const encode = (data: Uint8Array, format: 'rgb8' | 'bgr8') => encodeJpeg({ ...size, format, data });
+    const expected = await Promise.all(colours.map((data) => encode(data, 'rgb8')));
+    const swapped = (data: Uint8Array) => Uint8Array.from(data, (_, i) => data[i - (i % 3) + 2 - (i % 3)]!);
+    for (let round = 0; round < 3; round++) {
+      expect(await Promise.all(colours.map((data) => encode(swapped(data), 'bgr8')))).toEqual(expected);
+      for (const [index, data] of colours.entries())
+        expect(await encode(swapped(data), 'bgr8')).toEqual(expected[index]);
+    }
+  });
+
   // Widths that are and are not whole words, one pixel, and memory that begins at an odd address.
   test.each([
     [1, 1, 0],

@@ -54,10 +54,11 @@ const frameFields = {
 
 /** In every request that the model works on. */
 const modelFields = {
-  priority: z
-    .enum(['low', 'normal', 'high'])
-    .optional()
-    .meta({ title: 'Priority', description: 'Among the questions of all callers; left out: normal' }),
+  priority: z.enum(['low', 'normal', 'high']).optional().meta({
+    title: 'Priority',
+    description:
+      'low: gives way to every other question and to watches. high is as normal so far: callers take turns, whatever they claim. Left out: normal',
+  }),
   maxNewTokens: z.int().min(1).max(4096).optional().meta({ title: 'Longest answer, tokens' }),
 };
 const streamField = {

@@ -1,4 +1,4 @@
-import type { Frame } from 'scenebus';
+import type { Frame, FrameGlance } from 'scenebus';
 import { describe, expect, test } from 'vitest';
 import { maskCamera, type Polygon, PrivacyMasks } from '#device/app/privacy-masks.js';
 import { FakeCamera, fakeFrame } from '../../../support/device-fakes.js';
@@ -123,6 +123,12 @@ describe('privacy masks', () => {
       expect(frame.data[0]).toBe(FILLED);
       expect(frame.data.at(-1)).toBe(200);
     }
+    const skip = (glance: FrameGlance) => {
+      const cells = glance.greyThumbnail(1, 4);
+      expect([cells[0], cells[3]]).toEqual([FILLED, 200]);
+      return true;
+    };
+    for await (const _ of seen.frames({ skip })) expect.unreachable();
     expect(maskCamera(camera, [])).toBe(camera);
     await seen[Symbol.asyncDispose]();
     expect(camera.status.state).toBe('closed');

@@ -36,15 +36,20 @@ describe('roles', () => {
   test('every route declares a role, and these are all routes', () => {
     const list = served.console.routes.map(({ method, path, role }) => `${role} ${method} ${path}`).sort();
     expect(list).toEqual([
+      'admin DELETE /api/cameras/:camera/calibration',
       'admin DELETE /api/tokens/:token',
+      'admin GET /api/calibration-board',
+      'admin GET /api/cameras/:camera/calibration',
       'admin GET /api/config',
       'admin GET /api/diagnostics',
       'admin GET /api/setup',
       'admin GET /api/tokens',
+      'admin POST /api/cameras/:camera/calibration/result',
       'admin POST /api/config/preview',
       'admin POST /api/config/undo',
       'admin POST /api/setup/check',
       'admin POST /api/tokens',
+      'admin PUT /api/cameras/:camera/calibration',
       'admin PUT /api/config',
       'admin PUT /api/config/secrets/:secret',
       'admin PUT /api/passwords/:role',
@@ -172,6 +177,20 @@ describe('coming in', () => {
     expect(await raw(address, '/api/session', { host, cookie, 'x-scenebus-csrf': 'wrong' }, 'DELETE')).toBe(403);
     expect(await raw(address, '/api/session', { host, cookie, 'x-scenebus-csrf': csrf }, 'DELETE')).toBe(204);
     expect(await raw(address, '/api/state', { host, cookie })).toBe(401);
+  });
+
+  test('an address that asks too often is told so, by the limit of the route and of all together', async () => {
+    const statuses: number[] = [];
+    for (let i = 0; i < 31; i++) {
+      const response = await served.fetch('operator', '/api/timeline/export');
+      statuses.push(response.status);
+      await response.arrayBuffer();
+    }
+    expect(statuses.slice(0, 30)).toEqual(Array(30).fill(200));
+    expect(statuses[30]).toBe(429);
+    const limited = await served.fetch('display', '/api/state');
+    expect(Number(limited.headers.get('x-ratelimit-limit'))).toBe(1_200);
+    expect(Number(limited.headers.get('x-ratelimit-remaining'))).toBeLessThan(1_200);
   });
 
   test('foreign hosts and pages are refused before anything else', async () => {

@@ -1,6 +1,8 @@
 import { silentLogger } from 'scenebus';
 import { describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { LiveStream, type Viewer } from '#device/console/live/live-stream.js';
+import { startConsole } from '../../../support/console.js';
 import { type FakeFeed, fakeContext, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 
 /** Counts what it is sent; asks for the next at once, when it is told to, or never takes what it was sent. */
@@ -115,4 +117,45 @@ describe('LiveStream', () => {
     expect(live.encoded).toEqual(['cam-1', 'cam-51']);
     expect(stalled.messages).toHaveLength(2);
   });
+});
+
+test('a socket that is never read holds one picture besides what the kernel takes, whatever it asks for', async () => {
+  await using served = await startConsole();
+  const { cookie } = await served.signIn();
+  const origin = served.console.address;
+  const socket = new WebSocket(`${origin.replace('http', 'ws')}/api/cameras/cam/live`, { headers: { cookie, origin } });
+  await new Promise((resolve) => socket.once('open', resolve));
+  socket.pause();
+  const [feed] = served.context.feeds;
+  const size = { width: 1_280, height: 720 };
+  // Noise: some 500 kB as a JPEG.
+  let seed = 1;
+  const data = Uint8Array.from({ length: size.width * size.height * 3 }, () => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+    return seed >> 16;
+  });
+  await feed!.drained();
+  const SHOWN = 200;
+  for (let number = 1; number <= SHOWN; number++) {
+    for (let i = 0; i < 3; i++) socket.send('next');
+    feed!.push({ ...fakeFrame(number), ...size, data });
+    await feed!.drained();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const received: string[] = [];
+  socket.on('message', (message: Buffer) => received.push(message.subarray(4, 60).toString('latin1')));
+  socket.resume();
+  // It goes on where the camera is now.
+  const newest = fakeFrame(SHOWN + 1);
+  const goesOn = async () => {
+    socket.send('next');
+    feed!.push({ ...newest, ...size, data });
+    await feed!.drained();
+    return received.some((header) => header.includes(`"${newest.id}"`));
+  };
+  await expect.poll(goesOn, { timeout: 30_000 }).toBe(true);
+  socket.terminate();
+  expect(received[0]).toContain('"cam-1"');
+  // Two hundred were shown and asked for three times each; both kernels' buffers are some megabytes.
+  expect(received.length).toBeLessThan(SHOWN / 4);
 });

@@ -16,6 +16,11 @@ const PARTS: readonly Part[] = [
   { id: 'setup', title: 'Set-up', load: async () => (await import('./setup/setup-wizard.js')).SetupWizard },
   { id: 'settings', title: 'Settings', load: async () => (await import('./settings/settings.js')).Settings },
   { id: 'masks', title: 'Privacy masks', load: async () => (await import('./masks/mask-editor.js')).MaskEditor },
+  {
+    id: 'calibration',
+    title: 'Calibration',
+    load: async () => (await import('./calibration/calibration.js')).Calibration,
+  },
   { id: 'access', title: 'Access', load: async () => (await import('./access.js')).Access },
 ];
 

@@ -1,9 +1,16 @@
+import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { CameraState } from '../../../../api/schemas.js';
 import { watchCamera } from '../../live.js';
 import { MaskOutlines } from './mask-outlines.js';
 
-export function LivePicture({ camera }: { readonly camera: CameraState }) {
+export interface LivePictureProps {
+  readonly camera: CameraState;
+  /** Drawn over the picture. */
+  readonly children?: ComponentChildren;
+}
+
+export function LivePicture({ camera, children }: LivePictureProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [isOpen, setOpen] = useState(false);
   const [rate, setRate] = useState(0);
@@ -39,6 +46,7 @@ export function LivePicture({ camera }: { readonly camera: CameraState }) {
       <div class="picture" style={{ aspectRatio: `${width} / ${height}` }}>
         <canvas ref={canvas} role="img" aria-label={`What camera ${camera.id} sees now`} hidden={camera.isPrivate} />
         {note === undefined && <MaskOutlines masks={camera.masks} />}
+        {note === undefined && children}
         {note !== undefined && <p class="absent over">{note}</p>}
       </div>
       <p class="facts" data-rate={rate}>

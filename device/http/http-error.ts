@@ -17,11 +17,11 @@ const STATUS_BY_CODE: readonly (readonly [pattern: RegExp, status: number])[] = 
   [/^ERR_IMAGE_/, 415],
   [/^ERR_(REQUEST_EXPIRED|CAPTURE_TIMEOUT)$/, 504],
   [/^ERR_LIMIT_EXCEEDED$/, 409],
-  [/^ERR_ANSWER_/, 422],
+  [/^ERR_(ANSWER|CALIBRATION)_/, 422],
   [/^ERR_(REQUEST|ARGUMENT|PROMPT|CONTEXT|SCHEMA)_/, 400],
   [/^ERR_CONFIG_/, 409],
   [/^ERR_BUSY$/, 429],
-  [/^ERR_(CAPTURE|ENGINE|BUS|JOURNAL|DISK|DISPOSED)/, 503],
+  [/^ERR_(CAPTURE|ENGINE|BUS|JOURNAL|DISK|DISPOSED|NATIVE)/, 503],
 ];
 
 /** Status, code and words for whatever was thrown. undefined: nobody foresaw it. */

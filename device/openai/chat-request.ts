@@ -1,0 +1,215 @@
+/** The body of POST /v1/chat/completions: what is honoured is read, all else is refused or warned about. */
+import type { ChatMessage, ChatPart, GenerateOptions, JsonSchema } from 'scenebus';
+import { z } from 'zod';
+import { ApiError } from './api-error.js';
+import { bytesOfUrl, type RequestPictures, requireFewPictures } from './pictures.js';
+
+const textPart = z.strictObject({ type: z.literal('text'), text: z.string() });
+const imagePart = z.strictObject({
+  type: z.literal('image_url'),
+  image_url: z.union([
+    z.string(),
+    z.strictObject({ url: z.string(), detail: z.enum(['auto', 'low', 'high']).nullish() }),
+  ]),
+});
+const noneOf = z.array(z.never()).nullish();
+const messageSchema = z.discriminatedUnion('role', [
+  z.strictObject({
+    role: z.enum(['system', 'developer']),
+    content: z.union([z.string(), z.array(textPart)]),
+    name: z.string().nullish(),
+  }),
+  z.strictObject({
+    role: z.literal('user'),
+    content: z.union([z.string(), z.array(z.discriminatedUnion('type', [textPart, imagePart]))]),
+    name: z.string().nullish(),
+  }),
+  // As this server itself answers, so that a client can hand the message back.
+  z.strictObject({
+    role: z.literal('assistant'),
+    content: z.union([z.string(), z.array(textPart)]),
+    name: z.string().nullish(),
+    refusal: z.null().optional(),
+    tool_calls: noneOf,
+    annotations: noneOf,
+  }),
+]);
+
+const schemaFormat = z.strictObject({
+  type: z.literal('json_schema'),
+  json_schema: z.strictObject({
+    name: z.string(),
+    description: z.string().nullish(),
+    strict: z.boolean().nullish(),
+    schema: z.record(z.string(), z.unknown()),
+  }),
+});
+const bodySchema = z.strictObject({
+  model: z.string(),
+  messages: z.array(messageSchema).min(1),
+  stream: z.boolean().default(false),
+  stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).optional(),
+  response_format: z
+    .discriminatedUnion('type', [
+      z.strictObject({ type: z.literal('text') }),
+      z.strictObject({ type: z.literal('json_object') }),
+      schemaFormat,
+    ])
+    .default({ type: 'text' }),
+  temperature: z.number().min(0).max(2).optional(),
+  top_p: z.number().positive().max(1).optional(),
+  presence_penalty: z.number().min(-2).max(2).optional(),
+  frequency_penalty: z.number().min(-2).max(2).optional(),
+  seed: z.int().optional(),
+  stop: z.union([z.string(), z.array(z.string())]).optional(),
+  max_tokens: z.int().min(1).optional(),
+  max_completion_tokens: z.int().min(1).optional(),
+  user: z.string().max(200).optional(),
+});
+export type ChatBody = z.infer<typeof bodySchema>;
+
+const isEmpty = (value: unknown) => typeof value === 'object' && Object.keys(value ?? {}).length === 0;
+/** Parameters that ask for nothing when they have this value; with another they are refused. */
+const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
+  n: (value) => value === 1,
+  tools: isEmpty,
+  functions: isEmpty,
+  logit_bias: isEmpty,
+  tool_choice: (value) => value === 'none' || value === 'auto',
+  logprobs: (value) => value === false,
+  top_logprobs: (value) => value === 0,
+  store: (value) => value === false,
+};
+/** Parameters that change nothing about the answer: taken, and said to be of no effect. */
+const IDLE = [
+  'metadata',
+  'service_tier',
+  'store',
+  'parallel_tool_calls',
+  'prompt_cache_key',
+  'safety_identifier',
+  'reasoning_effort',
+];
+
+/** @throws ApiError 400 naming the parameter */
+export function readChatBody(given: unknown): { readonly body: ChatBody; readonly warnings: readonly string[] } {
+  const warnings: string[] = [];
+  const left: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(requireObject(given))) {
+    // null is how OpenAI's clients say "not given".
+    if (value === null || NEUTRAL[name]?.(value) === true) continue;
+    if (IDLE.includes(name)) warnings.push(`${name} has no effect on this server.`);
+    else left[name] = value;
+  }
+  const body = checked(bodySchema, left);
+  if (body.messages.some((message) => message.name)) warnings.push('The name of a message has no effect here.');
+  if (JSON.stringify(body.messages.map(detailsOf)).includes('"'))
+    warnings.push('detail has no effect: the model sees every picture in one way.');
+  return { body, warnings };
+}
+
+function detailsOf({ content }: ChatBody['messages'][number]) {
+  if (typeof content === 'string') return [];
+  return content.map((part) =>
+    part.type === 'image_url' && typeof part.image_url !== 'string' ? (part.image_url.detail ?? 0) : 0,
+  );
+}
+
+export function requireObject(given: unknown): object {
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given;
+  throw new ApiError(400, 'invalid_body', 'Expected a JSON object as the body, with content-type: application/json.');
+}
+
+/** @throws ApiError 400 in words, with the first place that is wrong as the parameter */
+export function checked<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  if (issue?.code === 'unrecognized_keys') {
+    const name = [...issue.path, issue.keys[0]].join('.').slice(0, 200);
+    const message = `This server does not honour ${JSON.stringify(name)}, at least not with this value. Leave it out.`;
+    throw new ApiError(400, 'unsupported_parameter', message, name);
+  }
+  throw new ApiError(400, 'invalid_value', z.prettifyError(parsed.error).slice(0, 2_000), issue?.path.join('.'));
+}
+
+/** Checks all pictures of a request before it decodes the first. */
+export async function readMessages(
+  { messages }: Pick<ChatBody, 'messages'>,
+  pictures: RequestPictures,
+  signal: AbortSignal,
+): Promise<ChatMessage[]> {
+  const parts = messages.flatMap(({ content }) => (typeof content === 'string' ? [] : content));
+  requireFewPictures(parts.filter(({ type }) => type === 'image_url').length, 'messages');
+  const turns = messages.map(({ role, content }, message) => ({
+    role: role === 'developer' ? ('system' as const) : role,
+    content:
+      typeof content === 'string'
+        ? content
+        : content.map((part, index) => {
+            if (part.type === 'text') return part;
+            const param = `messages.${message}.content.${index}.image_url`;
+            const url = typeof part.image_url === 'string' ? part.image_url : part.image_url.url;
+            return { type: 'bytes' as const, bytes: bytesOfUrl(url, param) };
+          }),
+  }));
+  const read: ChatMessage[] = [];
+  for (const { role, content } of turns) {
+    if (typeof content === 'string') {
+      read.push({ role, content });
+      continue;
+    }
+    const decoded: ChatPart[] = [];
+    for (const part of content)
+      decoded.push(part.type === 'text' ? part : { type: 'image', image: await pictures.decode(part.bytes, signal) });
+    read.push({ role, content: decoded });
+  }
+  return read;
+}
+
+/**
+ * The template of Llama 3.2 Vision has no place for a system turn beside pictures, and tools send one all the same: its
+ * text then comes before the first turn of the user, which is said in a warning.
+ */
+export function besidePictures(messages: readonly ChatMessage[]): {
+  readonly messages: readonly ChatMessage[];
+  readonly warnings: readonly string[];
+} {
+  const hasPictures = messages.some(
+    ({ content }) => typeof content !== 'string' && content.some(({ type }) => type === 'image'),
+  );
+  const [system, user, ...others] = messages;
+  if (!hasPictures || system?.role !== 'system' || user?.role !== 'user') return { messages, warnings: [] };
+  const content = [...partsOf(system), { type: 'text', text: '\n\n' } as const, ...partsOf(user)];
+  const warning = 'The model takes no system message beside pictures: its text was put before that of the user.';
+  return { messages: [{ role: 'user', content }, ...others], warnings: [warning] };
+}
+
+function partsOf({ content }: ChatMessage): readonly ChatPart[] {
+  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+}
+
+/** JSON of any form, an object at the top. */
+export const ANY_OBJECT: JsonSchema = { type: 'object' };
+
+export function optionsOf(body: ChatBody): GenerateOptions {
+  const { response_format: format } = body;
+  const schema =
+    format.type === 'text'
+      ? undefined
+      : format.type === 'json_object'
+        ? ANY_OBJECT
+        : (format.json_schema.schema as JsonSchema);
+  return {
+    maxNewTokens: body.max_completion_tokens ?? body.max_tokens,
+    temperature: body.temperature,
+    topP: body.top_p,
+    presencePenalty: body.presence_penalty,
+    frequencyPenalty: body.frequency_penalty,
+    // Clients count in 64 bits with a sign; any whole number is as good a seed as its distance from 0.
+    seed: body.seed === undefined ? undefined : Math.abs(body.seed),
+    stop: body.stop,
+    schema,
+    schemaFrom: 'stranger',
+  };
+}
