@@ -349,22 +349,31 @@ TEST_CASE("weights: more than the staging buffers hold arrive whole, whatever th
     file += stages[i] + std::string(i + 1, '-');
   }
   f.folder.write("weights", file);
-  std::uint64_t done = 0, total = 0;
-  const WeightStore store(f.device, weights, {}, [&](std::uint64_t d, std::uint64_t t) {
-    done = d;
-    total = t;
-  });
-  CHECK(done == total && total == (std::uint64_t{25} << 20) + 4);
-  StreamOwner stream(f.device);
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    std::string there(stages[i].size(), '?');
-    const auto address = store.addressOf("w" + std::to_string(i));
-    CHECK(address % kDeviceAlignment == 0);
-    if (there.empty())
-      continue;
-    f.device.copyToHost(there.data(), address, there.size(), stream.get());
-    f.device.synchronize(stream.get());
-    CHECK(there == stages[i]);
+  // In one allocation, and in pieces of which one weight is larger than a piece.
+  for (const std::uint64_t chunkBytes : {WeightStore::kChunkBytes, std::uint64_t{10} << 20}) {
+    std::uint64_t done = 0, total = 0;
+    const auto before = f.device.count(Operation::kAllocate);
+    const WeightStore store(
+        f.device, weights, {},
+        [&](std::uint64_t d, std::uint64_t t) {
+          done = d;
+          total = t;
+        },
+        chunkBytes);
+    const auto allocations = f.device.count(Operation::kAllocate) - before;
+    CHECK((chunkBytes == WeightStore::kChunkBytes ? allocations == 1 : allocations >= 2));
+    CHECK(done == total && total == (std::uint64_t{25} << 20) + 4);
+    StreamOwner stream(f.device);
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      std::string there(stages[i].size(), '?');
+      const auto address = store.addressOf("w" + std::to_string(i));
+      CHECK(address % kDeviceAlignment == 0);
+      if (there.empty())
+        continue;
+      f.device.copyToHost(there.data(), address, there.size(), stream.get());
+      f.device.synchronize(stream.get());
+      CHECK(there == stages[i]);
+    }
   }
   CHECK(f.device.livePinned() == 0);
 }

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { describeBoard, powerModeAdvice, readJetsonBoard } from '#device/platform/jetson/board.js';
+import {
+  describeBoard,
+  describePair,
+  powerModeAdvice,
+  readJetsonBoard,
+  releaseAdvice,
+} from '#device/platform/jetson/board.js';
 import { describeFittingModules, modulesThatFit, ORIN_MODULES } from '#device/platform/jetson/modules.js';
 import { parsePowerMode } from '#device/platform/jetson/power-mode.js';
 import { parseJetsonRelease } from '#device/platform/jetson/release.js';
@@ -91,6 +97,30 @@ describe('board', () => {
     expect(describeBoard(found!)).toBe('Jetson, L4T 41.1.0');
     expect(powerModeAdvice(found!)).toBeUndefined();
     expect(await board({})).toBeNull();
+  });
+});
+
+describe('a release', () => {
+  const of = async (major: number, revision: string) =>
+    (await board({ '/etc/nv_tegra_release': release(major, revision) }))!;
+
+  test('that refuses large allocations is named, with the one to install', async () => {
+    expect(releaseAdvice(await of(36, '4.7'))).toMatch(/36\.4\.7 refuses.*upgrade to 36\.5/);
+    for (const revision of ['4.3', '4.4', '5.0'])
+      expect(releaseAdvice(await of(36, revision)), revision).toBeUndefined();
+  });
+
+  test.each([
+    [36, '4.3', '10.3.0', /^a known pair$/],
+    [36, '4.3', '11.4.1', /^not a known pair: JetPack 6 stays on TensorRT 10/],
+    [36, '4.3', '10.16.0', /^not a known pair: the self-test decides$/],
+    [39, '2.0', '10.16.2', /^a known pair$/],
+    [39, '2.0', '11.4.0', /^not a known pair: .*from TensorRT 11\.4\.1 on$/],
+    [39, '2.0', '11.4.1', /^a known pair, from JetPack 7\.2\.2 on$/],
+    [39, '2.0', '11.10.0', /^a known pair, from JetPack 7\.2\.2 on$/],
+    [41, '1.0', '12.0.0', /^not a known pair: the self-test decides$/],
+  ])('R%s.%s with TensorRT %s: %s', async (major, revision, version, said) => {
+    expect(describePair(await of(major, revision), version)).toMatch(said);
   });
 });
 
