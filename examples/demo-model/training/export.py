@@ -29,8 +29,10 @@ CONVENTIONS = {
     "boxes": {"format": "json", "labelKey": "label", "boxKey": "box", "order": "xyxy", "scale": 100,
               "relativeTo": "longer-side", "bin": "centre"},
     "prompts": {"describe": "Describe the scene.", "list": "List all objects with their boxes.",
-                "locate": "Where is the {label}?"},
+                "locate": "Where is the {label}?", "verify": "Is there a {label}?"},
 }
+# `attention` and `scores` of scenebus.json are measured on the weights, so that an export begins without them.
+MEASURE = "Now measure what belongs to these weights: scenebus calibrate-grounding {out}, then scenebus calibrate-scores {out}"
 
 
 def tokenizer_config(tokenizer):
@@ -76,6 +78,7 @@ def main():
     if args.out != CHECKPOINT:
         shutil.copyfile(CHECKPOINT / "tokenizer.json", args.out / "tokenizer.json")
     print(f"{count} parameters -> {args.out}")
+    print(MEASURE.format(out=args.out))
 
 
 if __name__ == "__main__":
