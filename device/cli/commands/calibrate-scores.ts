@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { type LoadModelOptions, openDetector } from 'scenebus';
+import type { LoadModelOptions } from 'scenebus';
 import type { BeforeAndAfter, Localisation, ScoreCalibration, SearchRates } from '#calibration/scores/index.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parseCount } from '../model-options.js';
@@ -59,7 +59,7 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
       await using detector =
         options.detector === undefined
           ? undefined
-          : await openDetector(options.detector, { decides: 'detector', signal });
+          : await (await import('scenebus')).openDetector(options.detector, { decides: 'detector', signal });
       const named = options.grounder ?? (detector === undefined ? [] : (['text'] as const));
       const grounder = detector === undefined ? named : [...named, detector];
       const result = await calibrateScores({
