@@ -60,6 +60,7 @@ export class OutwardSinks {
   /** To be disposed before the bus is. */
   async start({ bus, hub, journal, config, logger }: OutwardSinkParts): Promise<AsyncDisposable> {
     const resources = new DisposalStack();
+    resources.use(this.#file);
     const { homeAssistant, onvif, journal: settings } = config();
     if (homeAssistant !== undefined || this.#before !== undefined) {
       const keep = (announced: Announced | undefined) => this.#file.write(announced ?? null);

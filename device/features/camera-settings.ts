@@ -71,7 +71,7 @@ class SwitchedSettings implements CameraSettings, ReconfigurableFeature {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop();
-    this.#file[Symbol.dispose]();
+    await this.#file[Symbol.asyncDispose]();
   }
 
   #tellAll(): void {

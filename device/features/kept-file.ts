@@ -22,12 +22,13 @@ const DEFAULT_BACKOFF = { initialMs: 1_000, maximumMs: 60_000 };
  * A file that cannot be read or written stops nobody: it is told in the log, and a wrong one is set aside. What cannot be
  * written is a problem of the device, and is tried again until it can.
  */
-export class KeptFile<T> implements Disposable {
+export class KeptFile<T> implements AsyncDisposable {
   readonly #options: KeptFileOptions<T>;
   #next: T | undefined;
   #writing: Promise<void> | undefined;
   #retryMs = 0;
   #retryTimer: NodeJS.Timeout | undefined;
+  #isDisposed = false;
 
   constructor(options: KeptFileOptions<T>) {
     this.#options = options;
@@ -63,9 +64,11 @@ export class KeptFile<T> implements Disposable {
     await this.#write();
   }
 
-  /** What could not be written is not tried again. */
-  [Symbol.dispose](): void {
+  /** Waits for what is being written, so that who starts next reads it. What could not be written is not tried again. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
     clearTimeout(this.#retryTimer);
+    await this.#writing;
   }
 
   async #write(): Promise<void> {
@@ -117,6 +120,7 @@ export class KeptFile<T> implements Disposable {
     const isFull = ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
     const code = isFull ? 'ERR_DISK_FULL' : 'ERR_JOURNAL_UNAVAILABLE';
     problems?.report(partOf(file), new SdkError(code, message, { cause: error }));
+    if (this.#isDisposed) return;
     this.#retryTimer = setTimeout(() => void this.#write(), this.#retryMs);
     this.#retryTimer.unref();
   }

@@ -25,7 +25,7 @@ export interface SetupProgressOptions {
   readonly signal: AbortSignal;
 }
 
-export class SetupProgress implements Disposable {
+export class SetupProgress implements AsyncDisposable {
   readonly #options: SetupProgressOptions;
   readonly #file: KeptFile<Kept>;
   readonly #stops: readonly (() => void)[];
@@ -55,9 +55,9 @@ export class SetupProgress implements Disposable {
     return new SetupProgress(options, file, kept);
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     for (const stop of this.#stops) stop();
-    this.#file[Symbol.dispose]();
+    await this.#file[Symbol.asyncDispose]();
   }
 
   get isLeft(): boolean {

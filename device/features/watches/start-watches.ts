@@ -131,7 +131,7 @@ class Watches implements ReconfigurableFeature, StandingWatches {
     for (const stop of this.#stops) stop();
     for (const watcher of this.#watchers) await watcher[Symbol.asyncDispose]();
     await this.#list.keep();
-    this.#list[Symbol.dispose]();
+    await this.#list[Symbol.asyncDispose]();
   }
 
   get #findings() {

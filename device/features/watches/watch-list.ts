@@ -65,7 +65,7 @@ export interface WatchListOptions {
   readonly problems?: Problems | undefined;
 }
 
-export class WatchList implements Disposable {
+export class WatchList implements AsyncDisposable {
   readonly #options: WatchListOptions;
   readonly #file: KeptFile<Kept>;
   readonly #byId = new Map<string, ListedWatch>();
@@ -166,8 +166,8 @@ export class WatchList implements Disposable {
     await this.#file.write({ watches, findings: this.findings() });
   }
 
-  [Symbol.dispose](): void {
-    this.#file[Symbol.dispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file[Symbol.asyncDispose]();
   }
 
   async #put(watch: WatchDefinition): Promise<ListedWatch> {

@@ -22,7 +22,7 @@ async function open() {
 
 test('a file that cannot be written is a problem, and has the newest when it can', async () => {
   const { file, told, kept } = await open();
-  using _ = kept;
+  await using _ = kept;
   // In the way of the file itself: what is written beside it cannot take its place.
   await mkdir(file);
   await kept.write([1]);
@@ -38,9 +38,16 @@ test('what cannot be written is not tried again once it is disposed', async () =
   const { file, told, kept } = await open();
   await mkdir(file);
   await kept.write([1]);
-  kept[Symbol.dispose]();
+  await kept[Symbol.asyncDispose]();
   await rmdir(file);
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(await kept.read()).toBeUndefined();
   expect(told).toHaveLength(1);
+});
+
+test('what is being written is on the disk when it is disposed', async () => {
+  const { file, kept } = await open();
+  void kept.write([1, 2, 3]);
+  await kept[Symbol.asyncDispose]();
+  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual([1, 2, 3]);
 });
