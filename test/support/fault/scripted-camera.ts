@@ -64,18 +64,17 @@ export class ScriptedCamera implements AsyncDisposable {
 
   #serve(socket: Socket): void {
     socket.on('error', () => {});
+    // Read to its end, a refused one too: what is left unread keeps a socket, and with it the server, from closing.
+    socket.resume();
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
     if (this.mode === 'refusing') {
       socket.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
       return;
     }
-    this.#sockets.add(socket);
-    socket.resume();
     socket.write(HEAD);
     const timer = setInterval(() => this.#send(socket), FRAME_MS);
-    socket.on('close', () => {
-      clearInterval(timer);
-      this.#sockets.delete(socket);
-    });
+    socket.on('close', () => clearInterval(timer));
   }
 
   #send(socket: Socket): void {
