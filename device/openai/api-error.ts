@@ -1,5 +1,5 @@
 /** Refusals as clients of OpenAI and of Ollama read them. */
-import { isSdkError } from 'scenebus';
+import { isSdkError, type Logger } from 'scenebus';
 import { HttpError, refusalOf } from '../http/http-error.js';
 
 /** A refusal that names the parameter at fault. */
@@ -35,6 +35,17 @@ export function refusalFor(error: unknown): Refusal | undefined {
   if (statusCode !== 429) return { statusCode, code, message, param };
   const afterMs = isSdkError(error) ? Number(error.details.retryAfterMs ?? DEFAULT_RETRY_MS) : DEFAULT_RETRY_MS;
   return { statusCode, code, message, param, retryAfterSeconds: Math.max(1, Math.ceil(afterMs / 1_000)) };
+}
+
+/** For what nobody foresaw. */
+const INTERNAL: Refusal = { statusCode: 500, code: 'ERR_INTERNAL', message: 'The server failed; see its log.' };
+
+/** What a client is told; what nobody foresaw goes into the log. */
+export function toldRefusal(error: unknown, logger: Logger): Refusal {
+  const known = refusalFor(error);
+  if (known !== undefined) return known;
+  logger.log('error', 'a request to the API failed', { error });
+  return INTERNAL;
 }
 
 /** https://platform.openai.com/docs/guides/error-codes */

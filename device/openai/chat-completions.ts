@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Answer } from 'scenebus';
-import { ApiError, openAiError, type Refusal, refusalFor } from './api-error.js';
+import { ApiError, openAiError, toldRefusal } from './api-error.js';
 import { besidePictures, optionsOf, readChatBody, readMessages } from './chat-request.js';
 import { type ApiServices, openExchange } from './exchange.js';
 import { type Written, writtenByPieces, writtenWhole } from './writing.js';
@@ -69,10 +69,8 @@ export function addChatCompletions(app: FastifyInstance, services: ApiServices):
         yield 'data: [DONE]\n\n';
       } catch (error) {
         if (signal.aborted) return;
-        const refusal = refusalFor(error);
-        if (refusal === undefined) logger.log('error', 'a request to the API failed', { error });
         // The status has gone out already: clients take this for an error, and no [DONE] follows.
-        yield event(openAiError(refusal ?? INTERNAL));
+        yield event(openAiError(toldRefusal(error, logger)));
       } finally {
         await pieces.return?.({ text: '', finishReason: 'stop' });
       }
@@ -81,9 +79,6 @@ export function addChatCompletions(app: FastifyInstance, services: ApiServices):
     return reply.send(Readable.from(events()));
   });
 }
-
-/** For what nobody foresaw. */
-export const INTERNAL: Refusal = { statusCode: 500, code: 'ERR_INTERNAL', message: 'The server failed; see its log.' };
 
 /** @throws ApiError 404 */
 export function requireModelName(asked: string, served: string): void {

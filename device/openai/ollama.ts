@@ -3,8 +3,8 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { version } from 'scenebus';
 import { z } from 'zod';
-import { ollamaError, refusalFor } from './api-error.js';
-import { INTERNAL, requireModelName } from './chat-completions.js';
+import { ollamaError, toldRefusal } from './api-error.js';
+import { requireModelName } from './chat-completions.js';
 import { besidePictures, checked } from './chat-request.js';
 import { type ApiServices, openExchange } from './exchange.js';
 import { type OllamaAsk, readChat, readGenerate, readTurns } from './ollama-request.js';
@@ -79,9 +79,7 @@ async function answer(
       yield lineOf(line('', lastOf(next.value, warnings)));
     } catch (error) {
       if (signal.aborted) return;
-      const refusal = refusalFor(error);
-      if (refusal === undefined) logger.log('error', 'a request to the API failed', { error });
-      yield lineOf(ollamaError(refusal ?? INTERNAL));
+      yield lineOf(ollamaError(toldRefusal(error, logger)));
     } finally {
       await pieces.return?.({ text: '', finishReason: 'stop' });
     }

@@ -6,8 +6,8 @@ import { type Logger, SdkError, type VisionLanguageModel } from 'scenebus';
 import { registerSecret } from 'scenebus/service';
 import { isLoopback, namesOf, requireKnownHost, requireOwnOrigin } from '../http/browser-guard.js';
 import { digest } from '../http/secrets.js';
-import { ApiError, ollamaError, openAiError, refusalFor } from './api-error.js';
-import { addChatCompletions, INTERNAL } from './chat-completions.js';
+import { ApiError, ollamaError, openAiError, refusalFor, toldRefusal } from './api-error.js';
+import { addChatCompletions } from './chat-completions.js';
 import type { ApiServices } from './exchange.js';
 import { addOllama } from './ollama.js';
 import { PictureStore } from './pictures.js';
@@ -115,13 +115,9 @@ function isKey(request: FastifyRequest, expected: Buffer): boolean {
 
 function refuse(app: FastifyInstance, logger: Logger): void {
   app.setErrorHandler((error, request, reply) => {
-    const known = refusalFor(error);
-    if (known === undefined) {
-      // Nobody is there to be told, and nothing is wrong.
-      if ((error as Error).name === 'AbortError') return reply.code(499).send();
-      logger.log('error', 'a request to the API failed', { error });
-    }
-    const refusal = known ?? INTERNAL;
+    // Nobody is there to be told, and nothing is wrong.
+    if ((error as Error).name === 'AbortError' && refusalFor(error) === undefined) return reply.code(499).send();
+    const refusal = toldRefusal(error, logger);
     if (refusal.retryAfterSeconds !== undefined) void reply.header('retry-after', String(refusal.retryAfterSeconds));
     return reply.code(refusal.statusCode).send(formFor(request)(refusal));
   });
