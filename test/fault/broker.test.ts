@@ -13,16 +13,10 @@ let victim: Victim;
 let faults: Faults;
 
 beforeAll(async () => {
-  victim = await Victim.prepare();
-  await victim.start();
-  faults = new Faults(victim);
-  victim.lively();
-  await victim.untilAnswered();
-  faults.begin();
+  ({ victim, faults } = await Faults.begin('lively'));
 }, FAULT_MS);
 afterAll(async () => {
-  console.log(faults.table);
-  await victim[Symbol.asyncDispose]();
+  await faults.end();
 });
 
 /** The broker anew, with nothing remembered; the listener is there before the device. */

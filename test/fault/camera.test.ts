@@ -2,23 +2,17 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Faults } from '../support/fault/faults.js';
 import type { CameraMode } from '../support/fault/scripted-camera.js';
-import { Victim } from '../support/fault/victim.js';
+import type { Victim } from '../support/fault/victim.js';
 
 const FAULT_MS = 300_000;
 let victim: Victim;
 let faults: Faults;
 
 beforeAll(async () => {
-  victim = await Victim.prepare();
-  await victim.start();
-  faults = new Faults(victim);
-  victim.lively();
-  await victim.untilAnswered();
-  faults.begin();
+  ({ victim, faults } = await Faults.begin('lively'));
 }, FAULT_MS);
 afterAll(async () => {
-  console.log(faults.table);
-  await victim[Symbol.asyncDispose]();
+  await faults.end();
 });
 
 const TROUBLE: readonly (readonly [what: string, mode: CameraMode, ends: boolean, reason: RegExp])[] = [

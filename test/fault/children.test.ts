@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { Faults } from '../support/fault/faults.js';
 import { type ChildPart, hasLoaded } from '../support/fault/processes.js';
-import { Victim } from '../support/fault/victim.js';
+import type { Victim } from '../support/fault/victim.js';
 
 const FAULT_MS = 300_000;
 /** Loaded when a part is past its start and not yet ready. */
@@ -47,16 +47,10 @@ describe.concurrent.each(['model', 'capture'] as const)('the %s process', (part)
   let victim: Victim;
   let faults: Faults;
   beforeAll(async () => {
-    victim = await Victim.prepare();
-    await victim.start();
-    faults = new Faults(victim);
-    victim.ask();
-    await victim.untilAnswered();
-    faults.begin();
+    ({ victim, faults } = await Faults.begin('ask'));
   }, FAULT_MS);
   afterAll(async () => {
-    console.log(faults.table);
-    await victim[Symbol.asyncDispose]();
+    await faults.end();
   });
 
   const cases = (['SIGKILL', 'SIGSTOP'] as const).flatMap((signal) =>

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { packageRoot } from '#sdk/native/index.js';
 import { Faults } from '../support/fault/faults.js';
-import { Victim, type VictimOptions } from '../support/fault/victim.js';
+import type { Victim, VictimOptions } from '../support/fault/victim.js';
 
 const FAULT_MS = 300_000;
 const DISK_MEGABYTES = 8;
@@ -19,12 +19,7 @@ let faults: Faults;
 const tables: string[] = [];
 
 async function begin(options: VictimOptions): Promise<void> {
-  victim = await Victim.prepare(options);
-  await victim.start();
-  faults = new Faults(victim);
-  victim.lively();
-  await victim.untilAnswered();
-  faults.begin();
+  ({ victim, faults } = await Faults.begin('lively', options));
 }
 
 async function end(): Promise<void> {

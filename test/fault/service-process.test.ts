@@ -29,16 +29,10 @@ describe.concurrent.each(['SIGKILL', 'SIGSTOP'] as const)('the service that gets
   let victim: Victim;
   let faults: Faults;
   beforeAll(async () => {
-    victim = await Victim.prepare();
-    await victim.start();
-    faults = new Faults(victim);
-    victim.ask();
-    await victim.untilAnswered();
-    faults.begin();
+    ({ victim, faults } = await Faults.begin('ask'));
   }, FAULT_MS);
   afterAll(async () => {
-    console.log(faults.table);
-    await victim[Symbol.asyncDispose]();
+    await faults.end();
   });
 
   /** Killed it is started again, as a service manager does; stopped it goes on some time later. */

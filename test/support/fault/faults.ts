@@ -1,7 +1,7 @@
 /** One fault done to a device, and what has to be so afterwards whatever it was. */
 import { expect } from 'vitest';
 import { until } from '../brokers.js';
-import type { Victim } from './victim.js';
+import { Victim, type VictimOptions } from './victim.js';
 
 /** Of all processes together, over what they had before a fault: collected only now and then. */
 const MEMORY_ALLOWANCE_BYTES = 128 * 2 ** 20;
@@ -28,19 +28,38 @@ export interface FaultRow {
   readonly said: string;
 }
 
+/** `ask`: only questions; `lively`: scenes that change as well. */
+export type Traffic = 'ask' | 'lively';
+
 export class Faults {
   readonly #victim: Victim;
   readonly rows: FaultRow[] = [];
   #baseBytes = 0;
   #accepted = 0;
 
-  constructor(victim: Victim) {
+  private constructor(victim: Victim) {
     this.#victim = victim;
   }
 
-  /** Memory is compared with what it is now. */
-  begin(): void {
-    this.#baseBytes = this.#bytes;
+  /** A device that has answered: its memory is compared with what it is then. To be ended by `end`. */
+  static async begin(traffic: Traffic, options: VictimOptions = {}): Promise<{ victim: Victim; faults: Faults }> {
+    const victim = await Victim.prepare(options);
+    const faults = new Faults(victim);
+    try {
+      await victim.start();
+      victim[traffic]();
+      await victim.untilAnswered();
+    } catch (error) {
+      await victim[Symbol.asyncDispose]();
+      throw error;
+    }
+    faults.#baseBytes = faults.#bytes;
+    return { victim, faults };
+  }
+
+  async end(): Promise<void> {
+    console.log(this.table);
+    await this.#victim[Symbol.asyncDispose]();
   }
 
   async strike({ name, strike, reason, isWell = () => true }: Fault): Promise<void> {
