@@ -78,7 +78,7 @@ export async function calibrateGrounding(options: CalibrateGroundingOptions): Pr
     );
   }
   const probe = new Probe();
-  await using model = await loadModel(directory, { ...modelOptions, grounder: probe, signal });
+  await using model = await loadModel(directory, { ...modelOptions, grounder: probe, attentionTaps: true, signal });
   const pairs: ContrastPair[] = [];
   const looks: Look[][] = [];
   for (const [i, picture] of pictures.entries()) {

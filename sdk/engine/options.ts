@@ -25,6 +25,11 @@ export interface OpenEngineOptions extends CallOptions {
    * allows it; the same features up to rounding. `full`: every token, always.
    */
   readonly vision?: 'auto' | 'full' | undefined;
+  /**
+   * Whether slices may ask for attention weights (`capabilities.attentionTaps`). `cpu` and `onnx` always give them;
+   * `tensorrt` builds its decoder for it when this is true, with plans of their own. Default false.
+   */
+  readonly attentionTaps?: boolean | undefined;
   /** Where prepared files are kept. Default `$XDG_CACHE_HOME/scenebus`, `~/.cache/scenebus`. */
   readonly cacheDirectory?: string | undefined;
   readonly onProgress?: OnProgress | undefined;

@@ -80,6 +80,7 @@ const OPTIONS = {
   contextLength: true,
   threads: true,
   vision: true,
+  attentionTaps: true,
   cacheDirectory: true,
   onProgress: true,
   logger: true,
@@ -153,14 +154,15 @@ export async function loadModelOn(
   const opened = new DisposalStack();
   try {
     const logger = options.logger ?? silentLogger;
+    const attentionTaps = options.attentionTaps ?? attention !== undefined;
     const notices = [withoutTemplate(template)].filter((notice) => notice !== undefined);
     for (const warning of [...checkpoint.warnings, ...notices]) logger.log('warn', `${checkpoint.name}: ${warning}`);
-    const engine = opened.use(await openEngine(backends, backend, checkpoint, engineOptions));
+    const engine = opened.use(await openEngine(backends, backend, checkpoint, { ...engineOptions, attentionTaps }));
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
     const { verify: verifyPrompt, ...prompts } = manifest.prompts;
-    const { attentionTaps } = engine.info.capabilities;
-    const chosenGrounder = chooseGrounder(grounder, { ...grounding, attentionTaps });
+    const { capabilities } = engine.info;
+    const chosenGrounder = chooseGrounder(grounder, { ...grounding, attentionTaps: capabilities.attentionTaps });
     const model = createModel({
       info: {
         name,
@@ -184,7 +186,7 @@ export async function loadModelOn(
       verifyPrompt,
       scores: scores === 'raw' ? undefined : manifest.scores,
       boxes,
-      attention: attentionTaps ? attention : undefined,
+      attention: capabilities.attentionTaps ? attention : undefined,
       imageCache: { maxImages: imageCache?.maxImages ?? 8, maxBytes: imageCache?.maxBytes ?? 512 * 2 ** 20 },
       keyValueCache,
       maxWaiting,

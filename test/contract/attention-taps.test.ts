@@ -6,10 +6,12 @@ import { afterAll, expect, test } from 'vitest';
 import { type Checkpoint, openCheckpoint } from '#sdk/checkpoint/index.js';
 import type { Engine, HeadId } from '#sdk/engine/engine.js';
 import { openCpuEngine, openOnnxEngine } from '#sdk/engine/index.js';
+import { openModel } from '#sdk/engine/tensorrt/open-model.js';
 import { findGoldenFolder } from '../../calibration/verify/golden-folder.js';
 import { readCase } from '../../calibration/verify/text-checks.js';
 import { goldenAttention } from '../support/golden-attention.js';
 import { makeInt4Checkpoint } from '../support/int4-checkpoint.js';
+import { TensorRtExecutor } from '../support/tensorrt-executor.js';
 import { ARRANGEMENTS, maxDifference, syntheticImage } from '../support/tiny-images.js';
 import { GOLDEN } from '../unit/checkpoint/checkpoint-folder.js';
 
@@ -23,6 +25,15 @@ const HEADS: readonly HeadId[] = [1, 3].flatMap((layer) => [0, 1, 2, 3].map((hea
 const TOKENS_PER_TILE = 17;
 const numerics = 'hf-4.45'; // the recorded reference's
 type Open = (checkpoint: Checkpoint) => Promise<Engine>;
+/** The lowered graphs in ONNX Runtime, with stand-ins for the plugins; no TensorRT is here. */
+const tensorRt =
+  (mode: 'plugin' | 'native', type: 'float32' | 'float16', chosen: typeof numerics | 'meta' = numerics): Open =>
+  (checkpoint) => {
+    const types = { decoderType: type, visionType: 'float32' } as const;
+    const host = { addon: new TensorRtExecutor(), identity: 'test', types };
+    const options = { cacheDirectory, contextLength: 128, mode, numerics: chosen, attentionTaps: true };
+    return openModel(host, checkpoint, options);
+  };
 const engines: Record<string, { open: Open; tolerance: number }> = {
   'cpu, float32 cache': {
     open: (checkpoint) => openCpuEngine(checkpoint, { cacheDirectory, numerics, keyValueType: 'f32' }),
@@ -37,6 +48,8 @@ const engines: Record<string, { open: Open; tolerance: number }> = {
     tolerance: 0.05,
   },
   onnx: { open: (checkpoint) => openOnnxEngine(checkpoint, { cacheDirectory, numerics }), tolerance: 1e-4 },
+  'tensorrt (plugin graphs in ONNX Runtime), float32': { open: tensorRt('plugin', 'float32'), tolerance: 1e-4 },
+  'tensorrt (native graphs in ONNX Runtime), float16': { open: tensorRt('native', 'float16'), tolerance: 5e-3 },
 };
 
 test.each(Object.entries(engines))(
@@ -72,12 +85,15 @@ test.each(Object.entries(engines))(
   60_000,
 );
 
-test('int4 on own kernels attends as the same weights in float on onnx', async () => {
-  await using cpu = await openCpuEngine(await openCheckpoint(int4), { cacheDirectory, keyValueType: 'f32' });
+test('int4 attends on own kernels, and in the graphs for TensorRT, as the same weights in float on onnx', async () => {
+  const checkpoint = await openCheckpoint(int4);
+  await using cpu = await openCpuEngine(checkpoint, { cacheDirectory, keyValueType: 'f32' });
+  await using plugin = await tensorRt('plugin', 'float16', 'meta')(checkpoint);
+  await using native = await tensorRt('native', 'float16', 'meta')(checkpoint);
   await using onnx = await openOnnxEngine(await openCheckpoint(dequantized), { cacheDirectory });
   const tokens = Int32Array.of(500, 512, 44, 7, 512, 190, 456, 78);
   const found = await Promise.all(
-    [cpu, onnx].map(async (engine) => {
+    [onnx, cpu, plugin, native].map(async (engine) => {
       const images = [
         { image: await engine.encodeImage(syntheticImage(ARRANGEMENTS.wide, 1)), tokenIndex: 1 },
         { image: await engine.encodeImage(syntheticImage(ARRANGEMENTS.square, 2)), tokenIndex: 4 },
@@ -86,6 +102,8 @@ test('int4 on own kernels attends as the same weights in float on onnx', async (
       return (await engine.createSequence().forward(tokens, { images, logits: 'last', attention })).attention!.weights;
     }),
   );
-  // Activations are rounded to bytes on one side.
-  expect(maxDifference(found[0]!, found[1]!)).toBeLessThan(0.1);
+  const [expected, ofCpu, ofPlugins, ofOperators] = found as [Float32Array, Float32Array, Float32Array, Float32Array];
+  expect(maxDifference(ofCpu, expected)).toBeLessThan(0.1); // activations are rounded to bytes there
+  expect(maxDifference(ofPlugins, expected)).toBeLessThan(2e-2);
+  expect(maxDifference(ofOperators, expected)).toBeLessThan(2e-2);
 }, 60_000);

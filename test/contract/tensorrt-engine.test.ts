@@ -25,6 +25,7 @@ const open =
       contextLength,
       mode,
       cacheDirectory,
+      attentionTaps: true,
     });
 
 // Four decoders that share their weights, and one decoder for everything; in float32 first, where only order rounds.

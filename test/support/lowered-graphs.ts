@@ -174,12 +174,19 @@ function provenManifest(manifest: LoweringManifest): LoweringManifest {
   const retyped = (bindings: readonly Binding[]) =>
     bindings.map((binding) => ({ ...binding, type: proven(binding.type) }));
   const each = ({ inputs, outputs }: LoweredGraph) => ({ inputs: retyped(inputs), outputs: retyped(outputs) });
-  const { vision, decoder, 'cross-kv': crossKeyValue, 'decoder-text': text } = manifest.graphs;
+  const {
+    vision,
+    decoder,
+    'cross-kv': crossKeyValue,
+    'decoder-text': text,
+    'decoder-queries': queries,
+  } = manifest.graphs;
   const graphs = {
     vision: each(vision),
     'cross-kv': each(crossKeyValue),
     decoder: each(decoder),
     'decoder-text': each(text),
+    'decoder-queries': each(queries),
   };
   return { ...manifest, graphs };
 }

@@ -171,6 +171,23 @@ export class TensorRtExecutor implements TensorRtAddon {
     return { handle: image, sizeBytes, positions: Object.values(cross)[0]!.dims[2]! };
   }
 
+  async readTensorRtImage(
+    _model: object,
+    handle: object,
+    { name, head }: { readonly name: string; readonly head: number },
+    into: TensorRtArray,
+    abort: Int32Array,
+  ): Promise<void> {
+    checkAbort(abort);
+    const tensor = this.#images.get(handle)?.[name];
+    const [, heads, positions, headDim] = (tensor?.dims ?? []) as [number, number, number, number];
+    if (tensor === undefined || head < 0 || head >= heads || into.length > positions * headDim) {
+      throw new NativeError('ERR_ARGUMENT_INVALID', `no ${into.length} values of head ${head} of ${name}`);
+    }
+    const from = head * positions * headDim;
+    (into as Float32Array).set((tensor.data as Float32Array).subarray(from, from + into.length));
+  }
+
   createTensorRtSequence(handle: object) {
     const { spec } = this.#models.get(handle)!;
     const caches: Tensors = {};

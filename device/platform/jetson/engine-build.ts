@@ -78,7 +78,9 @@ export async function buildEngine(
   if (!device.hasKernels) say('  without own kernels: nvcc was not there when the addon was built');
   requireRoom(checkpoint, forecast, device);
 
-  const engineOptions = { ...options, contextLength, mode: options.mode };
+  // As `loadModel` opens it: heads that localise are read out of the plans.
+  const attentionTaps = checkpoint.manifest.attention !== undefined;
+  const engineOptions = { ...options, contextLength, mode: options.mode, attentionTaps };
   const engine = await parts.openEngine(checkpoint, engineOptions);
   say(`Ready: ${engine.info.device}, ${engine.info.contextLength} tokens of context`);
   await engine[Symbol.asyncDispose]();

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
 import { selfAttentionLayers } from '../../graph/index.js';
-import type { AttentionRequest, AttentionWeights, SliceResult } from '../engine.js';
+import type { AttentionRequest, AttentionWeights, HeadId, SliceResult } from '../engine.js';
 import { writeAttentionWeights } from '../shared/attention-weights.js';
 import { keysPerImage, type PlanConstants, planCrossAttention } from '../shared/cross-attention.js';
 import { EmbeddingTable } from '../shared/embedding-table.js';
@@ -155,15 +155,22 @@ export class OnnxBackend {
     tokens: number,
     weights: Float32Array,
   ): void {
-    const images = request.images.map(({ image, tokenIndex }) => {
-      const { numTiles, layers } = this.#images.get(image);
-      const visible = numTiles * this.#constants.tokensPerTile;
-      return { tokenIndex, visible, key: (layer: number) => layers.get(layer)!.key };
-    });
-    const query = (layer: number) => floatsOf(result[crossQuery(layer)]);
-    const offset = firstToken - request.position;
     const { text } = this.#config.architecture;
-    writeAttentionWeights(text, request.attention!, { images, query, firstToken, tokens }, offset, weights);
+    const { attentionHeads, headDim } = text;
+    const images = request.images.map(({ image, tokenIndex }) => {
+      const { numTiles, keys, layers } = this.#images.get(image);
+      const visible = numTiles * this.#constants.tokensPerTile;
+      const size = keys * headDim;
+      const key = (layer: number, head: number) => layers.get(layer)!.key.subarray(head * size, (head + 1) * size);
+      return { tokenIndex, visible, key };
+    });
+    const query = ({ layer, head }: HeadId, token: number) => {
+      const row = request.position + token - firstToken;
+      if (row < 0 || row >= tokens) return undefined;
+      const at = (row * attentionHeads + head) * headDim;
+      return floatsOf(result[crossQuery(layer)]).subarray(at, at + headDim);
+    };
+    writeAttentionWeights(text, request.attention!, { images, query, firstToken: request.position }, weights);
   }
 
   async close(): Promise<void> {

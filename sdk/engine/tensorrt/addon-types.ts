@@ -226,6 +226,17 @@ export interface TensorRtAddon {
     outputs: Readonly<Record<string, TensorRtArray>>,
     abort: Int32Array,
   ): Promise<{ readonly handle: TensorRtImageHandle; readonly sizeBytes: number; readonly positions: number }>;
+  /**
+   * Copies one head of a cross binding of an image, such as `cross_key.3`: `[positions, headDim]` from the first position
+   * on, as many as `into` holds.
+   */
+  readTensorRtImage(
+    model: TensorRtModelHandle,
+    image: TensorRtImageHandle,
+    part: { readonly name: string; readonly head: number },
+    into: TensorRtArray,
+    abort: Int32Array,
+  ): Promise<void>;
   /** K/V of a new conversation, all zero. Its length is the caller's business: `past_length` is an input. */
   createTensorRtSequence(model: TensorRtModelHandle): TensorRtSequenceHandle;
   /** When it rejects, the K/V below the call's `past_length` are as before. */

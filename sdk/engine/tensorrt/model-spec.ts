@@ -41,22 +41,34 @@ function decoderLayout({ mode, manifest }: Pick<LoweredCheckpoint, 'mode' | 'man
 /** The stage's name where one decoder serves text and images. */
 export const SINGLE_DECODER = 'decoder';
 
-type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER };
+type PlannedEngine = Omit<LoweredEngine, 'name'> & {
+  readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER | `${typeof SINGLE_DECODER}-queries`;
+};
 
-/**
- * What the addon opens: stages with their plans, what of memory each needs, and how they are wired.
- * @param fullVision not every image's unused slots are merged: the vision plan takes more tokens then
- */
+/** Whichever of the plans for a place in the model is taken. */
+function stageName({ name, graph }: PlannedEngine): string {
+  return graph === 'vision' ? 'vision' : name.replace(/-queries$/, '');
+}
+
+export interface ModelSpecOptions {
+  /** Not every image's unused slots are merged: the vision plan takes more tokens then. */
+  readonly fullVision?: boolean | undefined;
+  /** Decoders that look at images also give their queries. Other plans, for the same stages. */
+  readonly attentionTaps?: boolean | undefined;
+}
+
+/** What the addon opens: stages with their plans, what of memory each needs, and how they are wired. */
 export function modelSpec(
   name: string,
   model: ModelDescription,
   lowered: LoweredCheckpoint,
-  fullVision = false,
+  { fullVision = false, attentionTaps = false }: ModelSpecOptions = {},
 ): TensorRtModelSpec {
   const { manifest } = lowered;
   const { text, vision, engines } = manifest;
-  const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? engines : singleDecoder(engines);
   const withImages = text.crossAttentionLayers.length > 0;
+  const wanted = engines.filter(({ graph }) => graph !== (attentionTaps ? 'decoder' : 'decoder-queries'));
+  const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? wanted : singleDecoder(wanted);
   const stages = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
     .filter(({ name: engine }) => engine !== (fullVision ? 'vision' : 'vision-full'))
@@ -82,11 +94,12 @@ function isWeight({ role }: TensorRtBinding): boolean {
 /** Most calls decode one token, so that is what it is made fastest for. */
 function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
   return engines
-    .filter(({ name, graph }) => name !== 'decode' && graph !== 'decoder-text')
+    .filter((engine) => stageName(engine) !== 'decode' && engine.graph !== 'decoder-text')
     .map((engine): PlannedEngine => {
-      if (engine.name !== 'prefill') return engine;
+      if (stageName(engine) !== 'prefill') return engine;
       const tokens = { ...engine.profile.R!, opt: 1 };
-      return { ...engine, name: SINGLE_DECODER, profile: { ...engine.profile, R: tokens } };
+      const name = engine.graph === 'decoder' ? SINGLE_DECODER : (`${SINGLE_DECODER}-queries` as const);
+      return { ...engine, name, profile: { ...engine.profile, R: tokens } };
     });
 }
 
@@ -100,8 +113,7 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
     return { name: input, role: 'weight', type: typeOf(type, input), shape, maxShape: shape };
   });
   return {
-    // One place in the model, whichever of its plans is taken.
-    name: engine.graph === 'vision' ? 'vision' : engine.name,
+    name: stageName(engine),
     plan: {
       name: engine.name,
       graph: lowered.graphFile(engine.graph),
@@ -120,14 +132,14 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
       ...outputs.map((binding) => bindingOf(binding, engine, 'output')),
     ],
     // The same shapes and addresses come again with every token; an image's do not.
-    captured: engine.name === 'decode' || engine.name === 'decode-text' || engine.name === SINGLE_DECODER,
+    captured: ['decode', 'decode-text', SINGLE_DECODER].includes(stageName(engine)),
   };
 }
 
 /** Plans hold what their graphs hold of weights. Of those in plugin mode that is next to nothing. */
-function expectedBytes({ name }: PlannedEngine, model: ModelDescription): number {
-  if (name === 'vision' || name === 'vision-full') return visionWeightBytes(model);
-  return name === SINGLE_DECODER ? decoderWeightBytes(model) : 0;
+function expectedBytes(engine: PlannedEngine, model: ModelDescription): number {
+  if (engine.graph === 'vision') return visionWeightBytes(model);
+  return stageName(engine) === SINGLE_DECODER ? decoderWeightBytes(model) : 0;
 }
 
 /** The vision tower has no operators of our own. */
@@ -164,6 +176,7 @@ function roleOf(role: Binding['role'], side: 'input' | 'output'): TensorRtRole {
     case 'states': // out of the vision tower, into what makes keys and values of them
       return side === 'input' ? 'host' : 'output';
     case 'logits':
+    case 'query':
     case 'trace':
       return 'output';
     default:

@@ -82,7 +82,7 @@ export async function openModel(
         sliceTokens: limits.maxPrefillTokens,
         closeCallMargin: CLOSE_CALL_MARGIN,
         prefixReuse: true,
-        attentionTaps: false,
+        attentionTaps: options.attentionTaps === true,
         keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, 2),
         reservesContext: true,
       },
@@ -114,7 +114,7 @@ async function openPlans(
   const instrument = options.onTensor !== undefined;
   const lowered = await lowerCheckpoint(checkpoint, { ...options, types: host.types, instrument });
   onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
-  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options.fullVision);
+  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options);
   const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
   const opened = await abortable(signal, (flag) => host.addon.openTensorRtModel(spec, report, flag));
   if (signal?.aborted === true) {

@@ -4,9 +4,9 @@
  */
 import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
-import { bfloat16Value, float16Value, loweredVisionTokens } from '../../graph/tensorrt/index.js';
+import { loweredVisionTokens } from '../../graph/tensorrt/index.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { SliceResult } from '../engine.js';
+import type { AttentionWeights, SliceResult } from '../engine.js';
 import {
   type CrossAttentionPlan,
   keysPerImage,
@@ -27,6 +27,8 @@ import type {
   TensorRtSequenceHandle,
   TensorRtStage,
 } from './addon-types.js';
+import { AttentionTaps } from './attention-taps.js';
+import { arrayFor, floatsOf } from './element-arrays.js';
 import { SINGLE_DECODER } from './model-spec.js';
 
 type Placed = NativePlacedImage<TensorRtImageHandle>;
@@ -81,20 +83,33 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     call: NativeForward<TensorRtImageHandle, TensorRtSequenceHandle>,
     flag: Int32Array,
   ): Promise<SliceResult> {
-    const { tokens, length } = call;
+    const { tokens } = call;
     const { vocabularySize } = this.#options.config.architecture.text;
     const logitsRows = call.logits === 'all' ? tokens.length : 1;
     const logits = new Float32Array(logitsRows * vocabularySize);
+    const taps = call.attention && new AttentionTaps(this.#options.config.architecture.text, call.attention);
     for (let start = 0; start < tokens.length; ) {
       const step = this.#nextStep(call, start);
       const ofStep = tokens.subarray(start, start + step.count);
       // Logits that nobody asked for are made all the same, of one token: the graph gives no fewer.
       const into =
         call.logits === 'all' ? logits.subarray(start * vocabularySize, (start + step.count) * vocabularySize) : logits;
-      await this.#step(call, length + start, ofStep, step.plan, into, flag);
+      await this.#step(call, start, ofStep, step.plan, into, flag, taps);
       start += step.count;
     }
-    return { logits, logitsRows };
+    return { logits, logitsRows, ...(taps && { attention: await this.#weights(taps, call, flag) }) };
+  }
+
+  #weights(
+    taps: AttentionTaps,
+    { images, length }: NativeForward<TensorRtImageHandle, unknown>,
+    flag: Int32Array,
+  ): Promise<AttentionWeights> {
+    const { model } = this.#options;
+    const keys = this.#stages.get('cross-kv')!.bindings.find(({ name }) => name.startsWith('cross_key.'))!;
+    return taps.weights(images, this.#constants.tokensPerTile, length, keys, (image, part, into) =>
+      this.#addon.readTensorRtImage(model, image, part, into, flag),
+    );
   }
 
   release(handle: TensorRtImageHandle | TensorRtSequenceHandle): void {
@@ -128,11 +143,12 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
 
   async #step(
     call: NativeForward<TensorRtImageHandle, TensorRtSequenceHandle>,
-    position: number,
+    start: number,
     tokens: Int32Array,
     plan: CrossAttentionPlan,
     logits: Float32Array,
     flag: Int32Array,
+    taps: AttentionTaps | undefined,
   ): Promise<void> {
     const { model, config, embedding, maxDecodeTokens } = this.#options;
     const { hiddenSize, vocabularySize } = config.architecture.text;
@@ -146,15 +162,17 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     const stage = this.#stages.get(separate) ?? this.#stages.get(SINGLE_DECODER)!;
     const inputs: Inputs = {
       inputs_embeds: float32(embedding.lookUp(tokens), [1, count, hiddenSize]),
-      past_length: { type: 'int32', shape: [1], data: Int32Array.of(position) },
+      past_length: { type: 'int32', shape: [1], data: Int32Array.of(call.length + start) },
       logits_rows: int64(Array.from({ length: wanted }, (_, token) => count - wanted + token)),
     };
     const images = isText ? [] : await this.#addCross(inputs, plan, call.images, count, flag);
     const outputs: Outputs = { logits };
     const traces = this.#addTraces(outputs, stage, count);
+    taps?.addOutputs(outputs, stage, start, count);
     const forward = { stage: stage.name, inputs, images, outputs };
     await this.#addon.forwardTensorRt(model, call.sequence, forward, flag);
     this.#report(traces, outputs, 'text.');
+    taps?.keep(outputs, stage, start);
   }
 
   /** @returns The images whose keys take part. */
@@ -237,11 +255,13 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
   /** Room for every intermediate tensor of a stage that somebody listens to. */
   #addTraces(outputs: Outputs, stage: TensorRtStage, tokens: number): TensorRtBinding[] {
     if (this.#options.onTensor === undefined) return [];
-    const traces = stage.bindings.filter(({ role, name }) => role === 'output' && name !== 'logits');
+    const isTrace = ({ role, name }: TensorRtBinding) =>
+      role === 'output' && name !== 'logits' && !name.startsWith('cross_query.');
+    const traces = stage.bindings.filter(isTrace);
     return traces.map((binding) => {
       const shape = binding.shape.map((side) => (side === 'R' ? tokens : side === 'K' ? this.#allKeys : Number(side)));
       const count = shape.reduce((product, side) => product * side, 1);
-      outputs[binding.name] = binding.type === 'float32' ? new Float32Array(count) : new Uint16Array(count);
+      outputs[binding.name] = arrayFor(binding.type, count);
       return { ...binding, shape };
     });
   }
@@ -253,10 +273,7 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
 
   #report(traces: readonly TensorRtBinding[], outputs: Outputs, prefix: string): void {
     for (const { name, type, shape } of traces) {
-      const raw = outputs[name]!;
-      const toFloat = type === 'bfloat16' ? bfloat16Value : float16Value;
-      const data = raw instanceof Float32Array ? raw : Float32Array.from(raw as Uint16Array, toFloat);
-      this.#options.onTensor?.(`${prefix}${name}`, data, shape as number[]);
+      this.#options.onTensor?.(`${prefix}${name}`, floatsOf(outputs[name]!, type), shape as number[]);
     }
   }
 }

@@ -18,6 +18,8 @@ import { LM_HEAD } from './weights.js';
 export interface LoweredDecoderOptions extends LoweringOptions {
   /** false: the cross-attention layers are left out entirely, as for text without any image. */
   readonly crossAttention: boolean;
+  /** The queries of the cross layers are outputs: with the keys of an image they give its attention weights. */
+  readonly crossQueries?: boolean | undefined;
 }
 
 /**
@@ -27,7 +29,8 @@ export interface LoweredDecoderOptions extends LoweringOptions {
  * `cross_attention_bias` float32 `[1,1,R,K]`, `cross_attention_rows`, `cross_mlp_rows` float32 `[1,R,1]` (as
  * `planCrossAttention` gives them).
  * Outputs: `logits` float32 `[L,vocabulary]`, `present_key.{i}`, `present_value.{i}`: the past with the new tokens in
- * their places, which a plugin writes where the past lies.
+ * their places, which a plugin writes where the past lies; with `crossQueries` also `cross_query.{i}` T
+ * `[R,heads,headDim]`, normalised, not scaled: what `CrossAttention` takes, so that giving it out computes nothing more.
  */
 export function lowerDecoder(model: ModelDescription, options: LoweredDecoderOptions): Lowering {
   return new LoweredDecoder(model, options).build();
@@ -59,7 +62,7 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
   #bias: Value = '';
 
   constructor(model: ModelDescription, options: LoweredDecoderOptions) {
-    super(options.crossAttention ? 'decoder' : 'decoder_text', model, options, options.decoderType);
+    super(graphName(options), model, options, options.decoderType);
     this.text = model.architecture.text;
     this.#model = model;
     this.#options = options;
@@ -132,6 +135,12 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
     return this.call(CROSS_ATTENTION, body, inputs, [CROSS_ATTENTION], headAttributes(text))[0]!;
   }
 
+  tapCrossQuery(layer: number, query: Value): void {
+    if (this.#options.crossQueries !== true) return;
+    const { b, type, text } = this;
+    b.output(b.as(query, type), `cross_query.${layer}`, type, ['R', text.attentionHeads, text.headDim]);
+  }
+
   #crossInputs(): CrossTokenGates {
     const { b } = this;
     this.#bias = b.input('cross_attention_bias', 'float32', [1, 1, 'R', 'K']);
@@ -142,6 +151,11 @@ class LoweredDecoder extends Lowering implements DecoderLowering {
   #trace(value: () => Value, name: string): void {
     if (this.#options.instrument) this.b.output(value(), name, 'float32', ['R', this.text.hiddenSize]);
   }
+}
+
+function graphName({ crossAttention, crossQueries }: LoweredDecoderOptions): string {
+  if (!crossAttention) return 'decoder_text';
+  return crossQueries === true ? 'decoder_queries' : 'decoder';
 }
 
 /** Kept in float32: what 40 layers add up to is more than 16 bits hold well. */

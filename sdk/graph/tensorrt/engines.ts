@@ -1,6 +1,7 @@
 /** The engines that a model needs, of which graphs, within which bounds. */
 
-export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text'] as const;
+/** `decoder-queries`: the decoder that also gives the queries of its cross layers (`cross_query.{i}`). */
+export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text', 'decoder-queries'] as const;
 export type LoweredGraphName = (typeof LOWERED_GRAPHS)[number];
 
 export interface ProfileRange {
@@ -10,7 +11,16 @@ export interface ProfileRange {
 }
 
 export interface LoweredEngine {
-  readonly name: 'vision' | 'vision-full' | 'cross-kv' | 'prefill' | 'decode' | 'prefill-text' | 'decode-text';
+  readonly name:
+    | 'vision'
+    | 'vision-full'
+    | 'cross-kv'
+    | 'prefill'
+    | 'decode'
+    | 'prefill-text'
+    | 'decode-text'
+    | 'prefill-queries'
+    | 'decode-queries';
   readonly graph: LoweredGraphName;
   /** Bounds of every size of the graph's inputs; TensorRT works out shapes with all at the minimum, or all at the maximum. */
   readonly profile: Readonly<Record<string, ProfileRange>>;

@@ -22,11 +22,11 @@ import { type LoweredWeight, LoweredWeights } from './weights.js';
  * - host: written by the host before each run · states: cross-attention states, from vision to cross-kv
  * - cross: keys and values of images, from cross-kv to the decoder
  * - past, present: the K/V cache; a present may be the memory of its past
- * - logits: read by the host after each run
+ * - logits: read by the host after each run · query: of a cross layer, read by the host when it wants attention weights
  * - weight: lies in device memory for as long as the engine does (plugin mode)
  * - trace: of instrumented graphs
  */
-export type BindingRole = 'host' | 'states' | 'cross' | 'past' | 'present' | 'logits' | 'weight' | 'trace';
+export type BindingRole = 'host' | 'states' | 'cross' | 'past' | 'present' | 'logits' | 'query' | 'weight' | 'trace';
 
 export interface Binding {
   readonly name: string;
@@ -34,7 +34,7 @@ export interface Binding {
   readonly type: ElementType;
   /** A number is fixed; a name is a size that an engine's profile bounds. */
   readonly shape: readonly Dimension[];
-  /** Of caches, keys and values. */
+  /** Of caches, keys, values and queries. */
   readonly layer?: number;
   /** Of a present: the past that it continues. */
   readonly aliasOf?: string;
@@ -83,6 +83,7 @@ export function lowerModel(model: ModelDescription, options: LoweringOptions): L
     'cross-kv': lowerCrossKeyValue(model, options),
     decoder: lowerDecoder(model, { ...options, crossAttention: true }),
     'decoder-text': lowerDecoder(model, { ...options, crossAttention: false }),
+    'decoder-queries': lowerDecoder(model, { ...options, crossAttention: true, crossQueries: true }),
   };
   const each = <T>(make: (lowering: Lowering) => T) =>
     Object.fromEntries(LOWERED_GRAPHS.map((name) => [name, make(lowerings[name])])) as Record<LoweredGraphName, T>;
@@ -125,6 +126,7 @@ function asOutput(info: ValueInfo): Binding {
   const { name } = info;
   const layered = layerOf(name);
   if (layered !== undefined) {
+    if (name.startsWith('cross_query')) return { ...info, role: 'query', ...layered };
     if (!name.startsWith('present_')) return { ...info, role: 'cross', ...layered };
     return { ...info, role: 'present', ...layered, aliasOf: name.replace('present_', 'past_') };
   }
@@ -133,7 +135,7 @@ function asOutput(info: ValueInfo): Binding {
 }
 
 function layerOf(name: string): { readonly layer: number } | undefined {
-  const found = /^(?:past|present|cross)_(?:key|value)\.(\d+)$/.exec(name);
+  const found = /^(?:past|present|cross)_(?:key|value|query)\.(\d+)$/.exec(name);
   return found === null ? undefined : { layer: Number(found[1]) };
 }
 
@@ -170,6 +172,7 @@ function engines({ vision }: MllamaArchitecture, options: LoweringOptions): Lowe
   const decoders = (['prefill', 'decode'] as const).flatMap((name): LoweredEngine[] => [
     { name, graph: 'decoder', profile: { ...steps[name], K } },
     { name: `${name}-text`, graph: 'decoder-text', profile: steps[name] },
+    { name: `${name}-queries`, graph: 'decoder-queries', profile: { ...steps[name], K } },
   ]);
   return [
     { name: 'vision', graph: 'vision', profile: visionProfile(true, maxNumTiles) },

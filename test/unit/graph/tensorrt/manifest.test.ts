@@ -31,6 +31,7 @@ test('JSON says the same', () => {
 
 test('roles of all bindings', () => {
   const { vision, decoder, 'cross-kv': crossKeyValue, 'decoder-text': text } = manifest.graphs;
+  const queries = manifest.graphs['decoder-queries'];
   expect(roles(vision.inputs)).toEqual({ host: 12 });
   expect(roles(vision.outputs)).toEqual({ states: 1 });
   expect(roles(crossKeyValue.inputs)).toEqual({ states: 1 });
@@ -38,6 +39,15 @@ test('roles of all bindings', () => {
   expect(roles(decoder.inputs)).toEqual({ host: 6, past: 64, cross: 16 });
   expect(roles(decoder.outputs)).toEqual({ logits: 1, present: 64 });
   expect(roles(text.inputs)).toEqual({ host: 3, past: 64 });
+  expect(queries.inputs).toEqual(decoder.inputs);
+  expect(roles(queries.outputs)).toEqual({ logits: 1, present: 64, query: 8 });
+  expect(queries.outputs.find(({ role }) => role === 'query')).toEqual({
+    name: 'cross_query.3',
+    role: 'query',
+    type: 'float16',
+    shape: ['R', 32, 128],
+    layer: 3,
+  });
 });
 
 test('each present continues a past of its type and shape; what cross-kv gives the decoder takes', () => {
