@@ -130,7 +130,7 @@ class Probe implements Grounder {
     const found: Attended[] = [];
     this.#work = async (attend) => {
       if (attend === undefined) {
-        const message = 'Expected a backend that hands out attention. Choose --backend cpu or onnx.';
+        const message = 'Expected a backend that hands out attention. Choose --backend cpu, onnx or tensorrt.';
         throw new SdkError('ERR_ENGINE_INCOMPATIBLE', message);
       }
       for (const question of questions) found.push(await attend(this.#request!.image, question, heads));

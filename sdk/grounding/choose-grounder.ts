@@ -70,7 +70,7 @@ function byAttention({ name, attention, attentionTaps, locatePrompt }: Grounding
   if (!attentionTaps) {
     throw new SdkError(
       'ERR_ENGINE_INCOMPATIBLE',
-      'Expected a backend that hands out attention for the grounder "attention". Load the model with the backend "cpu" or "onnx".',
+      'Expected a backend that hands out attention for the grounder "attention". Load the model with attentionTaps: true, or leave that out: it is on where heads are known.',
     );
   }
   return createAttentionGrounder(attention, locatePrompt);

@@ -426,7 +426,7 @@ function noHeatMap({ name, engine }: ModelInfo): SdkError {
     'ERR_REQUEST_UNSUPPORTED',
     engine.capabilities.attentionTaps
       ? `Expected a model whose heads that localise are known for a heat map, but ${name} has none. Find them once: scenebus calibrate-grounding.`
-      : `Expected a backend that hands out attention for a heat map, but ${engine.backend} does not. Load the model with the backend "cpu" or "onnx".`,
+      : `Expected a backend that hands out attention for a heat map, but ${engine.backend} does not. Load the model with attentionTaps: true, which builds the decoder with them.`,
   );
 }
 

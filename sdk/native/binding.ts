@@ -7,6 +7,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SdkError } from '../core/errors.js';
 import type { CaptureAddon, EngineAddon, LensAddon } from './addon-types.js';
+import { INTERFACE_VERSION } from './interface-version.js';
 
 export type AddonName = 'scenebus_engine' | 'scenebus_capture' | 'scenebus_lens';
 
@@ -50,25 +51,35 @@ export function addonCandidates(name: AddonName, root: string = packageRoot()): 
   ];
 }
 
-/** @throws SdkError ERR_NATIVE_UNAVAILABLE with every attempt in `details.attempts`. */
+/**
+ * One that was built for other JavaScript is none: its calls would be misunderstood.
+ * @throws SdkError ERR_NATIVE_UNAVAILABLE with every attempt in `details.attempts`.
+ */
 export function loadAddonFrom(name: AddonName, candidates: readonly string[]): unknown {
   const attempts: { path: string; reason: string }[] = [];
+  let isOutdated = false;
   for (const path of candidates) {
     if (!existsSync(path)) {
       attempts.push({ path, reason: 'does not exist' });
       continue;
     }
     try {
-      return require(path);
+      const addon = require(path) as { readonly interfaceVersion?: unknown };
+      if (addon.interfaceVersion === INTERFACE_VERSION) return addon;
+      isOutdated = true;
+      const found = addon.interfaceVersion === undefined ? 'none, as old ones do' : String(addon.interfaceVersion);
+      attempts.push({ path, reason: `expected interface version ${INTERFACE_VERSION}, but it has ${found}` });
     } catch (error) {
       attempts.push({ path, reason: error instanceof Error ? error.message : String(error) });
     }
   }
   const tried = attempts.map(({ path, reason }) => `  ${path}: ${reason}`).join('\n');
-  const remedy = `Run \`npm run build:native\` in the SceneBus folder, or \`npx scenebus setup\` where it is installed as a package${ALSO_NEEDS[name]}.`;
+  const rebuild =
+    'It was built for another version of SceneBus. Rebuild the addons: `npm run setup` in the SceneBus folder, or `npx scenebus setup` where it is installed as a package.';
+  const build = `Run \`npm run build:native\` in the SceneBus folder, or \`npx scenebus setup\` where it is installed as a package${ALSO_NEEDS[name]}.`;
   throw new SdkError(
     'ERR_NATIVE_UNAVAILABLE',
-    `Expected the native addon ${name}.node for ${process.platform}-${process.arch}, but none could be loaded:\n${tried}\n${remedy}`,
+    `Expected the native addon ${name}.node for ${process.platform}-${process.arch}, but none could be loaded:\n${tried}\n${isOutdated ? rebuild : build}`,
     { details: { addon: name, attempts } },
   );
 }

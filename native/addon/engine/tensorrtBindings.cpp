@@ -209,6 +209,24 @@ Napi::Value encodeTensorRtImage(const Napi::CallbackInfo& info) {
       held);
 }
 
+/** readTensorRtImage(model, image, { name, head }, into, abort) -> Promise<void> */
+Napi::Value readTensorRtImage(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = requireHandle<ModelHost>(info[0], kModelTag);
+  const auto image = requireHandle<HeldImage>(info[1], kImageTag);
+  if (image->host() != host || !info[2].IsObject())
+    throw Napi::TypeError::New(env, "Expected readTensorRtImage(model, image of the model, part, into, abort)");
+  const auto part = info[2].As<Napi::Object>();
+  const std::string name = textOf(part, "name");
+  const std::int64_t head = intOf(part, "head");
+  std::vector<Napi::Value> held{info[4]};
+  const HostOutput into = hostOutputOf(info[3], name, held);
+  return Jobs::of(env).start(
+      threadOf(host), requireFlag(info[4]),
+      [=](CancelFlag cancel) { host->model().read(*image->state, name, head, into, cancel); },
+      [](Napi::Env env) { return env.Undefined(); }, held);
+}
+
 /** createTensorRtSequence(model) -> handle */
 Napi::Value createTensorRtSequence(const Napi::CallbackInfo& info) {
   const auto host = requireHandle<ModelHost>(info[0], kModelTag);
@@ -280,6 +298,7 @@ void registerTensorRt(Napi::Env env, Napi::Object exports) {
   exports.Set("buildTensorRtPlan", Napi::Function::New(env, buildTensorRtPlan));
   exports.Set("openTensorRtModel", Napi::Function::New(env, openTensorRtModel));
   exports.Set("encodeTensorRtImage", Napi::Function::New(env, encodeTensorRtImage));
+  exports.Set("readTensorRtImage", Napi::Function::New(env, readTensorRtImage));
   exports.Set("createTensorRtSequence", Napi::Function::New(env, createTensorRtSequence));
   exports.Set("forwardTensorRt", Napi::Function::New(env, forwardTensorRt));
   exports.Set("releaseTensorRtHandle", Napi::Function::New(env, releaseTensorRtHandle));

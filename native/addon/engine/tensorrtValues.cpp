@@ -174,14 +174,18 @@ HostInputs hostInputsOf(const Napi::Value& inputs, std::vector<Napi::Value>& hel
   return result;
 }
 
+HostOutput hostOutputOf(const Napi::Value& array, const std::string& name, std::vector<Napi::Value>& held) {
+  if (!array.IsTypedArray())
+    expected(array.Env(), "the output " + name + " as a typed array");
+  const auto data = array.As<Napi::TypedArray>();
+  held.push_back(data);
+  return {dataOf(data), data.ByteLength()};
+}
+
 HostOutputs hostOutputsOf(const Napi::Value& outputs, std::vector<Napi::Value>& held) {
   HostOutputs result;
   forEachEntry(outputs, "outputs", [&](const std::string& name, const Napi::Value& value) {
-    if (!value.IsTypedArray())
-      expected(value.Env(), "the output " + name + " as a typed array");
-    const auto data = value.As<Napi::TypedArray>();
-    result[name] = {dataOf(data), data.ByteLength()};
-    held.push_back(data);
+    result[name] = hostOutputOf(value, name, held);
   });
   return result;
 }

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <string>
 #include <vector>
 
 /** The values of sdk/engine/tensorrt/addon-types.ts in C++ and back; a TypeError says what was expected. */
@@ -13,6 +14,7 @@ tensorrt::ModelSpec modelSpecOf(const Napi::Object& spec);
 
 /** Borrows the arrays; those are added to `held`. */
 tensorrt::HostInputs hostInputsOf(const Napi::Value& inputs, std::vector<Napi::Value>& held);
+tensorrt::HostOutput hostOutputOf(const Napi::Value& array, const std::string& name, std::vector<Napi::Value>& held);
 tensorrt::HostOutputs hostOutputsOf(const Napi::Value& outputs, std::vector<Napi::Value>& held);
 
 Napi::Value planFileValue(Napi::Env env, const tensorrt::PlanFile& file);

@@ -1,8 +1,10 @@
 #include "addon/jobs.h"
+#include "addon/interfaceVersion.h"
 #include "addon/registrar.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   scenebus::addon::Jobs::install(env);
+  scenebus::addon::exportInterfaceVersion(env, exports);
   for (auto registerFunction : scenebus::addon::registerFunctions())
     registerFunction(env, exports);
   return exports;

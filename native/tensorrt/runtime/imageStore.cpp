@@ -74,6 +74,18 @@ void ImageStore::release(std::unique_ptr<ImageState> image) {
   mPool.give(std::move(image->memory));
 }
 
+ImageStore::Part ImageStore::headOf(const ImageState& image, const std::string& name, std::int64_t head) const {
+  const auto binding = std::find_if(mCross.begin(), mCross.end(), [&](const Binding& b) { return b.name == name; });
+  if (binding == mCross.end())
+    throw CodedError("ERR_ARGUMENT_INVALID", "images have no " + name);
+  const std::int64_t heads = binding->shape[kHeadDimension];
+  if (head < 0 || head >= heads)
+    throw CodedError("ERR_ARGUMENT_INVALID", "expected a head of 0 to " + std::to_string(heads - 1) + " of " + name +
+                                                 " but received " + std::to_string(head));
+  const std::uint64_t sizeBytes = bytesOf(*binding, image.positions) / static_cast<std::uint64_t>(heads);
+  return {image.memory.get() + image.layout.offsetOf(name) + static_cast<std::uint64_t>(head) * sizeBytes, sizeBytes};
+}
+
 const ImageState& ImageStore::joined(const std::vector<const ImageState*>& images, cuda::Stream stream) {
   if (images.size() == 1)
     return *images.front();

@@ -38,6 +38,13 @@ class ImageStore {
   /** Takes the memory back, and forgets what was joined from it. */
   void release(std::unique_ptr<ImageState> image);
 
+  struct Part {
+    cuda::DevicePointer address;
+    std::uint64_t sizeBytes;
+  };
+  /** `[positions, headDim]` of one head. @throws CodedError ERR_ARGUMENT_INVALID for a name or a head that is not */
+  Part headOf(const ImageState& image, const std::string& name, std::int64_t head) const;
+
   /** Addresses of the cross bindings for these images in order; valid until the next call. Copies go into the stream. */
   const ImageState& joined(const std::vector<const ImageState*>& images, cuda::Stream stream);
 

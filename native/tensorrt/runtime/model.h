@@ -60,6 +60,12 @@ class Model {
   /** Runs the stages of `encode`; an output of one is an input of a later one by its name. */
   std::unique_ptr<ImageState> encode(const HostInputs& inputs, const HostOutputs& outputs, CancelFlag abort);
   void release(std::unique_ptr<ImageState> image) noexcept;
+  /**
+   * Copies one head of a cross binding, `[positions, headDim]` from the first position on, as many as `into` has room
+   * for. @throws CodedError ERR_ARGUMENT_INVALID
+   */
+  void read(const ImageState& image, const std::string& name, std::int64_t head, const HostOutput& into,
+            CancelFlag abort);
 
   /** @throws CodedError, Aborted; the K/V below the call's `past_length` are then as before */
   void forward(SequenceState& sequence, const ForwardCall& call, CancelFlag abort);

@@ -188,6 +188,18 @@ std::unique_ptr<ImageState> Model::encode(const HostInputs& inputs, const HostOu
   return image;
 }
 
+void Model::read(const ImageState& image, const std::string& name, std::int64_t head, const HostOutput& into,
+                 CancelFlag abort) {
+  guarded([&] {
+    abort.check();
+    const ImageStore::Part part = mImages->headOf(image, name, head);
+    if (into.sizeBytes > part.sizeBytes)
+      throw CodedError("ERR_ARGUMENT_INVALID", "expected at most " + std::to_string(part.sizeBytes) + " bytes of " +
+                                                   name + " but received room for " + std::to_string(into.sizeBytes));
+    mDevice.copyToHost(into.data, part.address, into.sizeBytes, mStream->get());
+  });
+}
+
 void Model::requireRoom(const LoadedStage& loaded, const HostInputs& inputs) const {
   // Known by name, since a wrong value writes outside of the K/V.
   const auto past = inputs.find(bindingNames::kPastLength), embeddings = inputs.find(bindingNames::kInputsEmbeds);

@@ -86,7 +86,9 @@ const MAX_ATTENTION_WEIGHTS = 2 ** 26;
 function checkAttention({ info, architecture }: ForwardContext, count: number, options: SliceOptions): void {
   const { heads, tokens } = options.attention!;
   if (!info.capabilities.attentionTaps) {
-    throw invalid(`Expected a request without attention: the ${info.backend} backend does not provide it.`);
+    throw invalid(
+      `Expected a request without attention: the ${info.backend} engine was opened without it. Open it with attentionTaps: true.`,
+    );
   }
   const { crossAttentionLayers, attentionHeads } = architecture.text;
   const isHead = ({ layer, head }: HeadId) =>

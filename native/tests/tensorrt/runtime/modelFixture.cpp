@@ -56,11 +56,14 @@ FakeEngineKind decoderKind(std::int64_t mostRows, bool isCross) {
                   input("w", TensorType::kInt8, {4}, {4}),
                   output("present_key.0", kFloat, cache),
                   output("logits", kFloat, {-1})};
-  if (isCross)
+  if (isCross) {
     kind.tensors.push_back(input("cross_key.0", kFloat, {1, 2, -1, 1}, {1, 2, 2 * ModelFixture::kMostKeys, 1}));
+    kind.tensors.push_back(output("cross_query.0", kFloat, {-1, 1, 1}));
+  }
   kind.scratchBytes = 1024;
   kind.shapeOf = [cache](const std::string& name, const auto& inputs) {
-    return name == "logits" ? Shape{inputs.at("inputs_embeds")[1]} : cache;
+    const std::int64_t rows = inputs.at("inputs_embeds")[1];
+    return name == "logits" ? Shape{rows} : name == "cross_query.0" ? Shape{rows, 1, 1} : cache;
   };
   kind.compute = [](const StepTensors& tensors) {
     const std::int32_t past = *tensors.at("past_length").as<std::int32_t>();
@@ -74,6 +77,8 @@ FakeEngineKind decoderKind(std::int64_t mostRows, bool isCross) {
     for (std::int64_t r = 0; r < tensors.at("inputs_embeds").shape[1]; ++r) {
       after[past + r] = rows[r];
       logits[r] = fixed + sumOf(after, past + r + 1);
+      if (const auto query = tensors.find("cross_query.0"); query != tensors.end())
+        query->second.as<float>()[r] = 3 * rows[r];
     }
   };
   return kind;
@@ -86,7 +91,7 @@ Role roleOf(const TensorInfo& info) {
     return Role::kPast;
   if (info.name.rfind("present_", 0) == 0)
     return Role::kPresent;
-  if (info.name.rfind("cross_", 0) == 0)
+  if (info.name.rfind("cross_key", 0) == 0)
     return Role::kCross;
   return info.isInput ? Role::kHost : Role::kOutput;
 }

@@ -14,7 +14,7 @@ namespace scenebus::test {
  * - vision: pixels [K] -> states [1, K, 1] = 2 · pixels
  * - cross-kv: states -> cross_key.0 [1, 2, K, 1] = 100 · head + state
  * - decode, prefill: what was before is in the K/V, so logits [R] = sum of all rows so far + sum of the cross keys +
- *   the weight
+ *   the weight; with cross-attention also cross_query.0 [R, 1, 1] = 3 · row
  */
 struct ModelFixture {
   static constexpr std::int64_t kCapacity = 16, kMostKeys = 12;

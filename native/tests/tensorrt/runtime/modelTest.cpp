@@ -107,6 +107,53 @@ TEST_CASE("model: several images are joined in order, and once") {
   CHECK(result == Floats({10, 11, 1, 20, 21, 2}));
 }
 
+TEST_CASE("model: queries come out when they are asked for, recorded steps included, and keys of an image head by head") {
+  for (const bool plugins : {true, false}) {
+    ModelFixture f(plugins);
+    const auto model = f.open();
+    const auto image = f.encode(*model, {1, 2, 3}), other = f.encode(*model, {9});
+    auto sequence = model->createSequence();
+    const float base = 7 + crossSum({1, 2, 3});
+    for (int i = 0; i < 6; ++i) {
+      // Every other step asks for the queries; nothing else changes.
+      const float row = static_cast<float>(i + 1);
+      float logits = -1, query = -1;
+      const std::int32_t past = i;
+      ForwardCall call;
+      call.stage = "decode";
+      call.inputs["inputs_embeds"] = {TensorType::kFloat32, {1, 1, 1}, &row, 4};
+      call.inputs["past_length"] = {TensorType::kInt32, {1}, &past, 4};
+      call.images = {image.get()};
+      call.outputs["logits"] = {&logits, 4};
+      if (i % 2 == 0)
+        call.outputs["cross_query.0"] = {&query, 4};
+      model->forward(*sequence, call, {});
+      CHECK(logits == base + row * (row + 1) / 2);
+      CHECK(query == (i % 2 == 0 ? 3 * row : -1));
+    }
+    CHECK(f.device.count(Operation::kLaunchGraph) > 0);
+
+    const auto keysOf = [&](const ImageState& of, std::int64_t head, std::size_t count) {
+      Floats keys(count);
+      model->read(of, "cross_key.0", head, {keys.data(), keys.size() * 4}, {});
+      return keys;
+    };
+    CHECK(keysOf(*image, 0, 3) == Floats({2, 4, 6}));
+    CHECK(keysOf(*image, 1, 3) == Floats({102, 104, 106}));
+    CHECK(keysOf(*image, 1, 2) == Floats({102, 104})); // unused slots lie behind
+    CHECK(keysOf(*other, 1, 1) == Floats({118}));
+    CHECK(contains(failureOf([&] { keysOf(*image, 1, 4); }), "at most 12 bytes of cross_key.0"));
+    CHECK(contains(failureOf([&] { keysOf(*image, 2, 3); }), "head of 0 to 1"));
+    CHECK(contains(failureOf([&] { keysOf(*image, -1, 3); }), "head of 0 to 1"));
+    float key = 0;
+    CHECK(contains(failureOf([&] { model->read(*image, "cross_key.7", 0, {&key, 4}, {}); }), "no cross_key.7"));
+    CHECK(keysOf(*image, 0, 1) == Floats({2})); // nothing of that is the end of the model
+    f.device.failAt(Operation::kCopy, 1);
+    CHECK(contains(failureOf([&] { keysOf(*image, 0, 1); }), "ERR_ENGINE_FAILED"));
+    CHECK(contains(failureOf([&] { keysOf(*image, 0, 1); }), "opened anew"));
+  }
+}
+
 TEST_CASE("model: the decode step is recorded, for each combination of shapes and addresses") {
   ModelFixture f;
   const auto model = f.open();
