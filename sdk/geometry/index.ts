@@ -17,3 +17,4 @@ export {
   lensForSize,
   projectDirection,
 } from './lens.js';
+export { checkPlacement, requireFitting } from './placement.js';

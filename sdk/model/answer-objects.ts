@@ -1,6 +1,7 @@
 /** The objects of an answer: found by the grounder, scored, and where that is wanted asked about one by one. */
 import type { ModelScores } from '../checkpoint/index.js';
 import type { GroundedObject } from '../core/types.js';
+import { type CameraPlacement, locateObjects } from '../geometry/index.js';
 import {
   type Attend,
   type AttentionCalibration,
@@ -36,6 +37,8 @@ export interface AnswerToGround {
   readonly verify: boolean;
   /** Only where `GroundingParts.attention` is there. */
   readonly heatMap: boolean;
+  /** Where it was taken from; undefined: nobody knows. */
+  readonly camera: CameraPlacement | undefined;
   /** What the model's prompt for a place is, with `{label}` in it. */
   readonly locatePrompt: string;
   /** Asks the model yes or no about a picture. */
@@ -62,7 +65,7 @@ export interface FoundObjects {
 /** @throws what the grounder and `decide` throw */
 export async function groundAnswer(
   { grounder, scores, verifyPrompt, attention }: GroundingParts,
-  { written, image, verify, heatMap, locatePrompt, decide, attend: look, signal }: AnswerToGround,
+  { written, image, verify, heatMap, camera, locatePrompt, decide, attend: look, signal }: AnswerToGround,
 ): Promise<FoundObjects> {
   const usage: Usage[] = [];
   if (image === undefined) return { objects: [], usage, ...(heatMap ? { heatMaps: [] } : {}) };
@@ -80,7 +83,8 @@ export async function groundAnswer(
     });
   const found = await grounder.ground({ ...written, image, judge, attend }, { signal });
   const scored = found.map((object) => ({ ...object, score: scaleScore(object.score, scalingOf(object, scores)) }));
-  const objects = verify ? await verifyObjects(image, scored, judge, scores?.verified) : scored;
+  const judged = verify ? await verifyObjects(image, scored, judge, scores?.verified) : scored;
+  const objects = camera === undefined ? judged : locateObjects(judged, image, camera);
   if (!heatMap || attention === undefined || attend === undefined) return { objects, usage };
   const search = await searchByAttention({ ...written, image }, attend, attention, locatePrompt, { signal });
   if (search === undefined) return { objects, usage, heatMaps: [] };

@@ -1,6 +1,7 @@
 import { SdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { refuseUnknownOptions } from '../core/option-names.js';
+import { type CameraPlacement, checkPlacement } from '../geometry/index.js';
 import { type AnswerSchema, answerSchema, type LengthUnit } from '../grammar/index.js';
 import type { PenaltyOptions } from '../inference/penalties.js';
 import { PRIORITIES, type Priority } from '../inference/priority.js';
@@ -41,6 +42,7 @@ const OPTIONS = {
   schemaLengths: true,
   verify: true,
   heatMap: true,
+  camera: true,
 } satisfies Record<keyof InternalGenerateOptions, true>;
 
 /** The longest that a timer of Node takes, nearly 25 days. */
@@ -74,6 +76,7 @@ export interface ResolvedOptions extends SamplingOptions, PenaltyOptions {
   readonly schemaFrom: 'caller' | 'stranger';
   readonly verify: boolean;
   readonly heatMap: boolean;
+  readonly camera: CameraPlacement | undefined;
 }
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings; as `answerSchema` */
@@ -134,6 +137,7 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
     schemaFrom,
     verify,
     heatMap,
+    camera: options.camera === undefined ? undefined : checkPlacement(options.camera, 'camera'),
     priority,
     caller,
     deadlineMs,

@@ -3,6 +3,7 @@ import type { ProcessMemory } from '../child/index.js';
 import type { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame, GroundedObject } from '../core/types.js';
 import type { EngineInfo } from '../engine/engine.js';
+import type { CameraPlacement } from '../geometry/index.js';
 import type { SchemaInput, ValueOf } from '../grammar/index.js';
 import type { FinishReason } from '../inference/generation.js';
 import type { Priority } from '../inference/priority.js';
@@ -113,6 +114,12 @@ export interface GenerateOptions extends CallOptions {
    * costs one prompt. Default false.
    */
   readonly heatMap?: boolean | undefined;
+  /**
+   * The camera that took the picture: every object gets its `bearing` and, with a mounting, `floor`, where the lens's model
+   * has a direction for it. Refused with ERR_ARGUMENT_INVALID for what is no calibrated camera, with ERR_CONFIG_INVALID
+   * for one that is calibrated for pictures of another shape; nothing is asked then. Default: none is known.
+   */
+  readonly camera?: CameraPlacement | undefined;
   /** `stranger`: the schema is compiled in a thread of its own, within bounds of time and memory. Default `caller`. */
   readonly schemaFrom?: 'caller' | 'stranger' | undefined;
 }

@@ -3,6 +3,7 @@ import { SdkError, toSdkError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
+import { requireFitting } from '../geometry/index.js';
 import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { BoxConvention } from '../grounding/box-reader.js';
 import type { Attend } from '../grounding/index.js';
@@ -273,6 +274,8 @@ class ComposedModel implements VisionLanguageModel {
       );
     }
     if (resolved.heatMap && this.#parts.attention === undefined) throw noHeatMap(this.info);
+    const last = images.at(-1);
+    if (resolved.camera !== undefined && last !== undefined) requireFitting(resolved.camera, last);
     const room = contextLength - prompt.ids.length;
     const question = lastQuestion(request);
     return { prompt, question, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
@@ -348,7 +351,7 @@ class ComposedModel implements VisionLanguageModel {
   #ground(
     written: WrittenAnswer,
     image: ModelImage | undefined,
-    { verify, heatMap, priority, caller }: ResolvedOptions,
+    { verify, heatMap, camera, priority, caller }: ResolvedOptions,
     signal: AbortSignal,
   ): Promise<FoundObjects> {
     const decide = (view: ModelImage, question: string) =>
@@ -359,7 +362,7 @@ class ComposedModel implements VisionLanguageModel {
           this.#attend(view, question, heads, { priority, caller, signal })
       : undefined;
     const locatePrompt = this.info.prompts.locate;
-    return groundAnswer(this.#parts, { written, image, verify, heatMap, locatePrompt, decide, attend, signal });
+    return groundAnswer(this.#parts, { written, image, verify, heatMap, camera, locatePrompt, decide, attend, signal });
   }
 
   /** A prompt of its own, which shares the picture's features and its beginning with the answer's. */

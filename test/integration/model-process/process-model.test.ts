@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { type LogLevel, loadModel, type Progress, type VisionLanguageModel } from 'scenebus';
+import { fileURLToPath } from 'node:url';
+import { decodeImage, type LogLevel, loadModel, type Progress, type VisionLanguageModel } from 'scenebus';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { GenerateOptions } from '#sdk/model/types.js';
@@ -83,6 +84,24 @@ describe('a model in a process of its own', () => {
       expect(Object.keys(b.timings)).toEqual(Object.keys(a.timings));
       expect((await there.describe(image)).text).toBe((await here.describe(image)).text);
     }
+  });
+
+  test('says where things are as a model in this process does', async () => {
+    const clip = new URL('../../../examples/demo-model/evaluation/00003.jpg', import.meta.url);
+    const image = await decodeImage(fileURLToPath(clip));
+    const { width, height } = image;
+    const lens = { width, height, fx: width, fy: width, cx: width / 2, cy: height / 2 };
+    const camera = {
+      lens: { ...lens, distortionModel: 'plumb_bob' as const, distortion: [0.1, 0, 0, 0, 0] },
+      mounting: { heightMetres: 1, pitchDegrees: 40 },
+    };
+    const asked = (model: VisionLanguageModel) => model.ask(image, model.info.prompts.list, { camera });
+    const [a, b] = [await asked(here), await asked(there)];
+    expect(a.objects.length).toBeGreaterThan(0);
+    for (const object of a.objects) expect(object).toMatchObject({ bearing: { frame: 'base' }, floor: {} });
+    expect(b.objects).toEqual(a.objects);
+    const wrong = { camera: { lens: { ...camera.lens, fx: 0 } } };
+    await expect(there.ask(image, QUESTION, wrong)).rejects.toEqual(code('ERR_ARGUMENT_INVALID'));
   });
 
   test('goes on with texts and decides as a model in this process does', async () => {
