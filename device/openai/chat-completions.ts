@@ -6,6 +6,7 @@ import type { Answer } from 'scenebus';
 import { ApiError, openAiError, toldRefusal } from './api-error.js';
 import { besidePictures, optionsOf, readChatBody, readMessages } from './chat-request.js';
 import { type ApiServices, openExchange } from './exchange.js';
+import { logprobsOf } from './log-probabilities.js';
 import { type Written, writtenByPieces, writtenWhole } from './writing.js';
 
 export function addChatCompletions(app: FastifyInstance, services: ApiServices): void {
@@ -41,7 +42,7 @@ export function addChatCompletions(app: FastifyInstance, services: ApiServices):
           {
             index: 0,
             message: { role: 'assistant', content: written.text, refusal: null },
-            logprobs: null,
+            logprobs: logprobsOf(written.answer),
             finish_reason: written.finishReason,
           },
         ],
@@ -50,20 +51,19 @@ export function addChatCompletions(app: FastifyInstance, services: ApiServices):
       };
     }
     const pieces = await writtenByPieces(stream);
-    const chunk = (delta: object, finishReason: string | null, more: object = {}) =>
-      event({
-        ...head,
-        object: 'chat.completion.chunk',
-        choices: [{ index: 0, delta, logprobs: null, finish_reason: finishReason }],
-        ...more,
-      });
+    const chunk = (delta: object, end?: Written, more: object = {}) => {
+      // Which text became certain and which tokens wrote it are two things: the tokens come together, at the end.
+      const [logprobs, finish_reason] = end === undefined ? [null, null] : [logprobsOf(end.answer), end.finishReason];
+      const choices = [{ index: 0, delta, logprobs, finish_reason }];
+      return event({ ...head, object: 'chat.completion.chunk', choices, ...more });
+    };
     async function* events() {
       try {
-        yield chunk({ role: 'assistant', content: '' }, null);
+        yield chunk({ role: 'assistant', content: '' });
         let next = await pieces.next();
-        for (; !next.done; next = await pieces.next()) yield chunk({ content: next.value }, null);
+        for (; !next.done; next = await pieces.next()) yield chunk({ content: next.value });
         const written = next.value;
-        yield chunk({}, written.finishReason, { scenebus: extensionOf(written, warnings) });
+        yield chunk({}, written, { scenebus: extensionOf(written, warnings) });
         if (body.stream_options?.include_usage && written.answer !== undefined)
           yield event({ ...head, object: 'chat.completion.chunk', choices: [], usage: usageOf(written.answer) });
         yield 'data: [DONE]\n\n';

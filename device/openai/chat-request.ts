@@ -64,6 +64,8 @@ const bodySchema = z.strictObject({
   stop: z.union([z.string(), z.array(z.string())]).optional(),
   max_tokens: z.int().min(1).optional(),
   max_completion_tokens: z.int().min(1).optional(),
+  logprobs: z.boolean().default(false),
+  top_logprobs: z.int().min(0).max(20).optional(),
   user: z.string().max(200).optional(),
 });
 export type ChatBody = z.infer<typeof bodySchema>;
@@ -76,8 +78,6 @@ const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
   functions: isEmpty,
   logit_bias: isEmpty,
   tool_choice: (value) => value === 'none' || value === 'auto',
-  logprobs: (value) => value === false,
-  top_logprobs: (value) => value === 0,
   store: (value) => value === false,
 };
 /** Parameters that change nothing about the answer: taken, and said to be of no effect. */
@@ -102,6 +102,8 @@ export function readChatBody(given: unknown): { readonly body: ChatBody; readonl
     else left[name] = value;
   }
   const body = checked(bodySchema, left);
+  if (body.top_logprobs !== undefined && !body.logprobs)
+    throw new ApiError(400, 'invalid_value', 'Expected logprobs: true beside top_logprobs.', 'top_logprobs');
   if (body.messages.some((message) => message.name)) warnings.push('The name of a message has no effect here.');
   if (JSON.stringify(body.messages.map(detailsOf)).includes('"'))
     warnings.push('detail has no effect: the model sees every picture in one way.');
@@ -209,6 +211,7 @@ export function optionsOf(body: ChatBody): GenerateOptions {
     // Clients count in 64 bits with a sign; any whole number is as good a seed as its distance from 0.
     seed: body.seed === undefined ? undefined : Math.abs(body.seed),
     stop: body.stop,
+    logProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
     schema,
     schemaFrom: 'stranger',
   };

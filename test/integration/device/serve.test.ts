@@ -62,6 +62,24 @@ describe('the client of OpenAI', () => {
     expect((answer as unknown as { scenebus: object }).scenebus).toMatchObject({ objects: expected.objects });
   });
 
+  test('gets the probability of every token, whole and as a stream', async () => {
+    const probabilities = { logprobs: true, top_logprobs: 3 };
+    const { choices } = await client.chat.completions.create({ ...asked(), ...probabilities });
+    const tokens = choices[0]?.logprobs?.content ?? [];
+    expect(tokens.map(({ token }) => token).join('')).toBe(expected.text);
+    for (const { token, logprob, bytes, top_logprobs: likeliest } of tokens) {
+      expect(Buffer.from(bytes ?? []).toString()).toBe(token);
+      // Greedy: what was written is the likeliest.
+      expect(likeliest).toHaveLength(3);
+      expect(likeliest[0]).toMatchObject({ token, logprob });
+      expect(likeliest.reduce((sum, each) => sum + Math.exp(each.logprob), 0)).toBeLessThanOrEqual(1 + 1e-6);
+    }
+    const stream = await client.chat.completions.create({ ...asked(), ...probabilities, stream: true });
+    const streamed: OpenAI.ChatCompletionTokenLogprob[] = [];
+    for await (const chunk of stream) streamed.push(...(chunk.choices[0]?.logprobs?.content ?? []));
+    expect(streamed.map(({ token }) => token)).toEqual(tokens.map(({ token }) => token));
+  });
+
   test('gets it piece by piece, with usage behind it', async () => {
     const stream = await client.chat.completions.create({
       ...asked(),
