@@ -3,7 +3,7 @@
 #include "common/codedError.h"
 #include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/int4MatMul/int4MatMul.h"
-#include "tensorrt/plugins/inPlaceWatch.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 
 #include <algorithm>
 #include <limits>

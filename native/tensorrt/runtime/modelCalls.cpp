@@ -1,6 +1,6 @@
 // The calls of an open model: sequences, images, forward.
 #include "common/codedError.h"
-#include "tensorrt/plugins/inPlaceWatch.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 #include "tensorrt/runtime/bindingNames.h"
 #include "tensorrt/runtime/model.h"
 

@@ -3,7 +3,7 @@
 #include "tests/gpu/emulation/emulatedDevice.h"
 #include "gpu/kernels/reference/reference.h"
 #include "tensorrt/runtime/deviceMemory.h"
-#include "tensorrt/plugins/inPlaceWatch.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 #include "tensorrt/plugins/pluginOperations.h"
 #include "tests/tensorrt/support/testFolder.h"
 

@@ -1,6 +1,6 @@
 #include "tests/tensorrt/support/fakeLibrary.h"
 
-#include "tensorrt/plugins/inPlaceWatch.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 #include "tests/gpu/emulation/blockRunner.h"
 #include "tests/gpu/emulation/kernelRegistry.h"
 
