@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import OpenAI from 'openai';
 import { type Frame, SdkError, type VisionLanguageModel } from 'scenebus';
+import { createTokenStream } from 'scenebus/service';
 import { afterEach, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
 import { parseConfig } from '#device/config/load.js';
@@ -123,12 +124,7 @@ test('answers 503 while the model is loaded again, and goes on with the new one'
     const died = new SdkError('ERR_ENGINE_DIED', 'The engine died.');
     return {
       ...borrow(model),
-      generate: () => ({
-        collect: () => Promise.reject(died),
-        async *[Symbol.asyncIterator]() {
-          throw died;
-        },
-      }),
+      generate: () => createTokenStream(() => Promise.reject(died), undefined),
     };
   };
   const { service } = await start({ load });
