@@ -42,7 +42,10 @@ export function ciderD(items: readonly CaptionedItem[]): number[] {
     const weights = counts.map(
       (ofLength) =>
         new Map(
-          Array.from(ofLength, ([run, times]) => [run, times * (logItems - Math.log(Math.max(1, pictures.get(run) ?? 0)))]),
+          Array.from(ofLength, ([run, times]) => [
+            run,
+            times * (logItems - Math.log(Math.max(1, pictures.get(run) ?? 0))),
+          ]),
         ),
     );
     const norms = weights.map((ofLength) => Math.sqrt(sum(Array.from(ofLength.values(), (weight) => weight ** 2))));

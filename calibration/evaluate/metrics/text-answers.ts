@@ -38,7 +38,8 @@ export function editDistance(a: string, b: string): number {
  */
 export function relaxedCorrect(said: string, target: string, tolerance = 0.05): boolean {
   const [a, b] = [numberOf(said), numberOf(target)];
-  if (a === undefined || b === undefined || b === 0 || Number.isNaN(b)) return said.toLowerCase() === target.toLowerCase();
+  if (a === undefined || b === undefined || b === 0 || Number.isNaN(b))
+    return said.toLowerCase() === target.toLowerCase();
   return Math.abs(a - b) / Math.abs(b) <= tolerance;
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { captionWords } from '#calibration/evaluate/metrics/caption-words.js';
 import { bleu4, bleuStatistics, ciderD } from '#calibration/evaluate/metrics/captions.js';
 import { anls, editDistance, popeSaysYes, relaxedCorrect } from '#calibration/evaluate/metrics/text-answers.js';
-import { normaliseVqaAnswer, normalisedAccuracy, vqaAccuracy } from '#calibration/evaluate/metrics/vqa.js';
+import { normalisedAccuracy, normaliseVqaAnswer, vqaAccuracy } from '#calibration/evaluate/metrics/vqa.js';
 
 const times = (count: number, word: string): string[] => new Array<string>(count).fill(word);
 
@@ -126,11 +126,7 @@ describe('captions', () => {
     [
       [
         'a red cup on a wooden table',
-        [
-          'a red cup sits on the wooden table',
-          'there is a red cup on a table',
-          'a cup that is red on a table of wood',
-        ],
+        ['a red cup sits on the wooden table', 'there is a red cup on a table', 'a cup that is red on a table of wood'],
       ],
       ['two dogs play in the snow', ['two dogs are playing in the snow', 'a pair of dogs run through snow']],
       [
