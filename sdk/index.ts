@@ -46,6 +46,7 @@ export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
   Answer,
+  AnswerToken,
   ChatMessage,
   ChatPart,
   ChatRole,
@@ -62,6 +63,7 @@ export type {
   Priority,
   StructuredAnswer,
   Timings,
+  TokenProbability,
   TokenStream,
   Usage,
   VisionLanguageModel,

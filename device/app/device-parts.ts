@@ -1,6 +1,32 @@
-import { loadModel, openCamera } from 'scenebus';
-import type { DeviceParts } from './device-service.js';
+import {
+  type Camera,
+  type CameraOptions,
+  type Logger,
+  loadModel,
+  type OnProgress,
+  openCamera,
+  type VisionLanguageModel,
+} from 'scenebus';
+import type { DeviceConfig } from '../config/schema.js';
 import { int4Folder } from './int4-cache.js';
+import type { ModelMemory } from './model-supervisor.js';
+
+/** What the service is made of; tests and other programs bring their own. */
+export interface DeviceParts {
+  readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
+  readonly loadModel: (
+    config: DeviceConfig['model'],
+    options: {
+      readonly logger: Logger;
+      readonly onProgress?: OnProgress | undefined;
+      /** Requests of one priority that may wait; see `LoadModelOptions`. */
+      readonly maxWaiting: number;
+      readonly signal: AbortSignal;
+      /** Default `full`. */
+      readonly memory?: ModelMemory | undefined;
+    },
+  ) => Promise<VisionLanguageModel>;
+}
 
 /** The picture that is being asked about is always kept. */
 const SMALL_IMAGE_CACHE = { maxImages: 1, maxBytes: 0 };

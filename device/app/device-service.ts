@@ -1,64 +1,34 @@
-import {
-  type Camera,
-  type CameraOptions,
-  type Logger,
-  type OnProgress,
-  SdkError,
-  silentLogger,
-  type VisionLanguageModel,
-} from 'scenebus';
+import { type Logger, type OnProgress, SdkError, silentLogger } from 'scenebus';
 import type { Bus } from 'scenebus/bus';
-import { VERB_NAMES } from 'scenebus/bus';
 import { DisposalStack, requireCameraAddress } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
 import type { ConfigAccess } from '../console/context.js';
-import { EventHub } from '../events/hub.js';
-import { Problems } from '../events/problems.js';
-import { startAsk } from '../features/ask.js';
+import type { EventHub } from '../events/hub.js';
+import type { Problems } from '../events/problems.js';
 import { CameraPlaces } from '../features/camera-places.js';
-import { startCameraSettings } from '../features/camera-settings.js';
 import { CameraTracks } from '../features/camera-tracks.js';
-import type { FeatureContext, ReconfigurableFeature } from '../features/context.js';
-import { startDescribe } from '../features/describe.js';
 import { deviceInfo } from '../features/device-info.js';
-import { type ServiceState, startHealth } from '../features/health.js';
-import { HealthHistory } from '../features/health-history.js';
-import { startPictureVerbs } from '../features/picture-verbs.js';
-import { Pictures } from '../features/pictures.js';
+import type { ServiceState } from '../features/health.js';
 import { UsageTotals } from '../features/usage-totals.js';
-import { type StandingWatches, startWatches } from '../features/watches/start-watches.js';
-import { Journal } from '../journal/journal.js';
+import type { Journal } from '../journal/journal.js';
 import type { Finding } from '../platform/doctor/finding.js';
-import { TelemetryReader } from '../platform/jetson/telemetry.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
-import { MetricsSink } from '../sinks/metrics-sink.js';
-import { AnswerEvents, MqttSink } from '../sinks/mqtt-sink.js';
+import { AnswerEvents } from '../sinks/mqtt-sink.js';
 import { brokerRoundTrip } from './broker-check.js';
+import { refuseVerbs, watchBroker } from './bus-start.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
 import { checkConfigAndBroker } from './config-checks.js';
 import { DeviceConsole, logTail } from './device-console.js';
-import { journalOptions, outletLimits, stateFile } from './journal-options.js';
+import { openEvents } from './device-events.js';
+import { type DeviceFeatures, startFeatures } from './device-features.js';
+import { startHealthReports } from './device-health.js';
+import type { DeviceParts } from './device-parts.js';
+import { startSinks } from './device-sinks.js';
+import { stateFile } from './journal-options.js';
 import { licences } from './licences.js';
-import { type ModelMemory, ModelSupervisor } from './model-supervisor.js';
+import { ModelSupervisor } from './model-supervisor.js';
 import { OutwardSinks } from './outward-sinks.js';
-
-/** What the service is made of; tests and other programs bring their own. */
-export interface DeviceParts {
-  readonly openCamera: (address: string, options: CameraOptions) => Promise<Camera>;
-  readonly loadModel: (
-    config: DeviceConfig['model'],
-    options: {
-      readonly logger: Logger;
-      readonly onProgress?: OnProgress | undefined;
-      /** Requests of one priority that may wait; see `LoadModelOptions`. */
-      readonly maxWaiting: number;
-      readonly signal: AbortSignal;
-      /** Default `full`. */
-      readonly memory?: ModelMemory | undefined;
-    },
-  ) => Promise<VisionLanguageModel>;
-}
 
 export interface StartOptions {
   readonly parts: DeviceParts;
@@ -101,8 +71,7 @@ export class DeviceService implements AsyncDisposable {
   readonly #console: DeviceConsole | undefined;
   #model: ModelSupervisor | undefined;
   #feeds: CameraFeeds | undefined;
-  #watches: StandingWatches | undefined;
-  readonly #features: ReconfigurableFeature[] = [];
+  #features: DeviceFeatures | undefined;
   #reloading: Promise<unknown> = Promise.resolve();
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
@@ -145,16 +114,8 @@ export class DeviceService implements AsyncDisposable {
       options.onBus?.(bus);
       const events = { hub, journal, problems };
       const service = new DeviceService(config, { ...options, logger }, { bus, ...events, console, resources });
-      const limits = outletLimits(config);
-      const { maxPerSecond } = config.journal.waiting;
-      const cameras = config.cameras.map(({ id }) => id);
-      const sceneExpirySeconds = config.describe.expirySeconds;
-      const delivery = { limits, maxPerSecond, cameras, sceneExpirySeconds };
-      resources.use(await MqttSink.start({ hub, journal, bus, logger, ...delivery }));
-      const current = () => service.#config;
-      resources.use(await outward.start({ hub, journal, bus, logger, config: current }));
-      resources.defer(() => answers.stop());
-      if (config.metrics) resources.use(await MetricsSink.start({ hub, logger, ...config.metrics }));
+      const sinks = { hub, journal, bus, logger, config: () => service.#config };
+      await startSinks({ ...sinks, outward, answers, resources });
       await service.#open(signal, options.onProgress);
       return service;
     } catch (error) {
@@ -212,7 +173,7 @@ export class DeviceService implements AsyncDisposable {
       this.#options.onReload?.(config);
       this.bus.setLimits(busLimits(config));
       const gone = await this.#feeds.apply(config.cameras);
-      for (const feature of this.#features) await feature.reconfigure();
+      for (const feature of this.#features?.reconfigurable ?? []) await feature.reconfigure();
       await this.hub.idle();
       for (const id of gone) await this.#forgetCamera(id);
       this.#reportInfo();
@@ -266,37 +227,30 @@ export class DeviceService implements AsyncDisposable {
     const { bus, hub } = this;
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
-    // Verbs that come with the model: until then callers are told to come back.
-    for (const verb of VERB_NAMES) if (verb !== 'health') bus.handle(verb, notReady)();
+    refuseVerbs(bus);
     this.#reportInfo();
     const currentConfig = () => this.#config;
     const clocks = { monotonicMs: () => performance.now(), now: () => new Date() };
     const common = { hub, problems: this.#problems, logger, ...clocks };
-    const metrics = () => this.#metrics();
+    const cameras = () => this.#feeds?.list ?? [];
+    const journal = this.journal;
     const healthContext = {
       ...common,
       get config() {
         return currentConfig();
       },
+      get feeds() {
+        return cameras();
+      },
     };
-    const machine = new TelemetryReader();
-    const health = this.#resources.use(
-      startHealth(healthContext, { state: () => this.#healthState, metrics, telemetry: () => machine.read() }),
-    );
-    const journal = this.journal;
-    const cameras = () => this.#feeds?.list ?? [];
-    this.#resources.use(
-      new HealthHistory(
-        {
-          ...common,
-          get feeds() {
-            return cameras();
-          },
-        },
-        { metrics, telemetry: () => machine.read() },
-        { keep: (sample) => journal.recordHealth(sample) },
-      ),
-    );
+    const health = startHealthReports(healthContext, {
+      state: () => this.#healthState,
+      model: () => this.#model,
+      usage: this.#usage,
+      bus,
+      journal,
+      resources: this.#resources,
+    });
     await this.#console?.open({
       journal,
       problems: this.#problems,
@@ -306,7 +260,7 @@ export class DeviceService implements AsyncDisposable {
         const { broker: address, state, protocolVersion, stats } = bus;
         return { address, state, protocolVersion, counters: { ...stats } };
       },
-      watches: () => this.#watches,
+      watches: () => this.#features?.watches,
       settings: this.#configAccess,
       licences: () => licences(this.#config.model.directory, this.#model?.info?.name),
       checkBroker: (checkSignal) => brokerRoundTrip(this.#config, bus.broker, checkSignal),
@@ -319,7 +273,7 @@ export class DeviceService implements AsyncDisposable {
     const feeds = await this.#openCameras();
     const model = await this.#openModel(signal, onProgress);
     this.#reportInfo();
-    await this.#startFeatures({
+    const context = {
       ...common,
       model,
       tracks: new CameraTracks(),
@@ -330,7 +284,8 @@ export class DeviceService implements AsyncDisposable {
       get feeds() {
         return feeds.list;
       },
-    });
+    };
+    this.#features = await startFeatures(context, { bus, resources: this.#resources });
     this.#phase = 'running';
     health.reportSoon();
   }
@@ -368,21 +323,6 @@ export class DeviceService implements AsyncDisposable {
     return this.#resources.use(this.#model);
   }
 
-  /** Released before the model: whatever runs on it must have ended. */
-  async #startFeatures(context: FeatureContext): Promise<void> {
-    const { bus } = this;
-    const settings = await startCameraSettings(context, bus, stateFile(this.#config, 'settings.json'));
-    this.#features.push(this.#resources.use(settings));
-    const pictures = this.#resources.use(new Pictures(context, settings));
-    this.#resources.use(startAsk(context, bus, pictures));
-    this.#resources.use(startPictureVerbs({ context, pictures, verbs: bus }));
-    this.#features.push(this.#resources.use(startDescribe(context, settings)));
-    const file = stateFile(this.#config, 'watches.json');
-    const watches = this.#resources.use(await startWatches({ context, settings, verbs: bus, file }));
-    this.#features.push(watches);
-    this.#watches = watches;
-  }
-
   #reportInfo(): void {
     void this.hub.emit('info', deviceInfo(this.#config, this.#model?.info), { isKept: false });
   }
@@ -390,19 +330,6 @@ export class DeviceService implements AsyncDisposable {
   get #healthState(): ServiceState {
     const { state } = this;
     return state === 'stopped' ? 'stopping' : state;
-  }
-
-  #metrics(): Readonly<Record<string, number>> {
-    const modelMemory = this.#model?.memory;
-    return {
-      modelRestarts: this.#model?.restarts ?? 0,
-      questionsWaiting: this.#model?.stats?.waiting.question ?? 0,
-      serviceMemoryBytes: process.memoryUsage.rss(),
-      ...(modelMemory && { modelMemoryBytes: modelMemory.rssBytes }),
-      ...this.#usage.metrics,
-      ...this.bus.stats,
-      ...this.journal.metrics,
-    };
   }
 }
 
@@ -413,43 +340,4 @@ interface ServiceParts {
   readonly problems: Problems;
   readonly console: DeviceConsole | undefined;
   readonly resources: DisposalStack;
-}
-
-/** The hub over the journal, before anything can happen. */
-async function openEvents(config: DeviceConfig, logger: Logger, resources: DisposalStack) {
-  // The journal's own problems are events too; they come as soon as there is a hub.
-  let early: SdkError | undefined;
-  let report = (error: SdkError | undefined): void => {
-    early = error;
-  };
-  const journal = await Journal.open({ ...journalOptions(config), logger, onHealth: (error) => report(error) });
-  resources.use(journal);
-  const hub = new EventHub({ logger, recorder: journal });
-  resources.defer(() => hub.idle());
-  const problems = new Problems(hub);
-  hub.on('problem', ({ body: { part, problem } }) => {
-    if (problem) logger.log('warn', `${part}: ${problem.message}`, { code: problem.code });
-    else logger.log('info', `${part}: recovered`);
-  });
-  report = (error) => (error ? problems.report('journal', error) : problems.clear('journal'));
-  report(early);
-  return { hub, journal, problems };
-}
-
-function notReady(): never {
-  throw new SdkError('ERR_BUSY', 'The device is starting; ask again in a few seconds.');
-}
-
-function watchBroker(bus: Bus, problems: Problems): void {
-  const look = (): void => {
-    // The first attempt is under way at every start: that is no problem yet.
-    if (bus.state !== 'offline') {
-      problems.clear('bus');
-      return;
-    }
-    const lost = `The connection to the broker ${bus.broker} is lost; it is being made again.`;
-    problems.report('bus', bus.failure ?? new SdkError('ERR_BUS_UNREACHABLE', lost));
-  };
-  bus.onStateChange(look);
-  look();
 }

@@ -1,7 +1,8 @@
 import { isSdkError, type Logger, type OnProgress } from 'scenebus';
 import { type BusClient, connectClient, parseTopic } from 'scenebus/client';
 import { consoleInvitation } from '../app/console-link.js';
-import { type DeviceParts, DeviceService, type StartOptions } from '../app/device-service.js';
+import type { DeviceParts } from '../app/device-parts.js';
+import { DeviceService, type StartOptions } from '../app/device-service.js';
 import type { DeviceConfig } from '../config/schema.js';
 import { type DemoOutput, printMessage } from './message-printer.js';
 

@@ -4,31 +4,34 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Answer } from 'scenebus';
 import { ApiError, openAiError, toldRefusal } from './api-error.js';
-import { besidePictures, optionsOf, readChatBody, readMessages } from './chat-request.js';
-import { type ApiServices, openExchange } from './exchange.js';
+import { openMessages } from './asked-messages.js';
+import { askedMessages, optionsOf, readChatBody } from './chat-request.js';
+import { type ApiServices, infoOf, modelNameOf, openExchange } from './exchange.js';
+import { logprobsOf } from './log-probabilities.js';
 import { type Written, writtenByPieces, writtenWhole } from './writing.js';
 
 export function addChatCompletions(app: FastifyInstance, services: ApiServices): void {
-  const { model, modelName, createdAtMs, logger } = services;
-  const card = {
-    id: modelName,
+  const { model, createdAtMs, logger } = services;
+  const card = () => ({
+    id: modelNameOf(services),
     object: 'model',
     created: Math.floor(createdAtMs / 1_000),
     owned_by: 'scenebus',
     // As vLLM tells it; clients that fit prompts to the context read it.
-    max_model_len: model.info.engine.contextLength,
-  };
-  app.get('/v1/models', async () => ({ object: 'list', data: [card] }));
+    max_model_len: infoOf(services).engine.contextLength,
+  });
+  app.get('/v1/models', async () => ({ object: 'list', data: [card()] }));
   app.get<{ Params: { id: string } }>('/v1/models/:id', async ({ params }) => {
-    requireModelName(params.id, modelName);
-    return card;
+    requireModelName(params.id, modelNameOf(services));
+    return card();
   });
 
   app.post('/v1/chat/completions', async (request, reply) => {
     const { body, warnings: aboutBody } = readChatBody(request.body);
+    const modelName = modelNameOf(services);
     requireModelName(body.model, modelName);
     const { signal, pictures, caller } = openExchange(services, request, reply);
-    const { messages, warnings: aboutMessages } = besidePictures(await readMessages(body, pictures, signal));
+    const { messages, warnings: aboutMessages } = await openMessages(askedMessages(body, pictures), signal);
     const warnings = [...aboutBody, ...aboutMessages];
     const stream = model.generate({ messages }, { ...optionsOf(body), caller, signal });
     const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1_000), model: modelName };
@@ -41,7 +44,7 @@ export function addChatCompletions(app: FastifyInstance, services: ApiServices):
           {
             index: 0,
             message: { role: 'assistant', content: written.text, refusal: null },
-            logprobs: null,
+            logprobs: logprobsOf(written.answer),
             finish_reason: written.finishReason,
           },
         ],
@@ -50,20 +53,19 @@ export function addChatCompletions(app: FastifyInstance, services: ApiServices):
       };
     }
     const pieces = await writtenByPieces(stream);
-    const chunk = (delta: object, finishReason: string | null, more: object = {}) =>
-      event({
-        ...head,
-        object: 'chat.completion.chunk',
-        choices: [{ index: 0, delta, logprobs: null, finish_reason: finishReason }],
-        ...more,
-      });
+    const chunk = (delta: object, end?: Written, more: object = {}) => {
+      // Which text became certain and which tokens wrote it are two things: the tokens come together, at the end.
+      const [logprobs, finish_reason] = end === undefined ? [null, null] : [logprobsOf(end.answer), end.finishReason];
+      const choices = [{ index: 0, delta, logprobs, finish_reason }];
+      return event({ ...head, object: 'chat.completion.chunk', choices, ...more });
+    };
     async function* events() {
       try {
-        yield chunk({ role: 'assistant', content: '' }, null);
+        yield chunk({ role: 'assistant', content: '' });
         let next = await pieces.next();
-        for (; !next.done; next = await pieces.next()) yield chunk({ content: next.value }, null);
+        for (; !next.done; next = await pieces.next()) yield chunk({ content: next.value });
         const written = next.value;
-        yield chunk({}, written.finishReason, { scenebus: extensionOf(written, warnings) });
+        yield chunk({}, written, { scenebus: extensionOf(written, warnings) });
         if (body.stream_options?.include_usage && written.answer !== undefined)
           yield event({ ...head, object: 'chat.completion.chunk', choices: [], usage: usageOf(written.answer) });
         yield 'data: [DONE]\n\n';
@@ -97,7 +99,7 @@ export function usageOf({ usage }: Answer) {
 }
 
 /** What OpenAI's form has no place for. */
-function extensionOf({ answer }: Written, warnings: readonly string[]) {
+export function extensionOf({ answer }: Written, warnings: readonly string[]) {
   return {
     objects: answer?.objects ?? [],
     ...(answer?.sentence === undefined ? {} : { sentence: answer.sentence }),

@@ -5,13 +5,13 @@
 import { SdkError } from '../core/errors.js';
 import type { PlacedImage, Sequence, SliceResult } from '../engine/engine.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import type { WrittenToken } from '../text/written-token.js';
 import { isCloseCall } from './drafting/close-call.js';
 import type { DraftSource } from './drafting/index.js';
+import { likeliestTokens } from './likeliest-tokens.js';
 import { logSumExp } from './log-sum-exp.js';
 import type { SequenceTask, TaskPlace, WantedTokens } from './sequence-task.js';
 import { isDeadEnd, type TokenMask } from './token-mask.js';
-import { WrittenText } from './written-text.js';
+import { type GeneratedToken, WrittenText } from './written-text.js';
 
 /** `stop`: the model ended or a stop string came. `length`: maxNewTokens or the context ended first. */
 export type FinishReason = 'stop' | 'length';
@@ -35,6 +35,8 @@ export interface GenerationInput extends TaskPlace {
   readonly maxNewTokens: number;
   /** Called with text as it becomes certain. */
   readonly onText: (text: string) => void;
+  /** So many of the likeliest tokens are kept for each place of the text. Default: none. */
+  readonly likeliest?: number | undefined;
   /** Guesses to verify several at once. Only for samplers that choose the likeliest token. */
   readonly drafts?: StepDrafts | undefined;
 }
@@ -43,7 +45,7 @@ export interface GenerationInput extends TaskPlace {
 export interface GenerationOutput {
   readonly text: string;
   readonly finishReason: FinishReason;
-  readonly tokens: readonly WrittenToken[];
+  readonly tokens: readonly GeneratedToken[];
   /** The stop token included. */
   readonly generatedTokens: number;
   /** From the first wish to the first token, whatever else the engine did in between. */
@@ -194,7 +196,9 @@ export class Generation implements SequenceTask<GenerationOutput> {
     const { draft, taken } = this.#verification ?? { draft: [], taken: 0 };
     if (draft[taken] === id) this.#acceptedTokens++;
     this.#input.drafts?.source.accept(id);
-    if (this.#text.push(id, logits[id]! - normalizer)) this.#finish('stop');
+    const { likeliest: count = 0 } = this.#input;
+    const likeliest = count === 0 ? [] : likeliestTokens(logits, normalizer, count);
+    if (this.#text.push({ id, logProbability: logits[id]! - normalizer, likeliest })) this.#finish('stop');
     else if (this.#generatedTokens >= maxNewTokens) this.#finish(this.#text.end() ?? 'length');
     else this.#goOnFrom(id);
   }

@@ -44,7 +44,7 @@ export interface InferenceStats extends SchedulerStats {
 
 /** A generation as the model asks for it. */
 export type InferenceRequest = GenerationRequest &
-  Pick<GenerationInput, 'sample' | 'stopStrings' | 'onText'> & {
+  Pick<GenerationInput, 'sample' | 'stopStrings' | 'onText' | 'likeliest'> & {
     /** Called when the text begins, not before. */
     readonly createMask?: (() => TokenMask | undefined) | undefined;
     /** undefined: no drafts. `stretch`: how much further apart logits come to lie before a token is chosen. */
@@ -94,10 +94,10 @@ export class Inference {
 
   /** @throws SdkError ERR_LIMIT_EXCEEDED for what cannot run even alone, ERR_BUSY; see `Scheduler.run` */
   async generate(request: InferenceRequest): Promise<GenerationReport<GenerationOutput> & JobReport> {
-    const { drafting, createMask, sample, stopStrings, onText, maxNewTokens } = request;
+    const { drafting, createMask, sample, stopStrings, onText, maxNewTokens, likeliest } = request;
     const { engine, tokenizer, stopIds } = this.#options;
     const margin = engine.info.capabilities.closeCallMargin;
-    const text = { tokenizer, stopIds, sample, stopStrings, onText, maxNewTokens };
+    const text = { tokenizer, stopIds, sample, stopStrings, onText, maxNewTokens, likeliest };
     let session: DraftSession | undefined;
     const beginDrafts = (): StepDrafts | undefined => {
       if (drafting === undefined || margin === null) return undefined;

@@ -2,11 +2,21 @@
 import { createDetokenizer } from '../text/detokenizer.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { WrittenToken } from '../text/written-token.js';
+import type { LikelyToken } from './likeliest-tokens.js';
 import { StopStrings } from './stop-strings.js';
+
+/** A token, and what the model found of it. */
+export interface ChosenToken extends LikelyToken {
+  /** Of all in its place, the likeliest first; empty where nobody wants to know. */
+  readonly likeliest: readonly LikelyToken[];
+}
+
+/** A token and where it wrote. */
+export type GeneratedToken = WrittenToken & ChosenToken;
 
 /** `text` holds what is certain; `tokens` where each token wrote, in characters. */
 export class WrittenText {
-  readonly tokens: WrittenToken[] = [];
+  readonly tokens: GeneratedToken[] = [];
   text = '';
   readonly #detokenizer: ReturnType<typeof createDetokenizer>;
   readonly #stopStrings: StopStrings;
@@ -21,11 +31,11 @@ export class WrittenText {
   }
 
   /** Whether a stop string came: nothing may follow. */
-  push(id: number, logProbability: number): boolean {
-    const piece = this.#detokenizer.push(id);
+  push(token: ChosenToken): boolean {
+    const piece = this.#detokenizer.push(token.id);
     const start = this.#decodedCharacters;
     this.#decodedCharacters += piece.length;
-    this.tokens.push({ start, end: this.#decodedCharacters, logProbability });
+    this.tokens.push({ ...token, start, end: this.#decodedCharacters });
     const { text, stopped } = this.#stopStrings.push(piece);
     this.#show(text);
     return stopped;

@@ -17,6 +17,8 @@ export interface InternalGenerateOptions extends GenerateOptions {
 }
 
 const DEFAULT_MAX_NEW_TOKENS = 512;
+/** Tokens that a place in an answer is told of, besides the one that was written. */
+const MOST_LIKELIEST = 20;
 
 const OPTIONS = {
   signal: true,
@@ -41,6 +43,7 @@ const OPTIONS = {
   schemaLengths: true,
   verify: true,
   heatMap: true,
+  logProbabilities: true,
 } satisfies Record<keyof InternalGenerateOptions, true>;
 
 /** The longest that a timer of Node takes, nearly 25 days. */
@@ -74,6 +77,7 @@ export interface ResolvedOptions extends SamplingOptions, PenaltyOptions {
   readonly schemaFrom: 'caller' | 'stranger';
   readonly verify: boolean;
   readonly heatMap: boolean;
+  readonly logProbabilities: number | undefined;
 }
 
 /** @throws SdkError ERR_ARGUMENT_INVALID naming the option, ERR_LIMIT_EXCEEDED for too many or too long stop strings; as `answerSchema` */
@@ -126,6 +130,10 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
   check('verify', verify, 'true or false', typeof verify === 'boolean');
   const { heatMap = false } = options;
   check('heatMap', heatMap, 'true or false', typeof heatMap === 'boolean');
+  const { logProbabilities } = options;
+  const isCount = Number.isInteger(logProbabilities) && logProbabilities! >= 0 && logProbabilities! <= MOST_LIKELIEST;
+  const expected = `a whole number from 0 to ${MOST_LIKELIEST}`;
+  check('logProbabilities', logProbabilities, expected, logProbabilities === undefined || isCount);
   const stop = stopStrings(options.stop);
   if (schema !== undefined)
     check('stop', stop, 'no stop strings beside a schema, which they would cut', stop.length === 0);
@@ -134,6 +142,7 @@ export function resolveOptions(options: InternalGenerateOptions, defaults: Sampl
     schemaFrom,
     verify,
     heatMap,
+    logProbabilities,
     priority,
     caller,
     deadlineMs,

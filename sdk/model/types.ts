@@ -80,8 +80,8 @@ export interface GenerateOptions extends CallOptions {
    */
   readonly drafting?: 'auto' | 'off' | undefined;
   /**
-   * Who goes first where several want the model: questions before watches before descriptions, from one token to the
-   * next. What was preempted keeps its place and goes on afterwards; a lower priority gets a tenth of the time even
+   * Who goes first where several want the model: urgent questions before others, these before watches before
+   * descriptions, from one token to the next. What was preempted keeps its place and goes on afterwards; a lower priority gets a tenth of the time even
    * when higher ones never stop. Default `question`; `describe` has `description`.
    */
   readonly priority?: Priority | undefined;
@@ -113,6 +113,11 @@ export interface GenerateOptions extends CallOptions {
    * costs one prompt. Default false.
    */
   readonly heatMap?: boolean | undefined;
+  /**
+   * `answer.tokens` tells how probable the model found each token of the text, and so many of the likeliest in its place
+   * (0 to 20). Before temperature, nucleus, penalties and schema. Default: not.
+   */
+  readonly logProbabilities?: number | undefined;
   /** `stranger`: the schema is compiled in a thread of its own, within bounds of time and memory. Default `caller`. */
   readonly schemaFrom?: 'caller' | 'stranger' | undefined;
 }
@@ -165,6 +170,22 @@ export interface HeatMap {
   readonly png: Uint8Array;
 }
 
+/** A token, and how probable the model found it. */
+export interface TokenProbability {
+  /** U+FFFD where it is part of a character; of a special token its name (`<|eot_id|>`). */
+  readonly text: string;
+  /** In UTF-8, exactly; empty of special tokens. */
+  readonly bytes: Uint8Array;
+  /** Natural logarithm. */
+  readonly logProbability: number;
+}
+
+/** A token of an answer's text. */
+export interface AnswerToken extends TokenProbability {
+  /** In its place, the likeliest first; as many as were asked for. */
+  readonly likeliest: readonly TokenProbability[];
+}
+
 /** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
@@ -177,6 +198,8 @@ export interface Answer {
   readonly value?: unknown;
   /** Only with `heatMap`: where the model looked for what the question asks the place of; empty when it asks for none. */
   readonly heatMaps?: readonly HeatMap[] | undefined;
+  /** Only with `logProbabilities`: the tokens of the text, without the one that ended it. */
+  readonly tokens?: readonly AnswerToken[] | undefined;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;

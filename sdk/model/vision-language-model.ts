@@ -24,6 +24,7 @@ import {
   sumOfUsage,
   type WrittenAnswer,
 } from './answer-objects.js';
+import { answerTokens } from './answer-tokens.js';
 import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
 import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
@@ -301,6 +302,7 @@ class ComposedModel implements VisionLanguageModel {
       createMask,
       stopStrings: options.stop,
       maxNewTokens: options.maxNewTokens,
+      likeliest: options.logProbabilities,
       drafting: options.drafting ? { stretch: penaltyStretch(options) } : undefined,
       onText,
       signal,
@@ -322,12 +324,15 @@ class ComposedModel implements VisionLanguageModel {
       reusedImages: output.reusedImages,
       preemptions: output.preemptions,
     };
+    const tokens =
+      options.logProbabilities === undefined ? undefined : answerTokens(output.tokens, text, this.#parts.tokenizer);
     const answer: Answer = {
       text,
       ...(sentence === undefined ? {} : { sentence }),
       objects,
       ...(schema === undefined ? {} : { value }),
       ...(heatMaps === undefined ? {} : { heatMaps }),
+      ...(tokens === undefined ? {} : { tokens }),
       finishReason,
       usage: sumOfUsage([usage, ...verifying]),
       timings: {

@@ -1,7 +1,8 @@
 /** The service on the sample clip and the demo model, with the model loaded once for all tests of a file. */
 import { fileURLToPath } from 'node:url';
 import { type LoadModelOptions, loadModel, openCamera, silentLogger, type VisionLanguageModel } from 'scenebus';
-import { type DeviceParts, DeviceService, type StartOptions } from '#device/app/device-service.js';
+import type { DeviceParts } from '#device/app/device-parts.js';
+import { DeviceService, type StartOptions } from '#device/app/device-service.js';
 import { int4Folder } from '#device/app/int4-cache.js';
 import { parseConfig } from '#device/config/load.js';
 import type { DeviceConfig, DeviceConfigInput } from '#device/config/schema.js';

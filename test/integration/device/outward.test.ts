@@ -2,7 +2,8 @@
 import { silentLogger } from 'scenebus';
 import { connect } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type DeviceParts, DeviceService } from '#device/app/device-service.js';
+import type { DeviceParts } from '#device/app/device-parts.js';
+import { DeviceService } from '#device/app/device-service.js';
 import type { DeviceConfigInput } from '#device/config/schema.js';
 import { Listener, startMosquitto, startProxy, type TestBroker, until } from '../../support/brokers.js';
 import { FakeCamera, fakeConfig, fakeFrame, fakeModel } from '../../support/device-fakes.js';

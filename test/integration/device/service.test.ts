@@ -2,7 +2,7 @@
 import { type CallOptions, type Camera, openCamera, SdkError, type VisionLanguageModel } from 'scenebus';
 import { connectClient } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { DeviceParts } from '#device/app/device-service.js';
+import type { DeviceParts } from '#device/app/device-parts.js';
 import { freePort, Listener, type Received, startMosquitto, type TestBroker } from '../../support/brokers.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
 import { deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';

@@ -49,6 +49,19 @@ describe('runGeneration', () => {
     for (const { logProbability } of output.tokens) expect(logProbability).toBeCloseTo(expected, 5);
   });
 
+  test('keeps the likeliest tokens of every place, in order, where they are wanted', async () => {
+    const { output, tokenizer } = await run(() => ({ likeliest: 2 }));
+    const [a] = tokenizer.encodeText('a');
+    for (const { id, logProbability, likeliest } of output.tokens) {
+      expect(likeliest).toHaveLength(2);
+      expect(likeliest[0]).toEqual({ id, logProbability });
+      expect(likeliest[0]?.id).toBe(a);
+      expect(likeliest[1]!.logProbability).toBeCloseTo(logProbability - 8, 5);
+    }
+    const { output: without } = await run(() => ({}));
+    expect(without.tokens[0]?.likeliest).toEqual([]);
+  });
+
   test('tells where in the text each token wrote, and every token that entered the sequence', async () => {
     const forwarded: number[] = [];
     const { output, engine } = await run(() => ({ onForward: (tokens) => void forwarded.push(...tokens) }));

@@ -66,7 +66,6 @@ describe('what is refused', () => {
   test.each([
     ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'],
     ['n = 2', { n: 2 }, 'n'],
-    ['log-probabilities', { logprobs: true }, 'logprobs'],
     ['a parameter that nobody knows', { frobnicate: 1 }, 'frobnicate'],
   ])('%s, by name', async (_, more, param) => {
     const { post } = await start();
@@ -75,6 +74,14 @@ describe('what is refused', () => {
       type: 'invalid_request_error',
       code: 'unsupported_parameter',
       param,
+    });
+  });
+
+  test('rivals of tokens without the tokens', async () => {
+    const { post } = await start();
+    expect(await refusal(await post({ ...text, top_logprobs: 3 }))).toMatchObject({
+      status: 400,
+      param: 'top_logprobs',
     });
   });
 
