@@ -79,7 +79,8 @@ export class CameraFeed implements Feed, AsyncDisposable {
 
   async *frames(options: FramesOptions): AsyncGenerator<Frame> {
     for await (const frame of this.#camera.frames(options)) {
-      this.#newest = frame;
+      // Its pixels are gone when the next one comes.
+      if (!options.reuseMemory) this.#newest = frame;
       yield frame;
     }
   }

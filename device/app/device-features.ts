@@ -14,6 +14,7 @@ export interface DeviceFeatures {
   /** In the order in which they must hear of another configuration. */
   readonly reconfigurable: readonly ReconfigurableFeature[];
   readonly watches: StandingWatches;
+  readonly pictures: Pictures;
 }
 
 /** `resources` releases them before the model, which was there first: whatever runs on it must have ended. */
@@ -29,5 +30,5 @@ export async function startFeatures(
   const describe = resources.use(startDescribe(context, settings));
   const file = stateFile(config, 'watches.json');
   const watches = resources.use(await startWatches({ context, settings, verbs: bus, file }));
-  return { reconfigurable: [settings, describe, watches], watches };
+  return { reconfigurable: [settings, describe, watches], watches, pictures };
 }

@@ -41,9 +41,10 @@ function deviceMetrics({
 }: Pick<MeasuredDevice, 'model' | 'usage' | 'bus' | 'journal'>): Readonly<Record<string, number>> {
   const model = currentModel();
   const modelMemory = model?.memory;
+  const waiting = model?.stats?.waiting;
   return {
     modelRestarts: model?.restarts ?? 0,
-    questionsWaiting: model?.stats?.waiting.question ?? 0,
+    questionsWaiting: waiting === undefined ? 0 : waiting.urgent + waiting.question,
     serviceMemoryBytes: process.memoryUsage.rss(),
     ...(modelMemory && { modelMemoryBytes: modelMemory.rssBytes }),
     ...usage.metrics,

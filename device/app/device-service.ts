@@ -19,6 +19,7 @@ import { refuseVerbs, watchBroker } from './bus-start.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
 import { checkConfigAndBroker } from './config-checks.js';
+import { startDeviceApi } from './device-api.js';
 import { DeviceConsole, logTail } from './device-console.js';
 import { openEvents } from './device-events.js';
 import { type DeviceFeatures, startFeatures } from './device-features.js';
@@ -73,6 +74,7 @@ export class DeviceService implements AsyncDisposable {
   #feeds: CameraFeeds | undefined;
   #features: DeviceFeatures | undefined;
   #reloading: Promise<unknown> = Promise.resolve();
+  #apiAddress: string | undefined;
   #phase: 'starting' | 'running' | 'stopping' | 'stopped' = 'starting';
   #stopping: Promise<void> | undefined;
 
@@ -127,6 +129,11 @@ export class DeviceService implements AsyncDisposable {
   /** The address of the console; undefined: there is none. */
   get consoleAddress(): string | undefined {
     return this.#console?.address;
+  }
+
+  /** Where tools reach OpenAI's and Ollama's APIs; undefined: there are none. */
+  get apiAddress(): string | undefined {
+    return this.#apiAddress;
   }
 
   /** An address that lets one browser in, once; undefined where there is no console, or one with a password. */
@@ -286,6 +293,10 @@ export class DeviceService implements AsyncDisposable {
       },
     };
     this.#features = await startFeatures(context, { bus, resources: this.#resources });
+    const { pictures } = this.#features;
+    const api = await startDeviceApi({ config: currentConfig, model, pictures, problems: this.#problems, logger });
+    if (api !== undefined) this.#resources.use(api);
+    this.#apiAddress = api?.address;
     this.#phase = 'running';
     health.reportSoon();
   }

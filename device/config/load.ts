@@ -88,6 +88,7 @@ export async function parseConfig(
     model,
     broker,
     journal,
+    openai,
     console: { tls },
   } = parsed.data;
   const at = (path: string | undefined) => (path === undefined ? undefined : resolve(options.folder, path));
@@ -116,16 +117,27 @@ export async function parseConfig(
         keyFile: at(broker.tls.keyFile),
       },
     },
-    secrets: await readSecrets(at(broker?.passwordFile), broker?.username, options.environment),
+    openai: openai && { ...openai, keyFile: at(openai.keyFile) },
+    secrets: await readSecrets(
+      { mqttPassword: at(broker?.passwordFile), serveKey: at(openai?.keyFile) },
+      broker?.username,
+      options.environment,
+    ),
   };
   return deepFreeze(resolved) as DeviceConfig;
 }
 
-async function readSecrets(passwordFile: string | undefined, username: string | undefined, environment: Environment) {
-  const fromFile = async () =>
-    passwordFile === undefined ? undefined : (await readConfigText(passwordFile)).replace(/\r?\n$/, '');
-  const mqttPassword = environment.SCENEBUS_MQTT_PASSWORD ?? (await fromFile());
+async function readSecrets(
+  files: { readonly mqttPassword: string | undefined; readonly serveKey: string | undefined },
+  username: string | undefined,
+  environment: Environment,
+) {
+  const fromFile = async (file: string | undefined) =>
+    file === undefined ? undefined : (await readConfigText(file)).replace(/\r?\n$/, '');
+  const mqttPassword = environment.SCENEBUS_MQTT_PASSWORD ?? (await fromFile(files.mqttPassword));
   registerSecret(mqttPassword ?? '');
+  const serveKey = environment.SCENEBUS_SERVE_KEY ?? (await fromFile(files.serveKey));
+  registerSecret(serveKey ?? '');
   const consolePassword = environment.SCENEBUS_CONSOLE_PASSWORD;
   if (consolePassword !== undefined && consolePassword.length < MIN_PASSWORD_LENGTH)
     throw new SdkError(
@@ -137,6 +149,7 @@ async function readSecrets(passwordFile: string | undefined, username: string | 
     mqttUsername: environment.SCENEBUS_MQTT_USERNAME ?? username,
     mqttPassword,
     consolePassword,
+    serveKey,
   };
 }
 

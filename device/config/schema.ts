@@ -13,6 +13,7 @@ import { askSchema, describeSchema } from './sections/features.js';
 import { topicLevel, topicLevels } from './sections/fields.js';
 import { journalSchema } from './sections/journal.js';
 import { modelSchema } from './sections/model.js';
+import { openAiSchema } from './sections/openai.js';
 import { homeAssistantSchema, metricsSchema, onvifSchema } from './sections/sinks.js';
 
 /** The host's name with everything replaced that not every broker carries in a topic. */
@@ -70,6 +71,7 @@ export const deviceConfigSchema = z
     homeAssistant: homeAssistantSchema.optional(),
     onvif: onvifSchema.optional(),
     metrics: metricsSchema.optional(),
+    openai: openAiSchema.optional(),
     healthIntervalSeconds: z.int().min(1).max(3_600).default(30).meta({ title: 'Pause between health messages' }),
     log: z.enum(['debug', 'info', 'warn', 'error']).default('info').meta({ title: 'Log level' }),
   })
@@ -120,5 +122,7 @@ export interface DeviceConfig extends Readonly<ParsedConfig> {
     readonly mqttPassword?: string | undefined;
     /** The admin's of the console. */
     readonly consolePassword?: string | undefined;
+    /** Of the API in OpenAI's form. */
+    readonly serveKey?: string | undefined;
   };
 }

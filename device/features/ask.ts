@@ -3,6 +3,7 @@ import { SdkError } from 'scenebus';
 import type { AskContext, AskHandler, AskRequest, AskResult } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 import { Pictures } from './pictures.js';
+import { priorityOf } from './request-priority.js';
 import { answerFrom } from './typed-answer.js';
 
 /** Where questions come from. */
@@ -62,8 +63,7 @@ async function answer(
     schema: request.answerSchema,
     // Whoever is on the bus may send one.
     schemaFrom: 'stranger',
-    // A low one gives way to every other question.
-    priority: request.priority === 'low' ? 'description' : 'question',
+    priority: priorityOf(request),
     caller: call.client,
     signal,
   } as const;

@@ -1,8 +1,9 @@
 /** What callers ask for besides questions: descriptions, boxes of named things, the picture itself. */
-import { encodeJpeg, type GroundedObject, type Priority, SdkError, type Usage } from 'scenebus';
+import { encodeJpeg, type GroundedObject, SdkError, type Usage } from 'scenebus';
 import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
 import type { Pictures } from './pictures.js';
+import { priorityOf } from './request-priority.js';
 import { addUsage, withObjects, write } from './writing.js';
 
 type Call = Pick<VerbContext, 'signal' | 'client' | 'partial'>;
@@ -130,9 +131,4 @@ async function snapshot(
   const width = Math.min(frame.width, maxWidth ?? frame.width);
   const height = Math.max(1, Math.round((frame.height * width) / frame.width));
   return { camera: feed.id, frame, jpeg: await encodeJpeg(frame, { quality, width }), width, height };
-}
-
-/** A low one gives way to every question. */
-function priorityOf({ priority }: { readonly priority?: 'low' | 'normal' | 'high' | undefined }): Priority {
-  return priority === 'low' ? 'description' : 'question';
 }

@@ -39,8 +39,14 @@ const RETAIN_EVERY_MS = 10 * 60_000;
 const RETAIN_EVERY_BYTES = 16 * 2 ** 20;
 /** Of one transaction: a crash of the disk's controller loses at most what nobody was told of. */
 const WRITE_BATCH = 512;
+const FRAMES_AT_ONCE = 4;
 /** What waits in memory for a disk that is full or away. */
 const MEMORY_LIMITS = { events: 10_000, bytes: 16 * 2 ** 20, frames: 8, samples: 360 };
+/**
+ * Pictures and how far the sinks have got wait so long for an event to be written with: a transaction of their own, right
+ * behind an answer, would hold up the next one. Lost with a crash: an answer is sent again, and says so.
+ */
+const LATE_MS = 250;
 /** Samples wait for an event to be written with, at most so many: a disk is not woken for each. */
 const SAMPLES_AT_ONCE = 6;
 
@@ -64,6 +70,8 @@ export class Journal implements EventRecorder, AsyncDisposable {
   #frames: JournalFrame[] = [];
   #samples: HealthSample[] = [];
   #isSampleWanted = false;
+  #isLateDue = false;
+  #lateTimer: NodeJS.Timeout | undefined;
   #thread: JournalThread | undefined;
   #isWritable = false;
   #isDamaged = false;
@@ -174,7 +182,6 @@ export class Journal implements EventRecorder, AsyncDisposable {
   /** How the device was, over time and restarts. @throws SdkError ERR_JOURNAL_UNAVAILABLE while it cannot be read. */
   async healthSeries(query: HealthQuery): Promise<HealthSeries> {
     this.#isSampleWanted = this.#samples.length > 0;
-    if (this.#isWritable && this.#isSampleWanted) this.#writeSoon();
     await this.flush();
     return await this.#ask((thread) => thread.call('healthSeries', query));
   }
@@ -188,7 +195,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
       monotonicMs: this.#options.monotonicMs ?? (() => performance.now()),
       onProgress: () => {
         this.#moved.add(outlet);
-        if (this.#isWritable) this.#writeSoon();
+        this.#writeLater();
       },
     });
     this.#outlets.set(sink, outlet);
@@ -219,6 +226,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
 
   /** Resolves when all that was recorded is written, or cannot be. */
   async flush(): Promise<void> {
+    this.#endLateness();
     while (this.#writing !== undefined) await this.#writing;
   }
 
@@ -227,9 +235,9 @@ export class Journal implements EventRecorder, AsyncDisposable {
     clearInterval(this.#retainTimer);
     clearTimeout(this.#retryTimer);
     this.#isSampleWanted = this.#samples.length > 0;
-    if (this.#isWritable && this.#isSampleWanted) this.#writeSoon();
     await this.flush();
     this.#isClosed = true;
+    clearTimeout(this.#lateTimer);
     await this.#thread?.terminate();
   }
 
@@ -295,9 +303,26 @@ export class Journal implements EventRecorder, AsyncDisposable {
       });
   }
 
+  #writeLater(): void {
+    if (this.#frames.length >= FRAMES_AT_ONCE) this.#endLateness();
+    else this.#lateTimer ??= setTimeout(() => this.#endLateness(), LATE_MS).unref();
+  }
+
+  /** What waits for an event waits no longer. */
+  #endLateness(): void {
+    clearTimeout(this.#lateTimer);
+    this.#lateTimer = undefined;
+    this.#isLateDue = this.#hasLate;
+    if (this.#isWritable && this.#hasWork) this.#writeSoon();
+  }
+
+  get #hasLate(): boolean {
+    return this.#frames.length + this.#moved.size > 0;
+  }
+
   get #hasWork(): boolean {
     const areSamplesDue = this.#isSampleWanted || this.#samples.length >= SAMPLES_AT_ONCE;
-    return this.#entries.length + this.#frames.length + this.#moved.size > 0 || areSamplesDue;
+    return this.#entries.length > 0 || areSamplesDue || (this.#isLateDue && this.#hasLate);
   }
 
   /** Events that come while a transaction runs share the next one: under load many share one wait for the disk. */
@@ -309,10 +334,12 @@ export class Journal implements EventRecorder, AsyncDisposable {
       const cursors = moved.flatMap(({ sink, cursor }) => (cursor === undefined ? [] : [[sink, cursor] as const]));
       const records = entries.map(({ record }) => record);
       const samples = this.#samples.slice();
+      this.#isLateDue = false;
+      // One that moves meanwhile has to be written again; after a failure all of them are.
+      this.#moved.clear();
       const seqs = await this.#thread.call('write', { records, frames, samples, cursors });
       this.#samples = this.#samples.filter((sample) => !samples.includes(sample));
       this.#isSampleWanted = false;
-      for (const outlet of moved) this.#moved.delete(outlet);
       const written = new Set<Entry>(entries);
       this.#frames = this.#frames.filter((frame) => !frames.includes(frame));
       this.#entries = this.#entries.filter((entry) => !written.has(entry));
@@ -363,6 +390,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
     try {
       // A write is the proof: an open file may still stand on a full disk.
       for (const outlet of this.#outlets.values()) this.#moved.add(outlet);
+      this.#isLateDue = true;
       await this.#connect();
     } catch (error) {
       this.#lose(error);
@@ -392,7 +420,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
       const { id, capturedAtMs: atMs, width, height } = frame;
       const run = eventId.slice(0, Math.max(0, eventId.lastIndexOf('-')));
       this.#frames.push({ id, run, camera: camera ?? null, atMs, width, height, jpeg });
-      if (this.#isWritable) this.#writeSoon();
+      if (this.#isWritable) this.#writeLater();
       else this.#keepInMemory();
     } catch (error) {
       this.#logger.log('warn', `the picture of frame ${frame.id} could not be kept`, { error: String(error) });

@@ -4,32 +4,34 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Answer } from 'scenebus';
 import { ApiError, openAiError, toldRefusal } from './api-error.js';
-import { besidePictures, optionsOf, readChatBody, readMessages } from './chat-request.js';
-import { type ApiServices, openExchange } from './exchange.js';
+import { openMessages } from './asked-messages.js';
+import { askedMessages, optionsOf, readChatBody } from './chat-request.js';
+import { type ApiServices, infoOf, modelNameOf, openExchange } from './exchange.js';
 import { logprobsOf } from './log-probabilities.js';
 import { type Written, writtenByPieces, writtenWhole } from './writing.js';
 
 export function addChatCompletions(app: FastifyInstance, services: ApiServices): void {
-  const { model, modelName, createdAtMs, logger } = services;
-  const card = {
-    id: modelName,
+  const { model, createdAtMs, logger } = services;
+  const card = () => ({
+    id: modelNameOf(services),
     object: 'model',
     created: Math.floor(createdAtMs / 1_000),
     owned_by: 'scenebus',
     // As vLLM tells it; clients that fit prompts to the context read it.
-    max_model_len: model.info.engine.contextLength,
-  };
-  app.get('/v1/models', async () => ({ object: 'list', data: [card] }));
+    max_model_len: infoOf(services).engine.contextLength,
+  });
+  app.get('/v1/models', async () => ({ object: 'list', data: [card()] }));
   app.get<{ Params: { id: string } }>('/v1/models/:id', async ({ params }) => {
-    requireModelName(params.id, modelName);
-    return card;
+    requireModelName(params.id, modelNameOf(services));
+    return card();
   });
 
   app.post('/v1/chat/completions', async (request, reply) => {
     const { body, warnings: aboutBody } = readChatBody(request.body);
+    const modelName = modelNameOf(services);
     requireModelName(body.model, modelName);
     const { signal, pictures, caller } = openExchange(services, request, reply);
-    const { messages, warnings: aboutMessages } = besidePictures(await readMessages(body, pictures, signal));
+    const { messages, warnings: aboutMessages } = await openMessages(askedMessages(body, pictures), signal);
     const warnings = [...aboutBody, ...aboutMessages];
     const stream = model.generate({ messages }, { ...optionsOf(body), caller, signal });
     const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1_000), model: modelName };
@@ -97,7 +99,7 @@ export function usageOf({ usage }: Answer) {
 }
 
 /** What OpenAI's form has no place for. */
-function extensionOf({ answer }: Written, warnings: readonly string[]) {
+export function extensionOf({ answer }: Written, warnings: readonly string[]) {
   return {
     objects: answer?.objects ?? [],
     ...(answer?.sentence === undefined ? {} : { sentence: answer.sentence }),

@@ -1,8 +1,9 @@
 /** The body of POST /v1/chat/completions: what is honoured is read, all else is refused or warned about. */
-import type { ChatMessage, ChatPart, GenerateOptions, JsonSchema } from 'scenebus';
+import type { GenerateOptions, JsonSchema } from 'scenebus';
 import { z } from 'zod';
 import { ApiError } from './api-error.js';
-import { bytesOfUrl, type RequestPictures, requireFewPictures } from './pictures.js';
+import { type AskedMessage, requireFewPicturesIn } from './asked-messages.js';
+import type { RequestPictures } from './pictures.js';
 
 const textPart = z.strictObject({ type: z.literal('text'), text: z.string() });
 const imagePart = z.strictObject({
@@ -35,6 +36,12 @@ const messageSchema = z.discriminatedUnion('role', [
   }),
 ]);
 
+/** Sampling, by the names that both of OpenAI's APIs have for it. */
+export const samplingFields = {
+  temperature: z.number().min(0).max(2).optional(),
+  top_p: z.number().positive().max(1).optional(),
+};
+
 const schemaFormat = z.strictObject({
   type: z.literal('json_schema'),
   json_schema: z.strictObject({
@@ -56,8 +63,7 @@ const bodySchema = z.strictObject({
       schemaFormat,
     ])
     .default({ type: 'text' }),
-  temperature: z.number().min(0).max(2).optional(),
-  top_p: z.number().positive().max(1).optional(),
+  ...samplingFields,
   presence_penalty: z.number().min(-2).max(2).optional(),
   frequency_penalty: z.number().min(-2).max(2).optional(),
   seed: z.int().optional(),
@@ -70,7 +76,8 @@ const bodySchema = z.strictObject({
 });
 export type ChatBody = z.infer<typeof bodySchema>;
 
-const isEmpty = (value: unknown) => typeof value === 'object' && Object.keys(value ?? {}).length === 0;
+export const isEmpty = (value: unknown) => typeof value === 'object' && Object.keys(value ?? {}).length === 0;
+export const DETAIL_WARNING = 'detail has no effect: the model sees every picture in one way.';
 /** Parameters that ask for nothing when they have this value; with another they are refused. */
 const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
   n: (value) => value === 1,
@@ -91,22 +98,31 @@ const IDLE = [
   'reasoning_effort',
 ];
 
-/** @throws ApiError 400 naming the parameter */
-export function readChatBody(given: unknown): { readonly body: ChatBody; readonly warnings: readonly string[] } {
+/** Without what asks for nothing (as `neutral` knows, or null), and without what has no effect, which is said. */
+export function withoutIdle(
+  given: unknown,
+  neutral: Readonly<Record<string, (value: unknown) => boolean>>,
+  idle: readonly string[],
+): { readonly left: Readonly<Record<string, unknown>>; readonly warnings: string[] } {
   const warnings: string[] = [];
   const left: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(requireObject(given))) {
     // null is how OpenAI's clients say "not given".
-    if (value === null || NEUTRAL[name]?.(value) === true) continue;
-    if (IDLE.includes(name)) warnings.push(`${name} has no effect on this server.`);
+    if (value === null || neutral[name]?.(value) === true) continue;
+    if (idle.includes(name)) warnings.push(`${name} has no effect on this server.`);
     else left[name] = value;
   }
+  return { left, warnings };
+}
+
+/** @throws ApiError 400 naming the parameter */
+export function readChatBody(given: unknown): { readonly body: ChatBody; readonly warnings: readonly string[] } {
+  const { left, warnings } = withoutIdle(given, NEUTRAL, IDLE);
   const body = checked(bodySchema, left);
   if (body.top_logprobs !== undefined && !body.logprobs)
     throw new ApiError(400, 'invalid_value', 'Expected logprobs: true beside top_logprobs.', 'top_logprobs');
   if (body.messages.some((message) => message.name)) warnings.push('The name of a message has no effect here.');
-  if (JSON.stringify(body.messages.map(detailsOf)).includes('"'))
-    warnings.push('detail has no effect: the model sees every picture in one way.');
+  if (JSON.stringify(body.messages.map(detailsOf)).includes('"')) warnings.push(DETAIL_WARNING);
   return { body, warnings };
 }
 
@@ -135,16 +151,11 @@ export function checked<T extends z.ZodType>(schema: T, value: unknown): z.infer
   throw new ApiError(400, 'invalid_value', z.prettifyError(parsed.error).slice(0, 2_000), issue?.path.join('.'));
 }
 
-/** Checks all pictures of a request before it decodes the first. */
-export async function readMessages(
-  { messages }: Pick<ChatBody, 'messages'>,
-  pictures: RequestPictures,
-  signal: AbortSignal,
-): Promise<ChatMessage[]> {
-  const parts = messages.flatMap(({ content }) => (typeof content === 'string' ? [] : content));
-  requireFewPictures(parts.filter(({ type }) => type === 'image_url').length, 'messages');
-  const turns = messages.map(({ role, content }, message) => ({
-    role: role === 'developer' ? ('system' as const) : role,
+/** Turns with pictures that are checked as far as that goes without opening one. @throws ApiError 400 */
+export function askedMessages({ messages }: Pick<ChatBody, 'messages'>, pictures: RequestPictures): AskedMessage[] {
+  requireFewPicturesIn(messages.map(({ content }) => content));
+  return messages.map(({ role, content }, message) => ({
+    role: role === 'developer' ? 'system' : role,
     content:
       typeof content === 'string'
         ? content
@@ -152,43 +163,9 @@ export async function readMessages(
             if (part.type === 'text') return part;
             const param = `messages.${message}.content.${index}.image_url`;
             const url = typeof part.image_url === 'string' ? part.image_url : part.image_url.url;
-            return { type: 'bytes' as const, bytes: bytesOfUrl(url, param) };
+            return { type: 'picture', open: pictures.ofUrl(url, param) };
           }),
   }));
-  const read: ChatMessage[] = [];
-  for (const { role, content } of turns) {
-    if (typeof content === 'string') {
-      read.push({ role, content });
-      continue;
-    }
-    const decoded: ChatPart[] = [];
-    for (const part of content)
-      decoded.push(part.type === 'text' ? part : { type: 'image', image: await pictures.decode(part.bytes, signal) });
-    read.push({ role, content: decoded });
-  }
-  return read;
-}
-
-/**
- * The template of Llama 3.2 Vision has no place for a system turn beside pictures, and tools send one all the same: its
- * text then comes before the first turn of the user, which is said in a warning.
- */
-export function besidePictures(messages: readonly ChatMessage[]): {
-  readonly messages: readonly ChatMessage[];
-  readonly warnings: readonly string[];
-} {
-  const hasPictures = messages.some(
-    ({ content }) => typeof content !== 'string' && content.some(({ type }) => type === 'image'),
-  );
-  const [system, user, ...others] = messages;
-  if (!hasPictures || system?.role !== 'system' || user?.role !== 'user') return { messages, warnings: [] };
-  const content = [...partsOf(system), { type: 'text', text: '\n\n' } as const, ...partsOf(user)];
-  const warning = 'The model takes no system message beside pictures: its text was put before that of the user.';
-  return { messages: [{ role: 'user', content }, ...others], warnings: [warning] };
-}
-
-function partsOf({ content }: ChatMessage): readonly ChatPart[] {
-  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
 }
 
 /** JSON of any form, an object at the top. */

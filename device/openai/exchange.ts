@@ -1,17 +1,29 @@
 /** One request to the API while it is answered: ends when it is answered, or when its client has gone. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Logger, VisionLanguageModel } from 'scenebus';
+import { type Logger, type ModelInfo, SdkError } from 'scenebus';
 import type { PictureStore, RequestPictures } from './pictures.js';
+import type { ServedModel } from './served-model.js';
 
 /** What all routes share. */
 export interface ApiServices {
-  readonly model: VisionLanguageModel;
-  /** What clients call the model. */
-  readonly modelName: string;
+  readonly model: ServedModel;
+  /** What clients call the model; undefined: by its own name. */
+  readonly name: string | undefined;
   /** When the model was made ready. */
   readonly createdAtMs: number;
   readonly pictures: PictureStore;
   readonly logger: Logger;
+}
+
+/** @throws SdkError ERR_ENGINE_DIED while the model is being loaded */
+export function infoOf({ model }: Pick<ApiServices, 'model'>): ModelInfo {
+  if (model.info !== undefined) return model.info;
+  throw new SdkError('ERR_ENGINE_DIED', 'The model is being loaded. Ask again later.');
+}
+
+/** What clients call the model. @throws as `infoOf` */
+export function modelNameOf(services: Pick<ApiServices, 'model' | 'name'>): string {
+  return services.name ?? infoOf(services).name;
 }
 
 export interface Exchange {

@@ -1,8 +1,9 @@
 /** Bodies of Ollama's API. https://github.com/ollama/ollama/blob/main/docs/api.md */
-import type { ChatMessage, ChatPart, GenerateOptions, JsonSchema } from 'scenebus';
+import type { ChatMessage, GenerateOptions, JsonSchema } from 'scenebus';
 import { z } from 'zod';
+import type { AskedMessage } from './asked-messages.js';
 import { ANY_OBJECT, checked, requireObject } from './chat-request.js';
-import { bytesOfBase64, type RequestPictures, requireFewPictures } from './pictures.js';
+import { type RequestPictures, requireFewPictures } from './pictures.js';
 
 const optionsSchema = z.strictObject({
   temperature: z.number().min(0).max(100).optional(),
@@ -76,26 +77,15 @@ export function readChat(given: unknown): OllamaAsk {
   return { model, stream, messages: turns, options: optionsOf(options, format), warnings };
 }
 
-/** Checks all pictures before it decodes the first; they come before the text of their message, as Ollama has it. */
-export async function readTurns(
-  { messages }: OllamaAsk,
-  pictures: RequestPictures,
-  signal: AbortSignal,
-): Promise<ChatMessage[]> {
+/** Pictures come before the text of their message, as Ollama has it. @throws ApiError 400 */
+export function askedTurns({ messages }: OllamaAsk, pictures: RequestPictures): AskedMessage[] {
   const count = messages.reduce((sum, message) => sum + message.images.length, 0);
   requireFewPictures(count, 'images');
-  const turns = messages.map(({ role, text, images: encoded }) => ({
-    role,
-    text,
-    files: encoded.map((image) => bytesOfBase64(image, 'images')),
-  }));
-  const read: ChatMessage[] = [];
-  for (const { role, text, files } of turns) {
-    const content: ChatPart[] = [];
-    for (const file of files) content.push({ type: 'image', image: await pictures.decode(file, signal) });
-    read.push({ role, content: files.length === 0 ? text : [...content, { type: 'text', text }] });
-  }
-  return read;
+  return messages.map(({ role, text, images: encoded }) => {
+    if (encoded.length === 0) return { role, content: text };
+    const parts = encoded.map((image) => ({ type: 'picture' as const, open: pictures.ofBase64(image, 'images') }));
+    return { role, content: [...parts, { type: 'text', text }] };
+  });
 }
 
 function optionsOf(given: z.infer<typeof optionsSchema>, format: string | object): GenerateOptions {

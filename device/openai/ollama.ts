@@ -4,28 +4,34 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { version } from 'scenebus';
 import { z } from 'zod';
 import { ollamaError, toldRefusal } from './api-error.js';
+import { openMessages } from './asked-messages.js';
 import { requireModelName } from './chat-completions.js';
-import { besidePictures, checked } from './chat-request.js';
-import { type ApiServices, openExchange } from './exchange.js';
-import { type OllamaAsk, readChat, readGenerate, readTurns } from './ollama-request.js';
+import { checked } from './chat-request.js';
+import { type ApiServices, infoOf, modelNameOf, openExchange } from './exchange.js';
+import { askedTurns, type OllamaAsk, readChat, readGenerate } from './ollama-request.js';
 import { type Written, writtenByPieces, writtenWhole } from './writing.js';
 
 const NANOSECONDS = 1e6;
 
 export function addOllama(app: FastifyInstance, services: ApiServices): void {
-  const { model, modelName, createdAtMs } = services;
-  const { engine, contentHash } = model.info;
-  const tag = `${modelName}${modelName.includes(':') ? '' : ':latest'}`;
-  const details = { format: 'scenebus', family: 'mllama', families: ['mllama'], quantization_level: engine.weights };
-  const modifiedAt = new Date(createdAtMs).toISOString();
+  const modifiedAt = new Date(services.createdAtMs).toISOString();
+  const told = () => {
+    const { engine, contentHash } = infoOf(services);
+    const name = modelNameOf(services);
+    const tag = `${name}${name.includes(':') ? '' : ':latest'}`;
+    const details = { format: 'scenebus', family: 'mllama', families: ['mllama'], quantization_level: engine.weights };
+    return { name, tag, details, engine, contentHash };
+  };
 
   app.get('/api/version', async () => ({ version }));
-  app.get('/api/tags', async () => ({
-    models: [{ name: tag, model: tag, modified_at: modifiedAt, digest: contentHash, details }],
-  }));
+  app.get('/api/tags', async () => {
+    const { tag, details, contentHash } = told();
+    return { models: [{ name: tag, model: tag, modified_at: modifiedAt, digest: contentHash, details }] };
+  });
   app.post('/api/show', async ({ body }) => {
     const asked = checked(z.looseObject({ model: z.string().optional(), name: z.string().optional() }), body);
-    requireTag(asked.model ?? asked.name ?? '', modelName);
+    const { name, details, engine } = told();
+    requireTag(asked.model ?? asked.name ?? '', name);
     return {
       modified_at: modifiedAt,
       details,
@@ -54,8 +60,8 @@ async function answer(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<unknown> {
-  const { model, modelName, logger } = services;
-  requireTag(ask.model, modelName);
+  const { model, logger } = services;
+  requireTag(ask.model, modelNameOf(services));
   const line = (text: string, more: object) => ({
     model: ask.model,
     created_at: new Date().toISOString(),
@@ -64,7 +70,7 @@ async function answer(
   });
   if (ask.messages.length === 0) return line('', { done: true, done_reason: 'load' });
   const { signal, pictures, caller } = openExchange(services, request, reply);
-  const { messages, warnings: aboutMessages } = besidePictures(await readTurns(ask, pictures, signal));
+  const { messages, warnings: aboutMessages } = await openMessages(askedTurns(ask, pictures), signal);
   const warnings = [...ask.warnings, ...aboutMessages];
   const stream = model.generate({ messages }, { ...ask.options, caller, signal });
   if (!ask.stream) {

@@ -2,7 +2,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
-import { type Logger, SdkError, type VisionLanguageModel } from 'scenebus';
+import { type Logger, SdkError } from 'scenebus';
 import { registerSecret } from 'scenebus/service';
 import { isLoopback, namesOf, requireKnownHost, requireOwnOrigin } from '../http/browser-guard.js';
 import { digest } from '../http/secrets.js';
@@ -10,10 +10,12 @@ import { ApiError, ollamaError, openAiError, refusalFor, toldRefusal } from './a
 import { addChatCompletions } from './chat-completions.js';
 import type { ApiServices } from './exchange.js';
 import { addOllama } from './ollama.js';
-import { PictureStore } from './pictures.js';
+import { type PictureSources, PictureStore } from './pictures.js';
+import { addResponses } from './responses.js';
+import type { ServedModel } from './served-model.js';
 
 export interface ModelServerOptions {
-  readonly model: VisionLanguageModel;
+  readonly model: ServedModel;
   /** What clients call the model. Default: its own name. */
   readonly modelName?: string | undefined;
   /** Default 127.0.0.1. Any that is reached from other machines needs a key. */
@@ -24,6 +26,8 @@ export interface ModelServerOptions {
   readonly key?: string | undefined;
   /** Names besides those of loopback that this server is reached by. */
   readonly allowedHosts?: readonly string[] | undefined;
+  /** Where pictures may come from besides the requests themselves. */
+  readonly pictures?: PictureSources | undefined;
   readonly logger: Logger;
 }
 
@@ -64,12 +68,13 @@ export class ModelServer implements AsyncDisposable {
     refuse(app, logger);
     const services: ApiServices = {
       model,
-      modelName: options.modelName ?? model.info.name,
+      name: options.modelName,
       createdAtMs: Date.now(),
-      pictures: new PictureStore(),
+      pictures: new PictureStore(options.pictures),
       logger,
     };
     addChatCompletions(app, services);
+    addResponses(app, services);
     addOllama(app, services);
     try {
       await app.listen({ host, port });

@@ -17,6 +17,10 @@ export interface MetricsSinkOptions {
 /** Seconds: from a demo model on a fast processor to an 11B on a slow one. */
 const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
+const METRIC_PREFIX = 'scenebus_';
+const HOUR_MS = 3_600_000;
+const DELAY_STATISTICS = ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99'] as const;
+
 /** What a description or an answer spent its time on, by the names of `Timings`. */
 const STAGES = {
   queueMs: 'queue',
@@ -36,7 +40,7 @@ export class MetricsSink implements AsyncDisposable {
 
   private constructor(hub: EventHub) {
     const registers = [this.#registry];
-    collectDefaultMetrics({ register: this.#registry, prefix: 'scenebus_' });
+    collectProcessMetrics(this.#registry);
     const seconds = new Histogram({
       name: 'scenebus_model_seconds',
       help: 'Time of descriptions and answers, by stage; total includes the queue',
@@ -159,6 +163,16 @@ export class MetricsSink implements AsyncDisposable {
     this.#gauges.set(name, gauge);
     return gauge;
   }
+}
+
+/**
+ * Of this process, but no distribution of the event loop's delays: for it a timer would wake the process 100 times a
+ * second, which is more than all else that an idle device does. The delay at the moment of asking stays.
+ */
+function collectProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry, prefix: METRIC_PREFIX, eventLoopMonitoringPrecision: HOUR_MS });
+  for (const name of DELAY_STATISTICS)
+    registry.removeSingleMetric(`${METRIC_PREFIX}nodejs_eventloop_lag_${name}_seconds`);
 }
 
 function end(response: ServerResponse, status: number, body: string, contentType = 'text/plain; charset=utf-8'): void {

@@ -26,15 +26,33 @@ void ringDoorbell(int descriptor) {
     (void)!send(descriptor, &bell, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/** FNV-1a over 8-byte words: tells pictures apart, keeps nobody out. */
+/**
+ * FNV-1a over 8-byte words in four lanes, which the processor multiplies at once: tells pictures apart, keeps nobody out.
+ */
 std::string hashOf(const uint8_t* bytes, uint64_t size) {
-  uint64_t hash = 14695981039346656037ULL ^ size;
-  uint64_t word = 0;
-  for (uint64_t at = 0; at < size; at += sizeof word) {
-    word = 0;
+  constexpr uint64_t kPrime = 1099511628211ULL;
+  constexpr size_t kLanes = 4;
+  uint64_t lanes[kLanes];
+  for (size_t lane = 0; lane < kLanes; ++lane)
+    lanes[lane] = 14695981039346656037ULL ^ (size + lane);
+  const auto mix = [](uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * kPrime;
+    return hash ^ (hash >> 29);
+  };
+  uint64_t at = 0;
+  for (; at + sizeof lanes <= size; at += sizeof lanes) {
+    uint64_t words[kLanes];
+    std::memcpy(words, bytes + at, sizeof words);
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      lanes[lane] = mix(lanes[lane], words[lane]);
+  }
+  uint64_t hash = lanes[0];
+  for (size_t lane = 1; lane < kLanes; ++lane)
+    hash = mix(hash, lanes[lane]);
+  for (; at < size; at += sizeof(uint64_t)) {
+    uint64_t word = 0;
     std::memcpy(&word, bytes + at, std::min<uint64_t>(sizeof word, size - at));
-    hash = (hash ^ word) * 1099511628211ULL;
-    hash ^= hash >> 29;
+    hash = mix(hash, word);
   }
   char text[17];
   std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));

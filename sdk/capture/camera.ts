@@ -52,6 +52,13 @@ export interface ReadOptions extends CallOptions {
 export interface FramesOptions extends CallOptions {
   /** Upper bound of frames a second that the loop is given. */
   readonly maxFps?: number | undefined;
+  /** Order of the bytes of a pixel. `rgb8` costs nothing more: the copy makes it. Default `bgr8`, as OpenCV has it. */
+  readonly format?: 'bgr8' | 'rgb8' | undefined;
+  /**
+   * true: the pixels of a frame last until the next one is asked for, whose memory may be the same. A loop that is done
+   * with each frame then allocates none, which is half the cost of looking at a moving picture. Copy what is to be kept.
+   */
+  readonly reuseMemory?: boolean | undefined;
   /**
    * Asked about each frame that would be next; true: it is passed over. With `maxFps` a frame passed over is not even
    * copied, so that a loop over a scene in which nothing changes costs next to nothing:

@@ -14,10 +14,18 @@ export interface RingFrame {
   readonly data: Uint8Array;
 }
 
+/** How a frame is copied out of the ring. */
+export interface RingCopy {
+  /** true: red and blue change places on the way, which makes rgb8 of bgr8. */
+  readonly isSwapped?: boolean | undefined;
+  /** Becomes the frame's `data` when it has the frame's size; then nothing is allocated. */
+  readonly into?: Uint8Array | undefined;
+}
+
 /** See native/capture/frameRing.h. Every call returns at once; a read costs one copy of the frame. */
 export interface FrameRing {
-  /** The newest frame with a sequence above `afterSequence`, or null. */
-  read(afterSequence: number): RingFrame | null;
+  /** The newest frame with a sequence above `afterSequence`, or null. See `RingCopy`. */
+  read(afterSequence: number, isSwapped?: boolean, into?: Uint8Array): RingFrame | null;
   /** Of the newest frame, without a copy of it, `[gridHeight, gridWidth]`; null before the first. See `ChangeGate`. */
   greyThumbnail(gridWidth: number, gridHeight: number): Uint8Array | null;
   /** Sequence of the newest frame, 0 before the first. */

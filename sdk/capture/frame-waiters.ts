@@ -1,8 +1,9 @@
 /** Readers that wait for a frame: each with its own position, abort and time limit. */
-import type { FrameRing, RingFrame } from './frame-ring.js';
+import type { FrameRing, RingCopy, RingFrame } from './frame-ring.js';
 
 interface Waiter {
   readonly after: number;
+  readonly copy: RingCopy | undefined;
   readonly isImpatient: boolean;
   resolve(frame: RingFrame): void;
   reject(error: unknown): void;
@@ -10,6 +11,7 @@ interface Waiter {
 
 export interface WaitOptions {
   readonly after: number;
+  readonly copy?: RingCopy | undefined;
   readonly signal: AbortSignal | undefined;
   /** No limit when undefined. */
   readonly limitMs: number | undefined;
@@ -30,8 +32,8 @@ export class FrameWaiters {
 
   /** A frame above `after`, at once if there is one. */
   next(options: WaitOptions): Promise<RingFrame> {
-    const { after, signal, limitMs, onLimit, isImpatient = false } = options;
-    const ready = this.#ring?.read(after);
+    const { after, copy, signal, limitMs, onLimit, isImpatient = false } = options;
+    const ready = this.#ring?.read(after, copy?.isSwapped, copy?.into);
     if (ready) return Promise.resolve(ready);
     return new Promise((resolve, reject) => {
       const onAbort = () => finish(() => reject(signal?.reason));
@@ -44,6 +46,7 @@ export class FrameWaiters {
       };
       const waiter: Waiter = {
         after,
+        copy,
         isImpatient,
         resolve: (frame) => finish(() => resolve(frame)),
         reject: (error) => finish(() => reject(error)),
@@ -75,7 +78,7 @@ export class FrameWaiters {
 
   #serve(ring: FrameRing): void {
     for (const waiter of [...this.#waiters]) {
-      const frame = ring.read(waiter.after);
+      const frame = ring.read(waiter.after, waiter.copy?.isSwapped, waiter.copy?.into);
       if (frame) waiter.resolve(frame);
     }
   }

@@ -10,8 +10,8 @@ import type { CallOptions, Frame } from '../core/types.js';
 import { type FrameGlance, glanceAt } from '../image/index.js';
 import { type CaptureAddress, redactAddress } from './address.js';
 import type { Camera, CameraInfo, CameraStatus, FramesOptions, ReadOptions } from './camera.js';
-import type { FrameRing, RingFrame } from './frame-ring.js';
-import { FrameWaiters } from './frame-waiters.js';
+import type { FrameRing, RingCopy, RingFrame } from './frame-ring.js';
+import { FrameWaiters, type WaitOptions } from './frame-waiters.js';
 import { FrozenPicture } from './frozen-picture.js';
 import type { RingMessage } from './host/protocol.js';
 import { HostSession, type SessionEnd } from './host-session.js';
@@ -127,18 +127,24 @@ export class ManagedCamera implements Camera {
     const { settings } = this.#options;
     const intervalMs = 1000 / (this.#info.framesPerSecond ?? 30);
     const limitMs = (settings.readTimeoutMs ?? 2 * settings.timeoutMs) + 2 * intervalMs;
-    const frame = await this.#next(this.#readPosition, options.signal, limitMs, options.whileDown === 'reject');
+    const isImpatient = options.whileDown === 'reject';
+    const frame = await this.#next(this.#readPosition, { signal: options.signal, limitMs, isImpatient });
     this.#readPosition = Math.max(this.#readPosition, frame.sequence);
     return frame;
   }
 
   async *frames(options: FramesOptions = {}): AsyncGenerator<Frame, void, undefined> {
-    const { signal, maxFps, skip } = options;
+    const { signal, maxFps, skip, format = 'bgr8', reuseMemory = false } = options;
     if (maxFps !== undefined && !(maxFps > 0)) {
       throw new SdkError('ERR_ARGUMENT_INVALID', `Expected maxFps above 0, but received ${maxFps}.`);
     }
+    if (format !== 'bgr8' && format !== 'rgb8') {
+      throw new SdkError('ERR_ARGUMENT_INVALID', `Expected the format bgr8 or rgb8, but received ${String(format)}.`);
+    }
+    const isSwapped = format === 'rgb8';
     using either = linkedAbort([signal, this.#closing.signal]);
     let position = 0;
+    let into: Uint8Array | undefined;
     const pause = async (startedAtMs: number) => {
       const pauseMs = maxFps === undefined ? 0 : 1000 / maxFps - (this.#clock.monotonicMs() - startedAtMs);
       if (pauseMs > 0) await sleep(pauseMs, undefined, { signal: either.signal }).catch(() => {});
@@ -154,12 +160,13 @@ export class ManagedCamera implements Camera {
         continue;
       }
       try {
-        frame = await this.#next(position, signal, undefined);
+        frame = await this.#next(position, { signal, copy: { isSwapped, into } });
       } catch (error) {
         if (isSdkError(error, 'ERR_CAPTURE_ENDED') || isSdkError(error, 'ERR_DISPOSED')) return;
         throw error;
       }
       position = frame.sequence;
+      if (reuseMemory) into = frame.data;
       if (!skip?.(glanceAt(frame))) yield frame;
       await pause(startedAtMs);
     }
@@ -206,30 +213,34 @@ export class ManagedCamera implements Camera {
 
   async #next(
     after: number,
-    signal: AbortSignal | undefined,
-    limitMs: number | undefined,
-    isImpatient = false,
+    {
+      signal,
+      limitMs,
+      isImpatient = false,
+      copy,
+    }: Pick<WaitOptions, 'signal' | 'isImpatient' | 'copy'> & { readonly limitMs?: number },
   ): Promise<Frame> {
     signal?.throwIfAborted();
     if (this.#closing.signal.aborted) throw this.#disposedError();
     const final = this.#finalError();
     if (final) {
-      const rest = this.#ring?.read(after); // the last frame of a clip
-      if (rest) return this.#toFrame(rest);
+      const rest = this.#ring?.read(after, copy?.isSwapped, copy?.into); // the last frame of a clip
+      if (rest) return this.#toFrame(rest, copy);
       throw final;
     }
     if (isImpatient && this.#feed.current.state === 'reopening') throw this.#limitError(0);
     const onLimit = () => this.#limitError(limitMs ?? 0);
     using _alive = keepAlive();
-    return this.#toFrame(await this.#waiters.next({ after, signal, limitMs, onLimit, isImpatient }));
+    return this.#toFrame(await this.#waiters.next({ after, copy, signal, limitMs, onLimit, isImpatient }), copy);
   }
 
-  #toFrame(frame: RingFrame): Frame {
+  #toFrame(frame: RingFrame, copy?: RingCopy): Frame {
     const { sequence, width, height, mediaTimeMs, data } = frame;
     const capturedAtMs = Math.round(frame.capturedAtMs);
     const id = `${this.#options.id}-${String(sequence).padStart(6, '0')}`;
     const { capturedAtMonotonicMs } = frame;
-    const common = { id, capturedAtMs, capturedAtMonotonicMs, sequence, width, height, format: 'bgr8', data } as const;
+    const format = copy?.isSwapped ? 'rgb8' : 'bgr8';
+    const common = { id, capturedAtMs, capturedAtMonotonicMs, sequence, width, height, format, data } as const;
     return mediaTimeMs >= 0 ? { ...common, mediaTimeMs } : common;
   }
 

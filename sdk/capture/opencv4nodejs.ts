@@ -15,7 +15,7 @@
 import { systemClock } from '../core/clock.js';
 import { SdkError } from '../core/errors.js';
 import type { CallOptions, Frame } from '../core/types.js';
-import { glanceAt } from '../image/index.js';
+import { glanceAt, swapRedAndBlue } from '../image/index.js';
 import type { Camera, CameraInfo, CameraStatus, FramesOptions } from './camera.js';
 import { StatusFeed } from './status-feed.js';
 
@@ -179,7 +179,7 @@ class VideoCaptureCamera implements Camera {
     });
   }
 
-  async *frames({ signal, maxFps, skip }: FramesOptions = {}): AsyncGenerator<Frame, void, undefined> {
+  async *frames({ signal, maxFps, skip, format }: FramesOptions = {}): AsyncGenerator<Frame, void, undefined> {
     let dueAt = 0;
     for (;;) {
       let frame: Frame;
@@ -194,7 +194,7 @@ class VideoCaptureCamera implements Camera {
       if (maxFps !== undefined && now < dueAt) continue;
       if (maxFps !== undefined) dueAt = now + 1000 / maxFps;
       if (skip?.(glanceAt(frame))) continue;
-      yield frame;
+      yield format === 'rgb8' ? { ...frame, format, data: swapRedAndBlue(frame.data) } : frame;
     }
   }
 

@@ -8,7 +8,7 @@ import { Partitions } from './matcher/partition.js';
 import { TokenGrammar } from './matcher/token-grammar.js';
 import { type TokenBytes, TokenTrie } from './matcher/token-trie.js';
 
-/** Each holds masks of up to 4 MB for a vocabulary of 128 256 tokens. */
+/** Each holds masks of up to 4 MB for a vocabulary of 128 256 tokens, 8 MB with names that the schema does not list. */
 const MAX_TOKEN_GRAMMARS = 8;
 
 /** A schema as a generation uses it. */

@@ -8,3 +8,4 @@ export { requirePixelImage } from './pixel-image.js';
 export type { ImageGeometry, ProcessedImage } from './processed-image.js';
 export { createImageProcessor, type ImageProcessor } from './processor.js';
 export { decodeOnlyWebPictures } from './sharp.js';
+export { swapRedAndBlue } from './swap-channels.js';

@@ -1,5 +1,5 @@
 /** What counts more when several want the model, most urgent first. */
-export type Priority = 'question' | 'watch' | 'description';
+export type Priority = 'urgent' | 'question' | 'watch' | 'description';
 
 /** Most urgent first. */
-export const PRIORITIES = ['question', 'watch', 'description'] as const satisfies readonly Priority[];
+export const PRIORITIES = ['urgent', 'question', 'watch', 'description'] as const satisfies readonly Priority[];

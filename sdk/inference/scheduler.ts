@@ -93,7 +93,7 @@ export class Scheduler {
     const waiting = this.#waiting();
     const count = (priority: Priority) => waiting.filter((ticket) => ticket.priority === priority).length;
     return {
-      waiting: { question: count('question'), watch: count('watch'), description: count('description') },
+      waiting: Object.fromEntries(PRIORITIES.map((each) => [each, count(each)])) as Record<Priority, number>,
       running: this.#tickets.size - waiting.length,
       preemptions: this.#preemptions,
     };

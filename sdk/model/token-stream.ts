@@ -5,8 +5,10 @@ import type { Answer, TokenStream } from './types.js';
 export type Production = (onText: (text: string) => void, signal: AbortSignal) => Promise<Answer>;
 
 /**
+ * A stream of whatever produces an answer: a model that is reached in another way, for example.
  * @param production started by the first read and then run to its end; what nobody has read yet waits here, bounded by
  * the length of one answer.
+ * @param signal ends it, as leaving the loop over the stream does
  */
 export function createTokenStream(production: Production, signal: AbortSignal | undefined): TokenStream {
   return new ProducedStream(production, signal);

@@ -80,8 +80,8 @@ export interface GenerateOptions extends CallOptions {
    */
   readonly drafting?: 'auto' | 'off' | undefined;
   /**
-   * Who goes first where several want the model: questions before watches before descriptions, from one token to the
-   * next. What was preempted keeps its place and goes on afterwards; a lower priority gets a tenth of the time even
+   * Who goes first where several want the model: urgent questions before others, these before watches before
+   * descriptions, from one token to the next. What was preempted keeps its place and goes on afterwards; a lower priority gets a tenth of the time even
    * when higher ones never stop. Default `question`; `describe` has `description`.
    */
   readonly priority?: Priority | undefined;

@@ -162,7 +162,8 @@ async function openViewer(origin: string, headers: Readonly<Record<string, strin
   const viewer = { count: 0, close: () => socket.terminate() };
   socket.on('message', () => {
     viewer.count += 1;
-    socket.send('next');
+    // As a page that keeps up.
+    if (viewer.count % 2 === 1) socket.send(viewer.count === 1 ? 'next 4' : 'next 2');
   });
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
   return viewer;

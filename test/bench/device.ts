@@ -2,9 +2,10 @@
  * A whole device, `scenebus run` with a real Mosquitto: what it costs while nothing changes, process by process; and what
  * a question over the bus takes beside the engine's own time.
  */
+import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectClient } from 'scenebus/client';
-import { childOf, threadSeconds } from '../support/fault/processes.js';
+import { childOf, type ThreadFigures, threadFigures } from '../support/fault/processes.js';
 import { Victim } from '../support/fault/victim.js';
 import { median } from './median.js';
 
@@ -21,6 +22,10 @@ export interface DeviceResult {
   /** Percent of one core. */
   readonly idleShares: Readonly<Record<Part, number>>;
   readonly totalShare: number;
+  /** Of each process, a second. */
+  readonly wakeups: Readonly<Record<Part, number>>;
+  /** Percent of one core, in the same seconds: what this machine takes for a frame's bytes, copied as often, and nothing else. */
+  readonly copyShare: number;
   /** Of the threads that took most, percent of one core. */
   readonly threads: readonly string[];
   readonly question: QuestionResult;
@@ -50,42 +55,74 @@ export async function benchDevice(address: string, seconds: number, questions: n
   });
   await victim.start();
   await sleep(SETTLE_MS);
-  const { idleShares, framesPerSecond, threads } = await measureIdle(victim, seconds);
+  const { idleShares, framesPerSecond, threads, wakeups, copyShare } = await measureIdle(victim, seconds);
   const totalShare = PARTS.reduce((sum, part) => sum + idleShares[part], 0);
-  const cells = PARTS.map((part) => `${part} ${idleShares[part].toFixed(2)} %`).join(', ');
+  const cells = PARTS.map(
+    (part) => `${part} ${idleShares[part].toFixed(2)} % and ${wakeups[part].toFixed(1)} wake-ups/s`,
+  ).join(', ');
   console.log(`idle at ${framesPerSecond.toFixed(1)} frames/s: ${totalShare.toFixed(2)} % of a core (${cells})`);
   for (const line of threads) console.log(`  ${line}`);
+  console.log(`a bare process that copies a frame as often: ${copyShare.toFixed(2)} %`);
   const question = await measureQuestions(victim, questions);
   const { roundTripMs, engineMs, overheadMs, overheadLeastMs, overheadP95Ms } = question;
   console.log(
     `question: ${roundTripMs.toFixed(1)} ms, engine ${engineMs.toFixed(1)} ms, overhead ${overheadMs.toFixed(1)} ms (least ${overheadLeastMs.toFixed(1)} ms, 95 %: ${overheadP95Ms.toFixed(1)} ms)`,
   );
-  return { address, framesPerSecond, idleShares, totalShare, threads, question };
+  return { address, framesPerSecond, idleShares, totalShare, wakeups, copyShare, threads, question };
 }
 
 async function measureIdle(victim: Victim, seconds: number) {
   const pids = new Map<Part, number>();
   for (const part of PARTS) pids.set(part, part === 'service' ? victim.pid : childOf(victim.pid, part)!);
   const framesBefore = await newestSequence(victim);
+  const copier = startCopier();
+  const figuresOf = () => new Map([...pids].map(([part, pid]) => [part, threadFigures(pid)]));
+  const copySeconds = () => sumOf([...threadFigures(copier.pid!).values()].map(({ seconds: spent }) => spent));
   await sleep(1000); // what the question left behind
-  const before = new Map([...pids].map(([part, pid]) => [part, threadSeconds(pid)]));
+  const [before, copiedBefore] = [figuresOf(), copySeconds()];
   const startedMs = performance.now();
   await sleep(1000 * seconds);
   const elapsed = (performance.now() - startedMs) / 1000;
-  const after = new Map([...pids].map(([part, pid]) => [part, threadSeconds(pid)]));
+  const [after, copiedAfter] = [figuresOf(), copySeconds()];
+  copier.kill('SIGKILL');
   const framesPerSecond = ((await newestSequence(victim)) - framesBefore) / (elapsed + 1);
-  const rows = [...pids].flatMap(([part, pid]) => {
-    const earlier = before.get(part)!;
-    return [...after.get(part)!].map(([tid, { name, seconds: spent }]) => {
-      const share = (100 * (spent - (earlier.get(tid)?.seconds ?? 0))) / elapsed;
-      return { part, name: tid === pid ? 'main' : name, share };
-    });
-  });
-  const shareOf = (part: Part) => rows.filter((row) => row.part === part).reduce((sum, { share }) => sum + share, 0);
-  const idleShares = Object.fromEntries(PARTS.map((part) => [part, shareOf(part)])) as Record<Part, number>;
+  const rows = [...pids].flatMap(([part, pid]) =>
+    [...after.get(part)!].map(([tid, now]) => {
+      const then: Omit<ThreadFigures, 'name'> = before.get(part)!.get(tid) ?? { seconds: 0, wakeups: 0 };
+      const share = (100 * (now.seconds - then.seconds)) / elapsed;
+      return { part, name: tid === pid ? 'main' : now.name, share, wakeups: (now.wakeups - then.wakeups) / elapsed };
+    }),
+  );
+  const ofParts = (value: (row: (typeof rows)[number]) => number) =>
+    Object.fromEntries(
+      PARTS.map((part) => [part, sumOf(rows.filter((row) => row.part === part).map(value))]),
+    ) as Record<Part, number>;
   const largest = rows.filter(({ share }) => share >= 0.1).sort((a, b) => b.share - a.share);
-  const threads = largest.map(({ part, name, share }) => `${part}, thread ${name}: ${share.toFixed(2)} %`);
-  return { idleShares, framesPerSecond, threads };
+  return {
+    idleShares: ofParts(({ share }) => share),
+    wakeups: ofParts(({ wakeups }) => wakeups),
+    copyShare: (100 * (copiedAfter - copiedBefore)) / elapsed,
+    framesPerSecond,
+    threads: largest.map(({ part, name, share }) => `${part}, thread ${name}: ${share.toFixed(2)} %`),
+  };
+}
+
+/** Ticks of 10 ms are coarse, and a machine's idle states are its own: this says what the least possible work costs here. */
+function startCopier(): ChildProcess {
+  const code = `
+    const [from, to] = [Buffer.alloc(1280 * 720 * 3, 1), Buffer.alloc(1280 * 720 * 3)];
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    let dueMs = performance.now();
+    for (;;) {
+      from.copy(to);
+      dueMs = Math.max(dueMs + 1000 / 30, performance.now());
+      Atomics.wait(never, 0, 0, dueMs - performance.now());
+    }`;
+  return spawn(process.execPath, ['--eval', code], { stdio: 'ignore' });
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** Of the newest frame, as its id ends. */

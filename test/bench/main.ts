@@ -13,6 +13,8 @@ import { benchCapture, benchGate } from './capture.js';
 import { benchConsole } from './console.js';
 import { benchDevice } from './device.js';
 import { benchGrammar } from './grammar.js';
+import { benchGrounding } from './grounding/index.js';
+import { groundingMarkdown } from './grounding/markdown.js';
 import { runJetsonForecast } from './jetson-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
@@ -32,6 +34,9 @@ npm run bench -- quantize [--method rtn|awq] [--layers N] [--pictures N]
     scenebus quantize at the sizes of the 11B model (all 40 text layers: 21 GB; awq: 2), time and memory
 npm run bench -- grammar [--rounds N]
     what an answer's schema costs at a vocabulary of 128 256 tokens: compiling, and the mask of each token
+npm run bench -- grounding [--scenes 2000] [--zeroed-scenes 300] [--seed TEXT] [--resume FILE] [--report FOLDER]
+    places of things in fresh demo scenes at int4 by text, attention and detector, verified or not; what scores are worth;
+    numbers of things on the clip. Resumable: what was found out is kept scene by scene
 npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
 npm run bench -- watches [--backend cpu|onnx] [--seconds N]
@@ -84,6 +89,11 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string' },
     verify: { type: 'string' },
     address: { type: 'string' },
+    scenes: { type: 'string' },
+    'zeroed-scenes': { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    resume: { type: 'string' },
+    report: { type: 'string' },
     without: { type: 'string', multiple: true, default: [] },
     tokens: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
@@ -109,6 +119,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   'scene-stream': sceneStream,
   watches,
   grammar,
+  grounding,
   capture,
   console: fieldConsole,
   process: modelProcess,
@@ -182,6 +193,15 @@ async function grammar(): Promise<void> {
   write('grammar', await benchGrammar(numberOf('rounds', 20)));
 }
 
+async function grounding(): Promise<void> {
+  const { seed, resume, report = path.join(directory, 'grounding', `report-${values.seed}`) } = values;
+  if (!/^[\w-]{1,64}$/.test(seed)) fail('--seed of letters, digits and -', seed);
+  const [scenes, zeroedScenes] = [numberOf('scenes', 2000), numberOf('zeroed-scenes', 300)];
+  const result = await benchGrounding({ scenes, zeroedScenes, seed, directory, resume, report, threads });
+  console.log(groundingMarkdown(result));
+  write('grounding', result);
+}
+
 async function capture(): Promise<void> {
   const { address = 'test:moving' } = values;
   const results = await benchCapture(address, numberOf('seconds', 10));
@@ -240,7 +260,17 @@ function write(name: string, results: object): void {
   console.log(`written to ${file}`);
 }
 
-type NumberOption = 'rounds' | 'threads' | 'context' | 'layers' | 'pictures' | 'tiles' | 'seconds' | 'minutes';
+type NumberOption =
+  | 'rounds'
+  | 'threads'
+  | 'context'
+  | 'layers'
+  | 'pictures'
+  | 'tiles'
+  | 'seconds'
+  | 'minutes'
+  | 'scenes'
+  | 'zeroed-scenes';
 
 function numberOf(option: NumberOption, otherwise: number): number {
   const given = values[option];

@@ -2,9 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { loadModel, silentLogger } from 'scenebus';
 import { openEmbeddedBroker } from 'scenebus/bus';
 import { connectClient, type Scene } from 'scenebus/client';
 import { describe, expect, test } from 'vitest';
+import { ModelServer } from '#device/openai/server.js';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -37,6 +39,16 @@ describe('examples', () => {
     );
     expect(code).toBe(0);
   });
+
+  test("openai-client asks with OpenAI's client, and shows text and boxes", async () => {
+    await using model = await loadModel('examples/demo-model/checkpoint');
+    await using server = await ModelServer.start({ model, port: 0, logger: silentLogger });
+    const photo = 'examples/demo-model/evaluation/00000.jpg';
+    const { code, output } = await start('openai-client', photo, 'List all objects with their boxes.', server.address)
+      .ended;
+    expect(output).toMatch(/"label":.*\n(red|blue|green|yellow)[a-z ]* at \d+, \d+, \d+, \d+ \(\d\.\d\d\)\n/);
+    expect(code).toBe(0);
+  }, 60_000);
 
   test('publish-scenes publishes what the camera sees until it is interrupted', async () => {
     await using broker = await openEmbeddedBroker({ port: 0 });

@@ -88,7 +88,7 @@ export function fakeModel(
       notices: [] as readonly string[],
       engine: { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 1_024 },
     },
-    stats: () => ({ waiting: { question: 0, watch: 0, description: 0 }, running: 0, preemptions: 0 }),
+    stats: () => ({ waiting: { urgent: 0, question: 0, watch: 0, description: 0 }, running: 0, preemptions: 0 }),
     decide: async (image: Frame, question: string, _among: Decidable, options: GenerateOptions = {}) => {
       const call = { kind: 'decide', frameId: image.id, question, options } as const;
       await run(call);

@@ -43,6 +43,8 @@ export interface ExecutorOptions {
   readonly onOpen?: (spec: TensorRtModelSpec) => void;
   /** Called before each step; may change what goes in. */
   readonly onStep?: (stage: TensorRtStage, inputs: Tensors) => void;
+  /** What plugins say of caches that they do not find in place. */
+  readonly keyValueCopies?: number;
   /** A weight as it reaches the device. */
   readonly onWeight?: (name: string, data: ort.Tensor['data']) => void;
 }
@@ -184,7 +186,7 @@ export class TensorRtExecutor implements TensorRtAddon {
     return sequence;
   }
 
-  async forwardTensorRt(handle: object, sequence: object, call: TensorRtForward, abort: Int32Array): Promise<void> {
+  async forwardTensorRt(handle: object, sequence: object, call: TensorRtForward, abort: Int32Array) {
     checkAbort(abort);
     const model = this.#models.get(handle)!;
     const stage = model.spec.stages.find(({ name }) => name === call.stage);
@@ -206,6 +208,7 @@ export class TensorRtExecutor implements TensorRtAddon {
     for (const name of Object.keys(caches)) caches[name] = made[name.replace('past_', 'present_')]!;
     copyOutputs(made, call.outputs);
     checkAbort(abort);
+    return { keyValueCopies: stage.plan.plugins ? (this.options.keyValueCopies ?? 0) : 0 };
   }
 
   releaseTensorRtHandle(handle: object): void {

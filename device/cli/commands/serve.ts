@@ -9,6 +9,8 @@ interface ServeOptions extends ModelCommandOptions {
   readonly keyFile?: string;
   readonly name?: string;
   readonly allowHost?: readonly string[];
+  readonly fetchFrom?: readonly string[];
+  readonly fetchPrivate?: boolean;
 }
 
 const KEY_VARIABLE = 'SCENEBUS_SERVE_KEY';
@@ -22,28 +24,36 @@ export function addServeCommand(program: Command, context: CommandContext): void
     .option('--port <number>', '0: any free one', parsePort, 8_089)
     .option('--key-file <file>', `holds the key that clients send; or give ${KEY_VARIABLE}`)
     .option('--allow-host <name...>', 'more names that clients reach this machine by')
+    .option(
+      '--fetch-from <origin...>',
+      'where pictures may be fetched from: https://host, https://*.host, http://host:port',
+    )
+    .option('--fetch-private', 'names of --fetch-from may lead to this machine and to private networks')
     .option('--name <name>', "what clients call the model; default: the model's own name");
   addModelOptions(command)
     .addHelpText(
       'after',
       `
-POST /v1/chat/completions, GET /v1/models; POST /api/generate, /api/chat, /api/show, GET /api/tags. Pictures come as
-data URLs, or in base64: none is fetched from anywhere. There is no TLS: beyond a network that you trust put a proxy
-with TLS before it. What a request asks and this server does not do is refused, or said in scenebus.warnings.
+POST /v1/chat/completions, /v1/responses, GET /v1/models; POST /api/generate, /api/chat, /api/show, GET /api/tags.
+Pictures come as data URLs, or in base64: none is fetched from anywhere but --fetch-from. There is no TLS: beyond a
+network that you trust put a proxy with TLS before it. What a request asks and this server does not do is refused, or
+said in scenebus.warnings.
 ${examples('scenebus serve', 'scenebus serve ./llama-int4 --name llama3.2-vision', 'scenebus serve --host 10.0.0.7 --key-file /etc/scenebus/serve.key')}`,
     )
     .action(async (folder: string | undefined, options: ServeOptions) => {
       const { terminal, signal, environment } = context;
       const key = await keyOf(options, environment);
-      const [{ ModelServer }, { loadForCommand }, { createLogger }] = await Promise.all([
+      const [{ ModelServer }, { RemotePictures }, { loadForCommand }, { createLogger }] = await Promise.all([
         import('../../openai/server.js'),
+        import('../../openai/remote-pictures.js'),
         import('../load-for-command.js'),
         import('../logger.js'),
       ]);
+      const { host, port, name, allowHost, fetchFrom: origins, fetchPrivate: privateAddresses } = options;
+      const remote = origins === undefined ? undefined : new RemotePictures({ origins, privateAddresses });
       await using model = await loadForCommand({ ...options, model: folder ?? options.model }, context);
-      const { host, port, name, allowHost } = options;
       const logger = createLogger(terminal, options.verbose ? 'debug' : 'warn');
-      const served = { model, modelName: name, host, port, key, allowedHosts: allowHost, logger };
+      const served = { model, modelName: name, host, port, key, allowedHosts: allowHost, pictures: { remote }, logger };
       await using server = await ModelServer.start(served);
       terminal.out(`${name ?? model.info.name} at ${server.address}/v1`);
       for (const notice of model.info.notices) terminal.note(notice);

@@ -70,6 +70,7 @@ const REASONS: readonly (readonly [pattern: string, reason: string])[] = [
   ['watches.**', 'Watches are changed on their own page.'],
   ['embeddedBroker.**', 'It opens ports of this machine.'],
   ['metrics.**', 'It opens ports of this machine.'],
+  ['openai.**', 'It opens ports of this machine.'],
   ['console.**', 'It decides who reaches this page.'],
   ['cameras.*.tls.**', 'It decides whom a camera is believed to be.'],
   ['broker.tls.**', 'It decides whom the broker is believed to be.'],

@@ -16,6 +16,8 @@ const JPEG_QUALITY = 75;
 /** Before a camera that shows nothing is tried again. */
 const PAUSE_MS = 500;
 export const MAX_VIEWERS = 32;
+/** Pictures that a viewer may ask for ahead: one message for several, which costs as much as sending a picture. */
+const MAX_AHEAD = 4;
 
 export interface LiveStreamOptions {
   readonly camera: string;
@@ -33,8 +35,8 @@ export class LiveStream implements AsyncDisposable {
   readonly #maxFps: number;
   readonly #logger: Logger;
   readonly #encode: (frame: Frame) => Promise<Uint8Array>;
-  /** true: it has painted the last picture and wants the next. A slow one gets fewer and holds up nobody. */
-  readonly #viewers = new Map<Viewer, boolean>();
+  /** How many pictures each has asked for and not got. A slow one gets fewer and holds up nobody. */
+  readonly #viewers = new Map<Viewer, number>();
   #stop: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
   /** Of the newest picture: who comes between two frames of a slow camera sees it at once. */
@@ -53,19 +55,20 @@ export class LiveStream implements AsyncDisposable {
   }
 
   add(viewer: Viewer): void {
-    this.#viewers.set(viewer, false);
+    this.#viewers.set(viewer, 0);
     if (this.#stop === undefined) {
       this.#newest = undefined;
       const stop = new AbortController();
       this.#stop = stop;
       this.#running = this.#running.then(() => this.#run(stop.signal));
     } else if (this.#newest !== undefined) viewer.send(this.#newest);
-    if (this.#newest === undefined) this.#viewers.set(viewer, true);
+    if (this.#newest === undefined) this.#viewers.set(viewer, 1);
   }
 
-  /** It is ready for the next picture. */
-  next(viewer: Viewer): void {
-    if (this.#viewers.has(viewer)) this.#viewers.set(viewer, true);
+  /** It will take so many more pictures. */
+  next(viewer: Viewer, pictures = 1): void {
+    const asked = this.#viewers.get(viewer);
+    if (asked !== undefined) this.#viewers.set(viewer, Math.min(MAX_AHEAD, asked + pictures));
   }
 
   remove(viewer: Viewer): void {
@@ -85,7 +88,8 @@ export class LiveStream implements AsyncDisposable {
     while (!signal.aborted) {
       try {
         const feed = this.#feed();
-        for await (const frame of feed?.frames({ maxFps: this.#maxFps, signal }) ?? []) {
+        for await (const frame of feed?.frames({ maxFps: this.#maxFps, format: 'rgb8', reuseMemory: true, signal }) ??
+          []) {
           // Replaced, or switched off.
           if (this.#feed() !== feed) break;
           await this.#show(frame);
@@ -104,13 +108,14 @@ export class LiveStream implements AsyncDisposable {
   }
 
   async #show(frame: Frame): Promise<void> {
-    const ready = [...this.#viewers].flatMap(([viewer, isReady]) => (isReady && !viewer.isBehind ? [viewer] : []));
+    const ready = [...this.#viewers].flatMap(([viewer, asked]) => (asked > 0 && !viewer.isBehind ? [viewer] : []));
     if (ready.length === 0) return;
     const message = encodeLive(frame, await this.#encode(frame));
     this.#newest = message;
     for (const viewer of ready) {
-      if (!this.#viewers.has(viewer)) continue;
-      this.#viewers.set(viewer, false);
+      const asked = this.#viewers.get(viewer);
+      if (asked === undefined) continue;
+      this.#viewers.set(viewer, Math.max(0, asked - 1));
       viewer.send(message);
     }
   }

@@ -1,12 +1,18 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { DisposalStack } from 'scenebus/service';
-import type { WebSocket } from 'ws';
+import type { RawData, WebSocket } from 'ws';
 import { HttpError } from '../../http/http-error.js';
 import { cameraParams } from '../api/schemas.js';
 import { LiveStream, type Viewer } from '../live/live-stream.js';
 import type { ConsoleServices } from './services.js';
 
 const SESSION_LOOK_MS = 5_000;
+
+/** `next`: one; `next 3`: three. */
+function picturesWanted(message: RawData): number {
+  const [, number] = /^next (\d)$/.exec(String(message)) ?? [];
+  return number === undefined ? 1 : Number(number);
+}
 
 /** The moving picture over a WebSocket: a picture goes out when the viewer has asked for the next. */
 export function addLive(
@@ -45,7 +51,7 @@ export function addLive(
     const look = setInterval(() => {
       if (principal === undefined || !sessions.isOpen(principal)) socket.close(4401, 'Sign in again.');
     }, SESSION_LOOK_MS);
-    socket.on('message', () => stream.next(viewer));
+    socket.on('message', (message) => stream.next(viewer, picturesWanted(message)));
     socket.on('error', () => socket.terminate());
     socket.on('close', () => {
       clearInterval(look);

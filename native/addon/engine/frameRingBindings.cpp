@@ -6,6 +6,7 @@
 #include "addon/registrar.h"
 #include "capture/frameRing.h"
 #include "image/changeMeasure.h"
+#include "image/swapChannels.h"
 
 namespace scenebus::addon {
 
@@ -45,13 +46,17 @@ private:
     return *mReader;
   }
 
-  /** read(afterSequence) -> null | { sequence, width, height, capturedAtMs, capturedAtMonotonicMs, mediaTimeMs, data }:
-   * the one copy. */
+  /**
+   * read(afterSequence, isSwapped?, into?) -> null | { sequence, width, height, capturedAtMs, capturedAtMonotonicMs,
+   * mediaTimeMs, data }: the one copy. `into`: a Uint8Array that becomes `data` when the frame fits it exactly.
+   */
   Napi::Value read(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (info.Length() < 1 || !info[0].IsNumber())
       throw Napi::TypeError::New(env, "Expected read(afterSequence)");
     const auto after = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    const bool isSwapped = info.Length() > 1 && info[1].ToBoolean();
+    Napi::Uint8Array data = bytesOf(info.Length() > 2 ? info[2] : env.Undefined());
     // Room first, then the copy: allocating may run the garbage collector, and a pinned slot is one the writer lacks.
     uint64_t bytes = 0;
     {
@@ -60,7 +65,8 @@ private:
         return env.Null();
       bytes = capture::frameBytes(pin.meta().width, pin.meta().height);
     }
-    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+    if (data.IsEmpty() || data.ByteLength() != bytes)
+      data = Napi::Uint8Array::New(env, bytes);
     capture::FrameMeta meta;
     {
       const RingReader::Pin pin = reader(env).pinNewest(after);
@@ -69,9 +75,12 @@ private:
       meta = pin.meta();
       if (capture::frameBytes(meta.width, meta.height) != bytes) { // the size has just changed
         bytes = capture::frameBytes(meta.width, meta.height);
-        buffer = Napi::ArrayBuffer::New(env, bytes);
+        data = Napi::Uint8Array::New(env, bytes);
       }
-      std::memcpy(buffer.Data(), pin.pixels(), bytes);
+      if (isSwapped)
+        copySwapped(pin.pixels(), data.Data(), bytes / 3);
+      else
+        std::memcpy(data.Data(), pin.pixels(), bytes);
     }
     Napi::Object frame = Napi::Object::New(env);
     frame.Set("sequence", static_cast<double>(meta.sequence));
@@ -80,8 +89,15 @@ private:
     frame.Set("capturedAtMs", static_cast<double>(meta.capturedAtUs) / 1000);
     frame.Set("capturedAtMonotonicMs", static_cast<double>(meta.capturedAtMonotonicUs) / 1000);
     frame.Set("mediaTimeMs", meta.mediaTimeMs);
-    frame.Set("data", Napi::Uint8Array::New(env, bytes, buffer, 0));
+    frame.Set("data", data);
     return frame;
+  }
+
+  /** Empty for everything that is no Uint8Array. */
+  static Napi::Uint8Array bytesOf(const Napi::Value& value) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+      return {};
+    return value.As<Napi::Uint8Array>();
   }
 
   /** greyThumbnail(gridWidth, gridHeight) -> null | Uint8Array: of the newest frame, without a copy of it. */

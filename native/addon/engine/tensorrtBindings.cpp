@@ -215,7 +215,7 @@ Napi::Value createTensorRtSequence(const Napi::CallbackInfo& info) {
   return makeHandle(info.Env(), std::make_shared<HeldSequence>(host), kSequenceTag, 0);
 }
 
-/** forwardTensorRt(model, sequence, { stage, inputs, images, outputs }, abort) -> Promise<void> */
+/** forwardTensorRt(model, sequence, { stage, inputs, images, outputs }, abort) -> Promise<{ keyValueCopies }> */
 Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = requireHandle<ModelHost>(info[0], kModelTag);
@@ -241,6 +241,7 @@ Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(env, "Expected a sequence of the same model");
   // Its memory is taken with the first step.
   const auto bytes = handleOf<HeldSequence>(info[1], kSequenceTag).bytes;
+  const auto copies = std::make_shared<std::uint64_t>(0);
   // Handles are kept until the promise settles: letting go of the last one must not happen on the model's thread.
   return Jobs::of(env).start(
       threadOf(host), requireFlag(info[3]),
@@ -252,10 +253,13 @@ Napi::Value forwardTensorRt(const Napi::CallbackInfo& info) {
         for (const auto& image : images)
           withImages.images.push_back(image->state.get());
         model.forward(*sequence->state, withImages, cancel);
+        *copies = model.keyValueCopies();
       },
-      [bytes, host](Napi::Env env) {
+      [bytes, host, copies](Napi::Env env) -> Napi::Value {
         bytes->grow(host->model().sequenceBytes());
-        return env.Undefined();
+        Napi::Object value = Napi::Object::New(env);
+        value.Set("keyValueCopies", static_cast<double>(*copies));
+        return value;
       },
       held);
 }

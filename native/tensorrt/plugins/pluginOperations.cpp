@@ -3,6 +3,7 @@
 #include "common/codedError.h"
 #include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/int4MatMul/int4MatMul.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 
 #include <algorithm>
 #include <limits>
@@ -133,9 +134,11 @@ class KvAttention final : public PluginOperation {
     call.k = at(in[1]);
     call.v = at(in[2]);
     // TensorRT gives both addresses and makes them one; should it ever not, the caches go along as they are.
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+      InPlaceWatch::note(at(in[kPastKey + i]), at(out[1 + i]));
       if (out[1 + i] != in[kPastKey + i])
         device.copyOnDevice(at(out[1 + i]), at(in[kPastKey + i]), cacheBytes(), stream);
+    }
     call.keyCache = at(out[1]);
     call.valueCache = at(out[2]);
     call.pastLength = at(in[kPastLength]);

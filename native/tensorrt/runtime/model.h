@@ -66,6 +66,8 @@ class Model {
 
   const std::vector<PlanFile>& planFiles() const { return mPlanFiles; }
   const MemoryUse& memory() const { return mMemory; }
+  /** Caches that steps copied instead of writing them in place, counted when a step is put together, not when it is repeated. */
+  std::uint64_t keyValueCopies() const { return mKeyValueCopies; }
   /** Device memory of one `SequenceState`. */
   std::uint64_t sequenceBytes() const { return mKeyValues.sizeBytes(); }
 
@@ -89,6 +91,8 @@ class Model {
   /** Host inputs to the device; shapes and addresses of everything but K/V, which the caller adds. */
   StepSetting bind(LoadedStage& loaded, const HostInputs& inputs, const Produced& produced);
   void copyOutputs(const LoadedStage& loaded, Context& context, const HostOutputs& outputs);
+  /** The first are told. */
+  void countCopies(std::uint64_t copies, const std::string& stage);
   void requireRoom(const LoadedStage& loaded, const HostInputs& inputs) const;
   /** Runs `work`, waits for the stream whatever happens, gives errors their codes and poisons the model. */
   void guarded(const std::function<void()>& work);
@@ -106,6 +110,7 @@ class Model {
   /** Where the next step's present K/V go when plans do not write them in place; then it changes places. */
   std::unique_ptr<cuda::DeviceBuffer> mSpare;
   std::unique_ptr<ImageStore> mImages;
+  std::uint64_t mKeyValueCopies = 0;
   std::string mPoison;
   std::function<void(const std::string&)> mNotice;
 };

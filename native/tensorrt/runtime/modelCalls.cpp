@@ -1,5 +1,6 @@
 // The calls of an open model: sequences, images, forward.
 #include "common/codedError.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 #include "tensorrt/runtime/bindingNames.h"
 #include "tensorrt/runtime/model.h"
 
@@ -203,6 +204,14 @@ void Model::requireRoom(const LoadedStage& loaded, const HostInputs& inputs) con
                                                    std::to_string(length));
 }
 
+void Model::countCopies(std::uint64_t copies, const std::string& stage) {
+  if (copies > 0 && mKeyValueCopies == 0 && mNotice)
+    mNotice("TensorRT copies K/V of " + stage + ", " + std::to_string(copies) +
+            " caches in a step, instead of letting plugins write them in place: steps take longer with every position "
+            "of context");
+  mKeyValueCopies += copies;
+}
+
 void Model::forward(SequenceState& sequence, const ForwardCall& call, CancelFlag abort) {
   guarded([&] {
     abort.check();
@@ -242,7 +251,9 @@ void Model::forward(SequenceState& sequence, const ForwardCall& call, CancelFlag
         }
       }
     }
+    const InPlaceWatch watch(sequence.memory.get(), sequence.memory.bytes());
     Context& ran = loaded.steps->run(setting, mStream->get());
+    countCopies(watch.copies(), call.stage);
     copyOutputs(loaded, ran, call.outputs);
     mDevice.synchronize(mStream->get());
     // Only a step that succeeded counts: until here the sequence is as it was.

@@ -12,6 +12,7 @@
 #include "image/changeMeasure.h"
 #include "image/imageProcessor.h"
 #include "image/pillowResize.h"
+#include "image/swapChannels.h"
 #include "image/tileLayout.h"
 
 using namespace scenebus;
@@ -190,6 +191,17 @@ TEST_CASE("change: thumbnails of any size stay inside the image, and differences
   const ThumbnailDifference difference = compareThumbnails(a.data(), b.data(), 64, 36, 5);
   CHECK(std::abs(difference.mean - 80.0 / (64 * 36)) < 1e-12);
   CHECK(std::abs(difference.maxBlock - 80.0 / (4 * 1)) < 1e-12);
+}
+
+TEST_CASE("channels: red and blue change places in every pixel, whatever their number and place in memory") {
+  for (const size_t pixels : {0, 1, 2, 3, 4, 5, 7, 8, 101}) {
+    const Picture picture = makePicture(static_cast<int>(pixels) + 1, 1, 7);
+    std::vector<uint8_t> swapped(pixels * 3 + 2, 99);
+    copySwapped(picture.bytes.data() + 1, swapped.data() + 1, pixels);
+    for (size_t i = 0; i < pixels * 3; ++i)
+      CHECK(swapped[1 + i] == picture.bytes[1 + i / 3 * 3 + 2 - i % 3]);
+    CHECK(swapped.front() == 99 && swapped.back() == 99);
+  }
 }
 
 TEST_CASE("change: no more than 8 x 8 pixels of a cell count, spread over all of it") {

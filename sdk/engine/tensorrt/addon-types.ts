@@ -228,13 +228,16 @@ export interface TensorRtAddon {
   ): Promise<{ readonly handle: TensorRtImageHandle; readonly sizeBytes: number; readonly positions: number }>;
   /** K/V of a new conversation, all zero. Its length is the caller's business: `past_length` is an input. */
   createTensorRtSequence(model: TensorRtModelHandle): TensorRtSequenceHandle;
-  /** When it rejects, the K/V below the call's `past_length` are as before. */
+  /**
+   * When it rejects, the K/V below the call's `past_length` are as before. `keyValueCopies`: caches that plugins of this
+   * model did not find in place so far, each a copy; counted when a step is put together, not when it is repeated.
+   */
   forwardTensorRt(
     model: TensorRtModelHandle,
     sequence: TensorRtSequenceHandle,
     call: TensorRtForward,
     abort: Int32Array,
-  ): Promise<void>;
+  ): Promise<{ readonly keyValueCopies: number }>;
   /** Idempotent. Frees the object now, or after the call that uses it. */
   releaseTensorRtHandle(handle: TensorRtModelHandle | TensorRtSequenceHandle | TensorRtImageHandle): void;
 }

@@ -37,6 +37,7 @@ export interface TensorRtEngineOptions extends OpenEngineOptions {
 export type OpenModelOptions = Omit<TensorRtEngineOptions, 'mode'> & {
   readonly mode: TensorRtMode;
   readonly contextLength: number;
+  readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
 };
 
 /** @internal Opens a checkpoint without any test. */
@@ -68,6 +69,7 @@ export async function openModel(
       ...limits,
       maxImages: IMAGES_OF_A_STEP,
       onTensor: options.onTensor,
+      onKeyValueCopies: options.onKeyValueCopies,
     });
     embedding.move(); // the backend owns it
     const info: EngineInfo = {

@@ -46,6 +46,8 @@ export interface TensorRtBackendOptions {
   readonly maxDecodeTokens: number;
   readonly maxImages: number;
   readonly onTensor?: OnTensor | undefined;
+  /** After each step: caches that were copied so far instead of being written in place. */
+  readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
 }
 
 /**
@@ -153,7 +155,8 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     const outputs: Outputs = { logits };
     const traces = this.#addTraces(outputs, stage, count);
     const forward = { stage: stage.name, inputs, images, outputs };
-    await this.#addon.forwardTensorRt(model, call.sequence, forward, flag);
+    const { keyValueCopies } = await this.#addon.forwardTensorRt(model, call.sequence, forward, flag);
+    this.#options.onKeyValueCopies?.(keyValueCopies);
     this.#report(traces, outputs, 'text.');
   }
 

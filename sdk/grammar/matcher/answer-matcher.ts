@@ -51,7 +51,13 @@ export class AnswerMatcher {
     for (let word = 0, base = 0; base < logits.length; word++, base += 32) {
       const bits = mask?.[word] ?? 0;
       if (bits === 0) {
-        logits.fill(Number.NEGATIVE_INFINITY, base, base + 32);
+        // Most masks are empty over long stretches.
+        const from = base;
+        while (base + 32 < logits.length && (mask?.[word + 1] ?? 0) === 0) {
+          word++;
+          base += 32;
+        }
+        logits.fill(Number.NEGATIVE_INFINITY, from, base + 32);
         continue;
       }
       left = true;

@@ -13,6 +13,8 @@ import { startOfString } from './string-leaf.js';
 /** What is to be read after something: a node's turn, then its parent's. */
 export interface Continuation {
   readonly id: number;
+  /** Equal for those that differ in nothing but the names that objects have used. */
+  readonly shape: number;
   readonly node: Node;
   readonly parent: Continuation | undefined;
   configurations: readonly Configuration[] | undefined;
@@ -20,6 +22,8 @@ export interface Continuation {
 
 export interface Configuration {
   readonly id: number;
+  /** As of `after`, with the leaf: what may come is the same, but for names that are written a second time. */
+  readonly shape: string;
   readonly leaf: LeafState;
   readonly after: Continuation;
 }
@@ -27,6 +31,8 @@ export interface Configuration {
 /** A position between two leaves. */
 interface Node {
   readonly id: number;
+  /** The same for nodes that differ in the names used; without it no other node is alike. */
+  readonly shape?: string;
   /** How reading goes on from here. */
   expand(machine: Machine, parent: Continuation | undefined): readonly Configuration[];
 }
@@ -90,10 +96,14 @@ export class Machine {
   #configurations = new Map<number, Configuration>();
   #continuations = new Map<string, Continuation>();
   #states = new Map<string, MatchState>();
+  #shapes = new Map<string, number>();
+  /** Objects may have names that the schema does not list. */
+  readonly hasFreeNames: boolean;
 
   constructor(grammar: Grammar) {
     this.#lengthUnit = grammar.lengthUnit;
     this.#rules = grammar.rules.map((rule) => new RuleNode(rule));
+    this.hasFreeNames = grammar.rules.some(({ objects }) => objects.some(({ classes }) => classes.length > 0));
   }
 
   start(): MatchState {
@@ -122,7 +132,8 @@ export class Machine {
     let continuation = this.#continuations.get(key);
     if (continuation === undefined) {
       this.#makeRoom();
-      continuation = { id: ++lastId, node, parent, configurations: undefined };
+      const shape = this.#shape(`${node.shape ?? node.id} ${parent?.shape}`);
+      continuation = { id: ++lastId, shape, node, parent, configurations: undefined };
       this.#continuations.set(key, continuation);
     }
     return continuation;
@@ -133,7 +144,8 @@ export class Machine {
     let configuration = this.#configurations.get(key);
     if (configuration?.after !== after || configuration.leaf !== leaf) {
       this.#makeRoom();
-      configuration = { id: ++lastId, leaf, after };
+      const shape = `${leaf instanceof KeyState ? leaf.base.id : leaf.id} ${after.shape}`;
+      configuration = { id: ++lastId, shape, leaf, after };
       this.#configurations.set(key, configuration);
     }
     return configuration;
@@ -160,10 +172,21 @@ export class Machine {
   }
 
   /** What comes after a leaf that is whole: it may depend on what the leaf read. */
-  exitOf({ leaf, after }: Configuration): Continuation {
+  exitOf({ leaf, after }: Pick<Configuration, 'leaf' | 'after'>): Continuation {
     return leaf instanceof KeyState && after.node instanceof KeyNode
       ? after.node.afterKey(this, leaf, after.parent)
       : after;
+  }
+
+  /** Numbers are never given twice: a shape that was forgotten only gets another. */
+  #shape(key: string): number {
+    let shape = this.#shapes.get(key);
+    if (shape === undefined) {
+      if (this.#shapes.size >= MAX_INTERNED) this.#shapes = new Map();
+      shape = ++lastId;
+      this.#shapes.set(key, shape);
+    }
+    return shape;
   }
 
   /** Interning saves work only; what is in use stays valid. */
@@ -279,6 +302,7 @@ interface ObjectPosition {
 const NONE_USED: UsedNames = new Set();
 
 class ObjectPositions {
+  readonly id = ++lastId;
   readonly rule: ObjectRule;
   /** Of each index: required properties from there on. */
   readonly #requiredFrom: readonly number[];
@@ -342,12 +366,14 @@ class ObjectPositions {
 
 class ObjectNode implements Node {
   readonly id = ++lastId;
+  readonly shape: string;
   readonly #positions: ObjectPositions;
   readonly #position: ObjectPosition;
 
   constructor(positions: ObjectPositions, position: ObjectPosition) {
     this.#positions = positions;
     this.#position = position;
+    this.shape = `object ${positions.id} ${position.index} ${position.count}`;
   }
 
   expand(machine: Machine, parent: Continuation | undefined): readonly Configuration[] {
@@ -378,7 +404,8 @@ class ObjectNode implements Node {
       const following = machine.continuation(this.#positions.keyNode(position, rule.classes[i]!.rule), after);
       const key = new KeyState(nameClass, position.used);
       if (comma === '') return machine.configuration(key, following);
-      const start: Node = { id: ++lastId, expand: () => [machine.configuration(key, following)] };
+      const shape = `name ${i} ${following.shape}`;
+      const start: Node = { id: ++lastId, shape, expand: () => [machine.configuration(key, following)] };
       return machine.configuration(machine.literal(comma), machine.continuation(start, undefined));
     });
   }
@@ -387,6 +414,7 @@ class ObjectNode implements Node {
 /** After a name that the schema does not list. */
 class KeyNode implements Node {
   readonly id = ++lastId;
+  readonly shape: string;
   readonly #positions: ObjectPositions;
   readonly #position: ObjectPosition;
   readonly #rule: number;
@@ -395,6 +423,7 @@ class KeyNode implements Node {
     this.#positions = positions;
     this.#position = position;
     this.#rule = rule;
+    this.shape = `key ${positions.id} ${rule} ${position.index} ${position.count}`;
   }
 
   expand(): never {

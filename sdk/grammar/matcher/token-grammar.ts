@@ -16,6 +16,8 @@ export class TokenGrammar {
   readonly #partitions: Partitions;
   /** States that hold a mask, the oldest first. */
   readonly #masked = new Set<MatchState>();
+  /** By shapes of configurations, the oldest first. */
+  readonly #shared = new Map<string, Uint32Array>();
 
   /** @param partitions of the vocabulary; they serve several grammars */
   constructor(grammar: Grammar, trie: TokenTrie, partitions = new Partitions(trie)) {
@@ -32,8 +34,7 @@ export class TokenGrammar {
       this.#masked.add(state);
       return state.mask;
     }
-    const mask = new Uint32Array(this.trie.maskWords);
-    for (const configuration of state.configurations) this.#add(configuration, mask);
+    const mask = this.#machine.hasFreeNames ? this.#maskWithNames(state) : this.#maskOfAll(state.configurations);
     if (this.#masked.size >= MAX_MASKS) {
       const [oldest] = this.#masked;
       oldest!.mask = undefined;
@@ -57,20 +58,57 @@ export class TokenGrammar {
     return previous === null ? null : previous.step(this.trie.bytes[node]!);
   }
 
-  #add(configuration: Configuration, mask: Uint32Array): void {
-    if (configuration.leaf instanceof KeyState) {
-      this.#addKey(configuration, configuration.leaf, mask);
-      return;
+  #maskOfAll(configurations: readonly Configuration[]): Uint32Array {
+    const mask = new Uint32Array(this.trie.maskWords);
+    for (const configuration of configurations) this.#add(configuration, mask);
+    return mask;
+  }
+
+  /**
+   * Names that were used make a state that has never been before of nearly every token. But they matter only to tokens
+   * that go on writing a name: all others are found once for each shape, those few for each state.
+   */
+  #maskWithNames(state: MatchState): Uint32Array {
+    const mask = new Uint32Array(this.trie.maskWords);
+    for (const configuration of state.configurations) {
+      const { leaf } = configuration;
+      const closed = leaf instanceof KeyState ? this.#closedNodes(leaf) : [];
+      let own = this.#ofShape(configuration);
+      if (closed.length > 0) own = own.slice();
+      for (const root of closed) this.#clearBelow(root, own);
+      for (let i = 0; i < mask.length; i++) mask[i]! |= own[i]!;
     }
-    const { inside, exits } = this.#partitions.of(configuration.leaf);
+    for (const root of this.trie.nameStarts) {
+      const after = this.#afterNode(state, root);
+      if (after === null) continue;
+      this.trie.mark(root, mask);
+      this.#addBelow(root, after, mask);
+    }
+    return mask;
+  }
+
+  /** As if no name were used. */
+  #ofShape(configuration: Configuration): Uint32Array {
+    let mask = this.#shared.get(configuration.shape);
+    if (mask === undefined) {
+      mask = this.#maskOfAll([configuration]);
+      for (const root of this.trie.nameStarts) this.#clearBelow(root, mask);
+      if (this.#shared.size >= MAX_MASKS) this.#shared.delete(this.#shared.keys().next().value!);
+    } else this.#shared.delete(configuration.shape);
+    this.#shared.set(configuration.shape, mask); // the newest is last
+    return mask;
+  }
+
+  #add({ leaf, after }: Configuration, mask: Uint32Array): void {
+    const { inside, exits } = this.#partitions.of(leaf instanceof KeyState ? leaf.base : leaf);
     for (let i = 0; i < mask.length; i++) mask[i]! |= inside[i]!;
     if (exits.length === 0) return;
-    const following = this.#following(configuration);
+    const following = this.#following({ leaf, after });
     if (following !== null) for (const exit of exits) this.#addBelow(exit, following, mask);
   }
 
   /** What comes after a leaf that is whole; null where nothing does. */
-  #following(configuration: Configuration): MatchState | null {
+  #following(configuration: Pick<Configuration, 'leaf' | 'after'>): MatchState | null {
     const configurations = this.#machine.expand(this.#machine.exitOf(configuration));
     return configurations.length === 0 ? null : this.#machine.state(configurations);
   }
@@ -92,29 +130,6 @@ export class TokenGrammar {
       this.trie.mark(node, mask);
       node++;
     }
-  }
-
-  /** As if no name were used, less what would end in a used one; the rest after each name by itself. */
-  #addKey(configuration: Configuration, key: KeyState, mask: Uint32Array): void {
-    const { inside, exits } = this.#partitions.of(key.base);
-    const allowed = inside.slice();
-    const closed = this.#closedNodes(key);
-    for (const root of closed) this.#clearBelow(root, allowed);
-    for (let i = 0; i < mask.length; i++) mask[i]! |= allowed[i]!;
-    for (const exit of exits) {
-      if (closed.some((root) => exit >= root && exit < this.trie.ends[root]!)) continue;
-      const whole = exit === 0 ? key : this.#keyAt(key, exit);
-      if (whole === null) continue;
-      const following = this.#following({ ...configuration, leaf: whole });
-      if (following !== null) this.#addBelow(exit, following, mask);
-    }
-  }
-
-  #keyAt(key: KeyState, node: number): KeyState | null {
-    let state: KeyState | null = key;
-    for (const byte of Buffer.from(this.trie.textOf(node), 'latin1'))
-      state = state === null ? null : (state.step(byte) as KeyState | null);
-    return state;
   }
 
   /** Topmost nodes of the tree where a used name leaves no way on. */

@@ -7,6 +7,9 @@ export interface TokenBytes {
   bytesOf(id: number): Uint8Array;
 }
 
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+
 /** Nodes in depth-first order; node 0 is the root. */
 export class TokenTrie {
   readonly vocabularySize: number;
@@ -25,6 +28,8 @@ export class TokenTrie {
   /** Node at which a token ends, -1 for those that write nothing. */
   readonly nodeOfToken: Int32Array;
   readonly maxDepth: number;
+  /** Nodes at which `,"` has been read, and not before: below them stands what begins the name of a further property. */
+  readonly nameStarts: Int32Array;
 
   constructor(source: TokenBytes) {
     this.vocabularySize = source.vocabularySize;
@@ -76,6 +81,13 @@ export class TokenTrie {
       if (node > 0) this.ends[parent] = Math.max(this.ends[parent]!, this.ends[node]!);
     }
     this.maxDepth = maxDepth;
+    const nameStarts: number[] = [];
+    for (let node = 1; node < count; ) {
+      const isStart = this.bytes[node] === QUOTE && this.depths[node]! > 1 && this.bytes[this.parents[node]!] === COMMA;
+      if (isStart) nameStarts.push(node);
+      node = isStart ? this.ends[node]! : node + 1;
+    }
+    this.nameStarts = Int32Array.from(nameStarts);
   }
 
   /** Bytes on the way to a node, as Latin-1. */

@@ -125,6 +125,19 @@ describe('a folder of pictures', () => {
     expect(last).toBe(11);
   });
 
+  test('comes as rgb8 in memory that is used again, for who asks', async () => {
+    await using camera = await openCamera(pictures, { fps: 20 });
+    const memories = new Set<ArrayBufferLike>();
+    for await (const frame of camera.frames({ format: 'rgb8', reuseMemory: true })) {
+      expect(frame.format).toBe('rgb8');
+      expect(pixel(frame, 10, 10)).toEqual([200, 0, 20 * frame.sequence]);
+      memories.add(frame.data.buffer);
+    }
+    expect(memories.size).toBe(1);
+    const odd = camera.frames({ format: 'nv12' as never })[Symbol.asyncIterator]();
+    await expect(odd.next()).rejects.toEqual(error('ERR_ARGUMENT_INVALID'));
+  });
+
   test('takes pictures of growing size and passes over one that is broken', async () => {
     const mixed = join(folder, 'mixed');
     await makePictures(mixed, 1);

@@ -144,7 +144,185 @@ describe('the client of OpenAI', () => {
   });
 });
 
+/** As the README of the client asks about a picture, with the picture itself. */
+const askedResponses = () => ({
+  model: modelName,
+  temperature: 0,
+  input: [
+    {
+      role: 'user' as const,
+      content: [
+        { type: 'input_text' as const, text: question },
+        { type: 'input_image' as const, detail: 'auto' as const, image_url: `data:image/jpeg;base64,${base64}` },
+      ],
+    },
+  ],
+});
+
+describe('the client of OpenAI, by responses', () => {
+  test('gets the answer about a picture', async () => {
+    const response = await client.responses.create(askedResponses());
+    // Text before the picture is another prompt than `expected` has; the model sees the same.
+    expect(response.output_text).not.toBe('');
+    expect(response).toMatchObject({ status: 'completed', error: null, incomplete_details: null });
+    expect(response.usage?.total_tokens).toBe(
+      Number(response.usage?.input_tokens) + Number(response.usage?.output_tokens),
+    );
+    const again = [...askedResponses().input, ...response.output, { role: 'user' as const, content: 'And the cup?' }];
+    const next = await client.responses.create({
+      ...askedResponses(),
+      input: again as OpenAI.Responses.ResponseInput,
+      max_output_tokens: 8,
+    });
+    expect(next.output_text).not.toBe('');
+  });
+
+  test('gets it event by event, to the same end', async () => {
+    const whole = await client.responses.create({ ...askedResponses(), instructions: 'Be brief.' });
+    const stream = client.responses.stream({ ...askedResponses(), instructions: 'Be brief.' });
+    const events: string[] = [];
+    const numbers: number[] = [];
+    let text = '';
+    for await (const event of stream) {
+      events.push(event.type);
+      numbers.push(event.sequence_number);
+      if (event.type === 'response.output_text.delta') text += event.delta;
+    }
+    const final = await stream.finalResponse();
+    expect(text).toBe(whole.output_text);
+    expect(final.output_text).toBe(whole.output_text);
+    expect(final.usage?.output_tokens).toBe(whole.usage?.output_tokens);
+    expect(numbers).toEqual(numbers.map((_, index) => index));
+    expect([...new Set(events)]).toEqual([
+      'response.created',
+      'response.in_progress',
+      'response.output_item.added',
+      'response.content_part.added',
+      'response.output_text.delta',
+      'response.output_text.done',
+      'response.content_part.done',
+      'response.output_item.done',
+      'response.completed',
+    ]);
+  });
+
+  test('gets JSON by a schema, probabilities, and half an answer as incomplete', async () => {
+    const schema = {
+      type: 'object',
+      properties: { cups: { type: 'integer', minimum: 0, maximum: 20 } },
+      required: ['cups'],
+      additionalProperties: false,
+    };
+    const format = { type: 'json_schema' as const, name: 'scene', strict: true, schema };
+    const { output_text } = await client.responses.create({ ...askedResponses(), text: { format } });
+    expect(JSON.parse(output_text)).toEqual({ cups: expect.any(Number) });
+    const cut = await client.responses.create({
+      ...askedResponses(),
+      max_output_tokens: 4,
+      include: ['message.output_text.logprobs'],
+      top_logprobs: 2,
+    });
+    expect(cut).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' } });
+    const [item] = cut.output;
+    const [part] = item?.type === 'message' ? item.content : [];
+    const logprobs = part?.type === 'output_text' ? (part.logprobs ?? []) : [];
+    expect(logprobs.map(({ token }) => token).join('')).toBe(cut.output_text);
+    expect(logprobs[0]?.top_logprobs).toHaveLength(2);
+  });
+
+  test('is told by name what needs a memory or tools', async () => {
+    const refused = (more: object) => client.responses.create({ ...askedResponses(), ...more });
+    await expect(refused({ previous_response_id: 'resp_1' })).rejects.toMatchObject({
+      status: 400,
+      param: 'previous_response_id',
+    });
+    await expect(refused({ tools: [{ type: 'web_search' }] })).rejects.toMatchObject({ status: 400, param: 'tools' });
+    const image = { type: 'input_image', detail: 'auto', image_url: 'https://images.example/front.jpg' };
+    const input = [{ role: 'user', content: [image] }];
+    await expect(refused({ input })).rejects.toMatchObject({ status: 400, code: 'invalid_image_url' });
+  });
+});
+
 describe('requests of tools', () => {
+  // home-assistant/core, components/openai_conversation/entity.py at 0150749: a stream of responses, the system as
+  // developer, attachments behind the text, structures of AI tasks as a format.
+  test("Home Assistant's, to OpenAI", async () => {
+    const { input } = askedResponses();
+    const [user] = input;
+    const stream = await client.responses.create({
+      model: modelName,
+      input: [
+        { type: 'message', role: 'developer', content: 'You are a voice assistant for Home Assistant.' },
+        { type: 'message', ...user! },
+      ],
+      max_output_tokens: 150,
+      top_p: 1,
+      temperature: 1,
+      user: '01JABCDEF',
+      store: false,
+      stream: true,
+      text: {
+        format: {
+          type: 'json_schema',
+          name: 'front_door',
+          schema: {
+            type: 'object',
+            properties: { cups: { type: 'integer', description: 'How many cups there are' } },
+            required: ['cups'],
+            additionalProperties: false,
+          },
+        },
+      },
+    });
+    let text = '';
+    let end: OpenAI.Responses.Response | undefined;
+    for await (const event of stream) {
+      if (event.type === 'response.output_text.delta') text += event.delta;
+      if (event.type === 'response.completed') end = event.response;
+    }
+    expect(JSON.parse(text)).toEqual({ cups: expect.any(Number) });
+    expect(end?.usage?.output_tokens).toBeGreaterThan(0);
+  });
+
+  // home-assistant/core, components/ollama/entity.py at 0d0db90: always a stream, keep_alive as a duration, one option.
+  test("Home Assistant's, to Ollama", async () => {
+    const stream = await ollama.chat({
+      model: modelName,
+      messages: [
+        { role: 'system', content: 'You are a voice assistant for Home Assistant.' },
+        { role: 'user', content: 'What is on the table?', images: [base64] },
+      ],
+      stream: true,
+      keep_alive: '300s',
+      options: { num_ctx: 8_192 },
+      think: false,
+    });
+    let text = '';
+    for await (const { message } of stream) text += message.content;
+    expect(text).not.toBe('');
+  });
+
+  // NVIDIA-AI-IOT/live-vlm-webui, src/live_vlm_webui/vlm_service.py and server.py at ecc9fc6: it lists models, then asks
+  // with text first and no key but a placeholder.
+  test("live-vlm-webui's", async () => {
+    const [first] = (await client.models.list()).data;
+    const answer = await client.chat.completions.create({
+      model: first!.id,
+      messages: [
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'Describe what you see in this image in one sentence.' },
+            { type: 'image_url', image_url: { url: `data:image/jpeg;base64,${base64}` } },
+          ],
+        },
+      ],
+      max_tokens: 512,
+      temperature: 0.7,
+    });
+    expect(answer.choices[0]?.message.content).not.toBe('');
+  });
+
   // frigate/genai/openai.py, OpenAIClient._send: text first, pictures as data URLs with a detail.
   test("Frigate's, to OpenAI", async () => {
     const image = {

@@ -55,14 +55,24 @@ export function figuresOf(pid: number): ProcessFigures | undefined {
   return { rssBytes, pssBytes: kilobytes('Pss') * 1024, descriptors, threads: Number(threads) };
 }
 
-/** Processor time of each living thread, by its id: user and system at 100 ticks a second (proc(5), fields 14 and 15). */
-export function threadSeconds(pid: number): ReadonlyMap<number, { readonly name: string; readonly seconds: number }> {
+export interface ThreadFigures {
+  readonly name: string;
+  /** Processor time: user and system at 100 ticks a second (proc(5), fields 14 and 15). */
+  readonly seconds: number;
+  /** How often it went to sleep by itself, which is how often it was woken. */
+  readonly wakeups: number;
+}
+
+/** Of each living thread, by its id. */
+export function threadFigures(pid: number): ReadonlyMap<number, ThreadFigures> {
   const folder = `/proc/${pid}/task`;
   return new Map(
     readdirSync(folder).map((tid) => {
       const fields = fieldsAfterName(`${folder}/${tid}`);
       const name = read(`${folder}/${tid}/comm`).trim();
-      return [Number(tid), { name, seconds: (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100 }];
+      const seconds = (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100;
+      const wakeups = Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(read(`${folder}/${tid}/status`))?.[1] ?? 0);
+      return [Number(tid), { name, seconds, wakeups }];
     }),
   );
 }

@@ -11,7 +11,32 @@ import { compileGrammar } from '#sdk/grammar/rules.js';
 import type { JsonSchema } from '#sdk/grammar/schema/json-schema.js';
 import { syntheticVocabulary } from '../../support/vocabularies.js';
 
-const vocabulary = syntheticVocabulary(1_500, 7);
+/** Tokens that end a name or a value and go on with another name, as published vocabularies have them. */
+const ACROSS_NAMES = [
+  ',"',
+  '","',
+  '":',
+  '":1',
+  '":{"',
+  ',"a',
+  ',"a"',
+  ',"a":',
+  '":1,"',
+  '":1,"a',
+  '":1,"b"',
+  '},"a',
+  '1,"ab":',
+  'null,"a"',
+];
+const plain = syntheticVocabulary(1_500, 7);
+const FIRST_ACROSS = 600;
+const vocabulary = {
+  ...plain,
+  bytesOf: (id: number) => {
+    const across = ACROSS_NAMES[id - FIRST_ACROSS];
+    return across === undefined ? plain.bytesOf(id) : new TextEncoder().encode(across);
+  },
+};
 const trie = new TokenTrie(vocabulary);
 
 const SCHEMAS: readonly JsonSchema[] = [
@@ -36,6 +61,15 @@ const SCHEMAS: readonly JsonSchema[] = [
       ],
     },
     maxItems: 4,
+  },
+  { type: 'object', additionalProperties: { type: 'object', additionalProperties: { type: 'integer' } } },
+  {
+    type: 'object',
+    properties: { a: { type: 'null' } },
+    patternProperties: { '^[ab]{1,2}$': { type: 'boolean' } },
+    additionalProperties: { type: 'array', items: { type: 'integer' } },
+    propertyNames: { maxLength: 3 },
+    maxProperties: 9,
   },
   { type: 'string', pattern: '\\\\|"|😀' },
   { type: 'number', minimum: -1, exclusiveMaximum: 20 },
@@ -78,6 +112,24 @@ describe('masks', () => {
       }
     },
   );
+
+  test.each([
+    ['{"a":1,"ab":2,"b":3,"abc":4,"', { type: 'object', additionalProperties: { type: 'integer' } }],
+    ['{"ab":{"a":1,"b":2},"a":{"a":1,"ab":{},"b":{"a":2},"', { $ref: '#/$defs/node' }],
+    [
+      '{"a":null,"ab":true,"xy":[1],"b":false,"xyz":[],"x',
+      { type: 'object', properties: { a: { type: 'null' } }, patternProperties: { '^[ab]': true }, maxProperties: 9 },
+    ],
+  ])('allow no name of %s a second time, from one byte to the next', (text, schema) => {
+    const node = { type: 'object', additionalProperties: { anyOf: [{ type: 'integer' }, { $ref: '#/$defs/node' }] } };
+    const grammar = new TokenGrammar(compileGrammar({ ...schema, $defs: { node } } as JsonSchema), trie);
+    let state: MatchState | null = grammar.start;
+    for (const byte of Buffer.from(text)) {
+      expect(tokensOf(grammar.maskOf(state))).toEqual(allowedByBytes(state, vocabulary));
+      state = state.step(byte)!;
+    }
+    expect(tokensOf(grammar.maskOf(state))).toEqual(allowedByBytes(state, vocabulary));
+  });
 
   test('leave no way into what cannot be ended', () => {
     // Of three names two are used: only the third may begin, and nothing may follow it.

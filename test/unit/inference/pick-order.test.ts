@@ -12,9 +12,9 @@ const claim = (caller: string, priority: Priority = 'question', deadlineAtMs?: n
 const names = (claims: readonly Claim[]) => claims.map(({ caller }) => caller).join(' ');
 
 describe('PickOrder', () => {
-  test('puts questions before watches before descriptions, whoever came first', () => {
-    const claims = [claim('d', 'description'), claim('w', 'watch'), claim('q')];
-    expect(names(new PickOrder().sort(claims))).toBe('q w d');
+  test('puts urgent questions before others before watches before descriptions, whoever came first', () => {
+    const claims = [claim('d', 'description'), claim('w', 'watch'), claim('q'), claim('u', 'urgent')];
+    expect(names(new PickOrder().sort(claims))).toBe('u q w d');
   });
 
   test("takes callers in turn, everybody's first before anybody's second", () => {
@@ -55,7 +55,7 @@ describe('PickOrder', () => {
   test('owes a lower priority a tenth of the time, in pieces that are worth it', () => {
     const order = new PickOrder();
     const claims = [claim('q'), claim('d', 'description')];
-    const spentMs = { question: 0, watch: 0, description: 0 };
+    const spentMs = { urgent: 0, question: 0, watch: 0, description: 0 };
     for (let step = 0; step < 10_000; step++) {
       const first = order.sort(claims)[0]!;
       const elapsedMs = first.priority === 'question' ? 20 : 300;
@@ -66,6 +66,27 @@ describe('PickOrder', () => {
     const share = spentMs.description / (spentMs.description + spentMs.question);
     expect(share).toBeGreaterThan(0.095);
     expect(share).toBeLessThan(0.105);
+  });
+
+  test('lets a flood of urgent ones silence neither questions nor what is below them', () => {
+    const order = new PickOrder();
+    const claims = [
+      ...Array.from({ length: 50 }, () => claim('flood', 'urgent')),
+      claim('q'),
+      claim('w', 'watch'),
+      claim('d', 'description'),
+    ];
+    const spentMs = { urgent: 0, question: 0, watch: 0, description: 0 };
+    for (let step = 0; step < 10_000; step++) {
+      const first = order.sort(claims)[0]!;
+      spentMs[first.priority] += 20;
+      order.spend(first, 20, claims);
+      order.serve(first);
+    }
+    const all = 20 * 10_000;
+    for (const priority of ['question', 'watch', 'description'] as const)
+      expect(spentMs[priority] / all, priority).toBeGreaterThan(0.07);
+    expect(spentMs.urgent / all).toBeGreaterThan(0.6);
   });
 
   test('owes nothing to who was not there', () => {

@@ -109,10 +109,27 @@ describe('Scheduler', () => {
     await Promise.all(questions);
   });
 
+  test('lets an urgent question in at the next step of another, which goes on afterwards', async () => {
+    const { scheduler, steps, job, onStep } = setting();
+    const urgent: Promise<unknown>[] = [];
+    onStep((step) => {
+      if (step === 'q' && steps.length === 2)
+        urgent.push(scheduler.run(job('r', 1)), scheduler.run(job('u', 2, { priority: 'urgent' })));
+    });
+    const report = await scheduler.run(job('q', 3));
+    await Promise.all(urgent);
+    expect(steps.slice(0, 4)).toEqual(['q', 'q', 'u', 'u']);
+    expect(steps.slice(4).sort()).toEqual(['q', 'r']);
+    expect(report.preemptions).toBe(1);
+  });
+
   test('tells how long a request waited, and how many do', async () => {
     const { scheduler, job } = setting({ stepMs: 10 });
     const all = [scheduler.run(job('a1', 3)), scheduler.run(job('a2', 1)), scheduler.run(job('a3', 1))];
-    expect(scheduler.stats).toMatchObject({ waiting: { question: 2, watch: 0, description: 0 }, running: 1 });
+    expect(scheduler.stats).toMatchObject({
+      waiting: { urgent: 0, question: 2, watch: 0, description: 0 },
+      running: 1,
+    });
     // The first step began, and with it 10 ms passed, before the others came.
     expect((await Promise.all(all)).map(({ queueMs }) => queueMs)).toEqual([0, 20, 30]);
   });

@@ -1,4 +1,4 @@
-/** The moving picture of a camera: asks for the next picture when it has painted the last. */
+/** The moving picture of a camera: asks for pictures as fast as it paints them. */
 import type { FrameInfo } from '../../api/schemas.js';
 
 export interface LiveHandlers {
@@ -8,6 +8,8 @@ export interface LiveHandlers {
 }
 
 const RETRY_MS = 1_000;
+/** Pictures that a page asks for ahead while it keeps up; one that does not asks for each. */
+const AHEAD = 4;
 
 /** Closed while the page is hidden: nobody looks, so nothing is encoded. Returns what ends it. */
 export function watchCamera(camera: string, { onFrame, onOpen }: LiveHandlers): () => void {
@@ -22,17 +24,7 @@ export function watchCamera(camera: string, { onFrame, onOpen }: LiveHandlers): 
     const opened = new WebSocket(address);
     opened.binaryType = 'arraybuffer';
     opened.onopen = () => onOpen(true);
-    opened.onmessage = async ({ data }: MessageEvent<ArrayBuffer>) => {
-      const length = new DataView(data).getUint32(0);
-      const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length))) as FrameInfo;
-      const picture = await createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: 'image/jpeg' }));
-      onFrame(frame, picture);
-      picture.close();
-      // When the screen has shown it: a slow machine asks less often.
-      requestAnimationFrame(() => {
-        if (opened.readyState === WebSocket.OPEN) opened.send('next');
-      });
-    };
+    opened.onmessage = paintNewest(opened, onFrame);
     opened.onclose = () => {
       if (socket === opened) socket = undefined;
       onOpen(false);
@@ -53,5 +45,45 @@ export function watchCamera(camera: string, { onFrame, onOpen }: LiveHandlers): 
     isEnded = true;
     document.removeEventListener('visibilitychange', look);
     close();
+  };
+}
+
+/** What comes while another picture is painted replaces what waits: a page that is slow shows fewer, not older ones. */
+function paintNewest(
+  socket: WebSocket,
+  onFrame: LiveHandlers['onFrame'],
+): (message: MessageEvent<ArrayBuffer>) => void {
+  // The first one comes unasked.
+  let onTheirWay = 1;
+  let waiting: ArrayBuffer | undefined;
+  let isPainting = false;
+  const paint = async (data: ArrayBuffer): Promise<void> => {
+    const length = new DataView(data).getUint32(0);
+    const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length))) as FrameInfo;
+    const picture = await createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: 'image/jpeg' }));
+    onFrame(frame, picture);
+    picture.close();
+    await new Promise(requestAnimationFrame);
+  };
+  const run = async (): Promise<void> => {
+    isPainting = true;
+    try {
+      while (waiting !== undefined) {
+        const data = waiting;
+        waiting = undefined;
+        await paint(data);
+        const wanted = (waiting === undefined ? AHEAD : 1) - onTheirWay;
+        if (wanted < 1 || onTheirWay > AHEAD / 2 || socket.readyState !== WebSocket.OPEN) continue;
+        onTheirWay += wanted;
+        socket.send(`next ${wanted}`);
+      }
+    } finally {
+      isPainting = false;
+    }
+  };
+  return ({ data }) => {
+    onTheirWay -= 1;
+    waiting = data;
+    if (!isPainting) void run();
   };
 }

@@ -3,6 +3,7 @@
 #include "tests/gpu/emulation/emulatedDevice.h"
 #include "gpu/kernels/reference/reference.h"
 #include "tensorrt/runtime/deviceMemory.h"
+#include "tensorrt/plan/inPlaceWatch.h"
 #include "tensorrt/plugins/pluginOperations.h"
 #include "tests/tensorrt/support/testFolder.h"
 
@@ -120,7 +121,13 @@ TEST_CASE("plugins: KvAttention writes present over past, and beside it when it 
     void* out[] = {bench.room(q.size() * 2), inPlace ? const_cast<void*>(in[3]) : bench.room(cache),
                    inPlace ? const_cast<void*>(in[4]) : bench.room(cache)};
     void* workspace = bench.room(operation->workspaceBytes(bench.device.info(), tensors));
-    operation->run(bench.device, bench.stream.get(), tensors, in, out, workspace);
+    {
+      const cuda::DevicePointer first = reinterpret_cast<cuda::DevicePointer>(in[3]),
+                                second = reinterpret_cast<cuda::DevicePointer>(in[4]);
+      const InPlaceWatch watch(std::min(first, second), std::max(first, second) - std::min(first, second) + 1);
+      operation->run(bench.device, bench.stream.get(), tensors, in, out, workspace);
+      CHECK(watch.copies() == (inPlace ? 0 : 2));
+    }
     results[inPlace ? 0 : 1] = bench.halves(out[0], q.size());
     // A value is stored as it came, at its position; what was there before stays.
     const Floats present = bench.halves(out[2], values.size());

@@ -147,6 +147,24 @@ TEST_CASE("model: without a recording steps run plainly, and that is said once")
   CHECK(contains(f.notices.back(), "without CUDA graphs"));
 }
 
+TEST_CASE("model: K/V that are not written in place are counted, and told once") {
+  for (const int how : {0, 1, 2}) {
+    ModelFixture f;
+    f.library.movesKeyValues = how == 1;
+    f.library.copiesKeyValues = how == 2;
+    const auto model = f.open();
+    auto sequence = model->createSequence();
+    f.forward(*model, *sequence, 0, {1});
+    CHECK(model->keyValueCopies() == (how == 0 ? 0 : 1));
+    // The second step is put together twice: run, then recorded; what is repeated is not counted.
+    for (int i = 1; i < 5; ++i)
+      f.forward(*model, *sequence, i, {1});
+    CHECK(model->keyValueCopies() == (how == 0 ? 0 : 3));
+    CHECK(f.notices.size() == (how == 0 ? 0 : 1));
+    CHECK(how == 0 || contains(f.notices.back(), "copies K/V of decode-text"));
+  }
+}
+
 TEST_CASE("model: what cannot fit is refused with figures before anything is built") {
   ModelFixture f;
   f.device.limitMemory(600);

@@ -1,5 +1,6 @@
 #include "tests/tensorrt/support/fakeLibrary.h"
 
+#include "tensorrt/plan/inPlaceWatch.h"
 #include "tests/gpu/emulation/blockRunner.h"
 #include "tests/gpu/emulation/kernelRegistry.h"
 
@@ -95,10 +96,22 @@ struct FakeContext final : Context {
         throw CodedError("ERR_ENGINE_FAILED", "no address of " + each.info.name);
       step->tensors[each.info.name] = {reinterpret_cast<std::uint8_t*>(address->second), shapeOf(each.info.name)};
     }
+    startPlugins();
     Step* argument = step.get();
     steps.push_back(std::move(step));
     void* arguments[] = {&argument};
     library.device->launch({"fakeStep", {}, {32}, 0, arguments}, stream);
+  }
+
+  /** What plugins in the plan tell of the caches that they are handed. */
+  void startPlugins() const {
+    const std::string prefix = "present_";
+    for (const auto& [name, address] : addresses)
+      if (name.rfind(prefix, 0) == 0) {
+        const cuda::DevicePointer past = addresses.at("past_" + name.substr(prefix.size()));
+        InPlaceWatch::note(library.movesKeyValues ? 64 : past,
+                           library.movesKeyValues ? 64 : library.copiesKeyValues ? 128 : address);
+      }
   }
 
   const FakeTensor& find(const std::string& name) const {

@@ -60,6 +60,8 @@ struct FakeLibrary final : tensorrt::InferenceLibrary {
   /** Graph steps whose context was changed after it was recorded: undefined in TensorRT. */
   int undefinedSteps = 0;
   int contexts = 0;
+  /** Gives plugins K/V that lie elsewhere, or other ones to write than to read. */
+  bool movesKeyValues = false, copiesKeyValues = false;
   /** The n-th enqueue from now fails; 0 never. */
   int failEnqueue = 0;
 

@@ -57,7 +57,7 @@ const modelFields = {
   priority: z.enum(['low', 'normal', 'high']).optional().meta({
     title: 'Priority',
     description:
-      'low: gives way to every other question and to watches. high is as normal so far: callers take turns, whatever they claim. Left out: normal',
+      'high: goes before normal questions, from the next token of the answer that is being written; callers with high ones take turns, and whoever waits behind them still gets a tenth of the time. Nobody is asked for permission: whoever the broker lets ask may claim it, within the rate limit of one caller. low: gives way to every other question and to watches. Left out: normal',
   }),
   maxNewTokens: z.int().min(1).max(4096).optional().meta({ title: 'Longest answer, tokens' }),
 };

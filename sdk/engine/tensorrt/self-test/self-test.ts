@@ -21,9 +21,13 @@ export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions):
   const checkpoint = await makeSyntheticModel(folder);
   const contextLength = SELF_TEST_CONTEXT;
   const shared = { cacheDirectory, onProgress: prefixed(onProgress), logger, signal, vision: 'full' } as const;
+  let copies = 0;
+  const onKeyValueCopies = (counted: number) => {
+    copies = counted;
+  };
   try {
     const samples = await runScenario(
-      (onTensor) => openModel(host, checkpoint, { ...shared, mode, contextLength, onTensor }),
+      (onTensor) => openModel(host, checkpoint, { ...shared, mode, contextLength, onTensor, onKeyValueCopies }),
       layers,
     );
     signal?.throwIfAborted();
@@ -33,7 +37,7 @@ export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions):
       mode,
       layers,
       checks,
-      reason: failure === undefined ? null : describeCheck(failure),
+      reason: failure === undefined ? copiesProblem(copies) : describeCheck(failure),
       isDeviceFailure: false,
     };
   } catch (error) {
@@ -42,6 +46,11 @@ export async function runSelfTest(host: TensorRtHost, options: SelfTestOptions):
     if (!isRefusal(error) && !isOfDevice) throw error;
     return { mode, layers, checks: [], reason: error.message, isDeviceFailure: isOfDevice };
   }
+}
+
+/** Plugins declare that they write K/V in place; where TensorRT copies all the same, that costs more with every position. */
+function copiesProblem(copies: number): string | null {
+  return copies === 0 ? null : `K/V caches were copied ${copies} times instead of being written in place`;
 }
 
 function prefixed(onProgress: OpenEngineOptions['onProgress']): OpenEngineOptions['onProgress'] {

@@ -1,4 +1,3 @@
-import { request as httpRequest } from 'node:http';
 import {
   type Decidable,
   decodeImage,
@@ -13,6 +12,7 @@ import { WebSocket } from 'ws';
 import { startConsole, streamingModel, type TestConsole } from '../../../support/console.js';
 import { fakeAnswer, fakeFrame, fakeModel } from '../../../support/device-fakes.js';
 import { type SentEvent, sentEvents } from '../../../support/sent-events.js';
+import { sendAsStranger } from '../../../support/strangers.js';
 
 const json = (body: unknown) => ({
   method: 'POST',
@@ -476,31 +476,6 @@ const QUERIES = [
   '?run=%2e%2e',
 ];
 const IDS = ['x', '__proto__', 'constructor', '..%2f..', '%00', '%F0%9F%98%80', 'a'.repeat(900), '%ff', '-1', '*'];
-
-/** Every request from another address of loopback: limits of one address would answer in the place of the routes. */
-let strangers = 0;
-function sendAsStranger(
-  address: string,
-  method: string,
-  path: string,
-  { headers = {}, body }: { readonly headers?: Record<string, string>; readonly body?: string } = {},
-): Promise<number> {
-  strangers += 1;
-  const localAddress = `127.${1 + Math.floor(strangers / 65_536)}.${(strangers >> 8) & 255}.${strangers & 255}`;
-  const { port } = new URL(address);
-  return new Promise((resolve, reject) => {
-    const options = { host: '127.0.0.1', port, method, path, localAddress, headers, agent: false, timeout: 10_000 };
-    const request = httpRequest(options, (response) => {
-      resolve(response.statusCode ?? 0);
-      // The live stream never ends by itself.
-      if (path.startsWith('/api/events')) request.destroy();
-      else response.resume();
-    });
-    request.once('timeout', () => request.destroy(new Error('no answer within 10 s')));
-    request.once('error', reject);
-    request.end(body);
-  });
-}
 
 describe('what strangers send', () => {
   test('no route answers with 500 or not at all', async () => {

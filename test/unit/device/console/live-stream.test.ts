@@ -83,6 +83,19 @@ describe('LiveStream', () => {
     expect(live.encoded).toHaveLength(10);
   });
 
+  test('who keeps up asks for several pictures at once, but not for more than four', async () => {
+    await using live = await startStream();
+    const viewer = live.look();
+    await live.feed.drained();
+    await live.show(1);
+    live.stream.next(viewer, 3);
+    await live.show(5);
+    expect(viewer.messages).toHaveLength(4);
+    for (let i = 0; i < 5; i++) live.stream.next(viewer, 9);
+    await live.show(10);
+    expect(viewer.messages).toHaveLength(8);
+  });
+
   test('encodes nothing while those who look have not asked, and nothing when nobody looks', async () => {
     await using live = await startStream();
     const viewer = live.look();

@@ -105,7 +105,7 @@ describe('questions', () => {
     }
   });
 
-  test('give way when their priority is low', async () => {
+  test('go first when their priority is high, and give way when it is low', async () => {
     const { model, calls } = fakeModel();
     const context = await fakeContext(model);
     const bus = questions();
@@ -113,7 +113,8 @@ describe('questions', () => {
     context.feeds[0]!.latest = fakeFrame(1);
     await bus.ask({ question: '?', priority: 'low' });
     await bus.ask({ question: '?', priority: 'high' });
-    expect(calls.map(({ options }) => options.priority)).toEqual(['description', 'question']);
+    await bus.ask({ question: '?', priority: 'normal' });
+    expect(calls.map(({ options }) => options.priority)).toEqual(['description', 'urgent', 'question']);
   });
 
   test('with an answer schema give it to the model as a stranger’s', async () => {

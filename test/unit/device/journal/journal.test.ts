@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { AnyDeviceEvent } from '#device/events/events.js';
 import { Journal, type JournalOptions } from '#device/journal/journal.js';
 import { JournalStore } from '#device/journal/store.js';
+import { until } from '../../../support/brokers.js';
 import { fakeAnswer, fakeFrame } from '../../../support/device-fakes.js';
 import { makeTemporaryFolder } from '../../../support/temporary-folder.js';
 
@@ -139,6 +140,35 @@ describe('the journal', () => {
       ['5', false],
     ]);
     expect(journal.metrics).toMatchObject({ eventsPending: 3, eventsDelivered: 0 });
+    await journal[Symbol.asyncDispose]();
+  });
+
+  test('writes how far a sink has got with the next event, and without one a little later', async () => {
+    const file = await newFile();
+    const { journal } = await open(file);
+    const outlet = await journal.openOutlet('mqtt', ['answer'], OUTLET);
+    const cursor = () => {
+      using reader = new JournalStore({ file, isReadOnly: true });
+      return reader.cursor('mqtt');
+    };
+    const before = cursor();
+    const giveOne = () => outlet.done(outlet.take()!.record);
+    await journal.record(event(1));
+    giveOne();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(cursor()).toBe(before); // no transaction of its own, which the next answer would have to wait for
+    await journal.record(event(2));
+    expect(cursor()).toBe(1);
+    giveOne();
+    await until(() => cursor() === 2);
+    // One that moves while a transaction runs is not forgotten.
+    const recorded = journal.record(event(3));
+    const third = journal.record(event(4));
+    await recorded;
+    giveOne();
+    await third;
+    giveOne();
+    await until(() => cursor() === 4);
     await journal[Symbol.asyncDispose]();
   });
 

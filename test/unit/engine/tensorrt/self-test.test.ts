@@ -141,6 +141,15 @@ describe('on the graphs in ONNX Runtime', () => {
     expect(on.addon.live).toEqual([]);
   });
 
+  test('refuses a mode whose K/V are copied, though its values are right', async () => {
+    const on = host({ keyValueCopies: 4 }, 'copies');
+    const { log, mode } = choose(on, path.join(folder, 'copies'));
+    expect(await mode).toBe('native');
+    expect(log).toContainEqual(
+      expect.stringContaining('plugin mode: K/V caches were copied 4 times instead of being written in place'),
+    );
+  });
+
   test('takes a plan that is refused for a mode that failed, and no memory for no verdict', async () => {
     const refuse: ExecutorOptions['onBuild'] = ({ plugins }) => {
       if (plugins) throw new NativeError('ERR_MODEL_UNSUPPORTED', 'no plugin creator for KvAttention');

@@ -1,7 +1,7 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import type { CameraState } from '../../../../../api/schemas.js';
 import type { PageProps } from '../../../app.js';
-import { watchCamera } from '../../../live.js';
+import { LiveCanvas } from '../../../live-canvas.js';
 import { outcomeOf, useConfig } from '../settings/use-config.js';
 import {
   addCorner,
@@ -296,26 +296,10 @@ function Drawing({ camera, id, polygons, onChange }: DrawingProps) {
 }
 
 function LivePicture({ id, isPrivate }: { readonly id: string; readonly isPrivate: boolean }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
   const [isOpen, setOpen] = useState(false);
-  useEffect(
-    () =>
-      watchCamera(id, {
-        onOpen: setOpen,
-        onFrame: (frame, picture) => {
-          const target = canvas.current;
-          if (target === null) return;
-          if (target.width !== frame.width) target.width = frame.width;
-          if (target.height !== frame.height) target.height = frame.height;
-          target.getContext('2d')?.drawImage(picture, 0, 0);
-          target.dataset.frame = frame.id;
-        },
-      }),
-    [id],
-  );
   return (
     <>
-      <canvas ref={canvas} role="img" aria-label={`What camera ${id} sees now`} />
+      <LiveCanvas camera={id} onOpen={setOpen} />
       {(isPrivate || !isOpen) && (
         <p class="absent over">{isPrivate ? 'The privacy of this camera is on.' : 'Connecting…'}</p>
       )}
