@@ -28,10 +28,12 @@ export class Cancellation implements Disposable {
   /** Settles as `work` does, but with the reason as soon as there is one; `onSettled` is called right before. */
   race<T>(work: Promise<T>, onSettled?: () => void): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const settled = <V>(settle: (value: V) => void) => (value: V) => {
-        onSettled?.();
-        settle(value);
-      };
+      const settled =
+        <V>(settle: (value: V) => void) =>
+        (value: V) => {
+          onSettled?.();
+          settle(value);
+        };
       this.#reject = settled(reject);
       if (this.#cancelled !== undefined) this.#reject(this.#cancelled.reason);
       work.then(settled(resolve), this.#reject);

@@ -135,12 +135,7 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
   }
 
   /** Appends `tokens` behind the first `length` tokens of the native sequence. Every token of a text pays for this path. */
-  #forward(
-    sequence: SequenceHandle,
-    length: number,
-    tokens: Int32Array,
-    options: SliceOptions,
-  ): Promise<SliceResult> {
+  #forward(sequence: SequenceHandle, length: number, tokens: Int32Array, options: SliceOptions): Promise<SliceResult> {
     const images = options.images.map(({ image, tokenIndex }) => {
       const { handle, numTiles } = image as NativeImageState<ImageHandle, SequenceHandle>;
       return { handle, numTiles, tokenIndex };
