@@ -68,6 +68,8 @@ interface Picked {
   readonly work: Work;
 }
 
+const TOKEN_IS_THERE = [{ status: 'fulfilled', value: undefined }] as const;
+
 /** Runs jobs piece by piece, never two pieces at once unless the engine computes them together. */
 export class Scheduler {
   readonly #engine: Pick<Engine, 'info' | 'step'>;
@@ -231,7 +233,12 @@ export class Scheduler {
 
   async #compute(picked: readonly Picked[]): Promise<void> {
     const startedMs = this.#nowMs();
-    const results = await this.#results(picked);
+    let results: readonly PromiseSettledResult<SliceResult | undefined>[];
+    try {
+      results = await this.#results(picked);
+    } catch (reason) {
+      results = picked.map(() => ({ status: 'rejected', reason }));
+    }
     const elapsedMs = this.#nowMs() - startedMs;
     const [first] = picked;
     this.#order.spend(first!.ticket, elapsedMs, [...this.#tickets]);
@@ -244,21 +251,13 @@ export class Scheduler {
     }
   }
 
-  /** Of each piece: what came of it. Never rejects. */
-  async #results(picked: readonly Picked[]): Promise<readonly PromiseSettledResult<SliceResult | undefined>[]> {
+  /** Of each piece: what came of it. Rejects only where an engine breaks its promise. */
+  #results(picked: readonly Picked[]): Promise<readonly PromiseSettledResult<SliceResult | undefined>[]> {
     const [{ work }] = picked as [Picked];
-    if (work.kind === 'call') return await Promise.allSettled([work.run().then(() => undefined)]);
-    if (work.kind === 'slice') {
-      const slices = picked.map((each) => (each.work as typeof work).slice);
-      try {
-        return await this.#engine.step(slices);
-      } catch (reason) {
-        return slices.map(() => ({ status: 'rejected', reason })); // against its promise
-      }
-    }
+    if (work.kind === 'call') return Promise.allSettled([work.run().then(() => undefined)]);
+    if (work.kind === 'slice') return this.#engine.step(picked.map((each) => (each.work as typeof work).slice));
     // A turn of the event loop between tokens, as an engine call gives: readers read, and can abort.
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    return [{ status: 'fulfilled', value: undefined }];
+    return new Promise((resolve) => setImmediate(resolve, TOKEN_IS_THERE));
   }
 
   #accept(ticket: Ticket, work: Work, result: PromiseSettledResult<SliceResult | undefined>, elapsedMs: number): void {

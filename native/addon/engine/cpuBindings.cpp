@@ -296,6 +296,9 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   // A cache takes memory as it fills, and keeps it when the sequence is cut short.
   const auto bytes = handleOf<Sequence>(info[1], kSequenceTag).bytes;
   const auto usedBytes = std::make_shared<std::size_t>(0);
+  std::vector<Napi::Value> held{info[6], info[7]};
+  if (taps != nullptr)
+    held.push_back(info[8].As<Napi::Object>().Get("weights"));
   return Jobs::of(env).start(
       threadsOf(open), requireFlag(info[7]),
       [=](CancelFlag cancel) {
@@ -307,7 +310,7 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
         bytes->grow(*usedBytes);
         return env.Undefined();
       },
-      {info[6], info[7], taps == nullptr ? info[7] : info[8].As<Napi::Object>().Get("weights")});
+      held);
 }
 
 /** truncateCpuSequence(sequence, length); not while a call works with the sequence. */

@@ -130,7 +130,7 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     return engineAddon().createCpuSequence(this.#decoder.handle);
   }
 
-  async forward(
+  forward(
     { sequence, length, tokens, images, logits: wanted, attention }: NativeForward<CpuImageHandle, CpuSequenceHandle>,
     flag: Int32Array,
   ): Promise<SliceResult> {
@@ -144,8 +144,9 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     const { tokensPerTile } = visionGeometry(vision);
     const visionTokens = images.reduce((sum, { numTiles }) => sum + numTiles * tokensPerTile, 0);
     const taps = attention && tapsOf(attention, visionTokens);
-    await addon.forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, wanted, logits, flag, taps);
-    return { logits, logitsRows, ...(taps && { attention: { weights: taps.weights, visionTokens } }) };
+    return addon
+      .forwardCpu(this.#decoder.handle, sequence, tokens, handles, tokenIndices, wanted, logits, flag, taps)
+      .then(() => ({ logits, logitsRows, ...(taps && { attention: { weights: taps.weights, visionTokens } }) }));
   }
 
   release(handle: CpuImageHandle | CpuSequenceHandle): void {

@@ -25,12 +25,18 @@ export class Cancellation implements Disposable {
     this.#reject?.(reason);
   }
 
-  /** Settles as `work` does, but with the reason as soon as there is one. */
-  race<T>(work: Promise<T>): Promise<T> {
+  /** Settles as `work` does, but with the reason as soon as there is one; `onSettled` is called right before. */
+  race<T>(work: Promise<T>, onSettled?: () => void): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#reject = reject;
-      if (this.#cancelled !== undefined) reject(this.#cancelled.reason);
-      work.then(resolve, reject);
+      const settled =
+        <V>(settle: (value: V) => void) =>
+        (value: V) => {
+          onSettled?.();
+          settle(value);
+        };
+      this.#reject = settled(reject);
+      if (this.#cancelled !== undefined) this.#reject(this.#cancelled.reason);
+      work.then(settled(resolve), this.#reject);
     });
   }
 
@@ -38,13 +44,16 @@ export class Cancellation implements Disposable {
    * Makes the call, unless it is cancelled already, and settles when the native side has: rejects with the reason, else
    * with an SdkError.
    */
-  async run<T>(call: (flag: Int32Array) => Promise<T>): Promise<T> {
-    this.#throwIfCancelled();
-    try {
-      return await call(this.flag);
-    } catch (error) {
+  run<T>(call: (flag: Int32Array) => Promise<T>): Promise<T> {
+    const toReason = (error: unknown) => {
       this.#throwIfCancelled();
       throw toSdkError(error);
+    };
+    try {
+      this.#throwIfCancelled();
+      return call(this.flag).catch(toReason);
+    } catch (error) {
+      return Promise.reject(error).catch(toReason);
     }
   }
 

@@ -82,16 +82,17 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     this.#checkUsable(options);
     checkProcessedImage(image, this.#architecture.vision);
     const cancel = new CancelFlag();
-    return await this.#cancellable(options, async (cancellation) => {
-      const encoding = this.#encode(image, cancellation, cancel);
-      try {
-        return await cancellation.race(encoding);
-      } catch (error) {
-        cancel.set();
-        encoding.then((state) => state[Symbol.dispose]()).catch(() => {}); // whoever gave up on it cannot dispose it
-        throw error;
-      }
-    });
+    const cancellation = this.#begin(options);
+    const encoding = this.#encode(image, cancellation, cancel);
+    try {
+      return await cancellation.race(encoding);
+    } catch (error) {
+      cancel.set();
+      encoding.then((state) => state[Symbol.dispose]()).catch(() => {}); // whoever gave up on it cannot dispose it
+      throw error;
+    } finally {
+      this.#end(cancellation);
+    }
   }
 
   async #encode(image: ProcessedImage, cancellation: Cancellation, cancel: CancelFlag): Promise<ImageState> {
@@ -133,13 +134,8 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     await this.#backend[Symbol.asyncDispose]();
   }
 
-  /** Appends `tokens` behind the first `length` tokens of the native sequence. */
-  async #forward(
-    sequence: SequenceHandle,
-    length: number,
-    tokens: Int32Array,
-    options: SliceOptions,
-  ): Promise<SliceResult> {
+  /** Appends `tokens` behind the first `length` tokens of the native sequence. Every token of a text pays for this path. */
+  #forward(sequence: SequenceHandle, length: number, tokens: Int32Array, options: SliceOptions): Promise<SliceResult> {
     const images = options.images.map(({ image, tokenIndex }) => {
       const { handle, numTiles } = image as NativeImageState<ImageHandle, SequenceHandle>;
       return { handle, numTiles, tokenIndex };
@@ -147,9 +143,9 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     // The call may wait, and the caller's array is the caller's.
     const { logits, attention } = options;
     const call = { sequence, length, tokens: tokens.slice(), images, logits, attention };
-    return await this.#cancellable(options, (cancellation) =>
-      cancellation.race(this.#enqueue(cancellation, (flag) => this.#backend.forward(call, flag))),
-    );
+    const cancellation = this.#begin(options);
+    const work = this.#enqueue(cancellation, (flag) => this.#backend.forward(call, flag));
+    return cancellation.race(work, () => this.#end(cancellation));
   }
 
   /** Calls that are aborted while they wait do not start. One that finds the queue empty does so without a detour. */
@@ -188,15 +184,15 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
     signal?.throwIfAborted();
   }
 
-  async #cancellable<T>({ signal }: CallOptions, work: (cancellation: Cancellation) => Promise<T>): Promise<T> {
+  #begin({ signal }: CallOptions): Cancellation {
     const cancellation = new Cancellation(signal);
     this.#calls.add(cancellation);
-    try {
-      return await work(cancellation);
-    } finally {
-      this.#calls.delete(cancellation);
-      cancellation[Symbol.dispose]();
-    }
+    return cancellation;
+  }
+
+  #end(cancellation: Cancellation): void {
+    this.#calls.delete(cancellation);
+    cancellation[Symbol.dispose]();
   }
 }
 

@@ -15,22 +15,21 @@ export interface SequenceBackend {
 const NO_LOGITS: SliceResult = { logits: new Float32Array(0), logitsRows: 0 };
 
 /** `Engine.step` of backends that compute one slice after another, in the order in which they are asked. */
-export async function stepInTurn(engine: Engine, slices: readonly Slice[]): Promise<StepResult> {
+export function stepInTurn(engine: Engine, slices: readonly Slice[]): Promise<StepResult> {
   const [first] = slices;
-  if (slices.length !== 1 || first === undefined) {
-    return await Promise.allSettled(slices.map(async (slice) => await forward(engine, slice)));
-  }
-  try {
-    return [{ status: 'fulfilled', value: await forward(engine, first) }];
-  } catch (reason) {
-    return [{ status: 'rejected', reason }];
-  }
+  // What `allSettled` gives, for the step of every token of a single text, at half the price.
+  if (slices.length === 1) return forward(engine, first!).then(ofValue, ofReason);
+  return Promise.allSettled(slices.map((slice) => forward(engine, slice)));
 }
+
+const ofValue = (value: SliceResult): StepResult => [{ status: 'fulfilled', value }];
+const ofReason = (reason: unknown): StepResult => [{ status: 'rejected', reason }];
 
 function forward(engine: Engine, slice: Slice): Promise<SliceResult> {
   const { sequence } = slice;
   if (sequence instanceof TrackedSequence && sequence.engine === engine) return sequence.forward(slice.tokens, slice);
-  throw new SdkError('ERR_ARGUMENT_INVALID', 'Expected sequences that this engine created, received another.');
+  const message = 'Expected sequences that this engine created, received another.';
+  return Promise.reject(new SdkError('ERR_ARGUMENT_INVALID', message));
 }
 
 /** A sequence of any backend. One call at a time; each call appends its tokens, or none of them when it fails. */
