@@ -10,6 +10,7 @@ export function arrayFor(type: TensorRtType, count: number): TensorRtArray {
 /** Of every bit pattern its number: pictures have millions of keys. */
 const tables = new Map<TensorRtType, Float32Array>();
 
+/** The numbers of a tensor of the addon, whatever they are kept as: bfloat16 and float16 come as their bits. */
 export function floatsOf(values: TensorRtArray, type: TensorRtType): Float32Array {
   if (values instanceof Float32Array) return values;
   const toFloat = type === 'bfloat16' ? bfloat16Value : float16Value;

@@ -179,7 +179,7 @@ describe('before any work', () => {
     [{ max_new_tokens: 5 } as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [7 as GenerateOptions, 'ERR_ARGUMENT_INVALID'],
     [{ seed: -1 }, 'ERR_ARGUMENT_INVALID'],
-    [{ priority: 'urgent' as 'question' }, 'ERR_ARGUMENT_INVALID'],
+    [{ priority: 'soon' as 'question' }, 'ERR_ARGUMENT_INVALID'],
     [{ caller: 7 as unknown as string }, 'ERR_ARGUMENT_INVALID'],
     [{ caller: 'x'.repeat(257) }, 'ERR_ARGUMENT_INVALID'],
     [{ deadlineMs: 0 }, 'ERR_ARGUMENT_INVALID'],
