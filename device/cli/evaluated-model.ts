@@ -2,7 +2,6 @@
 import { InvalidArgumentError } from 'commander';
 import type { DetectorGrounder, GrounderChoice, LoadModelOptions, VisionLanguageModel } from 'scenebus';
 import type { CommandContext } from './command-context.js';
-import { createLogger } from './logger.js';
 import { createProgressReporter } from './progress.js';
 
 const CHOICES = {
@@ -46,7 +45,10 @@ export async function openEvaluatedModel(
   { threads, cache }: { readonly threads?: number | undefined; readonly cache?: string | undefined },
   { terminal, signal }: CommandContext,
 ): Promise<OpenedModel> {
-  const { loadModel, openDetector } = await import('scenebus');
+  const [{ loadModel, openDetector }, { createLogger }] = await Promise.all([
+    import('scenebus'),
+    import('./logger.js'),
+  ]);
   using progress = createProgressReporter(terminal.stderr);
   const { grounder, ...others } = settings;
   let detector: DetectorGrounder | undefined;

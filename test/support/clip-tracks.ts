@@ -1,6 +1,6 @@
 /** Numbers of things on the sample clip, by the boxes that a detector finds in its frames, against what its renderer knows. */
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import {
   createTracker,
   type Frame,
@@ -9,8 +9,11 @@ import {
   openCamera,
   openDetector,
 } from 'scenebus';
+import { packageRoot } from '#sdk/native/index.js';
 
-const clip = fileURLToPath(new URL('../../../examples/clips/tabletop.mp4', import.meta.url));
+// Under `dist` too, where the bench runs.
+const example = (...path: string[]) => join(packageRoot(), 'examples', ...path);
+const clip = example('clips', 'tabletop.mp4');
 
 interface Truth {
   readonly time: number;
@@ -38,7 +41,7 @@ export interface FollowedThings {
 /** Boxes of the demo detector in the clip's first seconds, in the clip's own time. */
 export async function detectClip(seconds: number, fps: number): Promise<DetectedFrame[]> {
   const seen: DetectedFrame[] = [];
-  const folder = fileURLToPath(new URL('../../../examples/demo-detector/', import.meta.url));
+  const folder = example('demo-detector');
   await using detector = await openDetector(folder, { decides: 'detector' });
   await using camera = await openCamera(clip, { fps });
   for await (const { data, ...frame } of camera.frames()) {

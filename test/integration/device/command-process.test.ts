@@ -41,7 +41,7 @@ describe('a start of the command', () => {
     expect(
       own.filter(
         (file) =>
-          !/^device\/cli\/|^device\/platform\/repository-files\.js$|^calibration\/quantize\/option-values\.js$|^device\/journal\/record\.js$/.test(
+          !/^device\/cli\/|^device\/platform\/repository-files\.js$|^calibration\/(quantize\/option-values|evaluate\/task-names)\.js$|^device\/journal\/record\.js$/.test(
             file,
           ),
       ),

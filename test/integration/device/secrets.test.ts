@@ -22,7 +22,10 @@ function blindModel(): VisionLanguageModel {
   const { model } = fakeModel();
   const engine = { backend: 'cpu', weights: 'int4', numerics: 'meta', contextLength: 64 };
   const info = { ...model.info, engine, writesBoxes: false };
-  return Object.assign(model, { info, stats: () => ({ waiting: { question: 0 } }) }) as unknown as VisionLanguageModel;
+  return Object.assign(model, {
+    info,
+    stats: () => ({ waiting: { urgent: 0, question: 0 } }),
+  }) as unknown as VisionLanguageModel;
 }
 
 let folder: string;
