@@ -330,7 +330,8 @@ export interface VisionLanguageModel extends AsyncDisposable {
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
   /**
    * One question whose answer is one of a few: read from the probabilities behind the prompt, so nothing is written.
-   * One call of the engine, and another only for beginnings that several options share.
+   * One call of the engine, and one more for each beginning that several options share and that is probable: all rows on
+   * the way to where they part are computed together.
    * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID for what leaves nothing to decide
    *
    * @example

@@ -5,8 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { renderScenes } from '#calibration/evaluate/scenes.js';
 import { calibrateGrounding, type HeadScore } from '#calibration/grounding/index.js';
@@ -16,6 +16,7 @@ import { reliabilityDiagram } from '#calibration/scores/diagram.js';
 import { RecordFile, readKnownScenes } from '#calibration/scores/known-scenes.js';
 import { reportOf, type Scalings, type ScoreReport } from '#calibration/scores/scalings.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
+import type { ScoreScaling } from '#sdk/grounding/index.js';
 import { type DetectorGrounder, loadModel, openDetector } from '#sdk/index.js';
 import { detectClip, followThings, twentyMissed } from '../../support/clip-tracks.js';
 import { copyWithoutHeads } from './zeroed-heads.js';
@@ -69,12 +70,13 @@ export async function benchGrounding(options: GroundingBenchOptions): Promise<Gr
   const { manifest, model: shape } = await openCheckpoint(int4);
   const attention = manifest.attention;
   if (attention === undefined) throw new Error('Expected heads that localise in the demo model, but there are none.');
-  await using detector = await openDetector(DETECTOR, { decides: 'detector' });
+  const raw = join(directory, 'detector');
+  const detectorScaling = await copyRawDetector(raw);
+  await using detector = await openDetector(raw, { decides: 'detector' });
   const searches = await collect({ ...common, model: int4, records, grounder: ['text', 'attention', detector] });
-  // A detector scales its scores itself; records hold them as it says them.
   const { scores = {} } = manifest;
   const { yesNo = NO_SCALING, verified = {}, ...own } = scores;
-  const boxes = { text: own.text ?? NO_SCALING, attention: own.attention ?? NO_SCALING, detector: NO_SCALING };
+  const boxes = { text: own.text ?? NO_SCALING, attention: own.attention ?? NO_SCALING, detector: detectorScaling };
   const scalings = { boxes, yesNo, verified } as Scalings;
   const report = reportOf(searches, scalings);
   await writeReport(reportFolder, seed, report, scalings);
@@ -123,7 +125,7 @@ async function collect({ model: folder, pictures, scenes, records, grounder, thr
   const known: readonly KnownScene[] = (await readKnownScenes(pictures)).slice(0, scenes);
   const labels = [...new Set(known.flatMap(({ objects }) => objects.map(({ label }) => label)))].sort();
   const { prompts } = (await openCheckpoint(folder)).manifest;
-  const cacheDirectory = join(folder, '..', 'cache');
+  const cacheDirectory = join(dirname(folder), 'cache');
   await using model = await loadModel(folder, {
     backend: 'cpu',
     threads,
@@ -131,7 +133,7 @@ async function collect({ model: folder, pictures, scenes, records, grounder, thr
     scores: 'raw',
     grounder,
   });
-  const file = await RecordFile.open(records, await keyOf(folder, pictures, model.info.contentHash, grounder));
+  const file = await RecordFile.open(records, await keyOf(folder, pictures, grounder));
   const searches: (readonly SearchRecord[])[] = [];
   for (const [turn, scene] of known.entries()) {
     let found = file.of(scene.image);
@@ -145,14 +147,23 @@ async function collect({ model: folder, pictures, scenes, records, grounder, thr
   return searches;
 }
 
-/** Records depend on weights, on how attention is read, on the detector and on the pictures. */
-async function keyOf(folder: string, pictures: string, contentHash: string, grounder: CollectOptions['grounder']) {
-  const hash = createHash('sha256').update(contentHash);
-  hash.update(JSON.stringify((await openCheckpoint(folder)).manifest.attention ?? null));
-  hash.update(await readFile(join(pictures, 'scenes.jsonl')));
-  if (grounder.some((each) => typeof each !== 'string')) {
-    for (const file of ['detector.json', 'model.onnx']) hash.update(await readFile(join(DETECTOR, file)));
-  }
+/** A detector scales its scores itself; this copy leaves them as they are. @returns the scaling that was left out */
+async function copyRawDetector(copy: string): Promise<ScoreScaling> {
+  await cp(DETECTOR, copy, { recursive: true });
+  const { scores = NO_SCALING, ...manifest } = JSON.parse(await readFile(join(DETECTOR, 'detector.json'), 'utf8'));
+  await writeFile(join(copy, 'detector.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  return { bias: 0, ...scores };
+}
+
+/** Records depend on weights, on how attention is read, on the detector and on the pictures. By content: a copy is the same. */
+async function keyOf(folder: string, pictures: string, grounder: CollectOptions['grounder']) {
+  const directory = dirname(folder);
+  const { prompts, attention } = (await openCheckpoint(folder)).manifest;
+  const hash = createHash('sha256').update(JSON.stringify([prompts, attention ?? null]));
+  const files = [join(folder, 'config.json'), join(folder, 'model.safetensors'), join(pictures, 'scenes.jsonl')];
+  if (grounder.some((each) => typeof each !== 'string'))
+    files.push(...['model.onnx', 'detector.json'].map((file) => join(directory, 'detector', file)));
+  for (const file of files) hash.update(await readFile(file));
   return hash.digest('hex');
 }
 

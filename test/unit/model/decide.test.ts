@@ -61,6 +61,30 @@ describe('decide', () => {
     expect(engine.forwards.map(({ tokens }) => tokens.length).slice(1)).toEqual([2]); // `ab`, in one call
   });
 
+  test('tells many options with one beginning apart in one call behind the prompt', async () => {
+    const beginning = 'by a door-';
+    const path = Object.fromEntries([...beginning].map((next, i) => [beginning.slice(0, i), { [next]: 0.9 }]));
+    const letters = 'abcdefghijklmnopqrst';
+    const last = Object.fromEntries([...letters].map((letter) => [letter, letter === 'k' ? 0.5 : 0.02]));
+    const choices = [...letters].map((letter) => beginning + letter);
+    const { decision, engine } = await decideIn({ ...path, [beginning]: last }, { type: 'choice', choices });
+    expect(decision.value).toBe('by a door-k');
+    expect(decision.options).toHaveLength(20);
+    expect(engine.forwards).toHaveLength(2);
+    expect(engine.forwards[1]!.tokens).toHaveLength(beginning.length);
+    expect(decision.timings.engineCalls).toBe(2);
+  });
+
+  test('takes one call for each beginning that is probable', async () => {
+    const both = { x: 0.4, y: 0.5 };
+    const table = { '': { a: 0.5, b: 0.3, c: 0.001 }, a: both, b: both, c: both };
+    const choices = ['ax', 'ay', 'bx', 'by', 'cx', 'cy'];
+    const { decision, chances, engine } = await decideIn(table, { type: 'choice', choices });
+    expect(decision.value).toBe('ay');
+    expect(chances.get('cx')).toBeCloseTo(chances.get('cy')!, 9);
+    expect(engine.forwards).toHaveLength(3);
+  });
+
   test('takes a beginning of another option for itself when something else follows', async () => {
     const table = { '': { a: 0.8, c: 0.1 }, a: { b: 0.25 } };
     const { decision, chances } = await decideIn(table, { type: 'choice', choices: ['a', 'ab', 'c'] });
