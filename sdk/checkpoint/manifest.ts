@@ -21,6 +21,11 @@ export const boxConventionSchema = z.object({
   relativeTo: z.enum(['longer-side', 'axis']).default('longer-side'),
   /** `centre`: integer q means (q + 0.5) / scale; `edge`: q / scale. */
   bin: z.enum(['centre', 'edge']).default('centre'),
+  /**
+   * Answers to the prompts `list` and `locate` below can be nothing but boxes: compact JSON, label before box. false: the
+   * model writes other text around them, or spaces in them.
+   */
+  enforced: z.boolean().default(true),
 });
 
 const index = z.int().min(0).max(10_000);

@@ -15,6 +15,11 @@ export interface BoxConvention {
   readonly relativeTo: 'longer-side' | 'axis';
   /** q means (q + 0.5) / scale (`centre`) or q / scale (`edge`). */
   readonly bin: 'centre' | 'edge';
+  /**
+   * Whether answers to the model's own prompts for boxes can be nothing else (compact JSON, label before box). Default
+   * true; false for a model that writes other text around its boxes, or spaces in them.
+   */
+  readonly enforced?: boolean | undefined;
 }
 
 export interface WrittenBox {
@@ -27,9 +32,9 @@ export interface WrittenBox {
 }
 
 // A model in a loop writes without end: what one answer can hold is bounded.
-const MAX_OBJECTS = 256;
+export const MAX_OBJECTS = 256;
 const MAX_OBJECT_CHARACTERS = 1_024;
-const MAX_LABEL_CHARACTERS = 200;
+export const MAX_LABEL_CHARACTERS = 200;
 
 /** In order of appearance. An object whose box is null (the thing is absent) is left out, and so are repetitions. */
 export function readWrittenBoxes(text: string, convention: Pick<BoxConvention, 'labelKey' | 'boxKey'>): WrittenBox[] {

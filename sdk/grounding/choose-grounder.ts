@@ -1,6 +1,7 @@
 /** Which grounders a model's answers go through. */
 import { SdkError } from '../core/errors.js';
 import { type AttentionCalibration, createAttentionGrounder } from './attention/index.js';
+import type { BoxPrompts } from './box-grammar.js';
 import type { BoxConvention } from './box-reader.js';
 import type { Grounder } from './grounder.js';
 import { createTextGrounder } from './text-grounder.js';
@@ -19,8 +20,8 @@ export interface GroundingModel {
   readonly boxes: BoxConvention | undefined;
   /** undefined: not calibrated. */
   readonly attention: AttentionCalibration | undefined;
-  /** With `{label}` in it. */
-  readonly locatePrompt: string;
+  /** What the model's manifest asks it for boxes. */
+  readonly prompts: BoxPrompts;
   /** The backend hands out attention. */
   readonly attentionTaps: boolean;
 }
@@ -33,7 +34,7 @@ export interface GroundingModel {
 export function chooseGrounder(choice: GrounderChoice | readonly GrounderChoice[], model: GroundingModel): Grounder {
   const chosen = (Array.isArray(choice) ? choice : [choice]).map((each: GrounderChoice): Grounder => {
     if (each === 'auto') return automatic(model);
-    if (each === 'text') return createTextGrounder(model.boxes);
+    if (each === 'text') return createTextGrounder(model.boxes, model.prompts);
     if (each === 'attention') return byAttention(model);
     if (typeof each?.ground === 'function') return each;
     throw new SdkError(
@@ -45,6 +46,8 @@ export function chooseGrounder(choice: GrounderChoice | readonly GrounderChoice[
   if (only !== undefined && chosen.length === 1) return only;
   return {
     source: only?.source ?? 'text',
+    answerSchema: (question) =>
+      chosen.map((each) => each.answerSchema?.(question)).find((schema) => schema !== undefined),
     ground: async (request, options) => {
       const found = [];
       for (const grounder of chosen) found.push(...(await grounder.ground(request, options)));
@@ -54,13 +57,13 @@ export function chooseGrounder(choice: GrounderChoice | readonly GrounderChoice[
 }
 
 function automatic(model: GroundingModel): Grounder {
-  const { boxes, attention, attentionTaps } = model;
+  const { boxes, prompts, attention, attentionTaps } = model;
   return boxes === undefined && attention !== undefined && attentionTaps
     ? byAttention(model)
-    : createTextGrounder(boxes);
+    : createTextGrounder(boxes, prompts);
 }
 
-function byAttention({ name, attention, attentionTaps, locatePrompt }: GroundingModel): Grounder {
+function byAttention({ name, attention, attentionTaps, prompts }: GroundingModel): Grounder {
   if (attention === undefined) {
     throw new SdkError(
       'ERR_MODEL_UNSUPPORTED',
@@ -73,5 +76,5 @@ function byAttention({ name, attention, attentionTaps, locatePrompt }: Grounding
       'Expected a backend that hands out attention for the grounder "attention". Load the model with attentionTaps: true, or leave that out: it is on where heads are known.',
     );
   }
-  return createAttentionGrounder(attention, locatePrompt);
+  return createAttentionGrounder(attention, prompts.locate);
 }

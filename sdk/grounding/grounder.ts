@@ -35,5 +35,10 @@ export interface GroundingRequest {
 /** Finds where in the picture the things are that an answer speaks of. Never changes the answer's text. */
 export interface Grounder {
   readonly source: GroundedObject['source'];
+  /**
+   * What the answer to a question about a picture must be for this grounder to find boxes in it: a JSON Schema that the
+   * model is held to while it writes. undefined: any answer. Asked only where the caller has no schema.
+   */
+  readonly answerSchema?: ((question: string) => Readonly<Record<string, unknown>> | undefined) | undefined;
   ground(request: GroundingRequest, options?: CallOptions): Promise<readonly GroundedObject[]>;
 }

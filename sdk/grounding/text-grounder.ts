@@ -2,6 +2,7 @@
 import type { Box, GroundedObject } from '../core/types.js';
 import { boxToPixels, clampBox } from '../geometry/box.js';
 import type { WrittenToken } from '../text/written-token.js';
+import { asksForBoxes, boxSchema } from './box-grammar.js';
 import { type BoxConvention, readWrittenBoxes, type WrittenBox } from './box-reader.js';
 import type { Grounder } from './grounder.js';
 
@@ -13,13 +14,20 @@ import type { Grounder } from './grounder.js';
  * the JSON around them), 1 when the backend gives none. It tells how sure the model was of what it wrote, not how well
  * the box fits.
  *
+ * @param prompts the model's own for boxes, `{label}` in `locate`; answers to them are held to the convention while they are written
+ *
  * @example
  * const grounder = createTextGrounder(checkpoint.manifest.boxes);
  * const objects = await grounder.ground({ text: '{"label":"cup","box":[10,20,30,40]}', image: frame, tokens: [] });
  */
-export function createTextGrounder(convention: BoxConvention | undefined): Grounder {
+export function createTextGrounder(
+  convention: BoxConvention | undefined,
+  prompts?: { readonly list: string; readonly locate: string },
+): Grounder {
+  const schema = convention === undefined || convention.enforced === false ? undefined : boxSchema(convention);
   return {
     source: 'text',
+    answerSchema: (question) => (prompts !== undefined && asksForBoxes(question, prompts) ? schema : undefined),
     ground: async ({ text, image, tokens }) => {
       if (convention === undefined) return [];
       return readWrittenBoxes(text, convention).flatMap((written): GroundedObject[] => {

@@ -146,7 +146,7 @@ export async function loadModelOn(
   const processor = createImageProcessor(checkpoint.processor);
   checkHeads(checkpoint);
   const { boxes, attention, prompts: manifestPrompts } = checkpoint.manifest;
-  const grounding = { name: checkpoint.name, boxes, attention, locatePrompt: manifestPrompts.locate };
+  const grounding = { name: checkpoint.name, boxes, attention, prompts: manifestPrompts };
   // What can be refused without the engine is.
   chooseGrounder(grounder, { ...grounding, attentionTaps: true });
   const contentHash = await checkpoint.contentHash();

@@ -4,7 +4,7 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/logger.js';
 import type { Engine } from '../engine/engine.js';
 import { requireFitting } from '../geometry/index.js';
-import { AnswerGrammars, type SchemaInput, type SchemaMask } from '../grammar/index.js';
+import { AnswerGrammars, type PreparedSchema, type SchemaInput, type SchemaMask } from '../grammar/index.js';
 import type { BoxConvention } from '../grounding/box-reader.js';
 import type { Attend } from '../grounding/index.js';
 import { sentenceOf } from '../grounding/sentence.js';
@@ -289,9 +289,10 @@ class ComposedModel implements VisionLanguageModel {
     startedMs: number,
   ): Promise<Answer> {
     const schema = options.schema && (await this.#grammars.prepare(options.schema, options.schemaFrom, { signal }));
+    const form = schema ?? (await this.#formOf(question, images.at(-1), options, signal));
     let grammar: SchemaMask | undefined;
     const createMask = () => {
-      grammar = schema?.begin();
+      grammar = form?.begin();
       return maskOf(options, prompt.ids, grammar);
     };
     const output = await this.#inference.generate({
@@ -311,7 +312,7 @@ class ComposedModel implements VisionLanguageModel {
       signal,
     });
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
-    if (grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
+    if (schema !== undefined && grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
     const value = schema?.parse(text);
     const written = { text, question, tokens: output.tokens };
     const { objects, heatMaps, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
@@ -351,6 +352,18 @@ class ComposedModel implements VisionLanguageModel {
     };
     this.#parts.logger.log('debug', 'generated', { ...answer.usage, ...answer.timings, finishReason });
     return answer;
+  }
+
+  /** What the grounder needs an answer to be, where its caller asks for no form. */
+  async #formOf(
+    question: string,
+    image: ModelImage | undefined,
+    { createMask }: ResolvedOptions,
+    signal: AbortSignal,
+  ): Promise<PreparedSchema | undefined> {
+    if (image === undefined || createMask !== undefined) return undefined;
+    const schema = this.#parts.grounder.answerSchema?.(question);
+    return schema && (await this.#grammars.prepare(schema as SchemaInput, 'caller', { signal }));
   }
 
   #ground(

@@ -16,14 +16,24 @@ const MAX_LABEL_CHARACTERS = 200;
  * @example askedLabel('Where is the red cup?', 'Wo ist {label}?') // 'red cup'
  */
 export function askedLabel(question: string, locatePrompt: string): string | undefined {
+  const ended = question
+    .trim()
+    .replace(/\s+/gu, ' ')
+    .replace(/[\s.?!]+$/u, '');
+  const label = ASKED.map((pattern) => pattern.exec(ended)?.[1]).find((found) => found !== undefined);
+  return askedByPrompt(question, locatePrompt) ?? nameIn(label);
+}
+
+/** The same in the words of the model's own prompt alone. */
+export function askedByPrompt(question: string, locatePrompt: string): string | undefined {
   const plain = question.trim().replace(/\s+/gu, ' ');
   const [before, after] = locatePrompt.split('{label}').map((part) => part.toLowerCase()) as [string, string];
   const lower = plain.toLowerCase();
   const isOwn = lower.startsWith(before) && lower.endsWith(after) && plain.length > before.length + after.length;
-  const ended = plain.replace(/[\s.?!]+$/u, '');
-  const label = isOwn
-    ? plain.slice(before.length, plain.length - after.length)
-    : ASKED.map((pattern) => pattern.exec(ended)?.[1]).find((found) => found !== undefined);
+  return isOwn ? nameIn(plain.slice(before.length, plain.length - after.length)) : undefined;
+}
+
+function nameIn(label: string | undefined): string | undefined {
   const name = label?.trim();
   return name === undefined || name === '' || name.length > MAX_LABEL_CHARACTERS ? undefined : name;
 }

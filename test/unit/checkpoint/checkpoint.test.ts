@@ -155,6 +155,7 @@ describe('openCheckpoint', () => {
       scale: 100,
       relativeTo: 'longer-side',
       bin: 'centre',
+      enforced: true,
     });
     expect(manifest.prompts.describe).toBe('What is here?');
     expect(manifest.prompts.list.length).toBeGreaterThan(0);
