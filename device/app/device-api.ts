@@ -56,7 +56,8 @@ function servedModel({ model, config }: Pick<DeviceApiOptions, 'model' | 'config
     },
     generate: (request, { signal, ...asked }) => {
       const { maxNewTokens, timeoutMs: deadlineMs, verify } = config().ask;
-      const options = { ...asked, maxNewTokens: asked.maxNewTokens ?? maxNewTokens, deadlineMs, verify };
+      const missing = { maxNewTokens: asked.maxNewTokens ?? maxNewTokens, verify: asked.verify ?? verify };
+      const options = { ...asked, ...missing, deadlineMs };
       return createTokenStream(
         (onText, leaving) =>
           model.use(async (loaded) => {

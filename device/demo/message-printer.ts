@@ -82,9 +82,10 @@ function describeResponse(payload: Fields, paint: Painter): string[] {
 
 function describeObjects(objects: unknown, paint: Painter): string[] {
   if (!Array.isArray(objects)) return [];
-  return objects.filter(isFields).map(({ label, boxPixels, score, source }) => {
+  return objects.filter(isFields).map(({ label, boxPixels, score, source, verified }) => {
     const box = Array.isArray(boxPixels) ? `[${boxPixels.join(', ')}]` : '';
-    return `${paint('green', String(label))} ${box} score ${Number(score).toFixed(2)} (${source})`;
+    const verdict = verified === undefined ? '' : verified ? ', verified' : ', refuted';
+    return `${paint('green', String(label))} ${box} score ${Number(score).toFixed(2)} (${source}${verdict})`;
   });
 }
 

@@ -12,6 +12,8 @@ export interface FrameQuestion extends CallOptions, TypedQuestion {
   readonly caller: string;
   /** What the answer must be; instead of an answer type. */
   readonly answerSchema?: JsonSchema | undefined;
+  /** Left out: as the device has it. */
+  readonly verify?: boolean | undefined;
   /** What was asked and answered about this frame before, oldest first; not with an answer type that is decided. */
   readonly earlier?: readonly EarlierTurn[] | undefined;
   readonly onText: (text: string) => void;
@@ -24,9 +26,9 @@ export interface FrameQuestion extends CallOptions, TypedQuestion {
  */
 export async function askFrame(
   { config, hub, model }: Pick<FeatureContext, 'config' | 'hub' | 'model'>,
-  { frame, camera, caller, answerSchema, earlier, onText, signal, ...asked }: FrameQuestion,
+  { frame, camera, caller, answerSchema, verify, earlier, onText, signal, ...asked }: FrameQuestion,
 ): Promise<TypedAnswer> {
-  const { maxNewTokens, timeoutMs, verify } = config.ask;
+  const { maxNewTokens, timeoutMs } = config.ask;
   const about = { camera, frame };
   const { question } = asked;
   try {
@@ -34,7 +36,7 @@ export async function askFrame(
       void hub.emit('frame', { frame }, about);
       const options = {
         maxNewTokens,
-        verify,
+        verify: verify ?? config.ask.verify,
         deadlineMs: timeoutMs,
         priority: 'question',
         caller,

@@ -42,6 +42,16 @@ export const samplingFields = {
   top_p: z.number().positive().max(1).optional(),
 };
 
+/** What OpenAI's and Ollama's forms have no name for. Left out: as the model or the device has it. */
+export const extensionField = {
+  scenebus: z
+    .strictObject({
+      /** The model is asked about the cut-out of each box: see `GenerateOptions.verify`. */
+      verify: z.boolean().optional(),
+    })
+    .optional(),
+};
+
 const schemaFormat = z.strictObject({
   type: z.literal('json_schema'),
   json_schema: z.strictObject({
@@ -73,6 +83,7 @@ const bodySchema = z.strictObject({
   logprobs: z.boolean().default(false),
   top_logprobs: z.int().min(0).max(20).optional(),
   user: z.string().max(200).optional(),
+  ...extensionField,
 });
 export type ChatBody = z.infer<typeof bodySchema>;
 
@@ -191,5 +202,6 @@ export function optionsOf(body: ChatBody): GenerateOptions {
     logProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
     schema,
     schemaFrom: 'stranger',
+    verify: body.scenebus?.verify,
   };
 }

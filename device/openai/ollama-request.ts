@@ -2,7 +2,7 @@
 import type { ChatMessage, GenerateOptions, JsonSchema } from 'scenebus';
 import { z } from 'zod';
 import type { AskedMessage } from './asked-messages.js';
-import { ANY_OBJECT, checked, requireObject } from './chat-request.js';
+import { ANY_OBJECT, checked, extensionField, requireObject } from './chat-request.js';
 import { type RequestPictures, requireFewPictures } from './pictures.js';
 
 const optionsSchema = z.strictObject({
@@ -25,6 +25,7 @@ const shared = {
   stream: z.boolean().default(true),
   format: z.union([z.enum(['', 'json']), z.record(z.string(), z.unknown())]).default(''),
   options: optionsSchema.default({}),
+  ...extensionField,
 };
 const generateSchema = z.strictObject({
   ...shared,
@@ -60,21 +61,21 @@ export interface OllamaAsk {
 /** @throws ApiError 400 naming what is wrong, or what is not honoured */
 export function readGenerate(given: unknown): OllamaAsk {
   const { left, warnings } = withoutIdle(given);
-  const { model, stream, format, options, prompt, system, images: pictures = [] } = checked(generateSchema, left);
+  const { model, stream, prompt, system, images: pictures = [], ...asked } = checked(generateSchema, left);
   const isEmpty = prompt === '' && pictures.length === 0;
   const messages = [
     ...(system === '' ? [] : [{ role: 'system' as const, text: system, images: [] }]),
     { role: 'user' as const, text: prompt, images: pictures },
   ];
-  return { model, stream, messages: isEmpty ? [] : messages, options: optionsOf(options, format), warnings };
+  return { model, stream, messages: isEmpty ? [] : messages, options: optionsOf(asked), warnings };
 }
 
 /** @throws as `readGenerate` */
 export function readChat(given: unknown): OllamaAsk {
   const { left, warnings } = withoutIdle(given);
-  const { model, stream, format, options, messages } = checked(chatSchema, left);
+  const { model, stream, messages, ...asked } = checked(chatSchema, left);
   const turns = messages.map(({ role, content, images: pictures = [] }) => ({ role, text: content, images: pictures }));
-  return { model, stream, messages: turns, options: optionsOf(options, format), warnings };
+  return { model, stream, messages: turns, options: optionsOf(asked), warnings };
 }
 
 /** Pictures come before the text of their message, as Ollama has it. @throws ApiError 400 */
@@ -88,7 +89,11 @@ export function askedTurns({ messages }: OllamaAsk, pictures: RequestPictures): 
   });
 }
 
-function optionsOf(given: z.infer<typeof optionsSchema>, format: string | object): GenerateOptions {
+function optionsOf({
+  options: given,
+  format,
+  scenebus,
+}: Pick<z.infer<typeof chatSchema>, 'options' | 'format' | 'scenebus'>): GenerateOptions {
   const { num_predict: most = 0, seed } = given;
   return {
     temperature: given.temperature,
@@ -103,6 +108,7 @@ function optionsOf(given: z.infer<typeof optionsSchema>, format: string | object
     stop: given.stop,
     schema: format === '' ? undefined : format === 'json' ? ANY_OBJECT : (format as JsonSchema),
     schemaFrom: 'stranger',
+    verify: scenebus?.verify,
   };
 }
 

@@ -5,7 +5,15 @@
 import type { GenerateOptions, JsonSchema } from 'scenebus';
 import { z } from 'zod';
 import { type AskedMessage, type AskedPart, requireFewPicturesIn } from './asked-messages.js';
-import { ANY_OBJECT, checked, DETAIL_WARNING, isEmpty, samplingFields, withoutIdle } from './chat-request.js';
+import {
+  ANY_OBJECT,
+  checked,
+  DETAIL_WARNING,
+  extensionField,
+  isEmpty,
+  samplingFields,
+  withoutIdle,
+} from './chat-request.js';
 import type { RequestPictures } from './pictures.js';
 
 const textPart = z.strictObject({ type: z.literal('input_text'), text: z.string() });
@@ -68,6 +76,7 @@ const bodySchema = z.strictObject({
   top_logprobs: z.int().min(0).max(20).default(0),
   stream: z.boolean().default(false),
   metadata: z.record(z.string(), z.string()).default({}),
+  ...extensionField,
 });
 export type ResponsesBody = z.infer<typeof bodySchema>;
 
@@ -139,6 +148,7 @@ export function responsesOptions(body: ResponsesBody): GenerateOptions {
     topP: body.top_p,
     schema,
     schemaFrom: 'stranger',
+    verify: body.scenebus?.verify,
     logProbabilities: body.include.length > 0 || body.top_logprobs > 0 ? body.top_logprobs : undefined,
   };
 }

@@ -4,7 +4,7 @@ import { type AnswerValue, askRequestSchema } from 'scenebus/bus';
 import { z } from 'zod';
 import { type FrameInfo, type GroundedBox, idSchema } from './schemas.js';
 
-const { answerType, choices, answerSchema } = askRequestSchema.shape;
+const { answerType, choices, answerSchema, verify } = askRequestSchema.shape;
 export const EARLIER_TURNS = 16;
 
 export const askSchema = z
@@ -17,6 +17,7 @@ export const askSchema = z
     answerType,
     choices,
     answerSchema,
+    verify,
     /** What was asked and answered about this frame before, oldest first: the model is told of it. */
     turns: z
       .array(

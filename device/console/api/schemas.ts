@@ -97,6 +97,8 @@ export const groundedObject = z.looseObject({
   box,
   score: z.number(),
   source: z.string(),
+  /** What the model said of the cut-out alone; left out: it was not asked. */
+  verified: z.boolean().optional(),
   trackId: z.number().optional(),
 });
 export type GroundedBox = z.infer<typeof groundedObject>;

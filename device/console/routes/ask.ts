@@ -32,8 +32,9 @@ export function askRoutes(services: ConsoleServices): Route[] {
         return streamWork<AskEvent>({ logger, what: 'a question on the console' }, async (send, signal) => {
           const { id, capturedAtMs, width, height } = frame;
           send({ type: 'frame', camera: camera ?? null, frame: { id, capturedAtMs, width, height } });
-          const { question, answerType, choices, answerSchema, turns } = body;
-          const asked = { question, answerType, choices, answerSchema, earlier: turns, frame, camera, caller, signal };
+          const { question, answerType, choices, answerSchema, verify, turns } = body;
+          const what = { question, answerType, choices, answerSchema, verify, earlier: turns };
+          const asked = { ...what, frame, camera, caller, signal };
           const onText = (text: string) => send({ type: 'text', text });
           const { answer, options = [] } = await askFrame({ config, hub, model }, { ...asked, onText });
           const { text, objects, finishReason, timings, usage, sentence, value, probability } = answer;

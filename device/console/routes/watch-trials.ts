@@ -1,7 +1,8 @@
 /** A watch tried before it is switched on: on what its camera shows now, and on what the journal has kept. */
 import { decodeImage, type Frame } from 'scenebus';
 import { descriptionSettings } from '../../features/describe.js';
-import { evidenceOf, look } from '../../features/watches/look.js';
+import { evidenceOf } from '../../features/watches/evidence.js';
+import { look } from '../../features/watches/look.js';
 import { replay } from '../../features/watches/trial.js';
 import { HttpError } from '../../http/http-error.js';
 import type { JournalPicture } from '../../journal/query.js';
@@ -64,7 +65,8 @@ async function tryNow({ services, body: { watch, camera }, caller, send, signal 
     void device.hub.emit('frame', { frame }, { camera, frame });
     send({ type: 'start', pictures: 1, isCut: false, fromMs: frame.capturedAtMs, toMs: frame.capturedAtMs });
     const { value, probability, text, objects } = await look(model, frame, watch, call);
-    const boxes = objects.length > 0 ? objects : await evidenceOf(model, frame, watch, call);
+    const verify = watch.verify ?? device.config.ask.verify;
+    const boxes = await evidenceOf(model, frame, watch, objects, { ...call, verify });
     const about = referenceTo(frame);
     const found = { answer: value, probability, value, isLasting: false, event: null, text: text ?? null };
     send({ type: 'look', index: 0, atMs: frame.capturedAtMs, frame: about, run: device.hub.run, ...found });

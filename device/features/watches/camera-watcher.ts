@@ -7,8 +7,9 @@ import type { FeatureContext, Feed } from '../context.js';
 import { descriptionSettings } from '../describe.js';
 import { isWithin } from '../schedule.js';
 import { isDue } from './due.js';
+import { evidenceOf } from './evidence.js';
 import { type Change, Finding } from './finding.js';
-import { evidenceOf, look } from './look.js';
+import { look } from './look.js';
 import type { KeptFinding, WatchList } from './watch-list.js';
 
 /** For changes a second. */
@@ -192,8 +193,9 @@ export class CameraWatcher implements AsyncDisposable {
         if (change !== undefined || entry.seen === undefined)
           entry.seen = { frame: referenceTo(frame), model: reference };
         if (change?.event !== undefined) {
+          const verify = watch.verify ?? context.config.ask.verify;
           const isOver = change.event.type === 'end';
-          const boxes = isOver || objects.length > 0 ? objects : await evidenceOf(model, frame, watch, call);
+          const boxes = isOver ? objects : await evidenceOf(model, frame, watch, objects, { ...call, verify });
           const tracked = context.tracks.find(feed.id, frame, boxes);
           const located = await context.places.locate(feed.config, frame, tracked);
           await this.#tellEvent(entry, change, { text, objects: located });

@@ -40,18 +40,22 @@ export function imageOf(frame: Frame, polygon: Polygon | undefined): RegionImage
       image.data.set(frame.data.subarray(source + first * 3, source + end * 3), (y * left.size + first) * 3);
     }
   }
-  const toFrame = (box: Box): Box => ({
-    x1: (left.start + box.x1 * left.size) / frame.width,
-    y1: (top.start + box.y1 * top.size) / frame.height,
-    x2: (left.start + box.x2 * left.size) / frame.width,
-    y2: (top.start + box.y2 * top.size) / frame.height,
+  const acrossFrame = (x: number) => (left.start + x * left.size) / frame.width;
+  const downFrame = (y: number) => (top.start + y * top.size) / frame.height;
+  const toFrame = ({ x1, y1, x2, y2 }: Box): Box => ({
+    x1: acrossFrame(x1),
+    y1: downFrame(y1),
+    x2: acrossFrame(x2),
+    y2: downFrame(y2),
   });
   return {
     image,
     toFrame: (objects) =>
       objects.map((object) => {
         const box = toFrame(object.box);
-        return { ...object, box, boxPixels: boxToPixels(box, frame.width, frame.height) };
+        const peak = object.peak && { x: acrossFrame(object.peak.x), y: downFrame(object.peak.y) };
+        const boxPixels = boxToPixels(box, frame.width, frame.height);
+        return { ...object, box, boxPixels, ...(peak === undefined ? {} : { peak }) };
       }),
   };
 }

@@ -81,6 +81,11 @@ const watchFields = {
     .max(32)
     .optional()
     .meta({ title: 'Region', description: 'Corners x, y of a polygon, normalised to the frame; left out: all of it' }),
+  verify: z.boolean().optional().meta({
+    title: 'Verify',
+    description:
+      'true: the model is asked about the cut-out of each box of an event, at most 16; each takes as long as a question about a new picture. Left out: as the device has it for questions',
+  }),
   enabled: z.boolean().optional().meta({ title: 'Enabled', description: 'Left out: true' }),
 };
 
@@ -105,6 +110,7 @@ export const watchChangesSchema = z
     quietSeconds: watchFields.quietSeconds.nullable(),
     schedule: watchFields.schedule.nullable(),
     region: watchFields.region.nullable(),
+    verify: watchFields.verify.nullable(),
     enabled: watchFields.enabled,
   })
   .meta({ title: 'Changes', description: 'What is left out stays; null takes an optional field away' });

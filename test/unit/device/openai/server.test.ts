@@ -67,6 +67,7 @@ describe('what is refused', () => {
     ['tools', { tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'],
     ['n = 2', { n: 2 }, 'n'],
     ['a parameter that nobody knows', { frobnicate: 1 }, 'frobnicate'],
+    ['an extension that nobody knows', { scenebus: { verfiy: true } }, 'scenebus.verfiy'],
   ])('%s, by name', async (_, more, param) => {
     const { post } = await start();
     expect(await refusal(await post({ ...text, ...more }))).toMatchObject({

@@ -85,11 +85,12 @@ function SideView({ side, question, isOneOfTwo, onPin }: SideViewProps) {
         ))}
         {objects.length > 0 && (
           <ul class="objects">
-            {objects.map(({ label, score, source }, index) => (
+            {objects.map(({ label, score, source, verified }, index) => (
               <li key={`${label} ${index}`}>
                 {label}{' '}
                 <small>
                   score {score.toFixed(2)}, from {source}
+                  {verified !== undefined && (verified ? ', verified' : ', refuted')}
                 </small>
               </li>
             ))}
