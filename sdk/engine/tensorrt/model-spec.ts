@@ -43,15 +43,21 @@ export const SINGLE_DECODER = 'decoder';
 
 type PlannedEngine = Omit<LoweredEngine, 'name'> & { readonly name: LoweredEngine['name'] | typeof SINGLE_DECODER };
 
+export interface ModelSpecOptions {
+  /** Not every image's unused slots are merged: the vision plan takes more tokens then. */
+  readonly fullVision?: boolean | undefined;
+  /** Without any decoder. */
+  readonly onlyVision?: boolean | undefined;
+}
+
 /**
  * What the addon opens: stages with their plans, what of memory each needs, and how they are wired.
- * @param fullVision not every image's unused slots are merged: the vision plan takes more tokens then
  */
 export function modelSpec(
   name: string,
   model: ModelDescription,
   lowered: LoweredCheckpoint,
-  fullVision = false,
+  { fullVision = false, onlyVision = false }: ModelSpecOptions = {},
 ): TensorRtModelSpec {
   const { manifest } = lowered;
   const { text, vision, engines } = manifest;
@@ -59,6 +65,7 @@ export function modelSpec(
   const withImages = text.crossAttentionLayers.length > 0;
   const stages = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
+    .filter(({ graph }) => !onlyVision || graph === 'vision' || graph === 'cross-kv')
     .filter(({ name: engine }) => engine !== (fullVision ? 'vision' : 'vision-full'))
     .map((engine) => stageOf(engine, lowered, expectedBytes(engine, model)));
   const taken = new Set(stages.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));

@@ -38,6 +38,10 @@ export type OpenModelOptions = Omit<TensorRtEngineOptions, 'mode'> & {
   readonly mode: TensorRtMode;
   readonly contextLength: number;
   readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
+  /** Receives `cross_attention_states` of each picture, out of the plans that serve. */
+  readonly onFeatures?: OnTensor | undefined;
+  /** Opens no decoder: pictures can be encoded, and no text. */
+  readonly onlyVision?: boolean | undefined;
 };
 
 /** @internal Opens a checkpoint without any test. */
@@ -70,6 +74,7 @@ export async function openModel(
       maxImages: IMAGES_OF_A_STEP,
       onTensor: options.onTensor,
       onKeyValueCopies: options.onKeyValueCopies,
+      onFeatures: options.onFeatures,
     });
     embedding.move(); // the backend owns it
     const info: EngineInfo = {
@@ -116,7 +121,7 @@ async function openPlans(
   const instrument = options.onTensor !== undefined;
   const lowered = await lowerCheckpoint(checkpoint, { ...options, types: host.types, instrument });
   onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
-  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options.fullVision);
+  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options);
   const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
   const opened = await abortable(signal, (flag) => host.addon.openTensorRtModel(spec, report, flag));
   if (signal?.aborted === true) {
