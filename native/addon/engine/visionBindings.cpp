@@ -115,9 +115,9 @@ Napi::Value encodeCpuVision(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(env, "Expected the pixels of every slot and room for every state");
   const float* in = pixels.Data();
   float* out = states.Data();
-  return Jobs::of(env).start(
-      threadsOf(open), requireFlag(info[4]), [=](CancelFlag cancel) { open->tower->encode(in, *plan, out, cancel); },
-      nothing, {info[1], info[3], info[4]});
+  return Jobs::of(env).start(threadsOf(open), requireFlag(info[4]),
+                             [=](CancelFlag cancel) { open->tower->encode(in, *plan, out, cancel); }, nothing,
+                             {info[1], info[3], info[4]});
 }
 
 /** releaseCpuVision(vision): frees the tower soon, or after the call that uses it. Idempotent. */

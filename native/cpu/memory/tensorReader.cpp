@@ -52,13 +52,12 @@ const TensorSource& TensorReader::require(const std::string& name) const {
 }
 
 const std::uint8_t* TensorReader::bytesOf(const std::string& name, const TensorSource& tensor, bool typeIsRight,
-                            const std::vector<std::int64_t>& shape) {
+                                          const std::vector<std::int64_t>& shape) {
   std::uint64_t count = 1;
   for (const auto side : shape)
     count *= static_cast<std::uint64_t>(side);
   if (!typeIsRight || tensor.shape != shape || tensor.sizeBytes != count * elementSizeBytes(tensor.type))
-    throw CodedError("ERR_MODEL_INVALID", "tensor " + name +
-                                              " has another type or shape than the architecture asks: " +
+    throw CodedError("ERR_MODEL_INVALID", "tensor " + name + " has another type or shape than the architecture asks: " +
                                               shapeText(tensor.shape) + " instead of " + shapeText(shape));
   auto found = mFiles.find(tensor.file);
   if (found == mFiles.end())

@@ -4,6 +4,7 @@
 #include "cpu/kernels/half.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -127,21 +128,22 @@ void VisionTower::embed(const float* pixels, const VisionPlan& plan) {
     for (int channel = 0; channel < 3; ++channel)
       for (int y = 0; y < patch; ++y, to += patch)
         std::memcpy(to,
-                    pixels + ((static_cast<std::size_t>(slot) * 3 + channel) * vision.tileSize + top + y) *
-                                 vision.tileSize + left,
+                    pixels +
+                        ((static_cast<std::size_t>(slot) * 3 + channel) * vision.tileSize + top + y) * vision.tileSize +
+                        left,
                     static_cast<std::size_t>(patch) * sizeof(float));
   });
   const int groups = (hidden + kGroupRows - 1) / kGroupRows;
   mPool.forEach(groups, [&](int group, int) {
-    mFloatKernels.floatMatmul(mWeights.patchEmbedding, group * kGroupRows,
-                              std::min((group + 1) * kGroupRows, hidden), rows.data(), patches,
-                              embedded.data() + group * kGroupRows, hidden);
+    mFloatKernels.floatMatmul(mWeights.patchEmbedding, group * kGroupRows, std::min((group + 1) * kGroupRows, hidden),
+                              rows.data(), patches, embedded.data(), hidden);
   });
 
   const auto at = [](const FloatMatrix& table, std::size_t row, std::size_t column) {
     return readScalar(table.data, table.type, row * static_cast<std::size_t>(table.columns) + column);
   };
   const auto id = static_cast<std::size_t>(plan.aspectRatioId);
+  std::atomic<bool> isFinite{true};
   mPool.forEach(static_cast<int>(plan.tokenPlaces.size()), [&](int token, int) {
     float* x = mHidden.data() + static_cast<std::size_t>(token) * hidden;
     const int place = plan.tokenPlaces[static_cast<std::size_t>(token)], slot = place / perSlot, t = place % perSlot;
@@ -152,15 +154,24 @@ void VisionTower::embed(const float* pixels, const VisionPlan& plan) {
     const float* made = embedded.data() + static_cast<std::size_t>(slot * perTile + t - 1) * hidden;
     for (int d = 0; d < hidden; ++d) {
       const std::size_t column = static_cast<std::size_t>(d);
-      const float own =
-          t == 0 ? mWeights.classEmbedding[column]
-                 : made[d] + mWeights.preTileGate *
-                                 at(mWeights.preTile, id, static_cast<std::size_t>(slot) * hidden + column);
+      const float own = t == 0 ? mWeights.classEmbedding[column]
+                               : made[d] + mWeights.preTileGate * at(mWeights.preTile, id,
+                                                                     static_cast<std::size_t>(slot) * hidden + column);
       x[d] = own + (1.0f - mWeights.positionGate) * at(mWeights.positions, static_cast<std::size_t>(t), column) +
              mWeights.positionGate * at(mWeights.tilePositions, id, static_cast<std::size_t>(place) * hidden + column);
     }
     mKernels.layerNorm(x, mWeights.preNorm.data(), mWeights.preNormBias.data(), hidden, vision.normEps, x);
+    // A value that is not finite, or whose square is not, makes its whole token so.
+    if (!std::isfinite(x[0]))
+      isFinite.store(false, std::memory_order_relaxed);
   });
+  if (isFinite)
+    return;
+  if (!std::all_of(rows.data(), rows.data() + rows.size(), [](float pixel) { return std::isfinite(pixel); }))
+    throw CodedError("ERR_ARGUMENT_INVALID", "expected finite pixels but some are NaN or infinite");
+  throw CodedError("ERR_MODEL_INVALID", "embedded patches are NaN or infinite, though the pixels are not: the tensor "
+                                        "vision_model.gated_positional_embedding.tile_embedding.weight holds such "
+                                        "values, or others are too large; copy the checkpoint again");
 }
 
 void VisionTower::addTileVectors(const VisionPlan& plan) {
@@ -213,10 +224,11 @@ void VisionTower::project(const VisionPlan& plan, float* states, CancelFlag abor
     });
   }
   mPool.forEach(static_cast<int>(plan.stateTokens.size()), [&](int state, int) {
-    const float* from = projected.data() +
-                        static_cast<std::size_t>(plan.stateTokens[static_cast<std::size_t>(state)]) * text;
+    const float* from =
+        projected.data() + static_cast<std::size_t>(plan.stateTokens[static_cast<std::size_t>(state)]) * text;
     for (int i = 0; i < text; ++i)
-      states[static_cast<std::size_t>(state) * text + i] = from[i] + mWeights.projectorBias[static_cast<std::size_t>(i)];
+      states[static_cast<std::size_t>(state) * text + i] =
+          from[i] + mWeights.projectorBias[static_cast<std::size_t>(i)];
   });
 }
 
@@ -300,7 +312,8 @@ void VisionTower::mlp(const VisionLayerWeights& layer, int tokens, CancelFlag ab
 
 /**
  * Queries, keys and values of every head as `attend` reads them. What all keys have in common is taken from them: it
- * changes the scores of a query all alike, which softmax does not see, and leaves more digits for what tells keys apart.
+ * changes the scores of a query all alike, which softmax does not see, and leaves more digits for what tells keys
+ * apart.
  */
 void VisionTower::packHeads(int tokens) {
   const auto& vision = mSpec.vision;

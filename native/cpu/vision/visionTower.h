@@ -22,8 +22,9 @@ public:
   /**
    * @param pixels `[slots][3][tileSize][tileSize]`
    * @param states `[stateTokens][textHiddenSize]`
-   * @throws CodedError ERR_ARGUMENT_INVALID for a plan that does not fit the model; Aborted, looked for between the
-   *   steps of each layer
+   * @throws CodedError ERR_ARGUMENT_INVALID for a plan that does not fit the model, or pixels that are not finite;
+   *   ERR_MODEL_INVALID for embeddings of the tiles' places that are not; Aborted, looked for between the steps of each
+   *   layer
    */
   void encode(const float* pixels, const VisionPlan& plan, float* states, CancelFlag abort);
 
@@ -63,7 +64,7 @@ private:
   AlignedBuffer<float> mQuery, mKey, mValue, mUpdate;
   AlignedBuffer<std::uint8_t> mBytes; // of a matmul's inputs
   AlignedBuffer<float> mByteScales;
-  AlignedBuffer<std::uint8_t> mQueryBytes, mKeyLines, mValueLines;             // for each head
+  AlignedBuffer<std::uint8_t> mQueryBytes, mKeyLines, mValueLines;         // for each head
   AlignedBuffer<float> mQueryScales, mKeyScales, mKeyBiases, mValueScales; // for each head; biases once
   AlignedBuffer<float> mKeyMeans;
   std::size_t mPaddedKeys = 0;

@@ -9,6 +9,13 @@ namespace {
 
 const std::string kTower = "vision_model.";
 
+void requireFinite(const std::string& name, const FloatMatrix& matrix) {
+  const std::size_t count = static_cast<std::size_t>(matrix.rows) * matrix.columns;
+  for (std::size_t i = 0; i < count; ++i)
+    if (!std::isfinite(readScalar(matrix.data, matrix.type, i)))
+      throw CodedError("ERR_MODEL_INVALID", "tensor " + name + " holds NaN or infinity; copy the checkpoint again");
+}
+
 /** Inputs of the projector that share a scale. */
 int projectorGroup(int columns) {
   return columns % 128 == 0 ? 128 : columns % 64 == 0 ? 64 : kBlockColumns;
@@ -24,21 +31,26 @@ VisionWeights::VisionWeights(const VisionSpec& spec, int levels, ThreadPool& poo
   const int ids = vision.aspectRatios + 1;
   const auto gate = [&](const std::string& name) { return std::tanh(mTensors.vectorOf(name, 1)[0]); };
 
-  patchEmbedding =
-      mTensors.floats(kTower + "patch_embedding.weight", {hidden, 3, patch, patch}, vision.patchColumns());
+  const auto finite = [&](const std::string& name, const std::vector<std::int64_t>& shape, int columns) {
+    const FloatMatrix matrix = mTensors.floats(name, shape, columns);
+    requireFinite(name, matrix);
+    return matrix;
+  };
+
+  patchEmbedding = finite(kTower + "patch_embedding.weight", {hidden, 3, patch, patch}, vision.patchColumns());
   classEmbedding = mTensors.vectorOf(kTower + "class_embedding", hidden);
   preNorm = mTensors.vectorOf(kTower + "layernorm_pre.weight", hidden);
   preNormBias = mTensors.vectorOf(kTower + "layernorm_pre.bias", hidden);
   postNorm = mTensors.vectorOf(kTower + "layernorm_post.weight", hidden);
   postNormBias = mTensors.vectorOf(kTower + "layernorm_post.bias", hidden);
-  preTile = mTensors.matrix(kTower + "pre_tile_positional_embedding.embedding.weight", ids, tiles * hidden);
+  const int tileColumns = tiles * hidden;
+  preTile = finite(kTower + "pre_tile_positional_embedding.embedding.weight", {ids, tileColumns}, tileColumns);
   preTileGate = gate(kTower + "pre_tile_positional_embedding.gate");
-  postTile = mTensors.matrix(kTower + "post_tile_positional_embedding.embedding.weight", ids, tiles * hidden);
+  postTile = finite(kTower + "post_tile_positional_embedding.embedding.weight", {ids, tileColumns}, tileColumns);
   postTileGate = gate(kTower + "post_tile_positional_embedding.gate");
   const std::string positional = kTower + "gated_positional_embedding.";
-  positions = mTensors.matrix(positional + "embedding", vision.tokensPerTile(), hidden);
-  tilePositions =
-      mTensors.matrix(positional + "tile_embedding.weight", ids, tiles * vision.tokensPerTile() * hidden);
+  positions = finite(positional + "embedding", {vision.tokensPerTile(), hidden}, hidden);
+  tilePositions = mTensors.matrix(positional + "tile_embedding.weight", ids, tileColumns * vision.tokensPerTile());
   positionGate = gate(positional + "gate");
 
   std::vector<PackSource> sources;
@@ -69,9 +81,10 @@ VisionWeights::VisionWeights(const VisionSpec& spec, int levels, ThreadPool& poo
   for (int i = 0; i < static_cast<int>(layers.size()); ++i) {
     auto& layer = layers[static_cast<std::size_t>(i)];
     const bool isGlobal = i >= vision.localLayers;
-    const std::string prefix =
-        kTower + (isGlobal ? "global_transformer.layers." + std::to_string(i - vision.localLayers)
-                           : "transformer.layers." + std::to_string(i)) + ".";
+    const std::string prefix = kTower +
+                               (isGlobal ? "global_transformer.layers." + std::to_string(i - vision.localLayers)
+                                         : "transformer.layers." + std::to_string(i)) +
+                               ".";
     layer.inputNorm = mTensors.vectorOf(prefix + "input_layernorm.weight", hidden);
     layer.inputNormBias = mTensors.vectorOf(prefix + "input_layernorm.bias", hidden);
     layer.postAttentionNorm = mTensors.vectorOf(prefix + "post_attention_layernorm.weight", hidden);

@@ -33,8 +33,10 @@ public:
   /** `[aspectRatios + 1]` rows of `maxNumTiles` tile vectors; gates after tanh. */
   FloatMatrix preTile, postTile;
   float preTileGate = 0.0f, postTileGate = 0.0f;
-  /** `[tokensPerTile]` rows, and `[aspectRatios + 1]` rows of the same for every slot. */
-  FloatMatrix positions, tilePositions;
+  /** `[tokensPerTile]` rows. */
+  FloatMatrix positions;
+  /** `[aspectRatios + 1]` rows of the same for every slot: 150 MB at 11B sizes, looked at where an image needs them. */
+  FloatMatrix tilePositions;
   float positionGate = 0.0f;
   /** The local stack, then the global one. */
   std::vector<VisionLayerWeights> layers;

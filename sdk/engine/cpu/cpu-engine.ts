@@ -120,7 +120,12 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
   readonly #tower: VisionTower | Int8VisionTower;
   readonly #resources: DisposalStack;
 
-  constructor(checkpoint: EngineCheckpoint, decoder: OpenedCpuDecoder, tower: VisionTower | Int8VisionTower, resources: DisposalStack) {
+  constructor(
+    checkpoint: EngineCheckpoint,
+    decoder: OpenedCpuDecoder,
+    tower: VisionTower | Int8VisionTower,
+    resources: DisposalStack,
+  ) {
     this.#checkpoint = checkpoint;
     this.#decoder = decoder;
     this.#tower = tower;

@@ -3,7 +3,14 @@ import { SdkError } from '../../core/errors.js';
 import { engineAddon } from '../../native/index.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import { abortable } from '../shared/cancellation.js';
-import { type CpuInstructionSet, chooseInstructionSet, NOT_PACKED, openPacked, type PackedPlace, placeOfPacked } from '../shared/packed-weights.js';
+import {
+  type CpuInstructionSet,
+  chooseInstructionSet,
+  NOT_PACKED,
+  openPacked,
+  type PackedPlace,
+  placeOfPacked,
+} from '../shared/packed-weights.js';
 import type { CpuDecoderSpec, CpuKeyValueType, OpenedCpuDecoder } from './addon-types.js';
 
 /** What the cpu backend's decoder is opened with; `CpuEngineOptions` has the defaults. */
