@@ -59,6 +59,13 @@ describe('a running service', () => {
     expect(data.objects.every(({ label }) => label === 'red cup')).toBe(true);
   });
 
+  test('says with an answer that pictures are asked about in English', async () => {
+    const german = await client.ask(deviceName, 'Wo ist die rote Tasse?');
+    expect(german.notices?.filter((notice) => notice.includes('looks like German'))).toHaveLength(1);
+    const english = await client.ask(deviceName, 'Where is the red cup?');
+    expect(english.notices?.filter((notice) => notice.includes('English')) ?? []).toEqual([]);
+  });
+
   test('gives the picture of a scene, and answers about it', async () => {
     const scene = await listener.next((message) => message.topic === topic('camera/table/scene'));
     const { frameId } = scene.json;
