@@ -45,6 +45,13 @@ export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.
 export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
 export type {
+  RemoteCircuitOptions,
+  RemoteModelOptions,
+  RemoteOptions,
+  RemotePictureOptions,
+  RemoteRetryOptions,
+} from './model/remote/options.js';
+export type {
   Answer,
   AnswerToken,
   ChatMessage,
@@ -61,6 +68,8 @@ export type {
   ModelProcess,
   ModelStats,
   Priority,
+  RemoteCapabilities,
+  RemoteEngineInfo,
   StructuredAnswer,
   Timings,
   TokenProbability,
