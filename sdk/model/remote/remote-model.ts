@@ -180,14 +180,14 @@ class RemoteModel implements VisionLanguageModel {
     const { logProbabilities } = await this.connect(options.signal);
     if (!logProbabilities)
       throw unsupported('decide', 'a decision: this server tells no probabilities (ask with a schema instead)');
-    const { tokens = [], usage, timings } = await this.#answer(request, wanted, options.signal);
+    const { tokens = [], usage, timings, notices } = await this.#answer(request, wanted, options.signal);
     const probabilities = probabilitiesOf(decided, tokens);
     const ranked = decidedOptions(decided, probabilities);
     const coverage = Math.min(
       1,
       probabilities.reduce((sum, probability) => sum + probability, 0),
     );
-    return { ...ranked[0]!, options: ranked, coverage, usage, timings };
+    return { ...ranked[0]!, options: ranked, coverage, ...(notices && { notices }), usage, timings };
   }
 
   async complete(): Promise<Answer> {
@@ -262,7 +262,6 @@ class RemoteModel implements VisionLanguageModel {
     const { written, sentMs, endedMs } = await this.#turns.take(priority, signal, () =>
       this.#exchange(exchange, { isTold: () => told, endMs, signal }),
     );
-    for (const warning of written.extension?.warnings ?? []) this.#logger.log('warn', `${model}: ${warning}`);
     const usage = usageOf(written, request);
     const timings = timingsOf(written, { startedMs, sentMs, endedMs });
     if (options.schema !== undefined && written.finishReason === 'length')
@@ -277,6 +276,7 @@ class RemoteModel implements VisionLanguageModel {
       objects,
       ...(options.schema === undefined ? {} : { value }),
       ...(options.logProbabilities === undefined ? {} : { tokens }),
+      ...(extension === undefined || extension.warnings.length === 0 ? {} : { notices: extension.warnings }),
       finishReason,
       usage,
       timings,
