@@ -44,6 +44,7 @@ export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
+export { createModelRouter, type ModelRouterOptions } from './model/model-router.js';
 export type {
   RemoteCircuitOptions,
   RemoteModelOptions,
@@ -53,6 +54,7 @@ export type {
 } from './model/remote/options.js';
 export type {
   Answer,
+  AnsweredBy,
   AnswerToken,
   ChatMessage,
   ChatPart,

@@ -193,6 +193,19 @@ export interface AnswerToken extends TokenProbability {
   readonly likeliest: readonly TokenProbability[];
 }
 
+/** Whose answer it is, where there are two models. */
+export interface AnsweredBy {
+  /** As `ModelInfo` has them. */
+  readonly name: string;
+  readonly contentHash: string;
+  readonly isRemote: boolean;
+  /**
+   * `first`: the local model's, which is sure enough. `unsure`, `busy`: the remote model's, because the local one was not
+   * sure, or too many waited for it. `remote-failed`: the local model's, which is not sure, for the remote one did not answer.
+   */
+  readonly reason: 'first' | 'unsure' | 'busy' | 'remote-failed';
+}
+
 /** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
@@ -212,6 +225,8 @@ export interface Answer {
    * for one, once in a conversation. Absent: nothing.
    */
   readonly notices?: readonly string[] | undefined;
+  /** Only of a model that is two (`createModelRouter`). */
+  readonly answeredBy?: AnsweredBy | undefined;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
@@ -242,6 +257,8 @@ export interface Decision extends DecidedOption {
   readonly coverage: number;
   /** As `Answer.notices`. */
   readonly notices?: readonly string[] | undefined;
+  /** As `Answer.answeredBy`. */
+  readonly answeredBy?: AnsweredBy | undefined;
   readonly usage: Usage;
   readonly timings: Timings;
 }
