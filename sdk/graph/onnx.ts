@@ -87,7 +87,7 @@ export const FIELDS = {
   model: { irVersion: 1, graph: 7, operatorSets: 8, functions: 25 },
   graph: { node: 1, initializer: 5, input: 11, output: 12 },
   function: { name: 1, node: 7, domain: 10 },
-  node: { input: 1, opType: 4, attribute: 5, domain: 7 },
+  node: { input: 1, output: 2, opType: 4, attribute: 5, domain: 7 },
   attribute: { name: 1, int: 3, tensor: 5 },
   tensor: { dims: 1, type: 2, name: 8, raw: 9, external: 13 },
   valueInfo: { name: 1, type: 2 },

@@ -98,7 +98,7 @@ export class LoweredGraphs implements AsyncDisposable {
   }
 
   /** Cross-attention states `[K, hidden]` of an image; instrumented graphs give more. */
-  async vision(image: LoweredImage): Promise<Bindings> {
+  async vision(image: LoweredImage, graph: 'vision' | 'vision-grouped' = 'vision'): Promise<Bindings> {
     const { vision } = this.manifest;
     const { tileSize, maxNumTiles } = vision;
     const tokens = visionTokens(vision, image);
@@ -119,7 +119,7 @@ export class LoweredGraphs implements AsyncDisposable {
       inputs.full_sequence = tensorOf('int64', tokens.fullSequence, [tokens.fullSequence.length]);
     }
     if (tokens.slots > maxNumTiles) throw new RangeError('more slots than the model has');
-    return this.run('vision', inputs);
+    return this.run(graph, inputs);
   }
 
   /** Keys and values of an image, by name of the decoder's input. */
@@ -176,6 +176,7 @@ function provenManifest(manifest: LoweringManifest): LoweringManifest {
   const each = ({ inputs, outputs }: LoweredGraph) => ({ inputs: retyped(inputs), outputs: retyped(outputs) });
   const {
     vision,
+    'vision-grouped': grouped,
     decoder,
     'cross-kv': crossKeyValue,
     'decoder-text': text,
@@ -183,6 +184,7 @@ function provenManifest(manifest: LoweringManifest): LoweringManifest {
   } = manifest.graphs;
   const graphs = {
     vision: each(vision),
+    'vision-grouped': each(grouped),
     'cross-kv': each(crossKeyValue),
     decoder: each(decoder),
     'decoder-text': each(text),

@@ -45,6 +45,8 @@ export interface ExecutorOptions {
   readonly onStep?: (stage: TensorRtStage, inputs: Tensors) => void;
   /** What plugins say of caches that they do not find in place. */
   readonly keyValueCopies?: number;
+  /** What the inspector tells of a plan. */
+  readonly layers?: (request: TensorRtPlanRequest) => string;
   /** A weight as it reaches the device. */
   readonly onWeight?: (name: string, data: ort.Tensor['data']) => void;
 }
@@ -123,7 +125,7 @@ export class TensorRtExecutor implements TensorRtAddon {
       this.built.push(name);
     }
     const sizeBytes = readFileSync(request.plan).byteLength;
-    return { path: request.plan, origin, reason: null, sizeBytes, seconds: 0, remarks: [] };
+    return { path: request.plan, origin, reason: null, sizeBytes, seconds: 0, remarks: [], layers: null };
   }
 
   async openTensorRtModel(
@@ -132,7 +134,10 @@ export class TensorRtExecutor implements TensorRtAddon {
     abort: Int32Array,
   ): Promise<OpenedTensorRtModel> {
     const plans: BuiltTensorRtPlan[] = [];
-    for (const { plan } of spec.stages) plans.push(await this.buildTensorRtPlan(plan, onProgress, abort));
+    for (const { plan } of spec.stages) {
+      const layers = plan.inspected ? (this.options.layers?.(plan) ?? null) : null;
+      plans.push({ ...(await this.buildTensorRtPlan(plan, onProgress, abort)), layers });
+    }
     this.options.onOpen?.(spec);
     const model: Model = { spec, sessions: new Map(), weights: new Map() };
     for (const weight of spec.weights) model.weights.set(weight.name, this.#readWeight(spec, weight));

@@ -1,6 +1,7 @@
 /** `scenebus build-engine`: what a model needs here, whether it can have it, and then the plans. */
 import { type CallOptions, type Checkpoint, type Logger, type OnProgress, openCheckpoint, SdkError } from 'scenebus';
 import {
+  describeVisionAttention,
   type ForecastOptions,
   forecastMemorySavings,
   forecastTensorRtMemory,
@@ -11,6 +12,7 @@ import {
   type TensorRtMode,
   type TensorRtStatus,
   tensorRtStatus,
+  type VisionAttention,
 } from 'scenebus/tensorrt';
 import { type Machine, thisMachine } from '../machine.js';
 import { describeBoard, powerModeAdvice, readJetsonBoard } from './board.js';
@@ -86,7 +88,8 @@ export async function buildEngine(
 
   // As `loadModel` opens it: heads that localise are read out of the plans.
   const attentionTaps = checkpoint.manifest.attention !== undefined;
-  const engineOptions = { ...options, contextLength, mode: options.mode, attentionTaps };
+  const onVisionAttention = (found: VisionAttention) => say(describeVisionAttention(found));
+  const engineOptions = { ...options, contextLength, mode: options.mode, attentionTaps, onVisionAttention };
   const engine = await parts.openEngine(checkpoint, engineOptions);
   say(`Ready: ${engine.info.device}, ${engine.info.contextLength} tokens of context`);
   await engine[Symbol.asyncDispose]();

@@ -115,6 +115,7 @@ PlanRequest planRequestOf(const Napi::Object& request) {
   result.options.plugins = request.Get("plugins").ToBoolean();
   result.options.workspaceBytes = bytesOf(request, "workspaceBytes");
   result.options.optimizationLevel = intOf(request, "optimizationLevel");
+  result.options.inspected = request.Get("inspected").ToBoolean();
   forEachObject(request, "profile", [&](const Napi::Object& range) {
     result.options.profile.push_back({textOf(range, "name"), numbersOf<std::int64_t>(range, "min"),
                                       numbersOf<std::int64_t>(range, "opt"), numbersOf<std::int64_t>(range, "max")});
@@ -203,6 +204,7 @@ Napi::Value planFileValue(Napi::Env env, const PlanFile& file) {
   for (const auto& remark : file.remarks)
     remarks.Set(remarks.Length(), remark);
   value.Set("remarks", remarks);
+  value.Set("layers", file.layers.empty() ? env.Null() : Napi::Value(Napi::String::New(env, file.layers)));
   return value;
 }
 

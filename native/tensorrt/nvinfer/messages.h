@@ -88,4 +88,19 @@ inline bool speaksOfMemory(const std::string& text) {
          text.find("OUT_OF_MEMORY") != std::string::npos;
 }
 
+/**
+ * Whether a build failed because kernels had too little memory. The error itself may only say that no implementation of a
+ * node was found; that each was skipped for want of memory, TensorRT warns of before.
+ */
+inline bool isForWantOfMemory(const std::string& errors, const std::vector<std::string>& remarks) {
+  if (speaksOfMemory(errors))
+    return true;
+  if (errors.find("Could not find any implementation") == std::string::npos)
+    return false;
+  for (const auto& remark : remarks)
+    if (speaksOfMemory(remark) || remark.find("insufficient memory") != std::string::npos)
+      return true;
+  return false;
+}
+
 } // namespace scenebus::tensorrt

@@ -83,6 +83,13 @@ std::uint64_t NvinferEngine::scratchBytes() const {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, mEngine->getDeviceMemorySizeV2()));
 }
 
+std::string NvinferEngine::layers() const {
+  const std::unique_ptr<nvinfer1::IEngineInspector> inspector(mEngine->createEngineInspector());
+  const char* text =
+      inspector ? inspector->getEngineInformation(nvinfer1::LayerInformationFormat::kJSON) : nullptr;
+  return text == nullptr ? "" : text;
+}
+
 std::unique_ptr<Context> NvinferEngine::createContext() {
   mMessages.clear();
   std::unique_ptr<nvinfer1::IExecutionContext> context(

@@ -12,6 +12,7 @@ class NvinferEngine final : public Engine {
   const std::vector<TensorInfo>& tensors() const override { return mTensors; }
   Shape maxShapeOf(const std::string& input) const override;
   std::uint64_t scratchBytes() const override;
+  std::string layers() const override;
   std::unique_ptr<Context> createContext() override;
 
  private:

@@ -142,6 +142,8 @@ std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& me
   // kTACTIC_DRAM stays at its default. On a board it covers the host memory of the build too, and a share of what is
   // free just then, small after a model was read through the page cache, makes the builder skip what would have fitted.
   config->setBuilderOptimizationLevel(options.optimizationLevel);
+  if (options.inspected)
+    config->setProfilingVerbosity(nvinfer1::ProfilingVerbosity::kDETAILED);
   // Everything in the caller's stream: steps are recorded, and more streams take more scratch.
   config->setMaxAuxStreams(0);
   if (options.plugins)
@@ -150,13 +152,14 @@ std::unique_ptr<PlanBytes> buildPlan(const LibrarySymbols& symbols, Messages& me
   const auto timings = useTimings(*config, timing);
 
   std::unique_ptr<nvinfer1::IHostMemory> plan(builder->buildSerializedNetwork(*network, *config));
-  for (const auto& remark : messages.takeRemarks())
+  const auto remarks = messages.takeRemarks();
+  for (const auto& remark : remarks)
     observer.onRemark(remark);
   if (observer.isCancelled())
     throw Aborted();
   if (!plan || plan->size() == 0) {
     const std::string reasons = messages.take();
-    throw CodedError(speaksOfMemory(reasons) ? "ERR_ENGINE_OUT_OF_MEMORY" : "ERR_MODEL_UNSUPPORTED",
+    throw CodedError(isForWantOfMemory(reasons, remarks) ? "ERR_ENGINE_OUT_OF_MEMORY" : "ERR_MODEL_UNSUPPORTED",
                      "TensorRT cannot build a plan of " + options.graph + ":" + reasons);
   }
   timing.bytes.clear();

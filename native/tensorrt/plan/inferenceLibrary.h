@@ -42,8 +42,11 @@ struct BuildOptions {
   std::vector<ProfileRange> profile;
   /** Our own operators are plugins, and present K/V alias past K/V. */
   bool plugins = false;
+  /** 0: the library's default. */
   std::uint64_t workspaceBytes = 0;
   int optimizationLevel = 3;
+  /** The plan keeps what `Engine::layers` tells. */
+  bool inspected = false;
 };
 
 struct BuildProgress {
@@ -120,6 +123,8 @@ public:
   /** Largest shape that the plan was built for; empty for an output. */
   virtual Shape maxShapeOf(const std::string& input) const = 0;
   virtual std::uint64_t scratchBytes() const = 0;
+  /** JSON of the library's inspector; in full only of a plan that was built `inspected`. Empty when it has none. */
+  virtual std::string layers() const = 0;
   /** Must not outlive the engine. */
   virtual std::unique_ptr<Context> createContext() = 0;
 };

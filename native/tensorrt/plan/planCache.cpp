@@ -34,6 +34,7 @@ const std::map<std::string, std::string>& factNames() {
       {"plugins", "plugin mode"},
       {"workspace", "workspace limit"},
       {"level", "optimisation level"},
+      {"inspected", "detail of its layers"},
       {"plugin-abi", "plugins"},
       {"profile", "profile shapes"},
   };
@@ -133,7 +134,8 @@ PlanKey::PlanKey(const PlanRequest& request, const PlanPlatform& platform) {
        << "\nl4t=" << platform.l4tRelease << "\npower=" << platform.powerMode << "\ngraph=" << sum.hex()
        << "\nweights=" << request.weightsIdentity << "\nplugins=" << request.options.plugins
        << "\nplugin-abi=" << (request.options.plugins ? kPluginAbiVersion : 0)
-       << "\nworkspace=" << request.options.workspaceBytes << "\nlevel=" << request.options.optimizationLevel << '\n';
+       << "\nworkspace=" << request.options.workspaceBytes << "\nlevel=" << request.options.optimizationLevel
+       << "\ninspected=" << request.options.inspected << '\n';
   for (const auto& range : request.options.profile)
     text << "profile=" << range.name << ' ' << shapeText(range.min) << shapeText(range.opt) << shapeText(range.max)
          << '\n';
@@ -189,7 +191,7 @@ PlanFile PlanCache::ensureUnless(const std::string& refused, const PlanRequest& 
   abort.check();
   const PlanKey key(request, mPlatform);
   bool exists = false;
-  PlanFile found{request.path, PlanFile::Origin::kFound, {}, 0, 0, {}};
+  PlanFile found{request.path, PlanFile::Origin::kFound, {}, 0, 0, {}, {}};
   if (refused.empty() && inspect(request, key, exists, found.sizeBytes).empty())
     return found;
   const FileLock lock(what(request), request.path, abort, listener.onWait);
@@ -234,7 +236,7 @@ PlanFile PlanCache::build(const PlanRequest& request, const PlanKey& key, const 
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started;
   return {request.path,    reason.empty() ? PlanFile::Origin::kBuilt : PlanFile::Origin::kReplaced,
           reason,          plan->sizeBytes(),
-          seconds.count(), observer.remarks()};
+          seconds.count(), observer.remarks(), {}};
 }
 
 std::unique_ptr<Engine> PlanCache::load(const PlanRequest& request, PlanFile& file, const PlanListener& listener,

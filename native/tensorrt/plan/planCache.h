@@ -56,6 +56,8 @@ struct PlanFile {
   double seconds = 0;
   /** What the library warned of while it was built. */
   std::vector<std::string> remarks;
+  /** Of an inspected plan that was loaded: JSON of the library's inspector. */
+  std::string layers;
 };
 
 /** Told while plans are found or built; called on the thread that works, and by the builder's threads. */

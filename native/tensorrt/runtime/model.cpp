@@ -99,6 +99,8 @@ void Model::load(PlanCache& plans, const OpenListener& listener, CancelFlag abor
     if (listener.onProgress)
       listener.onProgress("load", spec.name, {"", static_cast<int>(i), static_cast<int>(mSpec.stages.size())});
     mStages.push_back(std::make_unique<LoadedStage>(spec, plans.load(spec.plan, mPlanFiles[i], planListener, abort)));
+    if (spec.plan.options.inspected)
+      mPlanFiles[i].layers = mStages.back()->stage.engine().layers();
   }
   const std::uint64_t after = availableDeviceBytes(mDevice);
   mMemory.plans = before > after ? before - after : 0;

@@ -87,10 +87,12 @@ export interface TensorRtPlanRequest {
   /** Our own operators run as plugins and write present K/V over past. The graph is then the rewritten one. */
   readonly plugins: boolean;
   readonly profile: readonly TensorRtProfile[];
-  /** Scratch memory that a tactic may use. */
+  /** Scratch memory that a tactic may use; 0: TensorRT's default, all there is. */
   readonly workspaceBytes: number;
   /** TensorRT's 0 to 5; 3 is its default. */
   readonly optimizationLevel: number;
+  /** The plan keeps what its inspector tells of each layer. */
+  readonly inspected: boolean;
 }
 
 export interface BuiltTensorRtPlan {
@@ -102,6 +104,8 @@ export interface BuiltTensorRtPlan {
   readonly seconds: number;
   /** What TensorRT warned of while it was built: profiles that contradict themselves, kernels that were not tried. */
   readonly remarks: readonly string[];
+  /** Of an inspected plan that was opened: JSON of TensorRT's inspector. */
+  readonly layers: string | null;
 }
 
 export type TensorRtProgress =

@@ -19,3 +19,4 @@ export {
 export type { GateOptions } from './self-test/gate.js';
 export type { OnTensor } from './tensorrt-backend.js';
 export { openTensorRtEngine } from './tensorrt-engine.js';
+export { describeVisionAttention, type VisionAttention } from './vision-attention.js';

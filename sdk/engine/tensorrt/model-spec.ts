@@ -15,8 +15,10 @@ import type {
 import type { LoweredCheckpoint } from './lowering.js';
 import { decoderWeightBytes, IMAGES_AT_ONCE, visionWeightBytes } from './memory-forecast.js';
 
-/** Scratch that a tactic may use: more only helps products that a Jetson has no memory for anyway. */
-const WORKSPACE_BYTES = 2 ** 30;
+/** Scratch that a tactic may use beside our plugins: more only helps products that a Jetson has no memory for anyway. */
+const PLUGIN_WORKSPACE_BYTES = 2 ** 30;
+/** TensorRT's default. A limit fails the build where scores of an attention that is not fused need more. */
+const DEFAULT_WORKSPACE = 0;
 /** TensorRT's default. */
 const OPTIMIZATION_LEVEL = 3;
 /** Stays free for the system beside the model, which shares its memory on a Jetson. */
@@ -47,12 +49,14 @@ type PlannedEngine = Omit<LoweredEngine, 'name'> & {
 
 /** Whichever of the plans for a place in the model is taken. */
 function stageName({ name, graph }: PlannedEngine): string {
-  return graph === 'vision' ? 'vision' : name.replace(/-queries$/, '');
+  return isVision(graph) ? 'vision' : name.replace(/-queries$/, '');
 }
 
 export interface ModelSpecOptions {
   /** Not every image's unused slots are merged: the vision plan takes more tokens then. */
   readonly fullVision?: boolean | undefined;
+  /** The heads of the vision tower attend in groups: a quarter of the scratch where attention is not fused. */
+  readonly groupedVision?: boolean | undefined;
   /** Decoders that look at images also give their queries. Other plans, for the same stages. */
   readonly attentionTaps?: boolean | undefined;
   /** Without any decoder. */
@@ -64,17 +68,18 @@ export function modelSpec(
   name: string,
   model: ModelDescription,
   lowered: LoweredCheckpoint,
-  { fullVision = false, attentionTaps = false, onlyVision = false }: ModelSpecOptions = {},
+  { fullVision = false, groupedVision = false, attentionTaps = false, onlyVision = false }: ModelSpecOptions = {},
 ): TensorRtModelSpec {
   const { manifest } = lowered;
   const { text, vision, engines } = manifest;
+  const visionPlan = `vision${fullVision ? '-full' : ''}${groupedVision ? '-grouped' : ''}`;
   const withImages = text.crossAttentionLayers.length > 0;
   const wanted = engines.filter(({ graph }) => graph !== (attentionTaps ? 'decoder' : 'decoder-queries'));
   const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? wanted : singleDecoder(wanted);
   const stages = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
-    .filter(({ graph }) => !onlyVision || graph === 'vision' || graph === 'cross-kv')
-    .filter(({ name: engine }) => engine !== (fullVision ? 'vision' : 'vision-full'))
+    .filter(({ graph }) => !onlyVision || isVision(graph) || graph === 'cross-kv')
+    .filter(({ name: engine, graph }) => !isVision(graph) || engine === visionPlan)
     .map((engine) => stageOf(engine, lowered, expectedBytes(engine, model)));
   const taken = new Set(stages.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));
   const { tokensPerTile } = visionGeometry(vision);
@@ -109,6 +114,7 @@ function singleDecoder(engines: readonly LoweredEngine[]): PlannedEngine[] {
 function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: number): TensorRtStage {
   const { manifest, mode, directory, weightsIdentity } = lowered;
   const { inputs, outputs } = manifest.graphs[engine.graph];
+  const plugins = mode === 'plugin' && !isVision(engine.graph);
   const weights = lowered.weightInputs(engine.graph).map((input): TensorRtBinding => {
     const weight = manifest.weights.find(({ name }) => name === input);
     if (weight === undefined) throw mismatch(`the manifest does not say where ${input} of ${engine.graph} lies`);
@@ -124,10 +130,11 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
       plan: path.join(directory, `${engine.name}.${mode}.plan`),
       weightsIdentity,
       expectedBytes: expected,
-      plugins: mode === 'plugin' && usesPlugins(engine.graph),
+      plugins,
       profile: inputs.filter(isVariable).map((binding) => profileOf(binding, engine)),
-      workspaceBytes: WORKSPACE_BYTES,
+      workspaceBytes: plugins ? PLUGIN_WORKSPACE_BYTES : DEFAULT_WORKSPACE,
       optimizationLevel: OPTIMIZATION_LEVEL,
+      inspected: isVision(engine.graph),
     },
     bindings: [
       ...inputs.map((binding) => bindingOf(binding, engine, 'input')),
@@ -141,13 +148,13 @@ function stageOf(engine: PlannedEngine, lowered: LoweredCheckpoint, expected: nu
 
 /** Plans hold what their graphs hold of weights. Of those in plugin mode that is next to nothing. */
 function expectedBytes(engine: PlannedEngine, model: ModelDescription): number {
-  if (engine.graph === 'vision') return visionWeightBytes(model);
+  if (isVision(engine.graph)) return visionWeightBytes(model);
   return stageName(engine) === SINGLE_DECODER ? decoderWeightBytes(model) : 0;
 }
 
 /** The vision tower has no operators of our own. */
-function usesPlugins(graph: LoweredGraphName): boolean {
-  return graph !== 'vision';
+function isVision(graph: LoweredGraphName): boolean {
+  return graph === 'vision' || graph === 'vision-grouped';
 }
 
 function isVariable({ shape }: Binding): boolean {

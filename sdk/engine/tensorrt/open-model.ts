@@ -1,21 +1,21 @@
 /** Opens a checkpoint in one mode: graphs, plans, weights. Whether the mode computes what it should is asked elsewhere. */
 import { isSdkError, type SdkError } from '../../core/errors.js';
 import { DisposalStack } from '../../core/lifecycle.js';
-import { type Logger, silentLogger } from '../../core/logger.js';
-import type { Engine, EngineInfo, Numerics } from '../engine.js';
+import { silentLogger } from '../../core/logger.js';
+import type { Engine, EngineInfo } from '../engine.js';
 import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
-import { abortable } from '../shared/cancellation.js';
 import { EmbeddingTable } from '../shared/embedding-table.js';
 import { keyValueBytesPerToken } from '../shared/engine-checks.js';
 import { NativeEngine } from '../shared/native-engine.js';
 import { mergeableFrom, mergesEveryImage } from '../shared/tile-tables.js';
 import { requireFloatVision } from '../shared/vision-options.js';
-import type { OpenedTensorRtModel, TensorRtModelSpec, TensorRtProgress } from './addon-types.js';
+import type { TensorRtModelSpec } from './addon-types.js';
 import type { TensorRtHost } from './host.js';
-import { IMAGES_OF_A_STEP, lowerCheckpoint, type TensorRtMode } from './lowering.js';
-import { modelSpec } from './model-spec.js';
+import { IMAGES_OF_A_STEP, type TensorRtMode } from './lowering.js';
+import { openPlans } from './open-plans.js';
 import { describePlatform, requirePlatform } from './status.js';
 import { type OnTensor, TensorRtBackend } from './tensorrt-backend.js';
+import type { VisionAttention } from './vision-attention.js';
 
 /**
  * Products in float16, and plans for one token differ from those for several. On a processor the same graphs differ by less
@@ -30,6 +30,8 @@ export interface TensorRtEngineOptions extends OpenEngineOptions {
    * those passed. A mode that is named is used if it passes.
    */
   readonly mode?: 'auto' | TensorRtMode | undefined;
+  /** Told what became of the attention of the vision tower, which decides what a picture costs. */
+  readonly onVisionAttention?: ((found: VisionAttention) => void) | undefined;
   /** Receives intermediate tensors under the names of golden cases; other plans than those that serve. */
   readonly onTensor?: OnTensor | undefined;
 }
@@ -60,7 +62,12 @@ export async function openModel(
     const table = embedding.use(new EmbeddingTable(tensors.get(EMBEDDING)!));
     const mergeable = mergeableFrom(checkpoint.model, options.vision);
     const fullVision = !mergesEveryImage(architecture.vision, mergeable);
-    const { spec, opened } = await openPlans(host, checkpoint, { ...options, numerics, fullVision });
+    const { spec, opened } = await openPlans(host, checkpoint, {
+      ...options,
+      numerics,
+      fullVision,
+      instrument: options.onTensor !== undefined,
+    });
     const limits = tokenLimits(spec);
     const backend = new TensorRtBackend(host.addon, {
       model: opened.handle,
@@ -112,44 +119,6 @@ function tokenLimits({ stages }: TensorRtModelSpec): { maxPrefillTokens: number;
       ...stages.flatMap(({ plan }) => plan.profile.filter(({ name }) => name === input).map(({ max }) => max[side]!)),
     );
   return { maxPrefillTokens: largest('inputs_embeds', 1), maxDecodeTokens: largest('logits_rows', 0) };
-}
-
-async function openPlans(
-  host: TensorRtHost,
-  checkpoint: EngineCheckpoint,
-  options: OpenModelOptions & { readonly numerics: Numerics; readonly fullVision: boolean },
-): Promise<{ spec: TensorRtModelSpec; opened: OpenedTensorRtModel }> {
-  const { logger = silentLogger, signal, onProgress } = options;
-  onProgress?.({ phase: 'prepare graphs', done: 0, total: 1, unit: 'steps' });
-  const instrument = options.onTensor !== undefined;
-  const lowered = await lowerCheckpoint(checkpoint, { ...options, types: host.types, instrument });
-  onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
-  const spec = modelSpec(checkpoint.name, checkpoint.model, lowered, options);
-  const report = (progress: TensorRtProgress) => reportProgress(progress, onProgress, logger);
-  const opened = await abortable(signal, (flag) => host.addon.openTensorRtModel(spec, report, flag));
-  if (signal?.aborted === true) {
-    host.addon.releaseTensorRtHandle(opened.handle);
-    signal.throwIfAborted();
-  }
-  for (const { path, origin, reason, seconds } of opened.plans) {
-    if (origin === 'found') continue;
-    const why = reason === null ? '' : `; the one that was there did not fit: ${reason}`;
-    logger.log('info', `${path} ${origin} in ${seconds.toFixed(0)} s${why}`);
-  }
-  return { spec, opened };
-}
-
-const PHASES = { wait: 'wait for another builder of plan', build: 'build plan', load: 'load plan' } as const;
-
-function reportProgress(progress: TensorRtProgress, onProgress: OpenEngineOptions['onProgress'], logger: Logger): void {
-  if (progress.kind === 'notice') {
-    logger.log('warn', progress.message);
-    return;
-  }
-  const { stage, name, done, total } = progress;
-  // TensorRT's own phases nest and alternate by the dozen; what people can follow is which plan it is at.
-  if (stage === 'weights') onProgress?.({ phase: 'copy weights to the device', done, total, unit: 'bytes' });
-  else onProgress?.({ phase: `${PHASES[stage]} ${name}`, done, total, unit: 'steps' });
 }
 
 /** Whether the same call fails again in the same way, so that another mode may do better. */

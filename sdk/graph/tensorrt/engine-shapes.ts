@@ -49,9 +49,9 @@ export function askedSizes(
 ): Sizes[] {
   const { tokensPerTile } = visionGeometry(vision);
   const tiles = Array.from({ length: vision.maxNumTiles }, (_, i) => i + 1);
-  if (name === 'vision' || name === 'vision-full') {
+  if (name.startsWith('vision')) {
     const slots = options.instrument ? [true] : [false, true];
-    const forms = name === 'vision' ? [true] : [true, false];
+    const forms = name.startsWith('vision-full') ? [true, false] : [true];
     const requests = tiles.flatMap((numTiles) =>
       forms.flatMap((merged) => slots.map((allSlots) => ({ numTiles, merged, allSlots }))),
     );

@@ -1,7 +1,17 @@
 /** The engines that a model needs, of which graphs, within which bounds. */
 
-/** `decoder-queries`: the decoder that also gives the queries of its cross layers (`cross_query.{i}`). */
-export const LOWERED_GRAPHS = ['vision', 'cross-kv', 'decoder', 'decoder-text', 'decoder-queries'] as const;
+/**
+ * - `vision-grouped`: the tower whose heads attend in groups one after another, for where attention is not fused
+ * - `decoder-queries`: the decoder that also gives the queries of its cross layers (`cross_query.{i}`)
+ */
+export const LOWERED_GRAPHS = [
+  'vision',
+  'vision-grouped',
+  'cross-kv',
+  'decoder',
+  'decoder-text',
+  'decoder-queries',
+] as const;
 export type LoweredGraphName = (typeof LOWERED_GRAPHS)[number];
 
 export interface ProfileRange {
@@ -14,6 +24,8 @@ export interface LoweredEngine {
   readonly name:
     | 'vision'
     | 'vision-full'
+    | 'vision-grouped'
+    | 'vision-full-grouped'
     | 'cross-kv'
     | 'prefill'
     | 'decode'

@@ -17,6 +17,6 @@ export {
 } from './manifest.js';
 export { DEFAULT_LOWERING, LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
 export { toPluginMode } from './plugin-mode.js';
-export { loweredVisionTokens } from './vision.js';
+export { ATTENTION_GROUPS, loweredVisionTokens } from './vision.js';
 export { type LoweredWeight, LoweredWeights, type MadeWeight, type WeightRecipe, type WeightsFile } from './weights.js';
 export { type WriteWeightsOptions, writeLoweredWeights, writeWeightsFile } from './write-weights.js';

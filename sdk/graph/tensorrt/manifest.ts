@@ -15,7 +15,7 @@ import { checkEngineShapes } from './engine-shapes.js';
 import { LOWERED_GRAPHS, type LoweredEngine, type LoweredGraphName, type ProfileRange } from './engines.js';
 import type { Lowering } from './lowering.js';
 import { LOWERING_VERSION, type LoweredType, type LoweringOptions } from './options.js';
-import { lowerVision } from './vision.js';
+import { ATTENTION_GROUPS, lowerVision } from './vision.js';
 import { type LoweredWeight, LoweredWeights } from './weights.js';
 
 /**
@@ -80,6 +80,7 @@ export function lowerModel(model: ModelDescription, options: LoweringOptions): L
   const weights = new LoweredWeights(model, options);
   const lowerings: Record<LoweredGraphName, Lowering> = {
     vision: lowerVision(model, options),
+    'vision-grouped': lowerVision(model, options, ATTENTION_GROUPS),
     'cross-kv': lowerCrossKeyValue(model, options),
     decoder: lowerDecoder(model, { ...options, crossAttention: true }),
     'decoder-text': lowerDecoder(model, { ...options, crossAttention: false }),
@@ -178,6 +179,8 @@ function engines({ vision }: MllamaArchitecture, options: LoweringOptions): Lowe
     { name: 'vision', graph: 'vision', profile: visionProfile(true, maxNumTiles) },
     // Where nothing, or not everything, may be merged: more padding, and so more scratch.
     { name: 'vision-full', graph: 'vision', profile: visionProfile(false, maxNumTiles) },
+    { name: 'vision-grouped', graph: 'vision-grouped', profile: visionProfile(true, maxNumTiles) },
+    { name: 'vision-full-grouped', graph: 'vision-grouped', profile: visionProfile(false, maxNumTiles) },
     { name: 'cross-kv', graph: 'cross-kv', profile: { K: imageKeys } },
     ...decoders,
   ];

@@ -16,7 +16,7 @@
 import type { GraphOptions } from '../options.js';
 
 /** Raise when emitted graphs, manifests or weight files change. */
-export const LOWERING_VERSION = 3;
+export const LOWERING_VERSION = 4;
 
 /** float32 is for proofs on the CPU. */
 export type LoweredType = 'float16' | 'bfloat16' | 'float32';

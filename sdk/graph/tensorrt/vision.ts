@@ -20,10 +20,15 @@ import type { LoweringOptions } from './options.js';
  * `feature_rows [F]` and `state_rows [K]` int64. Instrumented: also `full_sequence [T·P']`, and states of all slots are
  * expected.
  * Output: `cross_attention_states [K, textHidden]` in the decoder's type.
+ *
+ * @param groups Heads attend in so many groups, one after another.
  */
-export function lowerVision(model: ModelDescription, options: LoweringOptions): Lowering {
-  return new LoweredVision(model, options).build();
+export function lowerVision(model: ModelDescription, options: LoweringOptions, groups = 1): Lowering {
+  return new LoweredVision(model, options, groups).build();
 }
+
+/** Groups of heads in the form for where attention is not fused: a quarter of the scores at a time. */
+export const ATTENTION_GROUPS = 4;
 
 /** Index lists and biases that the vision graph takes. */
 export interface LoweredVisionTokens {
@@ -70,17 +75,19 @@ class LoweredVision extends Lowering implements VisionLowering {
   readonly vision: VisionArchitecture;
   readonly #textHidden: number;
   readonly #options: LoweringOptions;
+  readonly #groups: number;
   #realTokens: Value = '';
   #paddingTokens: Value = '';
   #featureTokens: Value = '';
-  /** `[1, 1, 1, Q + P]`. */
+  /** `[1, 1, 1, Q + P]`, in the type of the scores. */
   #bias: Value = '';
 
-  constructor(model: ModelDescription, options: LoweringOptions) {
+  constructor(model: ModelDescription, options: LoweringOptions, groups: number) {
     super('vision', model, options, options.visionType);
     this.vision = model.architecture.vision;
     this.#textHidden = model.architecture.text.hiddenSize;
     this.#options = options;
+    this.#groups = Math.min(groups, model.architecture.vision.attentionHeads);
   }
 
   build(): this {
@@ -100,7 +107,7 @@ class LoweredVision extends Lowering implements VisionLowering {
     this.#paddingTokens = list('padding_rows', 'P');
     this.#featureTokens = list('feature_rows', 'F');
     const biases = [b.input('real_bias', 'float32', ['Q']), b.input('padding_bias', 'float32', ['P'])];
-    this.#bias = b.node('Unsqueeze', [b.concat(biases, 0), b.ints([0, 1, 2])]);
+    this.#bias = b.as(b.node('Unsqueeze', [b.concat(biases, 0), b.ints([0, 1, 2])]), this.type);
     const allTokens = maxNumTiles * visionGeometry(this.vision).paddedTokensPerTile;
     const traces = instrument
       ? visionTraces(this, b.input('full_sequence', 'int64', [allTokens]), inputs.stateTokens)
@@ -146,9 +153,11 @@ class LoweredVision extends Lowering implements VisionLowering {
   }
 
   /**
-   * Products of rank 4, `[1, heads, tokens, headDim]`, are what TensorRT documents for making one kernel of such a chain.
-   * Where it cannot, scores are held in full: of the 11B model with four tiles 16 heads × 6404 × 6408 numbers, 2.6 GB in
-   * float32. Sizes are kept (0) rather than left over (-1), so that the number of tokens stays that of the inputs.
+   * What TensorRT documents for making one kernel of it: products of rank 4, `[1, heads, tokens, headDim]`, the query
+   * scaled before its product, a bias added to the scores, and no change of type from the first product to the last (a
+   * fused kernel sums in float32 whatever the type; so does Softmax). Where it cannot, scores are held in full: of the
+   * 11B model with four tiles 16 heads × 6404 × 6408 numbers, 1.3 GB in 16 bits, or of a group of heads at a time.
+   * Sizes are kept (0) rather than left over (-1), so that the number of tokens stays that of the inputs.
    */
   attention(project: (name: 'q' | 'k' | 'v') => Value): Value {
     const { b, type } = this;
@@ -163,16 +172,31 @@ class LoweredVision extends Lowering implements VisionLowering {
     const key = headsFirst(project('k'));
     const value = headsFirst(project('v'));
     const attend = (q: Value, k: Value, v: Value, bias?: Value) => {
-      const scores = b.as(b.node('MatMul', [q, b.transpose(k, [0, 1, 3, 2])]), 'float32');
-      const attributes = { axis: -1 };
-      const weights = b.node('Softmax', [bias === undefined ? scores : b.add(scores, bias)], { attributes });
-      return b.node('MatMul', [b.as(weights, type), v]);
+      const scores = b.node('MatMul', [q, b.transpose(k, [0, 1, 3, 2])]);
+      const biased = bias === undefined ? scores : b.add(scores, bias);
+      return b.node('MatMul', [b.node('Softmax', [biased], { attributes: { axis: -1 } }), v]);
     };
     const real = (x: Value) => b.gather(x, this.#realTokens, 2);
-    const ofReal = attend(real(query), key, value, this.#bias);
-    const ofPadding = attend(b.gather(query, this.#paddingTokens, 2), real(key), real(value));
-    const joined = b.node('Squeeze', [b.concat([ofReal, ofPadding], 2), batch]); // [heads, Q + P, headDim]
+    const attended = this.#grouped([query, key, value], (q, k, v) => {
+      const ofReal = attend(real(q), k, v, this.#bias);
+      const ofPadding = attend(b.gather(q, this.#paddingTokens, 2), real(k), real(v));
+      return b.concat([ofReal, ofPadding], 2);
+    });
+    const joined = b.node('Squeeze', [attended, batch]); // [heads, Q + P, headDim]
     return b.reshape(b.transpose(joined, [1, 0, 2]), [0, hidden]);
+  }
+
+  /** Of each group of heads, put together again. */
+  #grouped(whole: readonly [Value, Value, Value], attend: (q: Value, k: Value, v: Value) => Value): Value {
+    const { b } = this;
+    if (this.#groups === 1) return attend(...whole);
+    const { attentionHeads: heads } = this.vision;
+    const ends = Array.from({ length: this.#groups + 1 }, (_, group) => Math.floor((group * heads) / this.#groups));
+    const parts = ends.slice(1).map((end, group) => {
+      const [q, k, v] = whole.map((x) => b.slice(x, b.ints([ends[group]!]), b.ints([end]), 1));
+      return attend(q!, k!, v!);
+    });
+    return b.concat(parts, 1);
   }
 
   featureTokens(x: Value): Value {

@@ -264,6 +264,11 @@ TEST_CASE("nvinfer: the latest complaints are kept, and only those") {
   const std::string text = messages.take();
   CHECK(contains(text, "error 19") && contains(text, "error 12") && !contains(text, "error 11"));
   CHECK(speaksOfMemory("[defaultAllocator] out of memory") && !speaksOfMemory("syntax error"));
+  const std::string none = "Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode[a...b]}.)";
+  const std::string skipped = "Skipping tactic 0x0 due to insufficient memory on requested size of 3937370112 detected";
+  CHECK(isForWantOfMemory(none, {skipped}) && isForWantOfMemory("out of memory", {}));
+  CHECK(!isForWantOfMemory(none, {}) && !isForWantOfMemory("syntax error", {skipped}));
+  CHECK(!isForWantOfMemory(none, {"Skipping tactic 0x1 due to exception unsupported"}));
 }
 
 TEST_CASE("nvinfer: a library that cannot start a runtime is told") {

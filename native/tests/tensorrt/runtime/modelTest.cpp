@@ -67,6 +67,18 @@ TEST_CASE("model: a plan whose profile contradicts itself is refused, one whose 
   }
 }
 
+TEST_CASE("model: what the inspector tells comes with the plans that are asked for it") {
+  ModelFixture f;
+  f.library.kinds.at("vision").layers = R"({"Layers": ["_gemm_mha_v2"]})";
+  f.library.kinds.at("decode").layers = "unasked";
+  for (auto& stage : f.spec.stages)
+    stage.plan.options.inspected = stage.name == "vision";
+  const auto model = f.open();
+  for (std::size_t i = 0; i < f.spec.stages.size(); ++i)
+    CHECK(model->planFiles()[i].layers ==
+          (f.spec.stages[i].name == "vision" ? R"({"Layers": ["_gemm_mha_v2"]})" : ""));
+}
+
 TEST_CASE("model: sequences do not see each other, and a new one is empty") {
   for (const bool plugins : {true, false}) {
     ModelFixture f(plugins);

@@ -154,6 +154,7 @@ struct FakeEngine final : Engine {
     return {};
   }
   std::uint64_t scratchBytes() const override { return kind.scratchBytes; }
+  std::string layers() const override { return kind.layers; }
   std::unique_ptr<Context> createContext() override { return std::make_unique<FakeContext>(library, kind); }
 
   FakeLibrary& library;

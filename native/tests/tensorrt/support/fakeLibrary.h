@@ -34,6 +34,8 @@ using StepTensors = std::map<std::string, StepTensor>;
 struct FakeEngineKind {
   std::vector<FakeTensor> tensors;
   std::uint64_t scratchBytes = 0;
+  /** What its inspector tells. */
+  std::string layers = {};
   /** Shape of an output from the inputs' shapes. */
   std::function<tensorrt::Shape(const std::string& output, const std::map<std::string, tensorrt::Shape>& inputs)>
       shapeOf;

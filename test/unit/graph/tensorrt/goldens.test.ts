@@ -181,19 +181,24 @@ describe('element types', () => {
 describe('vision', () => {
   const arrangements = ['h1w1', 'h1w2', 'h1w3', 'h1w4', 'h2w1', 'h2w2', 'h3w1', 'h4w1'];
 
-  test.each(['float32', 'bfloat16'] as const)('%s: every arrangement, inside the tower too', async (visionType) => {
+  test.each([
+    ['float32', 'vision'],
+    ['bfloat16', 'vision'],
+    ['float32', 'vision-grouped'],
+  ] as const)('%s, %s: every arrangement, inside the tower too', async (visionType, graph) => {
     const golden = await readGoldenTensors(path.join(GOLDEN, 'cases-tiny-a', 'vision.safetensors'));
     await using lowered = await open('hf-4.45', { visionType, instrument: true });
     let compared = 0;
     for (const name of arrangements) {
       const numTiles = integers(golden, `${name}.aspect_ratio_mask`)!.reduce((sum, used) => sum + used, 0);
-      const made = await lowered.graphs.vision({
+      const image = {
         pixelValues: floats(golden, `${name}.pixel_values`)!,
         aspectRatioId: integers(golden, `${name}.aspect_ratio_ids`)![0]!,
         numTiles,
         merged: false,
         allSlots: true,
-      });
+      };
+      const made = await lowered.graphs.vision(image, graph);
       for (const [output, tensor] of Object.entries(made)) {
         const expected = floats(golden, `${name}.${output}`);
         if (expected === undefined) continue;
