@@ -44,6 +44,14 @@ export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
+export {
+  type ImageMatch,
+  type Match,
+  type MatchingModel,
+  rankImages,
+  rankTexts,
+  type TextMatch,
+} from './model/matching.js';
 export type {
   Answer,
   AnswerToken,
@@ -56,12 +64,15 @@ export type {
   GenerateOptions,
   GenerateRequest,
   HeatMap,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelProcess,
   ModelStats,
   Priority,
   StructuredAnswer,
+  TextLikelihood,
   Timings,
   TokenProbability,
   TokenStream,

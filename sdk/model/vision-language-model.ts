@@ -35,16 +35,20 @@ import {
   resolveOptions,
   type SamplingDefaults,
 } from './generate-options.js';
+import { likelihoodsOf, requireRoom, tokensOfTexts } from './likelihoods.js';
 import { layoutOf, splitMessages } from './messages.js';
 import { languageNotice } from './prompt-notices.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
+  ChatPart,
   DecidedAnswer,
   DecideOptions,
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelStats,
@@ -185,6 +189,26 @@ class ComposedModel implements VisionLanguageModel {
     };
     this.#parts.logger.log('debug', 'decided', { ...decision.usage, ...decision.timings });
     return decision;
+  }
+
+  async likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    { signal, prompt: asked = this.info.prompts.describe, ...options }: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    const tokens = tokensOfTexts(texts, this.#parts.tokenizer);
+    const longest = Math.max(...tokens.map(({ length }) => length));
+    const request = image === undefined ? questionAlone(asked) : questionAbout(image, asked);
+    const startedMs = performance.now();
+    return await this.#tracked(request, { ...options, maxNewTokens: longest }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      requireRoom(promptIds.length, longest, this.info.engine.contextLength);
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.likelihood({ ...place, texts: tokens });
+      return likelihoodsOf(texts, tokens, output, { promptTokens: promptIds.length, startedMs });
+    });
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
@@ -425,11 +449,17 @@ function lastQuestion({ messages }: GenerateRequest): string {
 
 /** @throws SdkError ERR_PROMPT_INVALID */
 function questionAbout(image: ModelImage, question: string): GenerateRequest {
-  if (typeof question !== 'string' || question.trim() === '') {
-    throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
-  }
-  const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
-  return { messages: [{ role: 'user', content }] };
+  return { messages: [{ role: 'user', content: [{ type: 'image', image }, questionPart(question)] }] };
+}
+
+/** Without a picture. @throws SdkError ERR_PROMPT_INVALID */
+function questionAlone(question: string): GenerateRequest {
+  return { messages: [{ role: 'user', content: [questionPart(question)] }] };
+}
+
+function questionPart(text: string): ChatPart {
+  if (typeof text === 'string' && text.trim() !== '') return { type: 'text', text };
+  throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
 }
 
 function maskOf(options: ResolvedOptions, prompt: Int32Array, grammar?: TokenMask): TokenMask | undefined {
