@@ -52,8 +52,17 @@ export {
   rankTexts,
   type TextMatch,
 } from './model/matching.js';
+export { createModelRouter, type ModelRouterOptions } from './model/model-router.js';
+export type {
+  RemoteCircuitOptions,
+  RemoteModelOptions,
+  RemoteOptions,
+  RemotePictureOptions,
+  RemoteRetryOptions,
+} from './model/remote/options.js';
 export type {
   Answer,
+  AnsweredBy,
   AnswerToken,
   ChatMessage,
   ChatPart,
@@ -71,6 +80,8 @@ export type {
   ModelProcess,
   ModelStats,
   Priority,
+  RemoteCapabilities,
+  RemoteEngineInfo,
   StructuredAnswer,
   TextLikelihood,
   Timings,

@@ -5,6 +5,7 @@
 import {
   type CallOptions,
   decodeImage,
+  isSdkError,
   type LikelihoodOptions,
   type MatchingModel,
   rankImages,
@@ -70,23 +71,28 @@ export async function findFrames(journal: FrameFinder, request: FindRequest, opt
   const scenes = onceEach(visible);
   const byWords = scenes.filter(({ wordScore }) => wordScore !== null);
   const kept = scenes.filter(({ isKept }) => isKept).slice(0, candidates);
-  const { model } = options;
-  if (model === undefined || kept.length === 0) {
-    const why =
-      kept.length > 0
-        ? 'There is no model: the order is by the words of descriptions alone.'
-        : `No picture of what was found is kept: the order is by the words of descriptions alone. ${NOT_KEPT}`;
+  const alone = (why: string): Found => {
     const frames = byWords.slice(0, limit).map((scene) => frameOf(scene, scene.wordScore!));
-    return { frames, rankedBy: 'words', looked: 0, notices: [why] };
-  }
+    return {
+      frames,
+      rankedBy: 'words',
+      looked: 0,
+      notices: [`${why} The order is by the words of descriptions alone.`],
+    };
+  };
+  const { model, priority, caller, deadlineMs, signal } = options;
+  if (kept.length === 0) return alone(`No picture of what was found is kept. ${NOT_KEPT}`);
+  if (model === undefined) return alone('There is no model.');
   const unreadable: string[] = [];
-  const ranked = await rankImages(
-    model,
-    request.text,
-    kept,
-    ({ event }) => pictureOf(journal, event.frame!.id, event.run, unreadable),
-    { priority: options.priority, caller: options.caller, deadlineMs: options.deadlineMs, signal: options.signal },
-  );
+  let ranked: Awaited<ReturnType<typeof rankImages<FoundScene>>>;
+  try {
+    const open = ({ event }: FoundScene) => pictureOf(journal, event.frame!.id, event.run, unreadable);
+    ranked = await rankImages(model, request.text, kept, open, { priority, caller, deadlineMs, signal });
+  } catch (error) {
+    // A remote model tells no likelihoods.
+    if (!isSdkError(error, 'ERR_REQUEST_UNSUPPORTED')) throw error;
+    return alone(error.message);
+  }
   const frames = ranked.slice(0, limit).map(({ source, score }) => frameOf(source, score));
   const notices: string[] = [];
   const lost = byWords.filter(({ isKept }) => !isKept).length;

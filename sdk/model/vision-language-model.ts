@@ -26,6 +26,7 @@ import {
   type WrittenAnswer,
 } from './answer-objects.js';
 import { answerTokens } from './answer-tokens.js';
+import { expireAfter } from './deadline.js';
 import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
 import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
@@ -35,13 +36,14 @@ import {
   resolveOptions,
   type SamplingDefaults,
 } from './generate-options.js';
+import { incompleteAnswer } from './incomplete-answer.js';
 import { likelihoodsOf, requireRoom, tokensOfTexts } from './likelihoods.js';
 import { layoutOf, splitMessages } from './messages.js';
 import { languageNotice } from './prompt-notices.js';
+import { questionAbout, questionAlone } from './questions.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
-  ChatPart,
   DecidedAnswer,
   DecideOptions,
   Decision,
@@ -203,7 +205,7 @@ class ComposedModel implements VisionLanguageModel {
     return await this.#tracked(request, { ...options, maxNewTokens: longest }, signal, async (call) => {
       const { prompt, images, options: resolved } = call.prepared;
       const { ids: promptIds, imagePositions } = prompt;
-      requireRoom(promptIds.length, longest, this.info.engine.contextLength);
+      requireRoom(promptIds.length, longest, this.#parts.engine.info.contextLength);
       const { priority, caller, deadlineMs } = resolved;
       const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
       const output = await this.#inference.likelihood({ ...place, texts: tokens });
@@ -294,7 +296,7 @@ class ComposedModel implements VisionLanguageModel {
       layoutOf(request) === 'plain'
         ? completionPrompt(tokenizer, messages)
         : renderPrompt(template, tokenizer, messages);
-    const { contextLength } = this.info.engine;
+    const { contextLength } = this.#parts.engine.info;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
         'ERR_CONTEXT_OVERFLOW',
@@ -342,7 +344,7 @@ class ComposedModel implements VisionLanguageModel {
       signal,
     });
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
-    if (schema !== undefined && grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
+    if (schema !== undefined && grammar?.isWhole === false) throw incompleteAnswer(text, options.maxNewTokens);
     const value = schema?.parse(text);
     const written = { text, question, tokens: output.tokens };
     const { objects, heatMaps, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
@@ -405,7 +407,7 @@ class ComposedModel implements VisionLanguageModel {
   ): Promise<FoundObjects> {
     const decide = (view: ModelImage, question: string) =>
       this.decide(view, question, { type: 'yes-no' }, { priority, caller, signal });
-    const { attentionTaps } = this.info.engine.capabilities;
+    const { attentionTaps } = this.#parts.engine.info.capabilities;
     const attend = attentionTaps
       ? (...[view, question, heads]: Parameters<Attend>) =>
           this.#attend(view, question, heads, { priority, caller, signal })
@@ -447,40 +449,9 @@ function lastQuestion({ messages }: GenerateRequest): string {
   return last.map((part) => (part.type === 'text' ? part.text : '')).join('');
 }
 
-/** @throws SdkError ERR_PROMPT_INVALID */
-function questionAbout(image: ModelImage, question: string): GenerateRequest {
-  return { messages: [{ role: 'user', content: [{ type: 'image', image }, questionPart(question)] }] };
-}
-
-/** Without a picture. @throws SdkError ERR_PROMPT_INVALID */
-function questionAlone(question: string): GenerateRequest {
-  return { messages: [{ role: 'user', content: [questionPart(question)] }] };
-}
-
-function questionPart(text: string): ChatPart {
-  if (typeof text === 'string' && text.trim() !== '') return { type: 'text', text };
-  throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
-}
-
 function maskOf(options: ResolvedOptions, prompt: Int32Array, grammar?: TokenMask): TokenMask | undefined {
   const mask = grammar ?? options.createMask?.();
   return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
-}
-
-function expireAfter(deadlineMs: number | undefined, abort: AbortController): NodeJS.Timeout | undefined {
-  if (deadlineMs === undefined) return undefined;
-  return setTimeout(() => {
-    const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
-    abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
-  }, deadlineMs);
-}
-
-function incomplete(text: string, maxNewTokens: number): SdkError {
-  return new SdkError(
-    'ERR_ANSWER_INCOMPLETE',
-    `Expected a whole answer within ${maxNewTokens} tokens but it is longer. Raise maxNewTokens or bound the schema (maxItems, maxLength). The text so far is in details.text.`,
-    { details: { text, maxNewTokens } },
-  );
 }
 
 function noHeatMap({ name, engine }: ModelInfo): SdkError {

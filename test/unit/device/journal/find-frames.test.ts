@@ -59,7 +59,7 @@ describe('finding frames', () => {
     expect(seen).toHaveLength(4);
     const words = await findFrames(finderOf(store), { text: 'a red cup near the book' }, { model: undefined });
     expect(idsOf(words)[0]).toBe('dark');
-    expect(words).toMatchObject({ rankedBy: 'words', looked: 0, notices: [expect.stringMatching(/no model/)] });
+    expect(words).toMatchObject({ rankedBy: 'words', looked: 0, notices: [expect.stringMatching(/no model/i)] });
   });
 
   test('looks at the newest others where words find few, and at no more than it may', async () => {
@@ -125,6 +125,17 @@ describe('finding frames', () => {
     await expect(refused).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',
       message: expect.stringMatching(message),
+    });
+  });
+
+  test('goes by words where a model tells no likelihoods', async () => {
+    using store = await open([{ id: 'a', description: 'A cup.', jpeg: jpegs.get(40)! }]);
+    const likelihood = async () => {
+      throw new SdkError('ERR_REQUEST_UNSUPPORTED', 'It is remote.');
+    };
+    expect(await findFrames(finderOf(store), { text: 'cup' }, { model: { likelihood } })).toMatchObject({
+      ...{ rankedBy: 'words', frames: [{ frame: { id: 'a' } }] },
+      notices: ['It is remote. The order is by the words of descriptions alone.'],
     });
   });
 
