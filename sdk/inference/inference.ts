@@ -12,6 +12,7 @@ import {
   type PictureProcessor,
 } from './generation-job.js';
 import { ImageCache } from './image-cache.js';
+import { Likelihood, type LikelihoodOutput } from './likelihood.js';
 import { Probing, type ProbingOutput } from './probing.js';
 import { type JobReport, Scheduler, type SchedulerStats } from './scheduler.js';
 import { checkCandidates, Scoring, type ScoringOutput, scoringRoom } from './scoring.js';
@@ -56,6 +57,9 @@ export type ScoringRequest = Omit<GenerationRequest, 'maxNewTokens'> & {
   readonly candidates: readonly Candidate[];
   readonly optionCount: number;
 };
+
+/** Texts behind a prompt, as tokens; none is empty. */
+export type LikelihoodRequest = Omit<GenerationRequest, 'maxNewTokens'> & { readonly texts: readonly Int32Array[] };
 
 /** Where the model looks at the end of a prompt. */
 export type ProbingRequest = Omit<GenerationRequest, 'maxNewTokens'> & Pick<AttentionRequest, 'heads'>;
@@ -128,6 +132,15 @@ export class Inference {
     const mostTokens = promptIds.length + maxNewTokens;
     const options = { candidates, optionCount, branchTokens, mostTokens };
     return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, options));
+  }
+
+  /**
+   * How probable whole texts are behind the prompt, without writing them.
+   * @throws SdkError as `generate`
+   */
+  async likelihood({ texts, ...request }: LikelihoodRequest): Promise<GenerationReport<LikelihoodOutput> & JobReport> {
+    const maxNewTokens = Math.max(...texts.map(({ length }) => length));
+    return await this.#run({ ...request, maxNewTokens }, (place) => new Likelihood(place, texts));
   }
 
   /**

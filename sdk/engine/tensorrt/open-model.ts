@@ -39,6 +39,10 @@ export type OpenModelOptions = Omit<TensorRtEngineOptions, 'mode'> & {
   readonly mode: TensorRtMode;
   readonly contextLength: number;
   readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
+  /** Receives `cross_attention_states` of each picture, out of the plans that serve. */
+  readonly onFeatures?: OnTensor | undefined;
+  /** Opens no decoder: pictures can be encoded, and no text. */
+  readonly onlyVision?: boolean | undefined;
 };
 
 /** @internal Opens a checkpoint without any test. */
@@ -72,6 +76,7 @@ export async function openModel(
       maxImages: IMAGES_OF_A_STEP,
       onTensor: options.onTensor,
       onKeyValueCopies: options.onKeyValueCopies,
+      onFeatures: options.onFeatures,
     });
     embedding.move(); // the backend owns it
     const info: EngineInfo = {
