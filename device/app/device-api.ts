@@ -5,7 +5,7 @@ import type { DeviceConfig } from '../config/schema.js';
 import type { Problems } from '../events/problems.js';
 import type { ModelAccess } from '../features/context.js';
 import type { Pictures } from '../features/pictures.js';
-import { HttpError } from '../http/http-error.js';
+import { ApiError } from '../openai/api-error.js';
 import type { CameraPictures } from '../openai/pictures.js';
 import { RemotePictures } from '../openai/remote-pictures.js';
 import type { ServedModel } from '../openai/served-model.js';
@@ -82,7 +82,7 @@ function camerasOf({ pictures }: Pick<DeviceApiOptions, 'pictures'>): CameraPict
       } catch (error) {
         // Clients take other refusals of a camera for trouble that passes, and ask again and again.
         if (isSdkError(error, 'ERR_CAPTURE_REFUSED') && error.details.privacy === true)
-          throw new HttpError(403, 'camera_private', error.message);
+          throw new ApiError(403, 'camera_private', error.message);
         throw error;
       }
     },
