@@ -20,6 +20,7 @@ import { besideLines, kernelReportOf } from './kernel-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
 import { benchSceneStream } from './scene-stream.js';
+import { benchServe } from './serve.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchSoak } from './soak.js';
 import { benchText } from './text.js';
@@ -48,6 +49,8 @@ npm run bench -- console [--rounds N] [--seconds N]
     the console in a real browser (Debian's chromium): its page, the moving picture, what the service pays for viewers
 npm run bench -- process [--rounds N]
     what a process of its own costs a model
+npm run bench -- serve [--rounds N]
+    what OpenAI's API costs beside the SDK: first token and whole answer of scenebus serve, in turn
 npm run bench -- device [--address A] [--seconds N] [--rounds N]
     a whole device with a broker: what it costs while nothing changes, by process, and a question beside the engine
 npm run bench -- soak [--minutes 30]
@@ -124,6 +127,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   capture,
   console: fieldConsole,
   process: modelProcess,
+  serve,
   device,
   soak,
 };
@@ -183,6 +187,10 @@ async function watches(): Promise<void> {
 
 async function modelProcess(): Promise<void> {
   write('process', { results: await benchProcess(numberOf('rounds', 50)) });
+}
+
+async function serve(): Promise<void> {
+  write('serve', { results: await benchServe(numberOf('rounds', 50)) });
 }
 
 async function device(): Promise<void> {
