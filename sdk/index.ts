@@ -44,8 +44,17 @@ export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
+export { createModelRouter, type ModelRouterOptions } from './model/model-router.js';
+export type {
+  RemoteCircuitOptions,
+  RemoteModelOptions,
+  RemoteOptions,
+  RemotePictureOptions,
+  RemoteRetryOptions,
+} from './model/remote/options.js';
 export type {
   Answer,
+  AnsweredBy,
   AnswerToken,
   ChatMessage,
   ChatPart,
@@ -61,6 +70,8 @@ export type {
   ModelProcess,
   ModelStats,
   Priority,
+  RemoteCapabilities,
+  RemoteEngineInfo,
   StructuredAnswer,
   Timings,
   TokenProbability,

@@ -193,6 +193,19 @@ export interface AnswerToken extends TokenProbability {
   readonly likeliest: readonly TokenProbability[];
 }
 
+/** Whose answer it is, where there are two models. */
+export interface AnsweredBy {
+  /** As `ModelInfo` has them. */
+  readonly name: string;
+  readonly contentHash: string;
+  readonly isRemote: boolean;
+  /**
+   * `first`: the local model's, which is sure enough. `unsure`, `busy`: the remote model's, because the local one was not
+   * sure, or too many waited for it. `remote-failed`: the local model's, which is not sure, for the remote one did not answer.
+   */
+  readonly reason: 'first' | 'unsure' | 'busy' | 'remote-failed';
+}
+
 /** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
@@ -207,6 +220,13 @@ export interface Answer {
   readonly heatMaps?: readonly HeatMap[] | undefined;
   /** Only with `logProbabilities`: the tokens of the text, without the one that ended it. */
   readonly tokens?: readonly AnswerToken[] | undefined;
+  /**
+   * What a person should know of this answer, in English: that a picture was asked about in another language than English,
+   * for one, once in a conversation. Absent: nothing.
+   */
+  readonly notices?: readonly string[] | undefined;
+  /** Only of a model that is two (`createModelRouter`). */
+  readonly answeredBy?: AnsweredBy | undefined;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
@@ -235,6 +255,10 @@ export interface Decision extends DecidedOption {
   readonly options: readonly DecidedOption[];
   /** 0–1: how probable it is that the model, free to write what it likes, begins with one of the options. */
   readonly coverage: number;
+  /** As `Answer.notices`. */
+  readonly notices?: readonly string[] | undefined;
+  /** As `Answer.answeredBy`. */
+  readonly answeredBy?: AnsweredBy | undefined;
   readonly usage: Usage;
   readonly timings: Timings;
 }
@@ -248,12 +272,36 @@ export interface TokenStream extends AsyncIterable<string> {
   collect(): Promise<Answer>;
 }
 
+/** What is known of a model that a server on another machine runs (`loadModel({ remote })`). Plain data. */
+export interface RemoteEngineInfo {
+  readonly backend: 'remote';
+  /** Address of the API. */
+  readonly device: string;
+  readonly numerics: 'unknown';
+  readonly weights: 'unknown';
+  /** undefined: the server does not tell, or was not reached yet. */
+  readonly contextLength: number | undefined;
+  readonly capabilities: RemoteCapabilities;
+}
+
+/** What can be asked of a remote model; undefined: its server was not reached yet. What it cannot do is refused. */
+export interface RemoteCapabilities {
+  /** Nobody sees from here what a remote model looks at: no heat maps. */
+  readonly attentionTaps: false;
+  /** `logProbabilities` of a request, and `decide` with all that builds on it (`yesNo`, `choice`). */
+  readonly logProbabilities: boolean | undefined;
+  /** `answer.objects`: sent by a SceneBus, or read from the text by `remote.boxes`. */
+  readonly boxes: boolean | undefined;
+  /** Whether pictures may be sent. */
+  readonly pictures: boolean;
+}
+
 /** What a loaded model is. Plain data. */
 export interface ModelInfo {
   readonly name: string;
-  /** Identifies the weights and configuration. */
+  /** Identifies the weights and configuration; of a remote model its address and name, for nobody sees more of it. */
   readonly contentHash: string;
-  readonly engine: EngineInfo;
+  readonly engine: EngineInfo | RemoteEngineInfo;
   /** The model writes boxes in a convention that its manifest declares. */
   readonly writesBoxes: boolean;
   /** Questions for the place of something get boxes, written or by attention. */
@@ -290,6 +338,8 @@ export interface ModelStats {
   /** Pictures whose vision features are in memory. */
   readonly cachedImages: number;
   readonly cachedImageBytes: number;
+  /** Only of a remote model. `open`: its server failed too often in a row, and is left alone for a while. */
+  readonly circuit?: 'closed' | 'open' | 'half-open' | undefined;
 }
 
 /**

@@ -14,6 +14,7 @@ test('offers the names that people use at `scenebus`, and leaves the rest to the
     'choice',
     'count',
     'createImageProcessor',
+    'createModelRouter',
     'createTextGrounder',
     'createTracker',
     'decodeImage',
