@@ -37,9 +37,10 @@ import {
   type SamplingDefaults,
 } from './generate-options.js';
 import { incompleteAnswer } from './incomplete-answer.js';
+import { likelihoodsOf, requireRoom, tokensOfTexts } from './likelihoods.js';
 import { layoutOf, splitMessages } from './messages.js';
 import { languageNotice } from './prompt-notices.js';
-import { questionAbout } from './questions.js';
+import { questionAbout, questionAlone } from './questions.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
@@ -48,6 +49,8 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelStats,
@@ -188,6 +191,26 @@ class ComposedModel implements VisionLanguageModel {
     };
     this.#parts.logger.log('debug', 'decided', { ...decision.usage, ...decision.timings });
     return decision;
+  }
+
+  async likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    { signal, prompt: asked = this.info.prompts.describe, ...options }: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    const tokens = tokensOfTexts(texts, this.#parts.tokenizer);
+    const longest = Math.max(...tokens.map(({ length }) => length));
+    const request = image === undefined ? questionAlone(asked) : questionAbout(image, asked);
+    const startedMs = performance.now();
+    return await this.#tracked(request, { ...options, maxNewTokens: longest }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      requireRoom(promptIds.length, longest, this.#parts.engine.info.contextLength);
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.likelihood({ ...place, texts: tokens });
+      return likelihoodsOf(texts, tokens, output, { promptTokens: promptIds.length, startedMs });
+    });
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {

@@ -93,6 +93,7 @@ export async function openModel(
         closeCallMargin: CLOSE_CALL_MARGIN,
         prefixReuse: true,
         attentionTaps: options.attentionTaps === true,
+        branchTokens: 0,
         keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, 2),
         reservesContext: true,
       },
