@@ -38,6 +38,10 @@ export type OpenModelOptions = Omit<TensorRtEngineOptions, 'mode'> & {
   readonly mode: TensorRtMode;
   readonly contextLength: number;
   readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
+  /** Receives `cross_attention_states` of each picture, out of the plans that serve. */
+  readonly onFeatures?: OnTensor | undefined;
+  /** Opens no decoder: pictures can be encoded, and no text. */
+  readonly onlyVision?: boolean | undefined;
 };
 
 /** @internal Opens a checkpoint without any test. */
@@ -70,6 +74,7 @@ export async function openModel(
       maxImages: IMAGES_OF_A_STEP,
       onTensor: options.onTensor,
       onKeyValueCopies: options.onKeyValueCopies,
+      onFeatures: options.onFeatures,
     });
     embedding.move(); // the backend owns it
     const info: EngineInfo = {
@@ -86,6 +91,7 @@ export async function openModel(
         closeCallMargin: CLOSE_CALL_MARGIN,
         prefixReuse: true,
         attentionTaps: options.attentionTaps === true,
+        branchTokens: 0,
         keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, 2),
         reservesContext: true,
       },
