@@ -138,7 +138,7 @@ async function measure(
   await using model = await loadModel(directory, { backend, threads, cacheDirectory, vision: { precision: vision } });
   const { engine } = model.info;
   console.log(
-    `${name}: backend ${engine.backend} on ${engine.device}, ${engine.weights} weights, ${engine.vision} vision`,
+    `${name}: backend ${engine.backend} on ${engine.device}, ${engine.weights} weights, ${'vision' in engine ? engine.vision : 'remote'} vision`,
   );
   const results = new Map<string, Scores>();
   let toShow = args.show;
