@@ -31,7 +31,7 @@ import { benchWholeModel } from './whole-model.js';
 const USAGE = `npm run bench -- [decode] [prefill] [verify] [load] [--shape 1b|8b|11b] [options]
     the cpu engine against ONNX Runtime and llama.cpp; 11b: the whole model with one image, loads and memory
 npm run bench -- vision [--layers N] [--tiles 1|2|3|4] [--rounds N]
-    the vision tower of the 11B model, with and without merged copies
+    the vision tower of the 11B model: in float with and without merged copies, in int8; how soon an abort ends it
 npm run bench -- quantize [--method rtn|awq] [--layers N] [--pictures N]
     scenebus quantize at the sizes of the 11B model (all 40 text layers: 21 GB; awq: 2), time and memory
 npm run bench -- grammar [--rounds N]
