@@ -189,6 +189,31 @@ describe('before any work', () => {
     expect([engine.encoded, engine.forwards]).toEqual([[], []]);
   });
 
+  test('refuses a prompt of 131 072 tokens in a context of as many, and takes one that is a token shorter', async () => {
+    const { model, engine } = await createFakeModel({
+      writes: 'x',
+      engineInfo: { contextLength: 131_072, capabilities: { keyValueBytesPerToken: 1 } },
+    });
+    await using _ = model;
+    // One token each.
+    const lengthOf = async (letters: number) => {
+      const messages = [{ role: 'user', content: 'q'.repeat(letters) }] as const;
+      return (await model.generate({ messages }, { maxNewTokens: 5 }).collect()).usage;
+    };
+    const around = (await lengthOf(10)).promptTokens - 10;
+    const { promptTokens, generatedTokens } = await lengthOf(131_071 - around);
+    // The answer ends where the context does.
+    expect([promptTokens, generatedTokens]).toEqual([131_071, 1]);
+    const calls = engine.forwards.length;
+    for (const length of [131_072, 131_073]) {
+      await expect(lengthOf(length - around)).rejects.toMatchObject({
+        code: 'ERR_CONTEXT_OVERFLOW',
+        details: { contextLength: 131_072, promptTokens: length },
+      });
+    }
+    expect(engine.forwards).toHaveLength(calls);
+  });
+
   test.each<[GenerateOptions, string]>([
     [{ maxNewTokens: 0 }, 'ERR_ARGUMENT_INVALID'],
     [{ maxNewTokens: 1.5 }, 'ERR_ARGUMENT_INVALID'],
