@@ -15,7 +15,7 @@ import { ImageCache } from './image-cache.js';
 import { Likelihood, type LikelihoodOutput } from './likelihood.js';
 import { Probing, type ProbingOutput } from './probing.js';
 import { type JobReport, Scheduler, type SchedulerStats } from './scheduler.js';
-import { checkCandidates, Scoring, type ScoringOutput } from './scoring.js';
+import { checkCandidates, Scoring, type ScoringOutput, scoringRoom } from './scoring.js';
 import { SequencePool } from './sequence-pool.js';
 import type { SequenceTask, TaskPlace } from './sequence-task.js';
 import type { TokenMask } from './token-mask.js';
@@ -121,10 +121,17 @@ export class Inference {
    * @throws SdkError as `generate`; ERR_ARGUMENT_INVALID for an option without a text
    */
   async score(request: ScoringRequest): Promise<GenerationReport<ScoringOutput> & JobReport> {
-    const { candidates, optionCount } = request;
+    const { candidates, optionCount, promptIds } = request;
     checkCandidates(candidates, optionCount);
-    const maxNewTokens = Math.max(...candidates.map(({ tokens }) => tokens.length));
-    return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, candidates, optionCount));
+    const { info } = this.#options.engine;
+    const room = scoringRoom(candidates, promptIds.length, info);
+    const longest = Math.max(...candidates.map(({ tokens }) => tokens.length));
+    // Where memory is tight, beginnings are tried one after another.
+    const maxNewTokens = this.#resources.sequences.fits(promptIds.length + room) ? room : longest;
+    const branchTokens = maxNewTokens < room ? 0 : info.capabilities.branchTokens;
+    const mostTokens = promptIds.length + maxNewTokens;
+    const options = { candidates, optionCount, branchTokens, mostTokens };
+    return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, options));
   }
 
   /**

@@ -409,8 +409,9 @@ export interface VisionLanguageModel extends AsyncDisposable {
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
   /**
    * One question whose answer is one of a few: read from the probabilities behind the prompt, so nothing is written.
-   * One call of the engine, and one more for each beginning that several options share and that is probable: all rows on
-   * the way to where they part are computed together.
+   * One call of the engine; where options begin alike and that is probable, one more for all such beginnings together on the
+   * backend `cpu`, which computes alternatives beside each other, and one for each on the others
+   * (`info.engine.capabilities.branchTokens` is 0). A beginning is computed once.
    * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID for what leaves nothing to decide
    *
    * @example
