@@ -179,6 +179,9 @@ private:
       if (mInterval > 0 && !mHasFirst && now + secondsToDuration(mInterval / 4000) < mNextDue)
         continue;
       mNextDue = std::max(mNextDue + secondsToDuration(mInterval / 1000), now);
+      // Grabbing takes a frame from the driver; decoding or converting it is what costs. A clip keeps its last frame.
+      if (isEndless() && !mHasFirst && !context.isWanted())
+        continue;
       stampNow(frame);
       if (!retrieve(frame.pixels))
         return ReadOutcome::kLost;
@@ -247,6 +250,10 @@ private:
       context.warn("its time stamps jump by " + std::to_string(static_cast<int64_t>(step / 1000)) +
                    " s: taken as a cut, as all further jumps are");
     mToldCut = mToldCut || isCut;
+  }
+
+  bool isEndless() const {
+    return !(mConfig.mayBeFile && mHasTimes);
   }
 
   double aheadMs() const {
