@@ -1,7 +1,9 @@
 /** What callers ask for besides questions: descriptions, boxes of named things, the picture itself. */
-import { encodeJpeg, type GroundedObject, SdkError, type Usage } from 'scenebus';
+import { type Answer, encodeJpeg, type GroundedObject, SdkError, type Usage } from 'scenebus';
 import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
+import { modelOf } from './answering-model.js';
 import type { FeatureContext } from './context.js';
+import { withNotices } from './noticed.js';
 import type { Pictures } from './pictures.js';
 import { priorityOf } from './request-priority.js';
 import { addUsage, withObjects, write } from './writing.js';
@@ -57,8 +59,8 @@ async function describe(
     return {
       camera: feed.id,
       frame,
-      answer: notices.length > 0 ? { ...answer, notices } : answer,
-      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      answer: withNotices(answer, notices),
+      model: modelOf(loaded, text),
     };
   }, call.signal);
 }
@@ -88,6 +90,7 @@ async function locate(
     const objects: GroundedObject[] = [];
     const notFound: string[] = [];
     let usage: Usage | undefined;
+    let last: Answer | undefined;
     const startedMs = performance.now();
     // One after another: they share the picture's encoding and the beginning of the prompt.
     for (const name of new Set(request.objects)) {
@@ -97,6 +100,7 @@ async function locate(
         options,
       );
       usage = addUsage(usage, found.usage);
+      last = found;
       if (found.objects.every(({ verified }) => verified === false)) notFound.push(name);
       objects.push(...found.objects.map((object) => ({ ...object, label: name })));
     }
@@ -104,7 +108,7 @@ async function locate(
     return {
       camera: feed.id,
       frame,
-      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      model: modelOf(loaded, last),
       objects: await places.locate(feed.config, frame, tracks.find(feed.id, frame, objects)),
       notFound,
       usage,

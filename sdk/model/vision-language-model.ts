@@ -26,6 +26,7 @@ import {
   type WrittenAnswer,
 } from './answer-objects.js';
 import { answerTokens } from './answer-tokens.js';
+import { expireAfter } from './deadline.js';
 import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
 import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
@@ -35,7 +36,11 @@ import {
   resolveOptions,
   type SamplingDefaults,
 } from './generate-options.js';
+import { incompleteAnswer } from './incomplete-answer.js';
+import { likelihoodsOf, requireRoom, tokensOfTexts } from './likelihoods.js';
 import { layoutOf, splitMessages } from './messages.js';
+import { languageNotice } from './prompt-notices.js';
+import { questionAbout, questionAlone } from './questions.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
@@ -44,6 +49,8 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelStats,
@@ -82,6 +89,8 @@ interface PreparedRequest {
   /** The text of the user's last turn. */
   readonly question: string;
   readonly images: readonly ModelImage[];
+  /** Of the answer, for people. */
+  readonly notices: readonly string[];
   readonly options: ResolvedOptions;
 }
 
@@ -158,6 +167,7 @@ class ComposedModel implements VisionLanguageModel {
         1,
         probabilities.reduce((sum, probability) => sum + probability, 0),
       ),
+      ...noticed(prepared),
       usage: {
         promptTokens: prepared.prompt.ids.length,
         reusedTokens,
@@ -181,6 +191,26 @@ class ComposedModel implements VisionLanguageModel {
     };
     this.#parts.logger.log('debug', 'decided', { ...decision.usage, ...decision.timings });
     return decision;
+  }
+
+  async likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    { signal, prompt: asked = this.info.prompts.describe, ...options }: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    const tokens = tokensOfTexts(texts, this.#parts.tokenizer);
+    const longest = Math.max(...tokens.map(({ length }) => length));
+    const request = image === undefined ? questionAlone(asked) : questionAbout(image, asked);
+    const startedMs = performance.now();
+    return await this.#tracked(request, { ...options, maxNewTokens: longest }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      requireRoom(promptIds.length, longest, this.#parts.engine.info.contextLength);
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.likelihood({ ...place, texts: tokens });
+      return likelihoodsOf(texts, tokens, output, { promptTokens: promptIds.length, startedMs });
+    });
   }
 
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
@@ -266,7 +296,7 @@ class ComposedModel implements VisionLanguageModel {
       layoutOf(request) === 'plain'
         ? completionPrompt(tokenizer, messages)
         : renderPrompt(template, tokenizer, messages);
-    const { contextLength } = this.info.engine;
+    const { contextLength } = this.#parts.engine.info;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
         'ERR_CONTEXT_OVERFLOW',
@@ -278,16 +308,18 @@ class ComposedModel implements VisionLanguageModel {
     const last = images.at(-1);
     if (resolved.camera !== undefined && last !== undefined) requireFitting(resolved.camera, last);
     const room = contextLength - prompt.ids.length;
-    const question = lastQuestion(request);
-    return { prompt, question, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
+    const notices = [languageNotice(messages)].filter((notice) => notice !== undefined);
+    const maxNewTokens = Math.min(resolved.maxNewTokens, room);
+    return { prompt, question: lastQuestion(request), images, notices, options: { ...resolved, maxNewTokens } };
   }
 
   async #answer(
-    { prompt, question, images, options }: PreparedRequest,
+    prepared: PreparedRequest,
     onText: (text: string) => void,
     signal: AbortSignal,
     startedMs: number,
   ): Promise<Answer> {
+    const { prompt, question, images, options } = prepared;
     const schema = options.schema && (await this.#grammars.prepare(options.schema, options.schemaFrom, { signal }));
     const form = schema ?? (await this.#formOf(question, images.at(-1), options, signal));
     let grammar: SchemaMask | undefined;
@@ -312,7 +344,7 @@ class ComposedModel implements VisionLanguageModel {
       signal,
     });
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
-    if (schema !== undefined && grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
+    if (schema !== undefined && grammar?.isWhole === false) throw incompleteAnswer(text, options.maxNewTokens);
     const value = schema?.parse(text);
     const written = { text, question, tokens: output.tokens };
     const { objects, heatMaps, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
@@ -337,6 +369,7 @@ class ComposedModel implements VisionLanguageModel {
       ...(schema === undefined ? {} : { value }),
       ...(heatMaps === undefined ? {} : { heatMaps }),
       ...(tokens === undefined ? {} : { tokens }),
+      ...noticed(prepared),
       finishReason,
       usage: sumOfUsage([usage, ...verifying]),
       timings: {
@@ -374,7 +407,7 @@ class ComposedModel implements VisionLanguageModel {
   ): Promise<FoundObjects> {
     const decide = (view: ModelImage, question: string) =>
       this.decide(view, question, { type: 'yes-no' }, { priority, caller, signal });
-    const { attentionTaps } = this.info.engine.capabilities;
+    const { attentionTaps } = this.#parts.engine.info.capabilities;
     const attend = attentionTaps
       ? (...[view, question, heads]: Parameters<Attend>) =>
           this.#attend(view, question, heads, { priority, caller, signal })
@@ -406,40 +439,19 @@ class ComposedModel implements VisionLanguageModel {
   }
 }
 
+function noticed({ notices }: PreparedRequest): Pick<Answer, 'notices'> {
+  return notices.length === 0 ? {} : { notices };
+}
+
 function lastQuestion({ messages }: GenerateRequest): string {
   const last = messages.findLast(({ role }) => role === 'user')?.content ?? '';
   if (typeof last === 'string') return last;
   return last.map((part) => (part.type === 'text' ? part.text : '')).join('');
 }
 
-/** @throws SdkError ERR_PROMPT_INVALID */
-function questionAbout(image: ModelImage, question: string): GenerateRequest {
-  if (typeof question !== 'string' || question.trim() === '') {
-    throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
-  }
-  const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
-  return { messages: [{ role: 'user', content }] };
-}
-
 function maskOf(options: ResolvedOptions, prompt: Int32Array, grammar?: TokenMask): TokenMask | undefined {
   const mask = grammar ?? options.createMask?.();
   return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
-}
-
-function expireAfter(deadlineMs: number | undefined, abort: AbortController): NodeJS.Timeout | undefined {
-  if (deadlineMs === undefined) return undefined;
-  return setTimeout(() => {
-    const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
-    abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
-  }, deadlineMs);
-}
-
-function incomplete(text: string, maxNewTokens: number): SdkError {
-  return new SdkError(
-    'ERR_ANSWER_INCOMPLETE',
-    `Expected a whole answer within ${maxNewTokens} tokens but it is longer. Raise maxNewTokens or bound the schema (maxItems, maxLength). The text so far is in details.text.`,
-    { details: { text, maxNewTokens } },
-  );
 }
 
 function noHeatMap({ name, engine }: ModelInfo): SdkError {

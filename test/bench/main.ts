@@ -1,7 +1,7 @@
 /**
  * Benchmarks; `--help` says which. Each prints a table and writes its results as JSON with a description of the machine.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -16,6 +16,7 @@ import { benchGrammar } from './grammar.js';
 import { benchGrounding } from './grounding/index.js';
 import { groundingMarkdown } from './grounding/markdown.js';
 import { runJetsonForecast } from './jetson-forecast.js';
+import { besideLines, kernelReportOf } from './kernel-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
 import { benchSceneStream } from './scene-stream.js';
@@ -52,7 +53,7 @@ npm run bench -- device [--address A] [--seconds N] [--rounds N]
 npm run bench -- soak [--minutes 30]
     a device at work, with a fault now and then: memory and handles of all its processes; fails when they grow
 npm run bench -- kernels [--emulate]
-    the CUDA kernels, tested and measured on this machine's GPU
+    the CUDA kernels, tested and measured on this machine's GPU, beside what jetson-forecast predicts
 npm run bench -- jetson-forecast [--board agx-orin-64|orin-nx-16|orin-nano-8]
     what the 11B model should take on a Jetson, from bytes and operations of every launch; measures nothing
 
@@ -68,7 +69,7 @@ options:
 Weights and prepared files stay in .scenebus/bench (8b: 15 GB, 11b: 17 GB).`;
 
 if (process.argv[2] === 'jetson-forecast') process.exit(runJetsonForecast(process.argv.slice(3)));
-if (process.argv[2] === 'kernels') process.exit(runKernelHarness(process.argv.slice(3)));
+if (process.argv[2] === 'kernels') process.exit(await runKernelHarness(process.argv.slice(3)));
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -133,10 +134,20 @@ for (const [name, run] of Object.entries(ALONE)) if (names.includes(name)) await
 const text = names.filter((name) => ofText.includes(name));
 if (text.length > 0) await (values.shape === '11b' ? wholeModel() : textDecoder(text));
 
-function runKernelHarness(options: readonly string[]): number {
+async function runKernelHarness(options: readonly string[]): Promise<number> {
   const program = path.join(packageRoot(), 'native', 'build', 'native', 'gpu', 'kernels', 'kernelHarness');
   if (!existsSync(program)) fail('the harness, which `npm run build:native` builds,', program);
-  return spawnSync(program, ['--test', '--bench', ...options], { stdio: 'inherit' }).status ?? 1;
+  const child = spawn(program, ['--test', '--bench', ...options], { stdio: ['inherit', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    process.stdout.write(text);
+    output += text;
+  });
+  const status = await new Promise<number>((resolve) => child.on('close', (code) => resolve(code ?? 1)));
+  const report = kernelReportOf(output);
+  // The emulation runs other sizes, and its times say nothing.
+  if (report !== undefined && !options.includes('--emulate')) console.log(besideLines(report).join('\n'));
+  return status;
 }
 
 async function vision(): Promise<void> {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "addon/deferredDeletion.h"
+#include "addon/engine/cpuValues.h"
 #include "addon/handles.h"
 #include "addon/jobs.h"
 #include "addon/nodeValues.h"
@@ -37,20 +38,6 @@ std::shared_ptr<JobThreads> threadsOf(const std::shared_ptr<OpenDecoder>& open) 
 }
 
 // --- arguments -------------------------------------------------------------------------------------------------
-
-TensorType tensorTypeOf(const std::string& name) {
-  if (name == "F32")
-    return TensorType::kF32;
-  if (name == "F16")
-    return TensorType::kF16;
-  if (name == "BF16")
-    return TensorType::kBf16;
-  if (name == "I8")
-    return TensorType::kI8;
-  if (name == "I32")
-    return TensorType::kI32;
-  return TensorType::kOther;
-}
 
 TextArchitecture architectureOf(const Napi::Object& text) {
   TextArchitecture result;
@@ -88,35 +75,14 @@ CacheType cacheTypeOf(const Napi::Object& options) {
 DecoderSpec specOf(const Napi::Object& options) {
   DecoderSpec spec;
   spec.text = architectureOf(objectOf(options, "text"));
-  const Napi::Object list = objectOf(options, "tensors");
-  if (!list.IsArray())
-    throw Napi::TypeError::New(options.Env(), "Expected tensors as an array");
-  const auto tensors = list.As<Napi::Array>();
-  for (std::uint32_t i = 0; i < tensors.Length(); ++i) {
-    const Napi::Value entry = tensors.Get(i);
-    if (!entry.IsObject())
-      throw Napi::TypeError::New(options.Env(), "Expected tensors as objects");
-    const auto tensor = entry.As<Napi::Object>();
-    TensorSource source;
-    source.file = textOf(tensor, "file");
-    source.offsetBytes = static_cast<std::uint64_t>(numberOf(tensor, "offsetBytes"));
-    source.sizeBytes = static_cast<std::uint64_t>(numberOf(tensor, "sizeBytes"));
-    source.type = tensorTypeOf(textOf(tensor, "dtype"));
-    source.shape = numbersOf<std::int64_t>(tensor, "shape");
-    spec.tensors.emplace(textOf(tensor, "name"), std::move(source));
-  }
+  spec.tensors = tensorSourcesOf(options);
   spec.maskedTokensAttend = options.Get("maskedTokensAttend").ToBoolean();
   spec.contextLength = intOf(options, "contextLength");
   spec.threads = intOf(options, "threads");
   spec.packedWeightsPath = textOf(options, "packedWeightsPath");
   spec.packedKey = textOf(options, "packedKey");
   spec.keyValueType = cacheTypeOf(options);
-  const std::string set = textOf(options, "instructionSet");
-  if (!set.empty()) {
-    spec.instructionSet = parseInstructionSet(set);
-    if (!spec.instructionSet)
-      throw Napi::TypeError::New(options.Env(), "Unknown instruction set " + set);
-  }
+  spec.instructionSet = instructionSetOf(options);
   return spec;
 }
 
@@ -136,28 +102,13 @@ Napi::Value cpuFeatures(const Napi::CallbackInfo& info) {
   return features;
 }
 
-const char* originName(const DecoderWeights& weights) {
-  if (weights.store() == nullptr)
-    return "none";
-  switch (weights.store()->origin()) {
-  case PackedStore::Origin::kFound:
-    return "found";
-  case PackedStore::Origin::kCreated:
-    return "created";
-  case PackedStore::Origin::kReplaced:
-    return "replaced";
-  default:
-    return "memory";
-  }
-}
-
 Napi::Value describeDecoder(Napi::Env env, const std::shared_ptr<OpenDecoder>& open) {
   const Decoder& decoder = *open->decoder;
   Napi::Object result = Napi::Object::New(env);
   result.Set("handle", makeHandle(env, open, kDecoderTag, decoder.memoryBytes()));
   result.Set("instructionSet", std::string(instructionSetName(decoder.instructionSet())));
   result.Set("threads", decoder.threadCount());
-  result.Set("packed", originName(decoder.weights()));
+  result.Set("packed", originName(decoder.weights().store()));
   result.Set("linearSizeBytes", static_cast<double>(decoder.weights().linearSizeBytes()));
   return result;
 }
@@ -267,21 +218,26 @@ LogitsOf requireLogitsOf(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "Expected logits of none, last or all");
 }
 
+std::vector<PlacedImage> requireImages(const Napi::Value& value, const Napi::Value& tokenIndices) {
+  if (!value.IsArray())
+    throw Napi::TypeError::New(value.Env(), "Expected images as an array");
+  const auto handles = value.As<Napi::Array>();
+  const auto indices = requireInts(tokenIndices);
+  if (handles.Length() != indices.ElementLength())
+    throw Napi::TypeError::New(value.Env(), "Expected as many token indices as images");
+  std::vector<PlacedImage> images;
+  for (std::uint32_t i = 0; i < handles.Length(); ++i)
+    images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
+  return images;
+}
+
 /** forwardCpu(decoder, sequence, tokens, images, tokenIndices, logitsOf, logits, abort, taps?) -> Promise<void> */
 Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
   const auto sequence = requireHandle<Sequence>(info[1], kSequenceTag);
   const auto tokens = requireInts(info[2]);
-  if (!info[3].IsArray())
-    throw Napi::TypeError::New(env, "Expected images as an array");
-  const auto handles = info[3].As<Napi::Array>();
-  const auto indices = requireInts(info[4]);
-  if (handles.Length() != indices.ElementLength())
-    throw Napi::TypeError::New(env, "Expected as many token indices as images");
-  std::vector<PlacedImage> images;
-  for (std::uint32_t i = 0; i < handles.Length(); ++i)
-    images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
+  const auto images = requireImages(info[3], info[4]);
   const LogitsOf logitsOf = requireLogitsOf(info[5]);
   auto logits = requireFloats(info[6]);
   const std::size_t logitsRows = logitsOf == LogitsOf::kNone  ? 0
@@ -311,6 +267,38 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
         return env.Undefined();
       },
       held);
+}
+
+/** branchCpu(decoder, sequence, tokens, lengths, images, tokenIndices, logits, abort) -> Promise<void> */
+Napi::Value branchCpu(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
+  const auto sequence = requireHandle<Sequence>(info[1], kSequenceTag);
+  const auto tokens = requireInts(info[2]), counts = requireInts(info[3]);
+  const auto images = requireImages(info[4], info[5]);
+  auto logits = requireFloats(info[6]);
+  const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
+  const std::vector<int> lengths(counts.Data(), counts.Data() + counts.ElementLength());
+  const std::size_t size = ids.size() * static_cast<std::size_t>(open->decoder->spec().text.vocabularySize);
+  std::size_t sum = 0;
+  for (const int length : lengths)
+    sum += static_cast<std::size_t>(std::max(length, 0));
+  if (sum != ids.size() || logits.ElementLength() != size)
+    throw Napi::TypeError::New(env, "Expected lengths that add up to the tokens, and room for their logits");
+  float* out = logits.Data();
+  const auto bytes = handleOf<Sequence>(info[1], kSequenceTag).bytes;
+  const auto usedBytes = std::make_shared<std::size_t>(0);
+  return Jobs::of(env).start(
+      threadsOf(open), requireFlag(info[7]),
+      [=](CancelFlag cancel) {
+        open->decoder->branch(*sequence, ids.data(), lengths, images, out, cancel);
+        *usedBytes = sequence->cache.usedBytes(Decoder::branchSlots(sequence->length, lengths));
+      },
+      [bytes, usedBytes](Napi::Env env) {
+        bytes->grow(*usedBytes);
+        return env.Undefined();
+      },
+      {info[6], info[7]});
 }
 
 /** truncateCpuSequence(sequence, length); not while a call works with the sequence. */
@@ -344,6 +332,7 @@ void registerCpu(Napi::Env env, Napi::Object exports) {
   exports.Set("createCpuSequence", Napi::Function::New(env, createCpuSequence));
   exports.Set("encodeCpuImage", Napi::Function::New(env, encodeCpuImage));
   exports.Set("forwardCpu", Napi::Function::New(env, forwardCpu));
+  exports.Set("branchCpu", Napi::Function::New(env, branchCpu));
   exports.Set("truncateCpuSequence", Napi::Function::New(env, truncateCpuSequence));
   exports.Set("releaseCpuHandle", Napi::Function::New(env, releaseCpuHandle));
 }

@@ -91,6 +91,13 @@ describe('a running service', () => {
     expect(data.objects.every(({ label }) => label === 'red cup')).toBe(true);
   });
 
+  test('says with an answer that pictures are asked about in English', async () => {
+    const german = await client.ask(deviceName, 'Wo ist die rote Tasse?');
+    expect(german.notices?.filter((notice) => notice.includes('looks like German'))).toHaveLength(1);
+    const english = await client.ask(deviceName, 'Where is the red cup?');
+    expect(english.notices?.filter((notice) => notice.includes('English')) ?? []).toEqual([]);
+  });
+
   test('answers first what has a high priority, and last what has a low one, whoever came first', async () => {
     const { frameId } = await client.request(deviceName, 'describe', {});
     const ask = (transaction: string, priority: string) =>

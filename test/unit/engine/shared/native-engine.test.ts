@@ -37,6 +37,7 @@ function waitingEngine() {
     device: 'none',
     numerics: 'meta',
     weights: 'float',
+    vision: 'float',
     contextLength: 64,
     vocabularySize: 512,
     capabilities: {
@@ -46,6 +47,7 @@ function waitingEngine() {
       prefixReuse: true,
       attentionTaps: false,
       keyValueBytesPerToken: 1,
+      branchTokens: 0,
       reservesContext: false,
     },
   } as const;
