@@ -44,6 +44,14 @@ export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
+export {
+  type ImageMatch,
+  type Match,
+  type MatchingModel,
+  rankImages,
+  rankTexts,
+  type TextMatch,
+} from './model/matching.js';
 export { createModelRouter, type ModelRouterOptions } from './model/model-router.js';
 export type {
   RemoteCircuitOptions,
@@ -65,6 +73,8 @@ export type {
   GenerateOptions,
   GenerateRequest,
   HeatMap,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelProcess,
@@ -73,6 +83,7 @@ export type {
   RemoteCapabilities,
   RemoteEngineInfo,
   StructuredAnswer,
+  TextLikelihood,
   Timings,
   TokenProbability,
   TokenStream,

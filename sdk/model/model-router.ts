@@ -15,6 +15,8 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelProcess,
@@ -165,6 +167,15 @@ class ModelRouter implements VisionLanguageModel {
       options,
       probabilityOf: ({ probability }) => probability,
     });
+  }
+
+  /** Of the local model, always: likelihoods of two models are not comparable. */
+  likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    options: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    return this.#local.likelihood(image, texts, options);
   }
 
   complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {

@@ -38,6 +38,13 @@ export interface GenerateRequest {
    * goes on with; for base models, which were not trained on turns.
    */
   readonly layout?: 'chat' | 'plain' | undefined;
+  /**
+   * A conversation that is too long for the context: `disabled` (default) refuses it with ERR_CONTEXT_OVERFLOW;
+   * `oldest-turns` leaves out as few of the oldest turns as must go, never the system message, a picture or the last turn,
+   * and says so in `answer.notices`. Room is kept for `maxNewTokens`, at most a quarter of the context. A remote
+   * model's server refuses what is too long for it either way.
+   */
+  readonly truncation?: 'disabled' | 'oldest-turns' | undefined;
 }
 
 /** How a text is written, and who goes first when several are. */
@@ -249,6 +256,28 @@ export interface DecidedAnswer<V extends DecidedOption['value'] = DecidedOption[
   readonly coverage: number;
 }
 
+/** Who waits for likelihoods, and behind which question texts are measured. */
+export interface LikelihoodOptions extends DecideOptions {
+  /** What the texts would answer. Default: the describe prompt of the model's manifest. */
+  readonly prompt?: string | undefined;
+}
+
+/** How probable a text is. */
+export interface TextLikelihood {
+  readonly text: string;
+  /** Natural logarithm, of the whole text; what would come behind it does not count. */
+  readonly logProbability: number;
+  /** Of the text; a fair comparison of two divides by it. */
+  readonly tokens: number;
+}
+
+/** Texts in the order in which they were given. */
+export interface Likelihoods {
+  readonly texts: readonly TextLikelihood[];
+  readonly usage: Usage;
+  readonly timings: Timings;
+}
+
 /** What a model would answer, if it had to choose. */
 export interface Decision extends DecidedOption {
   /** All of them, the most probable first; the probabilities add up to 1. */
@@ -380,14 +409,30 @@ export interface VisionLanguageModel extends AsyncDisposable {
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
   /**
    * One question whose answer is one of a few: read from the probabilities behind the prompt, so nothing is written.
-   * One call of the engine, and one more for each beginning that several options share and that is probable: all rows on
-   * the way to where they part are computed together.
+   * One call of the engine; where options begin alike and that is probable, one more for all such beginnings together on the
+   * backend `cpu`, which computes alternatives beside each other, and one for each on the others
+   * (`info.engine.capabilities.branchTokens` is 0). A beginning is computed once.
    * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID for what leaves nothing to decide
    *
    * @example
    * const { value, probability } = await model.decide(frame, 'Is there a person?', { type: 'yes-no' });
    */
   decide(image: ModelImage, question: string, among: Decidable, options?: DecideOptions): Promise<Decision>;
+  /**
+   * How probable the model finds each of some texts as its answer to the describe prompt, about a picture or without one
+   * (`undefined`). Nothing is written. The prompt is computed once, each text behind it in one call or few.
+   * `rankImages` and `rankTexts` make retrieval of it.
+   * @param texts 1 to 256, none of them empty
+   * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID, ERR_LIMIT_EXCEEDED for texts that are none or too many
+   *
+   * @example
+   * const { texts } = await model.likelihood(frame, ['A red cup.', 'A blue book.']);
+   */
+  likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    options?: LikelihoodOptions,
+  ): Promise<Likelihoods>;
   /**
    * Goes on with a text about a picture, or without one (`undefined`), in the layout of base models:
    * `<|image|><|begin_of_text|>text`.

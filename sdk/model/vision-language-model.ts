@@ -15,7 +15,7 @@ import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.
 import type { SamplingOptions } from '../inference/sampling.js';
 import type { TokenMask } from '../inference/token-mask.js';
 import type { ChatTemplate } from '../text/chat-template.js';
-import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
+import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import {
   type FoundObjects,
@@ -37,10 +37,12 @@ import {
   type SamplingDefaults,
 } from './generate-options.js';
 import { incompleteAnswer } from './incomplete-answer.js';
+import { likelihoodsOf, requireRoom, tokensOfTexts } from './likelihoods.js';
 import { layoutOf, splitMessages } from './messages.js';
 import { languageNotice } from './prompt-notices.js';
-import { questionAbout } from './questions.js';
+import { questionAbout, questionAlone } from './questions.js';
 import { createTokenStream } from './token-stream.js';
+import { fitConversation, roomForPrompt, truncationNotice, truncationOf } from './truncation.js';
 import type {
   Answer,
   DecidedAnswer,
@@ -48,6 +50,8 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelStats,
@@ -190,6 +194,26 @@ class ComposedModel implements VisionLanguageModel {
     return decision;
   }
 
+  async likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    { signal, prompt: asked = this.info.prompts.describe, ...options }: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    const tokens = tokensOfTexts(texts, this.#parts.tokenizer);
+    const longest = Math.max(...tokens.map(({ length }) => length));
+    const request = image === undefined ? questionAlone(asked) : questionAbout(image, asked);
+    const startedMs = performance.now();
+    return await this.#tracked(request, { ...options, maxNewTokens: longest }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      requireRoom(promptIds.length, longest, this.#parts.engine.info.contextLength);
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.likelihood({ ...place, texts: tokens });
+      return likelihoodsOf(texts, tokens, output, { promptTokens: promptIds.length, startedMs });
+    });
+  }
+
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
     const { temperature = 0, priority = 'description' } = options;
     return await this.ask(image, this.info.prompts.describe, { ...options, temperature, priority });
@@ -269,15 +293,18 @@ class ComposedModel implements VisionLanguageModel {
     const resolved = resolveOptions(options, this.#parts.sampling);
     const { messages, images } = splitMessages(request);
     const { template, tokenizer } = this.#parts;
-    const prompt =
-      layoutOf(request) === 'plain'
-        ? completionPrompt(tokenizer, messages)
-        : renderPrompt(template, tokenizer, messages);
+    const isPlain = layoutOf(request) === 'plain';
+    const render = (given: readonly PromptMessage[]) =>
+      isPlain ? completionPrompt(tokenizer, given) : renderPrompt(template, tokenizer, given);
     const { contextLength } = this.#parts.engine.info;
+    const isCut = truncationOf(request) === 'oldest-turns';
+    const mostTokens = isCut ? roomForPrompt(contextLength, resolved.maxNewTokens) : Number.POSITIVE_INFINITY;
+    const fitted = fitConversation(messages, render, mostTokens);
+    const { prompt } = fitted;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
         'ERR_CONTEXT_OVERFLOW',
-        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, drop earlier turns or load the model with a larger contextLength.`,
+        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, leave out earlier turns (truncation: 'oldest-turns' does) or load the model with a larger contextLength.`,
         { details: { contextLength, promptTokens: prompt.ids.length } },
       );
     }
@@ -285,7 +312,9 @@ class ComposedModel implements VisionLanguageModel {
     const last = images.at(-1);
     if (resolved.camera !== undefined && last !== undefined) requireFitting(resolved.camera, last);
     const room = contextLength - prompt.ids.length;
-    const notices = [languageNotice(messages)].filter((notice) => notice !== undefined);
+    const notices = [languageNotice(messages), truncationNotice(fitted, contextLength)].filter(
+      (notice) => notice !== undefined,
+    );
     const maxNewTokens = Math.min(resolved.maxNewTokens, room);
     return { prompt, question: lastQuestion(request), images, notices, options: { ...resolved, maxNewTokens } };
   }

@@ -31,6 +31,8 @@ test('offers the names that people use at `scenebus`, and leaves the rest to the
     'openCheckpoint',
     'openDetector',
     'parseCameraInfo',
+    'rankImages',
+    'rankTexts',
     'silentLogger',
     'version',
     'yesNo',

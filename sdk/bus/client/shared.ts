@@ -15,6 +15,7 @@ export type {
   ClientOptions,
   DescribeReply,
   EventOptions,
+  FindReply,
   ListenOptions,
   LocateReply,
   ModelReply,

@@ -24,6 +24,7 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelStats,
@@ -188,6 +189,10 @@ class RemoteModel implements VisionLanguageModel {
       probabilities.reduce((sum, probability) => sum + probability, 0),
     );
     return { ...ranked[0]!, options: ranked, coverage, ...(notices && { notices }), usage, timings };
+  }
+
+  async likelihood(): Promise<Likelihoods> {
+    throw unsupported('likelihood', 'the likelihood of a text that it has not written');
   }
 
   async complete(): Promise<Answer> {

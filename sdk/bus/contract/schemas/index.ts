@@ -6,6 +6,7 @@ import { availabilitySchema, healthSchema, infoSchema } from './device.js';
 import {
   askRequestSchema,
   describeRequestSchema,
+  findRequestSchema,
   healthRequestSchema,
   locateRequestSchema,
   snapshotRequestSchema,
@@ -32,6 +33,7 @@ export const busSchemas = {
   describe: describeRequestSchema,
   locate: locateRequestSchema,
   snapshot: snapshotRequestSchema,
+  find: findRequestSchema,
   healthRequest: healthRequestSchema,
   watchAdd: watchAddRequestSchema,
   watchChange: watchChangeRequestSchema,
