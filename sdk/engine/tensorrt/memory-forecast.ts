@@ -70,8 +70,8 @@ const GROUP = 128;
 
 /**
  * Scratch is the part that nobody knows before TensorRT has chosen its kernels; all engines share one. At the least it
- * holds one layer's activations; at the most also the scores of an attention that was not fused, once in float32 and once
- * in 16 bits.
+ * holds one layer's activations; at the most also the scores of an attention that was not fused and its weights: 16 bits
+ * each in the vision tower, which takes a quarter where that fails, scores in float32 in the decoder.
  */
 export function forecastTensorRtMemory(model: ModelDescription, options: ForecastOptions): MemoryForecast {
   const { text, vision } = model.architecture;
@@ -94,11 +94,11 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
   const decoderLayer = tokens * (2 * text.intermediateSize + 4 * text.hiddenSize) * FLOAT_BYTES;
   const keys = Math.max(options.contextLength, imageKeys);
   // In plugin mode attention keeps its scores in registers.
-  const decoderScores = options.mode === 'plugin' ? 0 : scores(text.attentionHeads, tokens, keys);
+  const decoderScores = options.mode === 'plugin' ? 0 : scores(text.attentionHeads, tokens, keys, FLOAT_BYTES);
   // TensorRT takes scratch for every size at its largest: all real tokens, and the padding of a single tile.
   const visionTokens = imageKeys + tokensPerTile + tiles;
   const visionLayer = images === 0 ? 0 : visionTokens * (vision.intermediateSize + 4 * vision.hiddenSize) * FLOAT_BYTES;
-  const visionScores = images === 0 ? 0 : scores(vision.attentionHeads, imageKeys, visionTokens);
+  const visionScores = images === 0 ? 0 : scores(vision.attentionHeads, imageKeys, visionTokens, HALF_BYTES);
 
   const parts: MemoryPart[] = [
     exact(
@@ -125,8 +125,8 @@ export function forecastTensorRtMemory(model: ModelDescription, options: Forecas
   return { parts, leastBytes: sum('leastBytes'), mostBytes: sum('mostBytes') };
 }
 
-function scores(heads: number, tokens: number, keys: number): number {
-  return heads * tokens * keys * (FLOAT_BYTES + HALF_BYTES);
+function scores(heads: number, tokens: number, keys: number, bytes: number): number {
+  return heads * tokens * keys * (bytes + HALF_BYTES);
 }
 
 /** Without the embedding, which stays in its file. */

@@ -51,6 +51,7 @@ async function build(parts: Partial<EngineBuildParts>, files: Readonly<Record<st
     },
     openEngine: async (_, options) => {
       calls.push(`open ${options?.mode} ${options?.contextLength}`);
+      options?.onVisionAttention?.({ fused: 78, expected: 80, grouped: false });
       const info = { device: 'Orin, TensorRT 10.3.0, own kernels', contextLength: 64 };
       return { info, [Symbol.asyncDispose]: async () => void calls.push('closed') } as unknown as Engine;
     },
@@ -72,6 +73,9 @@ describe('build-engine', () => {
     );
     expect(lines).toContain('What would need less:');
     expect(lines).toContain('Device: Orin, 60.00 GB of 60.00 GB free');
+    expect(lines).toContain(
+      'Attention of the vision tower: fused in 78 of 80 places; pictures take more time and memory than forecast',
+    );
     expect(lines.at(-1)).toBe('Ready: Orin, TensorRT 10.3.0, own kernels, 64 tokens of context');
   });
 
