@@ -183,11 +183,12 @@ class GroupRequest {
     this.#failures += 1;
     this.#takers.delete(device);
     // What is wrong with the request itself is wrong everywhere.
-    if (error.details.retryable === true && this.#attempts < MAX_ATTEMPTS) {
+    const mayBeRightElsewhere = error.details.retryable === true || error.code === 'ERR_DISPOSED';
+    if (mayBeRightElsewhere && this.#attempts < MAX_ATTEMPTS) {
       this.#askAgain(error.message, device, signal);
       return true;
     }
-    return error.details.retryable === true && this.#failures < this.#attempts;
+    return mayBeRightElsewhere && this.#failures < this.#attempts;
   }
 
   #askAgain(why: string, device: string | undefined, signal: AbortSignal): void {

@@ -6,6 +6,8 @@ const group = topicSegmentSchema.meta({ title: 'Group', description: 'Name of th
 const nonce = z.string().min(1).max(64).meta({ title: 'Nonce', description: 'Names one probe' });
 /** Devices that a request to a group can leave out: more than that have had their turn. */
 const EXCLUDED_MAX = 8;
+/** A request that so many members have handed on is answered, if only with ERR_BUSY. */
+export const GROUP_HANDED_ON_MAX = 3;
 
 /** How requests reach the members of a group. */
 export const GROUP_DELIVERIES = ['shared', 'members'] as const;
@@ -16,9 +18,10 @@ export const groupMemberSchema = z
   .strictObject({
     ...envelope(SCHEMA_IDS.groupMember),
     group,
-    state: z.enum(['ready', 'away']).meta({
+    state: z.enum(['ready', 'busy', 'away']).meta({
       title: 'State',
-      description: 'away: takes no requests of the group now, because it is busy, degraded, starting or lost',
+      description:
+        'busy: takes requests of the group only while no member is ready; away: takes none, because it is degraded, starting or lost',
     }),
     reason: z.string().optional().meta({ title: 'Reason', description: 'Why it is away' }),
     delivery: z.enum(GROUP_DELIVERIES).meta({
@@ -74,6 +77,10 @@ export const groupField = {
         title: 'Attempt',
         description:
           '1 or 2: whoever takes the request says so at once with an `accepted` response. 2: it was asked before, and an answer to that may come as well',
+      }),
+      handedOn: z.int().min(0).max(GROUP_HANDED_ON_MAX).optional().meta({
+        title: 'Handed on',
+        description: 'How often a member has given the request to the others; callers leave it out',
       }),
       exclude: z
         .array(topicSegmentSchema)

@@ -4,6 +4,8 @@ import { rankMembers } from './selection.js';
 
 /** For the claim of the one before to arrive; longer than a broker cluster takes between two of its nodes. */
 const TURN_MS = 500;
+/** In a large group the others do not wait longer than for so many; claims settle who keeps it. */
+const LAST_TURN = 6;
 /** Claims and requests that are remembered. */
 const MAX_KEPT = 4096;
 
@@ -31,13 +33,20 @@ export class Claims {
   }
 
   /**
-   * A request that every one of `members` got, this one among them.
+   * A request that every member got.
+   * @param order of the members that may take it
+   * @param isLate this one gives way to all others once
    * @param take begins with it; called at most once
    */
-  offer(key: string, members: Iterable<string>, take: () => TakenRequest | undefined): void {
+  offer(
+    key: string,
+    { order, isLate }: { readonly order: readonly string[]; readonly isLate: boolean },
+    take: () => TakenRequest | undefined,
+  ): void {
     if (this.#waiting.has(key) || this.#taken.has(key) || this.#claimed.has(key)) return;
-    const turn = rankMembers(key, members).indexOf(this.#options.id);
-    if (turn < 0 || this.#waiting.size >= MAX_KEPT) return;
+    const place = order.indexOf(this.#options.id);
+    const turn = Math.min(place, LAST_TURN) + (isLate ? Math.min(order.length - 1, LAST_TURN) : 0);
+    if (place < 0 || this.#waiting.size >= MAX_KEPT) return;
     if (turn === 0) {
       this.#take(key, take);
       return;

@@ -18,7 +18,7 @@ import { GroupMember } from './member.js';
 export interface GroupOptions {
   /** Name of the group: one level of a topic. */
   readonly name: string;
-  /** Requests that are being answered before this device counts as busy and takes no more of the group. Default 4. */
+  /** Requests being answered from which on this device is busy and leaves those of the group to others. Default 4. */
   readonly busyAt?: number | undefined;
   /**
    * How the broker gives requests to the members. Left out: a probe finds out. `members`: all get each request and
@@ -30,7 +30,9 @@ export interface GroupOptions {
 /** How this device stands in a group. */
 export interface GroupStanding {
   readonly name: string;
-  /** Why it takes no requests of the group now; undefined: it does. */
+  /** busy: takes requests of the group only while no member is ready; away: takes none. */
+  readonly state: 'ready' | 'busy' | 'away';
+  /** Why it is away; undefined: it is not. */
   readonly awayReason: string | undefined;
   readonly delivery: GroupDelivery;
   /** Members that take requests now, as far as this device knows. */
@@ -83,6 +85,7 @@ export class Groups {
   get standings(): readonly GroupStanding[] {
     return this.#entries.map(({ member, group }) => ({
       name: group.name,
+      state: member.state,
       awayReason: member.awayReason,
       delivery: member.delivery,
       readyMembers: member.readyMembers,
@@ -102,8 +105,7 @@ export class Groups {
       const busyAt = entry.group.busyAt ?? BUSY_AT;
       // Half of it must be done before more is taken: else it would come and go with every answer.
       entry.isBusy = entry.isBusy ? active > busyAt / 2 : active >= busyAt;
-      const busy = entry.isBusy ? 'busy' : undefined;
-      entry.member.stand(this.#options.isReady() ? (this.#reason ?? busy) : 'starting');
+      entry.member.stand(this.#options.isReady() ? this.#reason : 'starting', entry.isBusy);
     }
   }
 

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { Logger } from '../../../core/logger.js';
 import { decodeRequest, readPayload } from '../../contract/decoding.js';
 import { type GroupTopics, parseGroupTopic } from '../../contract/group-topics.js';
+import { GROUP_HANDED_ON_MAX } from '../../contract/schemas/group.js';
 import {
   busSchemas,
   type GroupDelivery,
@@ -11,12 +12,13 @@ import {
   type SchemaName,
 } from '../../contract/schemas/index.js';
 import { type IncomingMessage, type Link, LinkClosedError } from '../../transport/link.js';
+import { sleep } from '../../transport/sleep.js';
 import { jsonProperties } from '../outgoing.js';
 import type { PayloadStamper } from '../payloads.js';
 import type { TakenRequest } from '../request-server.js';
 import type { GroupMark } from '../routes.js';
 import { Claims } from './claims.js';
-import { memberId, readGroupRequest } from './selection.js';
+import { type GroupRequest, memberId, rankMembers, readGroupRequest } from './selection.js';
 import { ShareProbe } from './share-probe.js';
 
 export interface GroupMemberOptions {
@@ -34,7 +36,7 @@ export interface GroupMemberOptions {
 
 interface Other {
   readonly id: string;
-  readonly isReady: boolean;
+  readonly state: MemberPayload['state'];
   readonly delivery: GroupDelivery;
   readonly heardMs: number;
 }
@@ -47,8 +49,8 @@ const LOST_AFTER = 3.5;
 /** Members that are known at most: names on the bus are made up by whoever may publish. */
 const MAX_MEMBERS = 1024;
 const CALL_SPREAD_MS = 300;
-/** A request that this many devices have handed on is answered, if only with ERR_BUSY. */
-const MAX_HANDED_ON = 3;
+/** For the others to hear that this member is busy before it stops taking requests: all might do so at once. */
+const BUSY_SETTLE_MS = 300;
 
 export class GroupMember {
   readonly #options: GroupMemberOptions;
@@ -57,7 +59,8 @@ export class GroupMember {
   readonly #probe = new ShareProbe();
   readonly #claims: Claims;
   readonly #others = new Map<string, Other>();
-  #awayReason: string | undefined = 'joining';
+  #awayReason: string | undefined = 'starting';
+  #isBusy = false;
   /** What this device itself has seen of the broker. */
   #seen: GroupDelivery = 'members';
   #isProbed = false;
@@ -66,6 +69,7 @@ export class GroupMember {
   #work: Promise<void> = Promise.resolve();
   #announceTimer: NodeJS.Timeout | undefined;
   #callTimer: NodeJS.Timeout | undefined;
+  #announced: MemberPayload['state'] | undefined;
   #isClosed = false;
 
   constructor(options: GroupMemberOptions) {
@@ -87,10 +91,15 @@ export class GroupMember {
     return isShared ? 'shared' : 'members';
   }
 
-  /** Members that take requests, this one too. */
+  /** busy: takes requests only while no member is ready; away: none. */
+  get state(): MemberPayload['state'] {
+    if (this.awayReason !== undefined) return 'away';
+    return this.#isBusy ? 'busy' : 'ready';
+  }
+
+  /** Members that are ready, this one too. */
   get readyMembers(): number {
-    const others = [...this.#others.values()].filter((other) => other.isReady).length;
-    return others + (this.awayReason === undefined ? 1 : 0);
+    return this.#othersThatAre('ready').length + (this.state === 'ready' ? 1 : 0);
   }
 
   /** The payload of the will. */
@@ -103,6 +112,7 @@ export class GroupMember {
   /** A new connection: nothing is subscribed yet. @throws LinkClosedError, SdkError ERR_BUS_REJECTED */
   async up(link: Link): Promise<void> {
     this.#subscribed = 'none';
+    this.#announced = undefined;
     this.#isProbed = false;
     this.#others.clear();
     const { members, call, claim, heard } = this.#topics;
@@ -124,14 +134,14 @@ export class GroupMember {
     this.#subscribed = 'none';
   }
 
-  /** undefined: it takes requests; else why not. */
-  stand(reason: string | undefined): void {
-    if (this.#awayReason === reason) return;
-    const wasAway = this.#awayReason !== undefined;
+  /** @param reason why it takes no requests; undefined: it takes them, while it is busy those that nobody else takes */
+  stand(reason: string | undefined, isBusy: boolean): void {
+    const before = this.state;
     this.#awayReason = reason;
-    if (reason !== undefined) this.#claims.clear();
-    // The reason alone is told with the next announcement.
-    if (wasAway !== (reason !== undefined)) this.#settle();
+    this.#isBusy = isBusy;
+    if (this.state === 'away') this.#claims.clear();
+    // Another reason alone is told with the next announcement.
+    if (this.state !== before) this.#settle();
   }
 
   receive(message: IncomingMessage): void {
@@ -160,24 +170,41 @@ export class GroupMember {
   }
 
   #request(message: IncomingMessage, verb: string): void {
-    const { key, attempt, exclude } = readGroupRequest(message);
+    const request = readGroupRequest(message);
+    const { key, attempt, exclude, handedOn } = request;
     const take = () => this.#options.take(message, verb, { name: this.#topics.group, attempt });
-    const { device } = this.#options;
-    const isAway = this.awayReason !== undefined || exclude.includes(device);
+    const hadItsTurn = exclude.includes(this.#options.device);
     if (this.#subscribed === 'shared') {
       // It has come to this device alone: it takes the request, or gives it to the others.
-      if (!isAway || exclude.length >= MAX_HANDED_ON || this.#others.size === 0 || !this.#handOn(message, exclude))
-        take();
+      const isLast = handedOn >= GROUP_HANDED_ON_MAX || this.#others.size === 0;
+      if ((this.#takesRequests && !hadItsTurn) || isLast || !this.#handOn(message, request)) take();
       return;
     }
-    if (isAway) return;
     this.#forgetLost();
-    const others = [...this.#others].filter(([name, other]) => other.isReady && !exclude.includes(name));
-    this.#claims.offer(key, [this.#id, ...others.map(([, { id }]) => id)], take);
+    if (this.state === 'away') return;
+    const members = new Map(
+      [...this.#others].filter(([, { state }]) => state !== 'away').map(([name, { id }]) => [name, id]),
+    );
+    const others = (wanted: boolean) =>
+      [...members].filter(([name]) => exclude.includes(name) === wanted).map(([, id]) => id);
+    const own = (wanted: boolean) => (hadItsTurn === wanted ? [this.#id] : []);
+    // Who had its turn comes last; where all had it, they have it again.
+    const order = [false, true].flatMap((wanted) => rankMembers(key, [...own(wanted), ...others(wanted)]));
+    // That it is busy moves only its own turn: what others see of that is old, and two would believe to be the first.
+    this.#claims.offer(key, { order, isLate: this.state === 'busy' }, take);
+  }
+
+  /** A busy member steps in where no other is ready. */
+  get #takesRequests(): boolean {
+    return this.state === 'ready' || (this.state === 'busy' && this.#othersThatAre('ready').length === 0);
+  }
+
+  #othersThatAre(state: MemberPayload['state']): readonly (readonly [string, Other])[] {
+    return [...this.#others].filter(([, other]) => other.state === state);
   }
 
   /** @returns false when it cannot be: this device answers as far as it can. */
-  #handOn(message: IncomingMessage, exclude: readonly string[]): boolean {
+  #handOn(message: IncomingMessage, { exclude, handedOn }: GroupRequest): boolean {
     const decoded = decodeRequest(message.payload);
     const link = this.#options.link();
     if (!decoded.ok || typeof decoded.value !== 'object' || decoded.value === null || link === undefined) return false;
@@ -189,7 +216,11 @@ export class GroupMember {
       ...(correlationData === undefined ? {} : { correlationData }),
       ...(messageExpiryInterval === undefined ? {} : { messageExpiryInterval }),
     };
-    const group = { ...(body.group as object | undefined), exclude: [...new Set([...exclude, this.#options.device])] };
+    const group = {
+      ...(body.group as object | undefined),
+      handedOn: handedOn + 1,
+      exclude: [...new Set([...exclude, this.#options.device])],
+    };
     link
       .publish(message.topic, JSON.stringify({ ...body, group }), { retain: false, properties })
       .catch((error: unknown) => {
@@ -199,7 +230,7 @@ export class GroupMember {
   }
 
   #member(device: string, message: IncomingMessage): void {
-    const before = this.delivery;
+    const before = this.#wanted;
     const known = this.#others.get(device);
     if (message.payload.length === 0) this.#others.delete(device);
     else {
@@ -212,11 +243,11 @@ export class GroupMember {
           return;
         }
         if (known === undefined && this.#others.size >= MAX_MEMBERS) return;
-        const isReady = member.state === 'ready';
-        this.#others.set(device, { id, isReady, delivery: member.delivery, heardMs: this.#options.monotonicNow() });
+        const { state, delivery } = member;
+        this.#others.set(device, { id, state, delivery, heardMs: this.#options.monotonicNow() });
       });
     }
-    if (this.delivery !== before) this.#settle();
+    if (this.#wanted !== before) this.#settle();
   }
 
   /** Says how it stands: a little later, so that a large group does not answer in one moment. */
@@ -256,10 +287,18 @@ export class GroupMember {
     });
   }
 
+  /** A member that takes none must not be given requests; one that gets them like all others just lets them pass. */
+  get #wanted(): 'none' | GroupDelivery {
+    if (this.delivery === 'members') return 'members';
+    return this.#takesRequests ? 'shared' : 'none';
+  }
+
   async #apply(link: Link): Promise<void> {
-    const { delivery } = this;
-    // A member that is away must not be given requests; one that got them like all others just lets them pass.
-    const wanted = delivery === 'members' ? 'members' : this.#awayReason === undefined ? 'shared' : 'none';
+    if (this.state === 'busy' && this.#subscribed === 'shared' && this.#wanted === 'none') {
+      this.#announce();
+      await sleep(BUSY_SETTLE_MS);
+    }
+    const wanted = this.#wanted;
     const filterOf = { members: this.#topics.requests, shared: this.#topics.sharedRequests } as const;
     const before = this.#subscribed;
     if (wanted !== before) {
@@ -268,7 +307,7 @@ export class GroupMember {
       this.#subscribed = wanted;
       if (before !== 'none') await link.unsubscribe(filterOf[before]);
     }
-    this.#announce();
+    if (this.state !== this.#announced) this.#announce();
   }
 
   #announce(): void {
@@ -276,9 +315,15 @@ export class GroupMember {
     clearTimeout(this.#announceTimer);
     this.#announceTimer = setTimeout(() => this.#announce(), this.#announceEveryMs * (0.9 + 0.2 * Math.random()));
     this.#announceTimer.unref();
-    const reason = this.#awayReason;
-    const state = reason === undefined ? { state: 'ready' } : { state: 'away', reason };
-    this.#say('groupMember', this.#topics.member(this.#options.device), { ...state, delivery: this.#seen }, true);
+    const { state, awayReason } = this;
+    this.#announced = state;
+    const reason = awayReason === undefined ? {} : { reason: awayReason };
+    this.#say(
+      'groupMember',
+      this.#topics.member(this.#options.device),
+      { state, ...reason, delivery: this.#seen },
+      true,
+    );
   }
 
   get #announceEveryMs(): number {

@@ -8,6 +8,8 @@ export interface GroupRequest {
   /** Names the request; equal at every member. */
   readonly key: string;
   readonly attempt: number;
+  /** How often a member has given it to the others. */
+  readonly handedOn: number;
   /** Devices that have had their turn. */
   readonly exclude: readonly string[];
 }
@@ -19,14 +21,16 @@ export function readGroupRequest(message: IncomingMessage): GroupRequest {
   const body = decoded.ok && isRecord(decoded.value) ? decoded.value : {};
   const wish = isRecord(body.group) ? body.group : {};
   const { exclude } = wish;
-  const marks = [message.topic, responseTopic ?? body.responseTopic, body.transaction];
-  const hash = createHash('sha256').update(JSON.stringify(marks.map((mark) => mark ?? null)));
-  // Without a mark of its own the payload is all that tells requests apart.
-  if (correlationData !== undefined) hash.update(correlationData);
-  else if (body.transaction === undefined) hash.update(message.payload);
+  const hash = createHash('sha256').update(message.topic);
+  // What is in the payload first: a bridge that speaks 3.1.1 takes the properties away, so that they are not equal at
+  // every member. Without a mark of its own the payload is all that tells requests apart.
+  if (typeof body.transaction === 'string') hash.update(`\n${body.transaction}\n${String(body.responseTopic ?? '')}`);
+  else if (correlationData !== undefined) hash.update(correlationData).update(responseTopic ?? '');
+  else hash.update(message.payload);
   return {
     key: hash.digest('base64url'),
     attempt: wish.attempt === 2 ? 2 : 1,
+    handedOn: typeof wish.handedOn === 'number' ? wish.handedOn : 0,
     exclude: Array.isArray(exclude) ? exclude.filter((name) => typeof name === 'string') : [],
   };
 }
