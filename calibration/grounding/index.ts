@@ -112,7 +112,7 @@ export async function calibrateGrounding(options: CalibrateGroundingOptions): Pr
   const reading = fitReading(ofChosen.filter((_, i) => i % 2 === 0).flat());
   const attention = { heads: chosen.map(({ layer, head }) => ({ layer, head })), ...reading };
   const judging = ofChosen.filter((_, i) => i % 2 === 1).flat();
-  if (keep) await changeManifest(directory, () => ({ attention }));
+  if (keep) await changeManifest(directory, 'scenebus.json', () => ({ attention }));
   return { attention, heads: scores, rates: ratesOf(judging, attention) };
 }
 

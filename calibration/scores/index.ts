@@ -1,10 +1,16 @@
-/** Scores that mean something: measures what a model's scores are worth and keeps in its folder how they become probabilities. */
-import { mkdir, writeFile } from 'node:fs/promises';
+/**
+ * Scores that mean something: measures what scores of a model and of a detector are worth, and keeps in their folders how
+ * they become probabilities.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { OnProgress } from '#sdk/core/logger.js';
 import type { CallOptions } from '#sdk/core/types.js';
+import { openDetector } from '#sdk/detector/detector-grounder.js';
+import { readDetectorManifest } from '#sdk/detector/manifest.js';
 import { type LoadModelOptions, loadModel } from '#sdk/model/load-model.js';
 import { type SearchRecord, searchScene } from './collect.js';
 import { reliabilityDiagram } from './diagram.js';
@@ -26,8 +32,10 @@ export interface CalibrateScoresOptions extends CallOptions {
   readonly reportFolder?: string | undefined;
   /** File of what was found out so far; a run that was stopped goes on there. Default: none. */
   readonly records?: string | undefined;
-  /** false: nothing is written into the model folder. Default true. */
+  /** false: nothing is written into the folders. Default true. */
   readonly keep?: boolean | undefined;
+  /** Folder of a detector whose boxes are measured beside those of `model.grounder`; its `detector.json` gets its scaling. */
+  readonly detector?: string | undefined;
   readonly model?:
     | Pick<LoadModelOptions, 'backend' | 'threads' | 'cacheDirectory' | 'grounder' | 'numerics'>
     | undefined;
@@ -48,18 +56,25 @@ const LEAST_SCENES = 40;
  */
 export async function calibrateScores(options: CalibrateScoresOptions): Promise<ScoreCalibration> {
   const { directory, data, reportFolder, records, keep = true, model: modelOptions = {}, onProgress, signal } = options;
+  const { detector: detectorFolder } = options;
   const scenes = (await readKnownScenes(data)).slice(0, options.scenes);
   if (scenes.length < LEAST_SCENES) {
     const message = `Expected at least ${LEAST_SCENES} scenes to calibrate scores with but received ${scenes.length}; thousands are better.`;
     throw new SdkError('ERR_CONFIG_INVALID', message, { details: { scenes: scenes.length, least: LEAST_SCENES } });
   }
-  const { prompts } = (await openCheckpoint(directory, { signal })).manifest;
+  const { prompts, attention } = (await openCheckpoint(directory, { signal })).manifest;
   const labels = [...new Set(scenes.flatMap(({ objects }) => objects.map(({ label }) => label)))].sort();
-  await using model = await loadModel(directory, { ...modelOptions, scores: 'raw', signal });
-  const sources = [modelOptions.grounder ?? 'auto']
-    .flat()
-    .map((each) => (typeof each === 'string' ? each : each.source));
-  const key = JSON.stringify([model.info.name, model.info.engine.weights, sources, prompts]);
+  await using detector =
+    detectorFolder === undefined
+      ? undefined
+      : await openDetector(detectorFolder, { decides: 'detector', scores: 'raw', signal });
+  const grounder = [modelOptions.grounder ?? 'auto', detector ?? []].flat();
+  await using model = await loadModel(directory, { ...modelOptions, grounder, scores: 'raw', signal });
+  const key = JSON.stringify([
+    ...[model.info.name, model.info.engine.weights],
+    ...[grounder.map((each) => (typeof each === 'string' ? each : each.source)), prompts, attention ?? null],
+    ...(detectorFolder === undefined ? [] : [await hashOfDetector(detectorFolder)]),
+  ]);
   const file = await RecordFile.open(records, key);
   const searches: (readonly SearchRecord[])[] = [];
   for (const [turn, scene] of scenes.entries()) {
@@ -75,8 +90,15 @@ export async function calibrateScores(options: CalibrateScoresOptions): Promise<
     scalings,
   );
   if (reportFolder !== undefined) await writeReport(reportFolder, report, scalings);
-  if (keep) await keepScalings(directory, scalings);
+  if (keep) await keepScalings(directory, detectorFolder, scalings);
   return { scalings, report };
+}
+
+/** Of what its boxes and raw scores depend on. */
+async function hashOfDetector(folder: string): Promise<string> {
+  const { scores: _, ...manifest } = await readDetectorManifest(folder);
+  const hash = createHash('sha256').update(JSON.stringify(manifest));
+  return hash.update(await readFile(join(folder, manifest.model))).digest('hex');
 }
 
 async function writeReport(folder: string, report: ScoreReport, scalings: Scalings): Promise<void> {
@@ -86,9 +108,16 @@ async function writeReport(folder: string, report: ScoreReport, scalings: Scalin
     await writeFile(join(folder, `reliability-${name.replaceAll(' ', '-')}.png`), await reliabilityDiagram(pair));
 }
 
-async function keepScalings(directory: string, { boxes, verified, yesNo }: Scalings): Promise<void> {
-  const { detector: _, ...own } = boxes;
-  await changeManifest(directory, ({ scores }) => {
+/** The detector's first: `verified` of the model is about scores that are scaled. */
+async function keepScalings(
+  directory: string,
+  detectorFolder: string | undefined,
+  { boxes, verified, yesNo }: Scalings,
+): Promise<void> {
+  const { detector, ...own } = boxes;
+  if (detectorFolder !== undefined && detector !== undefined)
+    await changeManifest(detectorFolder, 'detector.json', () => ({ scores: detector }));
+  await changeManifest(directory, 'scenebus.json', ({ scores }) => {
     const before = scores as { verified?: object } | undefined;
     return { scores: { ...before, ...own, yesNo, verified: { ...before?.verified, ...verified } } };
   });

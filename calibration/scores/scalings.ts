@@ -1,6 +1,6 @@
 /** From records to the scalings of a model folder, and what they are worth on scenes that they were not made from. */
 import type { GroundedObject } from '#sdk/core/types.js';
-import { combineScores, logit, type ScoreScaling, scaleScore, type VerifiedScaling } from '#sdk/grounding/index.js';
+import { logit, type ScoreScaling, scaleScore, type VerifiedScaling, verifyScore } from '#sdk/grounding/index.js';
 import type { BoxRecord, SearchRecord } from './collect.js';
 import { fitLogistic } from './logistic.js';
 import { type Claim, type Reliability, reliabilityOf } from './reliability.js';
@@ -81,13 +81,40 @@ export function fitScalings(searches: readonly (readonly SearchRecord[])[]): Sca
       rows,
       own.map(({ isRight }) => isRight),
     );
-    return [source, { score: rounded(weights[0]!), yes: rounded(weights[1]!), bias: rounded(bias) }] as const;
+    const combined = { score: rounded(weights[0]!), yes: rounded(weights[1]!), bias: rounded(bias) };
+    const judge = ({ score, yes }: BoxRecord) =>
+      verifyScore(scaleScore(score, scaling), scaleScore(yes, yesNo), combined);
+    const threshold = thresholdOf(flat, (box) => (box.source === source ? judge(box) : undefined));
+    return [source, { ...combined, ...(threshold === undefined ? {} : { threshold }) }] as const;
   });
   return {
     boxes: Object.fromEntries(boxes),
     verified: Object.fromEntries(verified),
     yesNo,
   };
+}
+
+/**
+ * The least score, from 0.5 on, with no more boxes for what is not there than where P(yes) about the cut-out alone decides:
+ * that is fitted to whole pictures, and says no to more of what is there.
+ * @param judge undefined for boxes of other sources
+ * @returns undefined where it would lose right boxes
+ */
+function thresholdOf(
+  searches: readonly SearchRecord[],
+  judge: (box: BoxRecord) => ReturnType<typeof verifyScore> | undefined,
+): number | undefined {
+  const absent = searches
+    .filter(({ isThere }) => !isThere)
+    .map(({ boxes }) => boxes.flatMap((box) => judge(box) ?? []));
+  const alarms = absent.filter((judged) => judged.some(({ verified }) => verified)).length;
+  const scores = absent.map((judged) => Math.max(0, ...judged.map(({ score }) => score))).sort((a, b) => b - a);
+  const threshold = rounded(Math.max(0.5, Math.floor((scores[alarms] ?? 0) * 1e4) / 1e4 + 1e-4));
+  const right = searches.flatMap(({ boxes }) =>
+    boxes.filter(({ isRight }) => isRight).flatMap((box) => judge(box) ?? []),
+  );
+  const kept = right.filter(({ score }) => score >= threshold).length;
+  return kept < right.filter(({ verified }) => verified).length ? undefined : threshold;
 }
 
 function scalingOf(claims: readonly Claim[]): ScoreScaling {
@@ -109,7 +136,8 @@ export function reportOf(searches: readonly (readonly SearchRecord[])[], scaling
   };
   const scaled = (box: BoxRecord) => scaleScore(box.score, scalings.boxes[box.source]);
   const yesOf = (box: BoxRecord) => scaleScore(box.yes, scalings.yesNo);
-  const combined = (box: BoxRecord) => combineScores(scaled(box), yesOf(box), scalings.verified[box.source]);
+  const judged = (box: BoxRecord) => verifyScore(scaled(box), yesOf(box), scalings.verified[box.source]);
+  const combined = (box: BoxRecord) => judged(box).score;
   for (const source of SOURCES) {
     const own = boxes.filter((box) => box.source === source);
     compare(
@@ -117,7 +145,7 @@ export function reportOf(searches: readonly (readonly SearchRecord[])[], scaling
       own.map(toClaim),
       own.map((box) => ({ ...toClaim(box), score: scaled(box) })),
     );
-    const plain = own.map((box) => ({ ...toClaim(box), score: combineScores(box.score, box.yes) }));
+    const plain = own.map((box) => ({ ...toClaim(box), score: verifyScore(box.score, box.yes).score }));
     compare(
       `verified ${source}`,
       plain,
@@ -148,7 +176,7 @@ export function reportOf(searches: readonly (readonly SearchRecord[])[], scaling
     const leastScore = rightScores[Math.floor(rightScores.length * 0.05)] ?? 0;
     return { ...rates((box) => ofSource(box) && scoreOf(box) >= leastScore), leastScore };
   };
-  const isConfirmed = (box: BoxRecord) => yesOf(box) >= 0.5;
+  const isConfirmed = (box: BoxRecord) => judged(box).verified;
   const localisation = (isKept: (box: BoxRecord) => boolean, scoreOf: (box: BoxRecord) => number): Localisation => {
     const present = flat.filter(({ isThere }) => isThere);
     const surest = present.map((search) =>

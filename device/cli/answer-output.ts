@@ -24,6 +24,7 @@ export function printAnswer(
   }
   terminal.out(`${terminal.paint('dim', `${source}:`)} ${answer.sentence ?? answer.text}`);
   for (const object of answer.objects) terminal.out(`  ${describeObject(object, terminal)}`);
+  for (const notice of answer.notices ?? []) terminal.note(notice);
   if (answer.finishReason === 'length') terminal.note('the answer was cut off at the token limit');
 }
 

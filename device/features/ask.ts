@@ -2,6 +2,7 @@
 import { SdkError } from 'scenebus';
 import type { AskContext, AskHandler, AskRequest, AskResult } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
+import { withNotices } from './noticed.js';
 import { Pictures } from './pictures.js';
 import { priorityOf } from './request-priority.js';
 import { answerFrom } from './typed-answer.js';
@@ -72,7 +73,7 @@ async function answer(
     const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
     const answer = await answerFrom(loaded, frame, request, options, call.partial);
     return {
-      answer: notices.length > 0 ? { ...answer, notices } : answer,
+      answer: withNotices(answer, notices),
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, signal);

@@ -2,6 +2,7 @@
 import { encodeJpeg, type GroundedObject, SdkError, type Usage } from 'scenebus';
 import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
 import type { FeatureContext } from './context.js';
+import { withNotices } from './noticed.js';
 import type { Pictures } from './pictures.js';
 import { priorityOf } from './request-priority.js';
 import { addUsage, withObjects, write } from './writing.js';
@@ -57,7 +58,7 @@ async function describe(
     return {
       camera: feed.id,
       frame,
-      answer: notices.length > 0 ? { ...answer, notices } : answer,
+      answer: withNotices(answer, notices),
       model: { id: loaded.info.name, hash: loaded.info.contentHash },
     };
   }, call.signal);

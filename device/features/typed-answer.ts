@@ -36,10 +36,13 @@ export async function typedAnswer(
   const { priority, caller, deadlineMs, signal } = options;
   const among = answerType === 'choice' ? { type: answerType, choices: choices ?? [] } : { type: answerType };
   const decision = await model.decide(frame, question, among, { priority, caller, deadlineMs, signal });
-  const { value, probability, usage, timings } = decision;
+  const { value, probability, notices, usage, timings } = decision;
   const text = typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
   return {
-    answer: { text, objects: [], finishReason: 'stop', usage, timings, value, probability },
+    answer: {
+      ...{ text, objects: [], finishReason: 'stop', usage, timings, value, probability },
+      ...(notices === undefined ? {} : { notices }),
+    },
     options: decision.options,
   };
 }

@@ -100,10 +100,11 @@ export function usageOf({ usage }: Answer) {
 
 /** What OpenAI's form has no place for. */
 export function extensionOf({ answer }: Written, warnings: readonly string[]) {
+  const all = [...warnings, ...(answer?.notices ?? [])];
   return {
     objects: answer?.objects ?? [],
     ...(answer?.sentence === undefined ? {} : { sentence: answer.sentence }),
-    ...(warnings.length === 0 ? {} : { warnings }),
+    ...(all.length === 0 ? {} : { warnings: all }),
   };
 }
 

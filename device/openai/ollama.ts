@@ -95,7 +95,8 @@ async function answer(
 }
 
 function lastOf({ answer, finishReason }: Written, warnings: readonly string[]) {
-  const more = warnings.length === 0 ? {} : { warnings };
+  const all = [...warnings, ...(answer?.notices ?? [])];
+  const more = all.length === 0 ? {} : { warnings: all };
   const end = { done: true, done_reason: finishReason };
   if (answer === undefined) return { ...end, scenebus: { objects: [], ...more } };
   const { timings, usage, objects, sentence } = answer;

@@ -62,11 +62,13 @@ const verifiedSchema = z.object({
   score: z.number().min(0).max(1_000),
   yes: z.number().min(0).max(1_000),
   bias: z.number().min(-100).max(100).default(0),
+  threshold: z.number().min(0).max(1).optional(),
 });
 
 /**
  * How scores become probabilities: measured by `scenebus calibrate-scores`. Of the boxes of each source, of those that
- * were verified, and of yes and no. What is left out stays as it is.
+ * were verified, and of yes and no. What is left out stays as it is. `verified` takes scores as the scalings above have made
+ * them, a detector's as its `detector.json` has; a box that is less probable than its `threshold` is refuted.
  */
 export const scoresSchema = z.object({
   text: scalingSchema.optional(),

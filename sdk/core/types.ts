@@ -46,7 +46,10 @@ export interface GroundedObject {
   /** 0–1; what it means depends on `source`. */
   readonly score: number;
   readonly source: 'text' | 'attention' | 'detector';
-  /** Whether the model, asked about the cut-out alone, said that this is there. Absent: it was not asked. */
+  /**
+   * Whether the model, asked about the cut-out alone, said that this is there; where the model folder knows from which
+   * score on a box holds, whether it does. Absent: it was not asked.
+   */
   readonly verified?: boolean | undefined;
   /** The same thing has the same number from frame to frame; counts from 1 within a camera's run. Absent: not followed. */
   readonly trackId?: number | undefined;

@@ -3,8 +3,7 @@ import { SdkError } from '../core/errors.js';
 import { refuseUnknownOptions } from '../core/option-names.js';
 import type { CallOptions, GroundedObject } from '../core/types.js';
 import { boxToPixels } from '../geometry/box.js';
-import { combineScores, type Grounder } from '../grounding/index.js';
-import { cropToBox } from '../image/index.js';
+import type { Grounder } from '../grounding/index.js';
 import { Detector } from './detector.js';
 
 /** How a detector is opened. */
@@ -16,6 +15,11 @@ export interface DetectorOptions extends CallOptions {
    * out; each costs a question about a new picture. `detector`: its boxes as they are.
    */
   readonly decides?: 'model' | 'detector' | undefined;
+  /**
+   * `calibrated` (default): scores as probabilities where `detector.json` knows how they become ones (`scenebus
+   * calibrate-scores --detector`). `raw`: as the detector gives them.
+   */
+  readonly scores?: 'calibrated' | 'raw' | undefined;
 }
 
 /** A grounder that owns a process. */
@@ -26,10 +30,6 @@ export interface DetectorGrounder extends Grounder, AsyncDisposable {
   /** Of its process, while there is one. */
   readonly pid: number | undefined;
 }
-
-/** As the margin of a verification: see there. */
-const MARGIN = 0.5;
-const MOST_ASKED = 16;
 
 /**
  * Opens an ONNX detector of your own, of which `detector.json` beside it says size and normalisation of the input, labels
@@ -49,8 +49,8 @@ const MOST_ASKED = 16;
  */
 export async function openDetector(directory: string, options: DetectorOptions = {}): Promise<DetectorGrounder> {
   checkOptions(options);
-  const { threads = 2, decides = 'model' } = options;
-  const detector = await Detector.open(directory, threads, options);
+  const { threads = 2, decides = 'model', scores = 'calibrated', signal } = options;
+  const detector = await Detector.open(directory, { threads, scores, signal });
   const { labels } = detector.manifest;
   return {
     source: 'detector',
@@ -58,7 +58,7 @@ export async function openDetector(directory: string, options: DetectorOptions =
     get pid() {
       return detector.pid;
     },
-    ground: async ({ text, question = '', image, judge }, { signal } = {}) => {
+    ground: async ({ text, question = '', image, verify }, { signal } = {}) => {
       const found = await detector.detect(image, { signal });
       const named = found.filter(({ label }) => names(question, label) || names(text, label));
       const isNamed = labels.some((label) => names(question, label) || names(text, label));
@@ -66,18 +66,10 @@ export async function openDetector(directory: string, options: DetectorOptions =
         const boxPixels = boxToPixels(box, image.width, image.height);
         return { label, box, boxPixels, score, source: 'detector' };
       });
-      if (decides === 'detector' || judge === undefined) return objects;
-      const kept: GroundedObject[] = [];
-      for (const [i, object] of objects.entries()) {
-        signal?.throwIfAborted();
-        if (i >= MOST_ASKED) {
-          kept.push(object);
-          continue;
-        }
-        const yes = await judge(cropToBox(image, object.box, MARGIN), object.label);
-        if (yes >= 0.5) kept.push({ ...object, score: combineScores(object.score, yes), verified: true });
-      }
-      return kept;
+      if (decides === 'detector' || verify === undefined) return objects;
+      const judged = await verify(objects);
+      signal?.throwIfAborted();
+      return judged.filter(({ verified }) => verified !== false);
     },
     [Symbol.asyncDispose]: () => detector[Symbol.asyncDispose](),
   };
@@ -90,8 +82,8 @@ function names(text: string, label: string): boolean {
 }
 
 function checkOptions(options: DetectorOptions): void {
-  refuseUnknownOptions(options, ['threads', 'decides', 'signal'], 'openDetector');
-  const { threads = 2, decides = 'model' } = options;
+  refuseUnknownOptions(options, ['threads', 'decides', 'scores', 'signal'], 'openDetector');
+  const { threads = 2, decides = 'model', scores = 'calibrated' } = options;
   const refuse = (option: string, expected: string, value: unknown) => {
     const message = `Expected ${expected} for ${option} but received ${JSON.stringify(value)}.`;
     throw new SdkError('ERR_ARGUMENT_INVALID', message, { details: { option } });
@@ -99,4 +91,5 @@ function checkOptions(options: DetectorOptions): void {
   if (!Number.isSafeInteger(threads) || threads < 1 || threads > 256)
     refuse('threads', 'a whole number from 1 to 256', threads);
   if (decides !== 'model' && decides !== 'detector') refuse('decides', '"model" or "detector"', decides);
+  if (scores !== 'calibrated' && scores !== 'raw') refuse('scores', '"calibrated" or "raw"', scores);
 }

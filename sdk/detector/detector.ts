@@ -81,26 +81,34 @@ class DetectorProcess {
   }
 }
 
+interface OpenOptions extends CallOptions {
+  readonly threads: number;
+  readonly scores: 'calibrated' | 'raw';
+}
+
 /** An ONNX detector that has found in its own picture what is in it. */
 export class Detector implements AsyncDisposable {
   readonly manifest: DetectorManifest;
   readonly #directory: string;
   readonly #threads: number;
+  readonly #scaling: DetectorManifest['scores'];
   #process: DetectorProcess | undefined;
   #opening: Promise<DetectorProcess> | undefined;
   #isDisposed = false;
 
-  private constructor(directory: string, manifest: DetectorManifest, threads: number) {
+  private constructor(directory: string, manifest: DetectorManifest, { threads, scores }: OpenOptions) {
     this.#directory = directory;
     this.manifest = manifest;
     this.#threads = threads;
+    this.#scaling = scores === 'raw' ? undefined : manifest.scores;
   }
 
   /** @throws SdkError as `readDetectorManifest`; ERR_MODEL_INVALID, ERR_ENGINE_* when it cannot be run or the self-test fails */
-  static async open(directory: string, threads: number, { signal }: CallOptions): Promise<Detector> {
+  static async open(directory: string, options: OpenOptions): Promise<Detector> {
+    const { signal } = options;
     const manifest = await readDetectorManifest(directory);
     signal?.throwIfAborted();
-    const detector = new Detector(directory, manifest, threads);
+    const detector = new Detector(directory, manifest, options);
     try {
       await detector.#running();
       signal?.throwIfAborted();
@@ -169,7 +177,7 @@ export class Detector implements AsyncDisposable {
   }
 
   async #detect(running: DetectorProcess, image: PixelImage): Promise<Detection[]> {
-    const { input, output, scores } = this.manifest;
+    const { input, output } = this.manifest;
     const placement = placementOf(image.width, image.height, input);
     const outputs = await running.request({
       type: 'run',
@@ -180,7 +188,7 @@ export class Detector implements AsyncDisposable {
     });
     return decodeDetections(outputs, this.manifest).flatMap(({ label, score, box }) => {
       const inside = clampBox(fromInput(box, input, placement));
-      return inside === undefined ? [] : [{ label, score: scaleScore(score, scores), box: inside }];
+      return inside === undefined ? [] : [{ label, score: scaleScore(score, this.#scaling), box: inside }];
     });
   }
 

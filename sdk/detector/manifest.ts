@@ -66,7 +66,7 @@ export const detectorSchema = z.strictObject({
   suppression: z
     .strictObject({ iou: unit.default(0.5), across: z.enum(['label', 'all']).default('label') })
     .prefault({}),
-  /** How scores become probabilities. */
+  /** How scores become probabilities: logit(score) / temperature + bias. `scenebus calibrate-scores --detector` writes it. */
   scores: z
     .strictObject({ temperature: positive.max(1000), bias: z.number().min(-100).max(100).default(0) })
     .optional(),

@@ -24,6 +24,8 @@ export interface EngineInfo {
   readonly device: string;
   readonly numerics: Numerics;
   readonly weights: 'float' | 'int4';
+  /** What the vision tower multiplies with: `float` in 16 or 32 bits, as the backend has it. */
+  readonly vision: 'float' | 'int8';
   /** Tokens that fit into one sequence. */
   readonly contextLength: number;
   /** Logits of one token. */

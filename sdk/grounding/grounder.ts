@@ -28,6 +28,11 @@ export interface GroundingRequest {
   readonly question?: string | undefined;
   /** Asks the model, by itself, whether a picture shows something of that name; the probability of yes. */
   readonly judge?: Judge | undefined;
+  /**
+   * Asks the model about the cut-out of each box, at most 16: the objects with `verified`, and scores that take its answers
+   * into account. For a grounder that lets the model decide among its boxes; their scores are the grounder's own, 0–1.
+   */
+  readonly verify?: ((objects: readonly GroundedObject[]) => Promise<readonly GroundedObject[]>) | undefined;
   /** Where the backend hands out attention. */
   readonly attend?: Attend | undefined;
 }

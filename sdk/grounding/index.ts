@@ -12,11 +12,11 @@ export type { BoxConvention } from './box-reader.js';
 export { chooseGrounder, type GrounderChoice, type GroundingModel } from './choose-grounder.js';
 export type { Attend, Grounder, GroundingRequest, Judge } from './grounder.js';
 export {
-  combineScores,
   logit,
   probabilityOf,
   type ScoreScaling,
   scaleScore,
   type VerifiedScaling,
+  verifyScore,
 } from './scores.js';
 export { createTextGrounder } from './text-grounder.js';

@@ -11,6 +11,8 @@ export interface VerifiedScaling {
   readonly score: number;
   readonly yes: number;
   readonly bias: number;
+  /** A box holds from this probability on. Absent: where P(yes) ≥ 0.5. */
+  readonly threshold?: number | undefined;
 }
 
 /** Both count alike: for models whose folder says nothing. */
@@ -35,7 +37,17 @@ export function scaleScore(score: number, scaling: ScoreScaling | undefined): nu
   return probabilityOf(logit(score) / scaling.temperature + scaling.bias);
 }
 
-/** The score of a box that the model was asked about. @param yes P(yes), 0–1 */
-export function combineScores(score: number, yes: number, scaling: VerifiedScaling = PLAIN_VERIFIED): number {
-  return probabilityOf(scaling.score * logit(score) + scaling.yes * logit(yes) + scaling.bias);
+/**
+ * The score of a box that the model was asked about, and whether it holds.
+ * @param score scaled, 0–1
+ * @param yes P(yes), 0–1
+ */
+export function verifyScore(
+  score: number,
+  yes: number,
+  scaling: VerifiedScaling = PLAIN_VERIFIED,
+): { readonly score: number; readonly verified: boolean } {
+  const combined = probabilityOf(scaling.score * logit(score) + scaling.yes * logit(yes) + scaling.bias);
+  const { threshold } = scaling;
+  return { score: combined, verified: threshold === undefined ? yes >= 0.5 : combined >= threshold };
 }

@@ -81,9 +81,10 @@ export async function groundAnswer(
       usage.push(used);
       return attended;
     });
-  const found = await grounder.ground({ ...written, image, judge, attend }, { signal });
+  const verifyAll = (objects: readonly GroundedObject[]) => verifyObjects(image, objects, judge, scores?.verified);
+  const found = await grounder.ground({ ...written, image, judge, verify: verifyAll, attend }, { signal });
   const scored = found.map((object) => ({ ...object, score: scaleScore(object.score, scalingOf(object, scores)) }));
-  const judged = verify ? await verifyObjects(image, scored, judge, scores?.verified) : scored;
+  const judged = verify ? await verifyAll(scored) : scored;
   const objects = camera === undefined ? judged : locateObjects(judged, image, camera);
   if (!heatMap || attention === undefined || attend === undefined) return { objects, usage };
   const search = await searchByAttention({ ...written, image }, attend, attention, locatePrompt, { signal });

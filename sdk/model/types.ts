@@ -207,6 +207,11 @@ export interface Answer {
   readonly heatMaps?: readonly HeatMap[] | undefined;
   /** Only with `logProbabilities`: the tokens of the text, without the one that ended it. */
   readonly tokens?: readonly AnswerToken[] | undefined;
+  /**
+   * What a person should know of this answer, in English: that a picture was asked about in another language than English,
+   * for one, once in a conversation. Absent: nothing.
+   */
+  readonly notices?: readonly string[] | undefined;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
@@ -235,6 +240,8 @@ export interface Decision extends DecidedOption {
   readonly options: readonly DecidedOption[];
   /** 0–1: how probable it is that the model, free to write what it likes, begins with one of the options. */
   readonly coverage: number;
+  /** As `Answer.notices`. */
+  readonly notices?: readonly string[] | undefined;
   readonly usage: Usage;
   readonly timings: Timings;
 }

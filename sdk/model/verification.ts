@@ -1,6 +1,6 @@
 /** Boxes that the model is asked about, each by its cut-out alone: a second look, with what was found out of its context. */
 import type { GroundedObject } from '../core/types.js';
-import { combineScores, type Judge, type VerifiedScaling } from '../grounding/index.js';
+import { type Judge, type VerifiedScaling, verifyScore } from '../grounding/index.js';
 import { cropToBox } from '../image/index.js';
 import type { ModelImage } from './types.js';
 
@@ -35,8 +35,7 @@ export async function verifyObjects(
     }
     asked++;
     const yes = await judge(cropToBox(image, object.box, VERIFY_MARGIN), object.label);
-    const score = combineScores(object.score, yes, scalings[object.source]);
-    verified.push({ ...object, score, verified: yes >= 0.5 });
+    verified.push({ ...object, ...verifyScore(object.score, yes, scalings[object.source]) });
   }
   return verified;
 }

@@ -36,6 +36,7 @@ import {
   type SamplingDefaults,
 } from './generate-options.js';
 import { layoutOf, splitMessages } from './messages.js';
+import { languageNotice } from './prompt-notices.js';
 import { createTokenStream } from './token-stream.js';
 import type {
   Answer,
@@ -82,6 +83,8 @@ interface PreparedRequest {
   /** The text of the user's last turn. */
   readonly question: string;
   readonly images: readonly ModelImage[];
+  /** Of the answer, for people. */
+  readonly notices: readonly string[];
   readonly options: ResolvedOptions;
 }
 
@@ -158,6 +161,7 @@ class ComposedModel implements VisionLanguageModel {
         1,
         probabilities.reduce((sum, probability) => sum + probability, 0),
       ),
+      ...noticed(prepared),
       usage: {
         promptTokens: prepared.prompt.ids.length,
         reusedTokens,
@@ -278,16 +282,18 @@ class ComposedModel implements VisionLanguageModel {
     const last = images.at(-1);
     if (resolved.camera !== undefined && last !== undefined) requireFitting(resolved.camera, last);
     const room = contextLength - prompt.ids.length;
-    const question = lastQuestion(request);
-    return { prompt, question, images, options: { ...resolved, maxNewTokens: Math.min(resolved.maxNewTokens, room) } };
+    const notices = [languageNotice(messages)].filter((notice) => notice !== undefined);
+    const maxNewTokens = Math.min(resolved.maxNewTokens, room);
+    return { prompt, question: lastQuestion(request), images, notices, options: { ...resolved, maxNewTokens } };
   }
 
   async #answer(
-    { prompt, question, images, options }: PreparedRequest,
+    prepared: PreparedRequest,
     onText: (text: string) => void,
     signal: AbortSignal,
     startedMs: number,
   ): Promise<Answer> {
+    const { prompt, question, images, options } = prepared;
     const schema = options.schema && (await this.#grammars.prepare(options.schema, options.schemaFrom, { signal }));
     const form = schema ?? (await this.#formOf(question, images.at(-1), options, signal));
     let grammar: SchemaMask | undefined;
@@ -337,6 +343,7 @@ class ComposedModel implements VisionLanguageModel {
       ...(schema === undefined ? {} : { value }),
       ...(heatMaps === undefined ? {} : { heatMaps }),
       ...(tokens === undefined ? {} : { tokens }),
+      ...noticed(prepared),
       finishReason,
       usage: sumOfUsage([usage, ...verifying]),
       timings: {
@@ -404,6 +411,10 @@ class ComposedModel implements VisionLanguageModel {
       return { attended, usage: { ...nothing, promptTokens, reusedTokens, images: 1, reusedImages, preemptions } };
     });
   }
+}
+
+function noticed({ notices }: PreparedRequest): Pick<Answer, 'notices'> {
+  return notices.length === 0 ? {} : { notices };
 }
 
 function lastQuestion({ messages }: GenerateRequest): string {

@@ -2,9 +2,10 @@
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type DetectorGrounder, loadModel, openDetector } from 'scenebus';
+import { type DetectorGrounder, type GroundedObject, loadModel, openDetector } from 'scenebus';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GraphBuilder } from '#sdk/graph/builder.js';
+import { scaleScore } from '#sdk/grounding/index.js';
 import { decodeImage, encodePng, type PixelImage } from '#sdk/image/index.js';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
 import { demoModel } from './device/demo-device.js';
@@ -59,21 +60,27 @@ describe('a detector', () => {
   });
 
   test('lets the model decide among its boxes', async () => {
-    const asked: string[] = [];
-    const judge = async ({ width, height }: PixelImage, label: string) => {
-      asked.push(label);
-      expect(width * height).toBeLessThan(picture.width * picture.height);
-      return label === 'green bottle' ? 0.2 : 0.9;
-    };
-    const plain = await detector.ground({ ...all, image: picture });
-    const decided = await detector.ground({ ...all, image: picture, judge });
-    expect(asked.sort()).toEqual(['green bottle', 'orange bottle', 'purple bottle']);
+    const verify = async (objects: readonly GroundedObject[]) =>
+      objects.map((object) => ({ ...object, score: 0.1, verified: object.label !== 'green bottle' }));
+    const decided = await detector.ground({ ...all, image: picture, verify });
     expect(decided.map(({ label, verified }) => [label, verified])).toEqual([
       ['orange bottle', true],
       ['purple bottle', true],
     ]);
-    const scoreOf = (objects: typeof plain) => objects.find(({ label }) => label === 'purple bottle')!.score;
-    expect(scoreOf(decided)).not.toBe(scoreOf(plain));
+    expect(decided.every(({ score }) => score === 0.1)).toBe(true);
+  });
+
+  test('gives scores as its folder makes probabilities of them, or raw; either way the same boxes', async () => {
+    const scaling = { temperature: 0.5, bias: 2 };
+    const folder = await detectorFolder((manifest) => void Object.assign(manifest, { scores: scaling }));
+    const found = async (scores: 'raw' | 'calibrated') => {
+      await using opened = await openDetector(folder, { scores });
+      return await opened.ground({ ...all, image: picture });
+    };
+    const [raw, calibrated] = [await found('raw'), await found('calibrated')];
+    expect(raw).toHaveLength(3);
+    expect(calibrated).toEqual(raw.map((object) => ({ ...object, score: scaleScore(object.score, scaling) })));
+    expect(calibrated[0]!.score).not.toBe(raw[0]!.score);
   });
 
   test('fails a call during which its process dies; the next one starts another', { timeout: 60_000 }, async () => {
@@ -152,6 +159,16 @@ describe('a folder', () => {
       /activation in detector\.json/,
     ],
     ['with a word that is unknown', ({ output }) => void Object.assign(output, { nms: true }), /output/],
+    [
+      'whose scores have no temperature above 0',
+      (manifest) => void Object.assign(manifest, { scores: { temperature: 0, bias: 1 } }),
+      /detector\.json[\s\S]*scores\.temperature/,
+    ],
+    [
+      'whose scores are scaled by what is no number',
+      (manifest) => void Object.assign(manifest, { scores: { temperature: 1, bias: 'much' } }),
+      /scores\.bias/,
+    ],
     ['without a self-test', (manifest) => void delete (manifest as Partial<Manifest>).selfTest, /selfTest/],
     [
       'whose self-test looks for what it cannot know',
@@ -177,7 +194,7 @@ describe('a folder', () => {
   test('without detector.json, or options that are none', async () => {
     const folder = await makeTemporaryFolder('scenebus-detector-');
     await expect(openDetector(folder)).rejects.toMatchObject({ code: 'ERR_MODEL_NOT_FOUND' });
-    for (const options of [{ threads: 0 }, { decides: 'both' }, { nms: 1 }])
+    for (const options of [{ threads: 0 }, { decides: 'both' }, { scores: 'scaled' }, { nms: 1 }])
       await expect(openDetector(original, options as never)).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
   });
 });

@@ -115,6 +115,12 @@ describe('ask with a schema', () => {
     });
   });
 
+  test('chooses among 10 000 values of a stranger', async () => {
+    const values = Array.from({ length: 10_000 }, (_, i) => `value ${i}`);
+    const { value } = await model.ask(picture, WHERE, { schema: { enum: values }, schemaFrom: 'stranger' });
+    expect(values).toContain(value);
+  });
+
   test('refuses before it generates', async () => {
     await expect(model.ask(picture, WHERE, { schema: z.never() })).rejects.toMatchObject({
       code: 'ERR_SCHEMA_UNSATISFIABLE',

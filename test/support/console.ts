@@ -1,6 +1,6 @@
 /** The console over a camera, a model and a hub that do what a test says. */
 import { fileURLToPath } from 'node:url';
-import { type Frame, type Logger, type SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
+import { type Answer, type Frame, type Logger, type SdkError, silentLogger, type VisionLanguageModel } from 'scenebus';
 import { stringify } from 'yaml';
 import { configChanges } from '#device/app/config-changes.js';
 import { type ConfigStore, MemoryConfigStore } from '#device/config/editing/config-store.js';
@@ -34,7 +34,10 @@ export interface TestConsole extends AsyncDisposable {
 }
 
 /** Answers in two pieces of text. */
-export function streamingModel(before: () => Promise<void> = async () => {}): VisionLanguageModel {
+export function streamingModel(
+  before: () => Promise<void> = async () => {},
+  more: Pick<Answer, 'notices'> = {},
+): VisionLanguageModel {
   const { model } = fakeModel();
   return {
     ...model,
@@ -47,6 +50,7 @@ export function streamingModel(before: () => Promise<void> = async () => {}): Vi
       },
       collect: async () => ({
         ...fakeAnswer('a red cup'),
+        ...more,
         objects: [
           {
             label: 'red cup',

@@ -71,7 +71,10 @@ export interface ModelCall {
 /** A model whose answers name the frame that it saw. `before` runs first and may throw or wait. */
 export function fakeModel(
   before: (call: ModelCall) => Promise<void> = async () => {},
-  decides: (call: ModelCall) => Pick<Decision, 'value' | 'probability'> = () => ({ value: true, probability: 0.9 }),
+  decides: (call: ModelCall) => Pick<Decision, 'value' | 'probability' | 'notices'> = () => ({
+    value: true,
+    probability: 0.9,
+  }),
 ) {
   const calls: ModelCall[] = [];
   const run = async (call: ModelCall): Promise<Answer> => {

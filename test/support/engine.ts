@@ -47,6 +47,7 @@ export class FakeEngine implements Engine {
       device: 'fake',
       numerics: 'meta',
       weights: 'float',
+      vision: 'float',
       contextLength: 256,
       vocabularySize: 1024,
       ...info,

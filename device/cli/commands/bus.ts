@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { BusClient, Question } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
@@ -17,6 +17,7 @@ interface BusCommandOptions {
 interface AskCommandOptions extends BusCommandOptions {
   readonly timeout: number;
   readonly schema?: string;
+  readonly priority?: NonNullable<Question['priority']>;
 }
 
 export function addBusCommand(program: Command, context: CommandContext): void {
@@ -64,6 +65,12 @@ function addAsk(bus: Command, context: CommandContext): void {
     .argument('<device>', 'name of the device')
     .argument('<question>', 'in plain words')
     .option('--schema <file>', 'JSON Schema of the answer, whose value is printed')
+    .addOption(
+      new Option(
+        '--priority <name>',
+        'high goes before other questions, low after all; left out, the device takes it as normal',
+      ).choices(['low', 'normal', 'high']),
+    )
     .option('--timeout <seconds>', 'how long to wait for the answer', parsePositive, 120);
   addConnectionOptions(command)
     .addHelpText(
@@ -71,6 +78,7 @@ function addAsk(bus: Command, context: CommandContext): void {
       examples(
         'scenebus bus ask demo "Where is the red cup?"',
         'scenebus bus ask demo "How many people wait, and is the door open?" --schema queue.json',
+        'scenebus bus ask robot "Is somebody in the way?" --priority high',
       ),
     )
     .action(async (device: string, question: string, options: AskCommandOptions) => {
@@ -84,6 +92,7 @@ function addAsk(bus: Command, context: CommandContext): void {
         question,
         ...(options.camera === undefined ? {} : { camera: options.camera }),
         ...(answerSchema === undefined ? {} : { answerSchema }),
+        ...(options.priority === undefined ? {} : { priority: options.priority }),
       };
       const reply = await client.ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal });
       progress[Symbol.dispose]();

@@ -24,9 +24,9 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
   program
     .command('calibrate-scores')
     .description(
-      'Measure how often a model is right at each score, and keep in its folder how scores become probabilities',
+      'Measure how often a model and a detector are right at each score, and keep in their folders how scores become probabilities',
     )
-    .argument('<model>', 'model folder; its scenebus.json gets the result')
+    .argument('<model>', 'model folder; its scenebus.json gets the result, of a detector detector.json')
     .requiredOption(
       '--data <folder>',
       'pictures and scenes.jsonl, a line each: {"image": "a.jpg", "objects": [{"label": "red cup", "box": [x1, y1, x2, y2]}]}, boxes from 0 to 1',
@@ -34,14 +34,14 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
     .option('--scenes <count>', 'use so many; half of them are only for judging', parseCount)
     .option('--report <folder>', 'write reliability diagrams (PNG) and reliability.json there')
     .option('--records <file>', 'keep there what was found out; a run that was stopped goes on')
-    .option('--dry-run', 'write nothing into the model folder')
+    .option('--dry-run', 'write nothing into the folders')
     .addOption(
       new Option('--grounder <name...>', 'measure boxes of these; several are measured side by side').choices([
         'text',
         'attention',
       ]),
     )
-    .option('--detector <folder>', 'measure boxes of an ONNX detector too')
+    .option('--detector <folder>', 'measure boxes of an ONNX detector too; its detector.json gets its scaling')
     .addOption(
       new Option('--backend <name>', 'what runs the model')
         .choices(['auto', 'tensorrt', 'cpu', 'onnx'])
@@ -56,15 +56,10 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
       const { calibrateScores } = await import('#calibration/scores/index.js');
       using progress = createProgressReporter(terminal.stderr);
       const { data, scenes, report: reportFolder, records, backend, threads, cache: cacheDirectory } = options;
-      await using detector =
-        options.detector === undefined
-          ? undefined
-          : await (await import('scenebus')).openDetector(options.detector, { decides: 'detector', signal });
-      const named = options.grounder ?? (detector === undefined ? [] : (['text'] as const));
-      const grounder = detector === undefined ? named : [...named, detector];
+      const { grounder, detector } = options;
       const result = await calibrateScores({
-        ...{ directory, data, scenes, reportFolder, records, keep: options.dryRun !== true },
-        model: { backend, threads, cacheDirectory, ...(grounder.length > 0 ? { grounder } : {}) },
+        ...{ directory, data, scenes, reportFolder, records, detector, keep: options.dryRun !== true },
+        model: { backend, threads, cacheDirectory, ...(grounder === undefined ? {} : { grounder }) },
         onProgress: progress.onProgress,
         signal,
       });
@@ -74,7 +69,11 @@ export function addCalibrateScoresCommand(program: Command, context: CommandCont
     });
 }
 
-function printResult({ report }: ScoreCalibration, terminal: Terminal): void {
+function printResult({ report, scalings }: ScoreCalibration, terminal: Terminal): void {
+  for (const name of Object.keys(report.sources)) {
+    if (!(name in scalings.boxes))
+      terminal.note(`${name}: too few boxes to know what scores are worth; they stay as they are`);
+  }
   terminal.out(`judged by ${report.scenes} scenes that the scalings were not fitted to`);
   for (const [name, pair] of Object.entries(report.reliability)) terminal.out(`  ${errorLine(name, pair)}`);
   const { unverified, verified, atRecall95 } = report.searches;

@@ -85,15 +85,15 @@ export function hasUserInfo(address: string): boolean {
   return userInfoOf(address) !== '';
 }
 
+/** Of the authority only: an `@` of a path or a query is none, and what stands before it no host. */
 function userInfoOf(address: string): string {
-  return /^[a-z]+:\/\/(.*@)/is.exec(address)?.[1] ?? '';
+  return /^[a-z]+:\/\/([^/?#\\]*@)/i.exec(address)?.[1] ?? '';
 }
 
-/** Scheme, host and port; of text too whose user-info is a reference that is not replaced yet. */
+/** Scheme, host and port, as whoever connects reads them. */
 function originOf(address: string): string | undefined {
-  const bare = address.replace(/^([a-z]+:\/\/).*@/is, '$1');
-  if (!URL.canParse(bare)) return undefined;
-  const { protocol, host } = new URL(bare);
+  if (!URL.canParse(address)) return undefined;
+  const { protocol, host } = new URL(address);
   return `${protocol}//${host}`;
 }
 

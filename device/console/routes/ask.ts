@@ -49,7 +49,7 @@ export function askRoutes(services: ConsoleServices): Route[] {
             finishReason: finishReason ?? 'stop',
             timings: { ...timings },
             usage: { ...usage },
-            notices: [...notices, ...(model.info?.notices ?? [])],
+            notices: [...notices, ...(model.info?.notices ?? []), ...(answer.notices ?? [])],
           });
         });
       },

@@ -1,8 +1,11 @@
 /** `scenebus build-engine`: what a model needs here, whether it can have it, and then the plans. */
 import { type CallOptions, type Checkpoint, type Logger, type OnProgress, openCheckpoint, SdkError } from 'scenebus';
 import {
+  type ForecastOptions,
+  forecastMemorySavings,
   forecastTensorRtMemory,
   type MemoryForecast,
+  type MemorySaving,
   openTensorRtEngine,
   prepareTensorRtGraphs,
   type TensorRtMode,
@@ -38,6 +41,7 @@ const realParts: EngineBuildParts = {
 };
 
 const DEFAULT_CONTEXT = 4096;
+const NAME_WIDTH = 30;
 
 /**
  * Says line by line what it finds. Without a device it still forecasts and writes the graphs.
@@ -54,8 +58,10 @@ export async function buildEngine(
   const { text } = checkpoint.model.architecture;
   const contextLength = options.contextLength ?? Math.min(DEFAULT_CONTEXT, text.maxPositionEmbeddings);
   const forecastMode = options.mode === 'auto' ? 'plugin' : options.mode;
-  const forecast = forecastTensorRtMemory(checkpoint.model, { contextLength, mode: forecastMode });
+  const forecastOptions: ForecastOptions = { contextLength, mode: forecastMode };
+  const forecast = forecastTensorRtMemory(checkpoint.model, forecastOptions);
   for (const line of describeForecast(checkpoint, forecast, contextLength)) say(line);
+  for (const line of describeSavings(forecastMemorySavings(checkpoint.model, forecastOptions))) say(line);
 
   const board = await readJetsonBoard(parts.machine);
   if (board !== null) {
@@ -130,14 +136,25 @@ function describeForecast(
   const boards = [8, 16, 32, 64].map((memoryGiB) => {
     const room = modelBytesOf({ memoryGiB });
     const fits = leastBytes <= room ? (mostBytes <= room ? 'fits' : 'may fit: scratch decides') : 'does not fit';
-    return `  ${`${memoryGiB} GB board`.padEnd(16)} ${gigabytes(room)} for a model: ${fits}`;
+    return `  ${`${memoryGiB} GB board`.padEnd(NAME_WIDTH)} ${gigabytes(room)} for a model: ${fits}`;
   });
   return [
     `Memory for ${name} (${weights}, ${contextLength} tokens of context):`,
-    ...parts.map((part) => `  ${part.name.padEnd(16)} ${range(part.leastBytes, part.mostBytes)}`),
-    `  ${'in all'.padEnd(16)} ${range(leastBytes, mostBytes)}. ${describeFittingModules(leastBytes)}`,
+    ...parts.map((part) => `  ${part.name.padEnd(NAME_WIDTH)} ${range(part.leastBytes, part.mostBytes)}`),
+    `  ${'in all'.padEnd(NAME_WIDTH)} ${range(leastBytes, mostBytes)}. ${describeFittingModules(leastBytes)}`,
     ...boards,
   ];
+}
+
+/** Each choice alone, and what is needed with it and those above it. */
+function describeSavings(savings: readonly MemorySaving[]): string[] {
+  const lines = savings.map(({ name, savedBytes, leastBytes, how }) => {
+    const room = modelBytesOf({ memoryGiB: 8 });
+    const fits = leastBytes <= room ? ', which an 8 GB board has' : '';
+    const choice = how ?? 'not yet in the tensorrt backend';
+    return `  ${name.padEnd(NAME_WIDTH)} saves ${gigabytes(savedBytes)}; with those above ${gigabytes(leastBytes)}${fits} (${choice})`;
+  });
+  return lines.length === 0 ? [] : ['What would need less:', ...lines];
 }
 
 function gigabytes(bytes: number): string {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "addon/deferredDeletion.h"
+#include "addon/engine/cpuValues.h"
 #include "addon/handles.h"
 #include "addon/jobs.h"
 #include "addon/nodeValues.h"
@@ -37,20 +38,6 @@ std::shared_ptr<JobThreads> threadsOf(const std::shared_ptr<OpenDecoder>& open) 
 }
 
 // --- arguments -------------------------------------------------------------------------------------------------
-
-TensorType tensorTypeOf(const std::string& name) {
-  if (name == "F32")
-    return TensorType::kF32;
-  if (name == "F16")
-    return TensorType::kF16;
-  if (name == "BF16")
-    return TensorType::kBf16;
-  if (name == "I8")
-    return TensorType::kI8;
-  if (name == "I32")
-    return TensorType::kI32;
-  return TensorType::kOther;
-}
 
 TextArchitecture architectureOf(const Napi::Object& text) {
   TextArchitecture result;
@@ -88,35 +75,14 @@ CacheType cacheTypeOf(const Napi::Object& options) {
 DecoderSpec specOf(const Napi::Object& options) {
   DecoderSpec spec;
   spec.text = architectureOf(objectOf(options, "text"));
-  const Napi::Object list = objectOf(options, "tensors");
-  if (!list.IsArray())
-    throw Napi::TypeError::New(options.Env(), "Expected tensors as an array");
-  const auto tensors = list.As<Napi::Array>();
-  for (std::uint32_t i = 0; i < tensors.Length(); ++i) {
-    const Napi::Value entry = tensors.Get(i);
-    if (!entry.IsObject())
-      throw Napi::TypeError::New(options.Env(), "Expected tensors as objects");
-    const auto tensor = entry.As<Napi::Object>();
-    TensorSource source;
-    source.file = textOf(tensor, "file");
-    source.offsetBytes = static_cast<std::uint64_t>(numberOf(tensor, "offsetBytes"));
-    source.sizeBytes = static_cast<std::uint64_t>(numberOf(tensor, "sizeBytes"));
-    source.type = tensorTypeOf(textOf(tensor, "dtype"));
-    source.shape = numbersOf<std::int64_t>(tensor, "shape");
-    spec.tensors.emplace(textOf(tensor, "name"), std::move(source));
-  }
+  spec.tensors = tensorSourcesOf(options);
   spec.maskedTokensAttend = options.Get("maskedTokensAttend").ToBoolean();
   spec.contextLength = intOf(options, "contextLength");
   spec.threads = intOf(options, "threads");
   spec.packedWeightsPath = textOf(options, "packedWeightsPath");
   spec.packedKey = textOf(options, "packedKey");
   spec.keyValueType = cacheTypeOf(options);
-  const std::string set = textOf(options, "instructionSet");
-  if (!set.empty()) {
-    spec.instructionSet = parseInstructionSet(set);
-    if (!spec.instructionSet)
-      throw Napi::TypeError::New(options.Env(), "Unknown instruction set " + set);
-  }
+  spec.instructionSet = instructionSetOf(options);
   return spec;
 }
 
@@ -136,28 +102,13 @@ Napi::Value cpuFeatures(const Napi::CallbackInfo& info) {
   return features;
 }
 
-const char* originName(const DecoderWeights& weights) {
-  if (weights.store() == nullptr)
-    return "none";
-  switch (weights.store()->origin()) {
-  case PackedStore::Origin::kFound:
-    return "found";
-  case PackedStore::Origin::kCreated:
-    return "created";
-  case PackedStore::Origin::kReplaced:
-    return "replaced";
-  default:
-    return "memory";
-  }
-}
-
 Napi::Value describeDecoder(Napi::Env env, const std::shared_ptr<OpenDecoder>& open) {
   const Decoder& decoder = *open->decoder;
   Napi::Object result = Napi::Object::New(env);
   result.Set("handle", makeHandle(env, open, kDecoderTag, decoder.memoryBytes()));
   result.Set("instructionSet", std::string(instructionSetName(decoder.instructionSet())));
   result.Set("threads", decoder.threadCount());
-  result.Set("packed", originName(decoder.weights()));
+  result.Set("packed", originName(decoder.weights().store()));
   result.Set("linearSizeBytes", static_cast<double>(decoder.weights().linearSizeBytes()));
   return result;
 }

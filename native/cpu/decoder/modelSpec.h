@@ -1,9 +1,9 @@
 #pragma once
 #include "cpu/kernels/cpuFeatures.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/memory/tensorReader.h"
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,21 +33,10 @@ struct TextArchitecture {
   int embeddingRows = 0;
 };
 
-enum class TensorType { kF32, kF16, kBf16, kI8, kI32, kOther };
-
-/** Where a tensor's bytes lie: row-major, any alignment. */
-struct TensorSource {
-  std::string file;
-  std::uint64_t offsetBytes = 0;
-  std::uint64_t sizeBytes = 0;
-  TensorType type = TensorType::kOther;
-  std::vector<std::int64_t> shape;
-};
-
 struct DecoderSpec {
   TextArchitecture text;
   /** By published name (`language_model.model.layers.0…`); the text decoder's are enough. */
-  std::map<std::string, TensorSource> tensors;
+  TensorSources tensors;
   /** Tokens that see no image add what they attend to (Hugging Face releases); otherwise they add nothing (Meta). */
   bool maskedTokensAttend = false;
   int contextLength = 0;

@@ -1,10 +1,9 @@
 #pragma once
-#include "common/mappedFile.h"
 #include "cpu/decoder/modelSpec.h"
 #include "cpu/memory/alignedBuffer.h"
 #include "cpu/memory/packedStore.h"
+#include "cpu/memory/tensorReader.h"
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,7 +54,7 @@ public:
 private:
   struct Builder;
 
-  std::map<std::string, MappedFile> mFiles;
+  TensorReader mTensors;
   std::unique_ptr<PackedStore> mStore;
 };
 

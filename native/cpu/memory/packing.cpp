@@ -49,11 +49,20 @@ void quantizeFloatRow(const PackSource& source, int row, std::uint8_t* values, f
                          "expected finite weights but row " + std::to_string(row) + " holds " + std::to_string(w));
       max = std::fmax(max, std::fabs(w));
     }
-    const float inverse = max > kSmallestBlockMax ? 127.0f / max : 0.0f;
+    const float levels = static_cast<float>(source.levels);
+    const float inverse = max > kSmallestBlockMax ? levels / max : 0.0f;
     for (int k = begin; k < begin + source.groupSize; ++k)
       values[k] = static_cast<std::uint8_t>(
           128.0f + std::nearbyintf(readScalar(source.values, source.valueType, start + k) * inverse));
-    scales[begin / source.groupSize] = inverse > 0.0f ? max / 127.0f : 0.0f;
+    scales[begin / source.groupSize] = inverse > 0.0f ? max / levels : 0.0f;
+  }
+}
+
+/** Bytes of value + 128 to the same with at most `levels`; −128, which other tools write, included. */
+void reduceLevels(const std::uint8_t* from, int columns, int levels, std::uint8_t* to) {
+  for (int k = 0; k < columns; ++k) {
+    const float value = std::nearbyintf(static_cast<float>((from[k] - 128) * levels) / 127.0f);
+    to[k] = static_cast<std::uint8_t>(128.0f + std::fmax(value, static_cast<float>(-levels)));
   }
 }
 
@@ -124,7 +133,8 @@ void packGroup(const PackSource& source, int group, std::uint8_t* data, float* r
       std::memset(data + shape.valuesOffset(i), 0x88, shape.scaleGroupValueBytes());
   std::vector<float> rowScales(static_cast<std::size_t>(scaleCount));
   std::vector<std::uint8_t> rounded;
-  if (source.kind == PackSource::Kind::kFloat)
+  const bool isReduced = source.kind == PackSource::Kind::kInt8 && source.levels != 127;
+  if (source.kind == PackSource::Kind::kFloat || isReduced)
     rounded.resize(static_cast<std::size_t>(source.columns));
 
   for (int lane = 0; lane < kGroupRows; ++lane) {
@@ -142,6 +152,12 @@ void packGroup(const PackSource& source, int group, std::uint8_t* data, float* r
         rowScales[i] =
             readScalar(source.scales.data, source.scales.type, static_cast<std::size_t>(row) * scaleCount + i);
       int8Row = bytes + static_cast<std::size_t>(row) * source.columns;
+      if (isReduced) {
+        reduceLevels(int8Row, source.columns, source.levels, rounded.data());
+        int8Row = rounded.data();
+        for (auto& scale : rowScales)
+          scale *= 127.0f / static_cast<float>(source.levels);
+      }
     }
     packScales(shape, rowScales.data(), lane, row, data, rowFactors + lane);
     for (int b = 0; b < shape.blocks(); ++b) {

@@ -33,6 +33,8 @@ struct PackSource {
   int columns = 0;
   /** Inputs that share a scale: a multiple of 32 that divides `columns`. */
   int groupSize = kBlockColumns;
+  /** Largest magnitude of a packed 8-bit weight; bytes of kInt8 are rounded anew where it is not 127. */
+  int levels = 127;
 };
 
 /** The packed matrix's shape, with null pointers: sizes for an allocation or a file. */

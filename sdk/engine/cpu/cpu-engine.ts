@@ -1,5 +1,6 @@
 /**
- * The `cpu` backend: own kernels decode (native/cpu) on a thread of their own, ONNX Runtime encodes images.
+ * The `cpu` backend: own kernels decode (native/cpu) on a thread of their own, ONNX Runtime or, in int8, own kernels
+ * encode images.
  */
 import type { TextArchitecture } from '../../architecture/architecture.js';
 import { visionGeometry } from '../../architecture/vision-tokens.js';
@@ -12,6 +13,8 @@ import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import type { CancelFlag } from '../shared/cancel-flag.js';
 import { checkCount, keyValueBytesPerToken, resolveContextLength } from '../shared/engine-checks.js';
 import { type Enqueue, type NativeBackend, NativeEngine, type NativeForward } from '../shared/native-engine.js';
+import { visionChoice } from '../shared/vision-options.js';
+import { type Int8VisionTower, openInt8Tower } from '../vision/int8-tower.js';
 import { openVisionTower, type VisionTower } from '../vision/vision-tower.js';
 import type { CpuAttentionTaps, CpuImageHandle, CpuSequenceHandle, OpenedCpuDecoder } from './addon-types.js';
 import { type CpuDecoderOptions, openCpuDecoder } from './decoder.js';
@@ -33,8 +36,9 @@ export interface CpuEngineOptions extends OpenEngineOptions {
 
 /**
  * Float weights are read where the checkpoint has them; int4 weights are packed once into
- * `<cacheDirectory>/cpu/…weights` and mapped from there afterwards. So are the weights of a large vision tower, in float32
- * (`onnx-session`; 3.5 GB for the 11B model). Of both, the two last used are kept.
+ * `<cacheDirectory>/cpu/…weights` and mapped from there afterwards. So are the weights of the vision tower:
+ * of a large one in float32 (`onnx-session`; 3.5 GB for the 11B model), of any in int8 (`cpu/…vision-weights`; 0.9 GB).
+ * Of each, the two last used are kept.
  *
  * @throws SdkError ERR_NATIVE_UNAVAILABLE the addon or onnxruntime-node cannot be loaded
  * @throws SdkError ERR_MODEL_UNSUPPORTED sizes that the kernels do not take
@@ -51,19 +55,23 @@ export async function openCpuEngine(checkpoint: EngineCheckpoint, options: CpuEn
   const contextLength = resolveContextLength(options.contextLength, architecture.text);
   const numerics = options.numerics ?? 'meta';
   checkCount('threads', options.threads, 1024);
+  const vision = visionChoice(options.vision);
 
   const opened = new DisposalStack();
   try {
     const decoder = await openCpuDecoder(checkpoint, { ...options, contextLength, numerics });
     opened.defer(() => engineAddon().releaseCpuHandle(decoder.handle));
     const { threads } = decoder;
-    const tower = opened.use(await openVisionTower(checkpoint, { ...options, contextLength, numerics, threads }));
+    const towerOptions = { ...options, contextLength, numerics, threads };
+    const openTower = vision.precision === 'int8' ? openInt8Tower : openVisionTower;
+    const tower = opened.use(await openTower(checkpoint, towerOptions));
     options.signal?.throwIfAborted();
     const info: EngineInfo = {
       backend: 'cpu',
       device: describe(decoder),
       numerics,
       weights: int4 === null ? 'float' : 'int4',
+      vision: vision.precision,
       contextLength,
       vocabularySize: architecture.text.vocabularySize,
       capabilities: {
@@ -109,10 +117,15 @@ function tapsOf({ heads, tokens }: AttentionRequest, visionTokens: number): CpuA
 class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
   readonly #checkpoint: EngineCheckpoint;
   readonly #decoder: OpenedCpuDecoder;
-  readonly #tower: VisionTower;
+  readonly #tower: VisionTower | Int8VisionTower;
   readonly #resources: DisposalStack;
 
-  constructor(checkpoint: EngineCheckpoint, decoder: OpenedCpuDecoder, tower: VisionTower, resources: DisposalStack) {
+  constructor(
+    checkpoint: EngineCheckpoint,
+    decoder: OpenedCpuDecoder,
+    tower: VisionTower | Int8VisionTower,
+    resources: DisposalStack,
+  ) {
     this.#checkpoint = checkpoint;
     this.#decoder = decoder;
     this.#tower = tower;

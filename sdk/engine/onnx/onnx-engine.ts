@@ -7,6 +7,7 @@ import type { EngineCheckpoint, OpenEngineOptions } from '../options.js';
 import { describeCpu, physicalCores } from '../shared/cpu-info.js';
 import { checkCount, keyValueBytesPerToken, resolveContextLength } from '../shared/engine-checks.js';
 import { mergeableFrom } from '../shared/tile-tables.js';
+import { requireFloatVision } from '../shared/vision-options.js';
 import { prepareGraphs } from './onnx-prepare.js';
 import { type OpenRequest, STEP_TOKENS } from './onnx-protocol.js';
 import { OnnxEngine, type OnnxListeners } from './onnx-proxy.js';
@@ -60,6 +61,7 @@ export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: Onnx
     accuracyLevel: options.accuracyLevel ?? 4,
     instrument: options.onTensor !== undefined,
   };
+  requireFloatVision(options.vision, 'onnx');
   options.onProgress?.({ phase: 'prepare graphs', done: 0, total: 1, unit: 'steps' });
   const prepared = await prepareGraphs(checkpoint, resolved);
   options.onProgress?.({ phase: 'prepare graphs', done: 1, total: 1, unit: 'steps' });
@@ -80,6 +82,7 @@ export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: Onnx
     device: describeCpu(threads),
     numerics,
     weights: int4 === null ? 'float' : 'int4',
+    vision: 'float',
     contextLength: resolved.contextLength,
     vocabularySize: architecture.text.vocabularySize,
     capabilities: {

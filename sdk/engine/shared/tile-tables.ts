@@ -5,9 +5,9 @@
  */
 import type { ModelDescription, TensorLocation, VisionArchitecture } from '../../architecture/architecture.js';
 import { readTensorF32 } from '../../checkpoint/read-tensor.js';
-import { SdkError } from '../../core/errors.js';
 import { openMappedFile } from '../../native/mapped-file.js';
 import type { OpenEngineOptions } from '../options.js';
+import { visionChoice } from './vision-options.js';
 
 /** `[ids, slots × …]` each. */
 const TABLES = [
@@ -22,14 +22,10 @@ const TABLES = [
  * takes by far.
  *
  * @returns empty for `full`
- * @throws SdkError ERR_ARGUMENT_INVALID for another mode
+ * @throws SdkError ERR_ARGUMENT_INVALID for another value of the option
  */
-export function mergeableFrom(model: ModelDescription, mode: OpenEngineOptions['vision'] = 'auto'): readonly number[] {
-  if (mode === 'full') return [];
-  if (mode !== 'auto') {
-    const received = JSON.stringify(mode);
-    throw new SdkError('ERR_ARGUMENT_INVALID', `Expected vision as auto or full but received ${received}.`);
-  }
+export function mergeableFrom(model: ModelDescription, vision?: OpenEngineOptions['vision']): readonly number[] {
+  if (visionChoice(vision).tokens === 'full') return [];
   const { maxNumTiles, supportedAspectRatios } = model.architecture.vision;
   const tables = TABLES.map((name) => model.tensors.get(name)).filter((table) => table !== undefined);
   // Id 0 says that there is no image: nothing is left out for it.

@@ -9,6 +9,8 @@ export interface TensorRtHost {
   readonly identity: string;
   /** Element types; the default is what devices run. */
   readonly types?: LowerOptions['types'];
+  /** false: the self-test leaves out the large picture, for tests of everything else about it. */
+  readonly testsLargePicture?: boolean | undefined;
   /** Runs the self-test in a process of its own. Without it the test runs in this one. */
   readonly runSelfTest?: (options: SelfTestOptions) => Promise<SelfTestReport>;
 }

@@ -3,9 +3,11 @@ export type { TensorRtMode } from './lowering.js';
 export {
   type ForecastOptions,
   forecastTensorRtMemory,
+  type MemoryChanges,
   type MemoryForecast,
   type MemoryPart,
 } from './memory-forecast.js';
+export { forecastMemorySavings, type MemorySaving } from './memory-savings.js';
 export type { TensorRtEngineOptions } from './open-model.js';
 export {
   prepareTensorRtGraphs,

@@ -55,6 +55,8 @@ export interface ModelSpecOptions {
   readonly fullVision?: boolean | undefined;
   /** Decoders that look at images also give their queries. Other plans, for the same stages. */
   readonly attentionTaps?: boolean | undefined;
+  /** Without any decoder. */
+  readonly onlyVision?: boolean | undefined;
 }
 
 /** What the addon opens: stages with their plans, what of memory each needs, and how they are wired. */
@@ -62,7 +64,7 @@ export function modelSpec(
   name: string,
   model: ModelDescription,
   lowered: LoweredCheckpoint,
-  { fullVision = false, attentionTaps = false }: ModelSpecOptions = {},
+  { fullVision = false, attentionTaps = false, onlyVision = false }: ModelSpecOptions = {},
 ): TensorRtModelSpec {
   const { manifest } = lowered;
   const { text, vision, engines } = manifest;
@@ -71,6 +73,7 @@ export function modelSpec(
   const chosen: readonly PlannedEngine[] = decoderLayout(lowered) === 'separate' ? wanted : singleDecoder(wanted);
   const stages = chosen
     .filter(({ graph }) => withImages || graph === 'decoder-text')
+    .filter(({ graph }) => !onlyVision || graph === 'vision' || graph === 'cross-kv')
     .filter(({ name: engine }) => engine !== (fullVision ? 'vision' : 'vision-full'))
     .map((engine) => stageOf(engine, lowered, expectedBytes(engine, model)));
   const taken = new Set(stages.flatMap(({ bindings }) => bindings.filter(isWeight).map((binding) => binding.name)));

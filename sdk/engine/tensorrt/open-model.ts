@@ -9,6 +9,7 @@ import { EmbeddingTable } from '../shared/embedding-table.js';
 import { keyValueBytesPerToken } from '../shared/engine-checks.js';
 import { NativeEngine } from '../shared/native-engine.js';
 import { mergeableFrom, mergesEveryImage } from '../shared/tile-tables.js';
+import { requireFloatVision } from '../shared/vision-options.js';
 import type { OpenedTensorRtModel, TensorRtModelSpec, TensorRtProgress } from './addon-types.js';
 import type { TensorRtHost } from './host.js';
 import { IMAGES_OF_A_STEP, lowerCheckpoint, type TensorRtMode } from './lowering.js';
@@ -38,6 +39,10 @@ export type OpenModelOptions = Omit<TensorRtEngineOptions, 'mode'> & {
   readonly mode: TensorRtMode;
   readonly contextLength: number;
   readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
+  /** Receives `cross_attention_states` of each picture, out of the plans that serve. */
+  readonly onFeatures?: OnTensor | undefined;
+  /** Opens no decoder: pictures can be encoded, and no text. */
+  readonly onlyVision?: boolean | undefined;
 };
 
 /** @internal Opens a checkpoint without any test. */
@@ -48,6 +53,7 @@ export async function openModel(
 ): Promise<Engine> {
   const { architecture, int4, tensors } = checkpoint.model;
   const { logger = silentLogger, mode, contextLength, numerics = 'meta' } = options;
+  requireFloatVision(options.vision, 'tensorrt');
   const platform = requirePlatform(host.addon);
   const embedding = new DisposalStack();
   try {
@@ -70,6 +76,7 @@ export async function openModel(
       maxImages: IMAGES_OF_A_STEP,
       onTensor: options.onTensor,
       onKeyValueCopies: options.onKeyValueCopies,
+      onFeatures: options.onFeatures,
     });
     embedding.move(); // the backend owns it
     const info: EngineInfo = {
@@ -77,6 +84,7 @@ export async function openModel(
       device: describePlatform(platform, mode),
       numerics,
       weights: int4 === null ? 'float' : 'int4',
+      vision: 'float',
       contextLength,
       vocabularySize: architecture.text.vocabularySize,
       capabilities: {

@@ -48,6 +48,8 @@ export interface TensorRtBackendOptions {
   readonly maxDecodeTokens: number;
   readonly maxImages: number;
   readonly onTensor?: OnTensor | undefined;
+  /** Receives `cross_attention_states` of each picture, also where nothing else is shown. */
+  readonly onFeatures?: OnTensor | undefined;
   /** After each step: caches that were copied so far instead of being written in place. */
   readonly onKeyValueCopies?: ((copies: number) => void) | undefined;
 }
@@ -235,8 +237,10 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     const outputs: Outputs = {};
     const stages = ['vision', 'cross-kv'].map((name) => this.#stages.get(name)!);
     const traces = stages.flatMap((stage) => this.#addTraces(outputs, stage, 0));
+    const features = this.#addFeatures(outputs, image.numTiles);
     const made = await this.#run(image, outputs, flag);
     this.#report(traces, outputs, '');
+    if (features !== undefined) this.#report([features], outputs, '', this.#options.onFeatures);
     return made;
   }
 
@@ -269,14 +273,29 @@ export class TensorRtBackend implements NativeBackend<TensorRtImageHandle, Tenso
     });
   }
 
+  /** Room for the features of the used tiles, where only they are asked for. */
+  #addFeatures(outputs: Outputs, numTiles: number): TensorRtBinding | undefined {
+    if (this.#options.onFeatures === undefined || this.#options.onTensor !== undefined) return undefined;
+    const binding = this.#stages.get('vision')!.bindings.find(({ name }) => name === 'cross_attention_states')!;
+    const shape = [numTiles * this.#constants.tokensPerTile, Number(binding.shape[1])];
+    const count = shape[0]! * shape[1]!;
+    outputs[binding.name] = binding.type === 'float32' ? new Float32Array(count) : new Uint16Array(count);
+    return { ...binding, shape };
+  }
+
   /** Instrumented graphs give the states of all slots. */
   get #allKeys(): number {
     return this.#constants.maxNumTiles * this.#constants.tokensPerTile;
   }
 
-  #report(traces: readonly TensorRtBinding[], outputs: Outputs, prefix: string): void {
+  #report(
+    traces: readonly TensorRtBinding[],
+    outputs: Outputs,
+    prefix: string,
+    listener = this.#options.onTensor,
+  ): void {
     for (const { name, type, shape } of traces) {
-      this.#options.onTensor?.(`${prefix}${name}`, floatsOf(outputs[name]!, type), shape as number[]);
+      listener?.(`${prefix}${name}`, floatsOf(outputs[name]!, type), shape as number[]);
     }
   }
 }

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { renderScenes } from '#calibration/evaluate/scenes.js';
@@ -16,7 +16,7 @@ import { reliabilityDiagram } from '#calibration/scores/diagram.js';
 import { RecordFile, readKnownScenes } from '#calibration/scores/known-scenes.js';
 import { reportOf, type Scalings, type ScoreReport } from '#calibration/scores/scalings.js';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
-import type { ScoreScaling } from '#sdk/grounding/index.js';
+import { readDetectorManifest } from '#sdk/detector/manifest.js';
 import { type DetectorGrounder, loadModel, openDetector } from '#sdk/index.js';
 import { detectClip, followThings, twentyMissed } from '../../support/clip-tracks.js';
 import { copyWithoutHeads } from './zeroed-heads.js';
@@ -70,13 +70,15 @@ export async function benchGrounding(options: GroundingBenchOptions): Promise<Gr
   const { manifest, model: shape } = await openCheckpoint(int4);
   const attention = manifest.attention;
   if (attention === undefined) throw new Error('Expected heads that localise in the demo model, but there are none.');
-  const raw = join(directory, 'detector');
-  const detectorScaling = await copyRawDetector(raw);
-  await using detector = await openDetector(raw, { decides: 'detector' });
+  await using detector = await openDetector(DETECTOR, { decides: 'detector', scores: 'raw' });
   const searches = await collect({ ...common, model: int4, records, grounder: ['text', 'attention', detector] });
   const { scores = {} } = manifest;
   const { yesNo = NO_SCALING, verified = {}, ...own } = scores;
-  const boxes = { text: own.text ?? NO_SCALING, attention: own.attention ?? NO_SCALING, detector: detectorScaling };
+  const boxes = {
+    text: own.text ?? NO_SCALING,
+    attention: own.attention ?? NO_SCALING,
+    detector: (await readDetectorManifest(DETECTOR)).scores ?? NO_SCALING,
+  };
   const scalings = { boxes, yesNo, verified } as Scalings;
   const report = reportOf(searches, scalings);
   await writeReport(reportFolder, seed, report, scalings);
@@ -147,23 +149,17 @@ async function collect({ model: folder, pictures, scenes, records, grounder, thr
   return searches;
 }
 
-/** A detector scales its scores itself; this copy leaves them as they are. @returns the scaling that was left out */
-async function copyRawDetector(copy: string): Promise<ScoreScaling> {
-  await cp(DETECTOR, copy, { recursive: true });
-  const { scores = NO_SCALING, ...manifest } = JSON.parse(await readFile(join(DETECTOR, 'detector.json'), 'utf8'));
-  await writeFile(join(copy, 'detector.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-  return { bias: 0, ...scores };
-}
-
-/** Records depend on weights, on how attention is read, on the detector and on the pictures. By content: a copy is the same. */
+/** Records depend on weights, on how attention is read, on the detector (not on its scaling) and on the pictures. By content: a copy is the same. */
 async function keyOf(folder: string, pictures: string, grounder: CollectOptions['grounder']) {
-  const directory = dirname(folder);
   const { prompts, attention } = (await openCheckpoint(folder)).manifest;
   const hash = createHash('sha256').update(JSON.stringify([prompts, attention ?? null]));
   const files = [join(folder, 'config.json'), join(folder, 'model.safetensors'), join(pictures, 'scenes.jsonl')];
-  if (grounder.some((each) => typeof each !== 'string'))
-    files.push(...['model.onnx', 'detector.json'].map((file) => join(directory, 'detector', file)));
   for (const file of files) hash.update(await readFile(file));
+  if (grounder.some((each) => typeof each !== 'string')) {
+    hash.update(await readFile(join(DETECTOR, 'model.onnx')));
+    const { scores: _, ...manifest } = JSON.parse(await readFile(join(DETECTOR, 'detector.json'), 'utf8'));
+    hash.update(`${JSON.stringify(manifest, null, 2)}\n`);
+  }
   return hash.digest('hex');
 }
 

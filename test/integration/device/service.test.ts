@@ -78,15 +78,40 @@ describe('a device on a broker', () => {
     const decided = await client.ask(deviceName, { question: 'Is there a cup?', answerType: 'yes-no' });
     expect(decided).toMatchObject({ value: expect.any(Boolean), probability: expect.any(Number) });
 
-    const hard = { type: 'string', pattern: '(a|b)*a(a|b){24}$' };
     for (const [schema, code] of [
       [{ type: 'array', uniqueItems: true }, 'ERR_SCHEMA_UNSUPPORTED'],
       [{ not: {} }, 'ERR_SCHEMA_UNSATISFIABLE'],
+      [{ type: 'object', properties: { next: { $ref: '#' } }, required: ['next'] }, 'ERR_SCHEMA_UNSATISFIABLE'],
       [{ type: 'float' }, 'ERR_SCHEMA_INVALID'],
-      [hard, 'ERR_LIMIT_EXCEEDED'],
+      [{ enum: Array.from({ length: 10_000 }, (_, i) => `value ${i}`) }, 'ERR_REQUEST_TOO_LARGE'],
+      [{ enum: Array.from({ length: 120_000 }, (_, i) => `a value, number ${i}`) }, 'ERR_REQUEST_TOO_LARGE'],
     ] as const) {
       await expect(client.ask(deviceName, { question, answerSchema: schema })).rejects.toMatchObject({ code });
     }
+    const values = Array.from({ length: 5_000 }, (_, i) => `v${i}`);
+    expect(values).toContain((await client.ask(deviceName, { question, answerSchema: { enum: values } })).value);
+  });
+
+  test("a stranger's schema that would take all time and memory is stopped, and holds up nobody", async () => {
+    await using listener = await Listener.open(broker, 5);
+    await using _service = await startService(await makeConfig(withBroker(broker.url)), { parts: lend(model) });
+    await using client = await connectClient(broker.url);
+    const question = 'What is on the table?';
+    const answerSchema = { type: 'string', pattern: '(a|b)*a(a|b){24}$' };
+    const send = (transaction: string, more: object) => {
+      const request = JSON.stringify({ question, answerSchema, transaction, ...more });
+      return listener.client.publishAsync(topic('request/ask'), request, { qos: 1 });
+    };
+    const answers = () => listener.on(topic('response/ask')).map(({ json }) => [json.transaction, json.error?.code]);
+    await send('patient', {});
+    await send('hurried', { timeoutMs: 300 });
+    // Others are answered while the threads of both are busy.
+    expect((await client.ask(deviceName, question)).text).not.toBe('');
+    await listener.next(() => answers().length === 2);
+    expect(answers().sort()).toEqual([
+      ['hurried', 'ERR_REQUEST_EXPIRED'],
+      ['patient', 'ERR_LIMIT_EXCEEDED'],
+    ]);
     expect((await client.ask(deviceName, question)).text).not.toBe('');
   });
 

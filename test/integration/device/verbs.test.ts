@@ -1,19 +1,50 @@
-/** Everything but questions that callers ask of a running service, over a real broker, with the demo model. */
+/** What callers ask of a running service, plain questions aside, over a real broker, with the demo model. */
 
 import { decodeImage, type VisionLanguageModel } from 'scenebus';
 import { type BusClient, connect } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
-import { Listener, startEmbedded, type TestBroker } from '../../support/brokers.js';
+import { runCli } from '#device/cli/program.js';
+import { Listener, startEmbedded, type TestBroker, until } from '../../support/brokers.js';
+import { captureTerminal } from '../../support/captured-terminal.js';
 import { makeTemporaryFolder } from '../../support/temporary-folder.js';
-import { clip, deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
+import { borrow, clip, deviceName, lend, loadDemoModel, makeConfig, startService, topic } from './demo-device.js';
 
 let broker: TestBroker;
 let model: VisionLanguageModel;
 let service: DeviceService;
 let client: BusClient;
 let listener: Listener;
+let gate: Gate;
 let journal: { enabled: true; directory: string };
+
+/** Holds up questions at the model's door and lets all in at once, in the order they came in. */
+class Gate {
+  readonly model: VisionLanguageModel;
+  readonly #waiting: (() => void)[] = [];
+  #isShut = false;
+
+  constructor(model: VisionLanguageModel) {
+    const ask = async (...all: Parameters<VisionLanguageModel['ask']>) => {
+      if (this.#isShut) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      return await model.ask(...all);
+    };
+    this.model = { ...borrow(model), ask: ask as VisionLanguageModel['ask'] };
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  shut(): void {
+    this.#isShut = true;
+  }
+
+  open(): void {
+    this.#isShut = false;
+    for (const enter of this.#waiting.splice(0)) enter();
+  }
+}
 
 const config = async () =>
   makeConfig({
@@ -28,7 +59,8 @@ beforeAll(async () => {
   journal = { enabled: true, directory: await makeTemporaryFolder('scenebus-verbs-state-') };
   model = await loadDemoModel(await makeTemporaryFolder('scenebus-verbs-'));
   listener = await Listener.open(broker, 4);
-  service = await startService(await config(), { parts: lend(model) });
+  gate = new Gate(model);
+  service = await startService(await config(), { parts: lend(gate.model) });
   client = await connect({ url: broker.url });
 });
 afterAll(async () => {
@@ -57,6 +89,48 @@ describe('a running service', () => {
     const { data } = await client.request(deviceName, 'locate', { objects: ['red cup', 'purple robot'] });
     expect(data.notFound).toContain('purple robot');
     expect(data.objects.every(({ label }) => label === 'red cup')).toBe(true);
+  });
+
+  test('says with an answer that pictures are asked about in English', async () => {
+    const german = await client.ask(deviceName, 'Wo ist die rote Tasse?');
+    expect(german.notices?.filter((notice) => notice.includes('looks like German'))).toHaveLength(1);
+    const english = await client.ask(deviceName, 'Where is the red cup?');
+    expect(english.notices?.filter((notice) => notice.includes('English')) ?? []).toEqual([]);
+  });
+
+  test('answers first what has a high priority, and last what has a low one, whoever came first', async () => {
+    const { frameId } = await client.request(deviceName, 'describe', {});
+    const ask = (transaction: string, priority: string) =>
+      publish(
+        'request/ask',
+        JSON.stringify({ question: 'How many objects are there?', frameId, transaction, priority }),
+      );
+    // Through the gate as they were published: one at a time, or two of them could overtake each other on the way to it.
+    const enter = async (coming: Promise<unknown>) => {
+      const before = gate.waiting;
+      await Promise.all([coming, until(() => gate.waiting > before)]);
+    };
+    gate.shut();
+    await enter(ask('low-1', 'low'));
+    for (const number of [1, 2, 3, 4]) await enter(ask(`normal-${number}`, 'normal'));
+    for (const number of [1, 2]) await enter(ask(`high-${number}`, 'high'));
+    const terminal = captureTerminal();
+    const command = ['bus', 'ask', deviceName, 'Is there a book?', '--priority', 'high', '--broker', broker.url];
+    const asked = runCli(command, { terminal, environment: {} });
+    await until(() => gate.waiting === 8);
+    const from = listener.messages.length;
+    gate.open();
+    const answers = () =>
+      listener.messages.slice(from).filter(({ json }) => json?.verb === 'ask' && json.status !== 'partial');
+    await until(() => answers().length === 8);
+    const order = answers().map(({ json }) => /^(low|normal|high)-/.exec(json.transaction)?.[1] ?? 'command');
+    // The engine begins with whoever enters first; an answer of one token may be over before anybody is compared.
+    const [first] = order;
+    const behindFirst = first === 'low' ? order.slice(1) : order;
+    expect(behindFirst.slice(0, 3).sort()).toEqual(['command', 'high', 'high']);
+    if (first !== 'low') expect(order.at(-1)).toBe('low');
+    expect(await asked).toBe(0);
+    expect(terminal.output()).toMatch(/Yes|No/);
   });
 
   test('gives the picture of a scene, and answers about it', async () => {
@@ -127,7 +201,7 @@ describe('a running service', () => {
       ({ topic: each, json }) => each === topic('camera/table/describe/state') && json.value === false,
     );
     await service.stop();
-    service = await startService(await config(), { parts: lend(model) });
+    service = await startService(await config(), { parts: lend(gate.model) });
     expect(await client.listWatches(deviceName)).toMatchObject([{ watch, origin: 'bus' }]);
     const told = listener.on(topic('camera/table/describe/state')).at(-1)!;
     expect(told.json).toMatchObject({ value: false, run: service.bus.run });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { combineScores, logit, probabilityOf, scaleScore } from '#sdk/grounding/index.js';
+import { logit, probabilityOf, scaleScore, verifyScore } from '#sdk/grounding/index.js';
 
 describe('scores', () => {
   test('are what they were without a scaling, and with one that changes nothing', () => {
@@ -24,8 +24,15 @@ describe('scores', () => {
   });
 
   test('take the verification into account: both halves count alike unless it was measured', () => {
-    expect(combineScores(0.8, 0.8)).toBeCloseTo(0.8, 9);
-    expect(combineScores(0.9, 0.1)).toBeCloseTo(0.5, 9);
-    expect(combineScores(0.9, 0.1, { score: 0, yes: 1, bias: 0 })).toBeCloseTo(0.1, 9);
+    expect(verifyScore(0.8, 0.8).score).toBeCloseTo(0.8, 9);
+    expect(verifyScore(0.9, 0.1).score).toBeCloseTo(0.5, 9);
+    expect(verifyScore(0.9, 0.1, { score: 0, yes: 1, bias: 0 }).score).toBeCloseTo(0.1, 9);
+  });
+
+  test('hold by what the model says, or by both together from a threshold on', () => {
+    expect([verifyScore(0.99, 0.4).verified, verifyScore(0.01, 0.5).verified]).toEqual([false, true]);
+    const both = { score: 0.5, yes: 0.5, bias: 0 };
+    const holds = (yes: number, threshold: number) => verifyScore(0.9, yes, { ...both, threshold }).verified;
+    expect([holds(0.4, 0.7), holds(0.4, 0.72), holds(0.5, 0.76)]).toEqual([true, false, false]); // odds 6 are 0.71, 9 are 0.75
   });
 });

@@ -111,6 +111,20 @@ describe('a model', () => {
     expect(usage.images).toBe(2);
   });
 
+  test('lets a grounder decide by it, with scores as its folder combines them, and does not ask again', async () => {
+    const scores = { verified: { detector: { score: 0, yes: 0, bias: -1, threshold: 0.5 } } };
+    const deciding: Grounder = {
+      source: 'detector',
+      ground: async ({ verify }) => await verify!([{ ...object('cup'), source: 'detector' }]),
+    };
+    const { model } = await createFakeModel({ writes, parts: { grounder: deciding, scores } });
+    await using _ = model;
+    const { objects, usage } = await model.ask(plainImage(1), 'Where is the cup?', { verify: true });
+    // The model says yes, which counts nothing here.
+    expect(objects).toMatchObject([{ verified: false, score: expect.closeTo(1 / (1 + Math.E), 9) }]);
+    expect(usage.images).toBe(2);
+  });
+
   test('turns what its folder has measured into probabilities: of boxes, of yes and no, not of a detector', async () => {
     const scores = { text: { temperature: 1, bias: -3 }, yesNo: { temperature: 2, bias: 0 } };
     const text: Grounder = {

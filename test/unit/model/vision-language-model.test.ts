@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { SdkError } from '#sdk/core/errors.js';
+import { yesNo } from '#sdk/model/decided-schema.js';
 import type { ChatMessage, GenerateOptions } from '#sdk/model/types.js';
 import { createFakeModel, greedy, HEADER, plainImage, processed } from '../../support/model.js';
 
@@ -69,6 +70,35 @@ describe('ask', () => {
     const { model } = await createFakeModel({ writes: 'x' });
     await using _ = model;
     await expect(model.ask(plainImage(1), question)).rejects.toMatchObject({ code: 'ERR_PROMPT_INVALID' });
+  });
+});
+
+describe('a picture and a prompt that is not English', () => {
+  const german = 'Wo ist die rote Tasse?';
+  const notice = [expect.stringMatching(/not in English \(it looks like German\).*Ask in English/)];
+
+  test('give a notice with the answer, decided or written', async () => {
+    const { model } = await createFakeModel({ writes: 'x' });
+    await using _ = model;
+    expect((await model.ask(plainImage(1), german)).notices).toEqual(notice);
+    expect((await model.ask(plainImage(1), german, { schema: yesNo() })).notices).toEqual(notice);
+    expect((await model.complete(plainImage(1), german)).notices).toEqual(notice);
+    expect(await model.ask(plainImage(1), 'Where is Frau Müller’s cup?')).not.toHaveProperty('notices');
+    expect(await model.decide(plainImage(1), 'Is it there?', { type: 'yes-no' })).not.toHaveProperty('notices');
+  });
+
+  test('give it once in a conversation, and without a picture not at all', async () => {
+    const { model } = await createFakeModel({ writes: 'x' });
+    await using _ = model;
+    const turns = (first: string, second: string): ChatMessage[] => [
+      { role: 'user', content: [picture(1), text(first)] },
+      { role: 'assistant', content: 'Es ist da.' },
+      { role: 'user', content: second },
+    ];
+    const noticesOf = async (messages: ChatMessage[]) => (await model.generate({ messages }).collect()).notices;
+    expect(await noticesOf(turns('What is it?', german))).toEqual(notice);
+    expect(await noticesOf(turns(german, 'Und wo ist das Buch?'))).toBeUndefined();
+    expect(await noticesOf([{ role: 'user', content: german }])).toBeUndefined();
   });
 });
 

@@ -1,6 +1,6 @@
 /** Holds what came out of a device beside what was recorded. Pure. */
 
-import type { Sample } from './scenario.js';
+import { type Sample, WIDE_VISION } from './scenario.js';
 import { SELF_TEST_ARCHITECTURE } from './synthetic-model.js';
 
 /** A sample and how far it is from the recorded one. */
@@ -26,9 +26,11 @@ export function compareSamples(found: readonly Sample[], recorded: readonly Samp
   const checks: SampleCheck[] = [];
   for (const { name, values } of recorded) {
     const ours = byName.get(name);
-    // A run without intermediate tensors has none to compare; logits it always has.
-    if (ours === undefined && !name.endsWith('logits')) continue;
-    const tolerance = name.startsWith('encode') ? TOLERANCE.vision : TOLERANCE.text;
+    // A run without intermediate tensors has none to compare; logits and features of the large picture it always has.
+    const isResult = name.endsWith('logits') || name === `${WIDE_VISION}: cross_attention_states`;
+    if (ours === undefined && !isResult) continue;
+    const isVision = name.startsWith('encode') || name.startsWith(WIDE_VISION);
+    const tolerance = isVision ? TOLERANCE.vision : TOLERANCE.text;
     checks.push({ name, tolerance, ...difference(ours ?? new Float32Array(0), values) });
   }
   return checks;
@@ -67,7 +69,7 @@ function describeSample(sample: string): string {
   const [call, tensor] = sample.split(': ') as [string, string];
   const [, stack, layer] = /after_(?:(local|global)_)?layer_(\d+)$/.exec(tensor) ?? [];
   if (layer === undefined) return `${tensor === 'logits' ? 'logits' : 'the vision features'} of ${call}`;
-  if (stack !== undefined) return `${stack} vision layer ${layer}`;
+  if (stack !== undefined) return `${stack} vision layer ${layer}${call === WIDE_VISION ? ` of ${call}` : ''}`;
   const isCross = SELF_TEST_ARCHITECTURE.text.crossAttentionLayers.includes(Number(layer));
   return `layer ${layer} (${isCross ? 'cross-attention' : 'self-attention'}) of ${call}`;
 }

@@ -3,12 +3,15 @@
  * backend that the expected values were recorded from and on the device.
  */
 
+import type { VisionArchitecture } from '../../../architecture/architecture.js';
 import { createRandom } from '../../../core/random.js';
 import type { ProcessedImage } from '../../../image/processed-image.js';
 import type { Engine, ImageState, PlacedImage } from '../../engine.js';
-import { SELF_TEST_ARCHITECTURE } from './synthetic-model.js';
+import { SELF_TEST_ARCHITECTURE, WIDE_VISION_ARCHITECTURE } from './synthetic-model.js';
 
 export const SELF_TEST_CONTEXT = 512;
+/** The call that encodes the large picture. */
+export const WIDE_VISION = 'a picture of 560 px';
 
 /** A vector that came out of a call. */
 export interface Sample {
@@ -45,7 +48,7 @@ export async function runScenario(open: OpenScenarioEngine, layers: boolean): Pr
   await using engine = await open(layers ? onTensor : undefined);
 
   call = 'encode';
-  using image: ImageState = await engine.encodeImage(syntheticImage());
+  using image: ImageState = await engine.encodeImage(syntheticImage(SELF_TEST_ARCHITECTURE.vision, 2));
   const images: PlacedImage[] = [{ image, tokenIndex: 3 }];
   const forward = async (
     name: string,
@@ -73,18 +76,44 @@ export async function runScenario(open: OpenScenarioEngine, layers: boolean): Pr
   return samples;
 }
 
+/** What is looked at of the tensors of the large picture: the ends of a tile, its middle, padding, another tile. */
+const WIDE_TOKENS = [0, 1, 800, 1600, 1601, 1608] as const;
+const WIDE_COLUMNS = 320;
+const WIDE_TENSOR = /^(after_(local|global)_layer_0|cross_attention_states)$/;
+
+/**
+ * One picture of the published size through one layer of each kind. Its features come out of the plan that serves, and of
+ * the one with intermediate tensors.
+ */
+export async function runWideVision(open: (onTensor: OnTensor) => Promise<Engine>): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  await using engine = await open((name, data, shape) => {
+    if (!WIDE_TENSOR.test(name)) return;
+    const columns = shape.at(-1)!;
+    // Of features only those of the first tile are always there.
+    const tokens = WIDE_TOKENS.filter((token) => name.startsWith('after') || token <= 1600);
+    const rows = tokens.flatMap((token) => [...data.subarray(token * columns, token * columns + WIDE_COLUMNS)]);
+    samples.push({ name: `${WIDE_VISION}: ${name}`, values: Float32Array.from(rows) });
+  });
+  using _image = await engine.encodeImage(syntheticImage(WIDE_VISION_ARCHITECTURE.vision, 1));
+  return samples;
+}
+
 function syntheticTokens(seed: number, count: number): Int32Array {
   const random = createRandom(seed);
   return Int32Array.from({ length: count }, () => random() * SELF_TEST_ARCHITECTURE.text.vocabularySize);
 }
 
-/** Two tiles side by side; unused slots hold 0, as the processor leaves them. */
-function syntheticImage(): ProcessedImage {
-  const { tileSize, maxNumTiles } = SELF_TEST_ARCHITECTURE.vision;
+/** Tiles side by side; unused slots hold 0, as the processor leaves them. */
+function syntheticImage(
+  { tileSize, maxNumTiles }: Pick<VisionArchitecture, 'tileSize' | 'maxNumTiles'>,
+  numTiles: 1 | 2,
+): ProcessedImage {
   const random = createRandom(0);
   const pixelValues = new Float32Array(maxNumTiles * 3 * tileSize ** 2);
-  for (let i = 0; i < pixelValues.length / 2; i++) pixelValues[i] = 4 * random() - 2;
-  const [width, height] = [2 * tileSize, tileSize];
+  const used = (pixelValues.length / maxNumTiles) * numTiles;
+  for (let i = 0; i < used; i++) pixelValues[i] = 4 * random() - 2;
+  const [width, height] = [numTiles * tileSize, tileSize];
   const geometry = {
     sourceWidth: width,
     sourceHeight: height,
@@ -94,5 +123,5 @@ function syntheticImage(): ProcessedImage {
     canvasHeight: height,
     tileSize,
   };
-  return { pixelValues, aspectRatioId: 2, numTiles: 2, geometry };
+  return { pixelValues, aspectRatioId: numTiles, numTiles, geometry };
 }

@@ -40,7 +40,7 @@ test('logistic regression finds the weights that made the sample, and none below
 });
 
 /** A model whose scores are far too low and whose yes is far too sure. */
-function searches(scenes: number, seed: number): SearchRecord[][] {
+function searches(scenes: number, seed: number, { yesShift = 0 } = {}): SearchRecord[][] {
   const random = createRandom(seed);
   const logistic = (value: number) => 1 / (1 + Math.exp(-value));
   const normal = (mean: number) => mean + Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
@@ -52,7 +52,7 @@ function searches(scenes: number, seed: number): SearchRecord[][] {
       const box = {
         source: 'text' as const,
         score: logistic(0.3 * sureness - 1),
-        yes: logistic(4 * normal(isRight ? 1 : -1)),
+        yes: logistic(4 * normal(isRight ? 1 : -1) + yesShift),
         isRight,
         overlap: isRight ? 0.75 : 0.25,
         pointsAt: isRight || random() < 0.5,
@@ -75,6 +75,31 @@ test('scalings make scores probabilities on scenes that they were not made from'
   expect(verified.falseAlarms).toBeLessThan(0.4);
   expect(Math.abs(atRecall95.recall / unverified.recall - 0.95)).toBeLessThan(0.01);
   expect(atRecall95.falseAlarms).toBeLessThan(unverified.falseAlarms);
+});
+
+test('what holds is decided by score and answer together: more of what is there, at as many false alarms', () => {
+  // Cut-outs look less like what they show than whole pictures do.
+  const shifted = { yesShift: -3 };
+  const scalings = fitScalings(searches(1500, 1, shifted));
+  const { threshold, ...rest } = scalings.verified.text!;
+  expect(threshold).toBeGreaterThanOrEqual(0.5);
+  const fresh = searches(1500, 2, shifted);
+  const [before, after] = [{ ...scalings, verified: { text: rest } }, scalings].map(
+    (each) => reportOf(fresh, each).searches.verified,
+  );
+  expect(after!.recall).toBeGreaterThan(before!.recall + 0.03);
+  expect(after!.falseAlarms).toBeLessThan(before!.falseAlarms + 0.01);
+});
+
+test('no threshold where it would lose right boxes', () => {
+  const scalings = fitScalings(searches(1500, 1, { yesShift: 6 }));
+  const judged = (threshold: number | undefined) =>
+    reportOf(searches(1500, 1, { yesShift: 6 }), {
+      ...scalings,
+      verified: { text: { ...scalings.verified.text!, threshold } },
+    }).searches.verified;
+  const { threshold } = scalings.verified.text!;
+  expect(judged(threshold).recall).toBeGreaterThanOrEqual(judged(undefined).recall);
 });
 
 test('each source has a row of its own: where it points, and its false alarms', () => {

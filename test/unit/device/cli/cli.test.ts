@@ -114,6 +114,11 @@ describe('exit codes', () => {
     ['an unknown command', ['fly'], "unknown command 'fly'"],
     ['an unknown option', ['doctor', '--fast'], "unknown option '--fast'"],
     ['a missing argument', ['config', 'check'], "missing required argument 'file'"],
+    [
+      'a priority that there is not',
+      ['bus', 'ask', 'kiosk', 'Who?', '--priority', 'urgent'],
+      "argument 'urgent' is invalid. Allowed choices are low, normal, high.",
+    ],
   ])('%s is wrong use: 2, and says where help is', async (_, args, message) => {
     const { code, err } = await scenebus(...args);
     expect(code).toBe(2);

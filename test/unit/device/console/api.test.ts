@@ -120,6 +120,13 @@ describe('asking', () => {
       .toMatchObject({ events: [{ body: { answer: { value: 'red', probability: 0.9 } } }, {}] });
   });
 
+  test('what the model says of its answer comes with it', async () => {
+    const model = streamingModel(undefined, { notices: ['Ask in English.'] });
+    await using device = await startConsole({}, { model });
+    const response = await device.fetch('operator', '/api/ask', json({ question: 'Wo ist die Tasse?' }));
+    expect(sentEvents(await response.text()).at(-1)?.data).toMatchObject({ notices: ['Ask in English.'] });
+  });
+
   test('a schema goes to the model as a stranger’s, and what was read of the answer comes back', async () => {
     const seen: { options: object; messages: unknown }[] = [];
     await using device = await startConsole({}, { model: listeningModel(seen) });

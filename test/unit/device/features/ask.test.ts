@@ -221,4 +221,23 @@ describe('questions', () => {
       'fake: the folder has no chat template',
     ]);
   });
+
+  test('carry what the model says of them, decided or written, behind what is known of the frame', async () => {
+    const { model } = fakeModel(undefined, () => ({ value: true, probability: 0.9, notices: ['Ask in English.'] }));
+    const written = model.ask.bind(model);
+    const ask = async (...asked: Parameters<typeof written>) => ({
+      ...(await written(...asked)),
+      notices: ['Ask in English.'],
+    });
+    Object.assign(model, { ask });
+    const bus = questions();
+    const context = await fakeContext(model);
+    using _running = startAsk(context, bus);
+    context.feeds[0]!.latest = fakeFrame(1);
+    context.feeds[0]!.notices = ['The clip has ended.'];
+    for (const answerType of ['text', 'yes-no'] as const) {
+      const { answer } = await bus.ask({ question: 'Wo ist die Tasse?', answerType });
+      expect(answer.notices).toEqual(['The clip has ended.', 'Ask in English.']);
+    }
+  });
 });

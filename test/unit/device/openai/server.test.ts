@@ -265,6 +265,16 @@ describe('an answer', () => {
     expect(engine.encoded).toHaveLength(1);
   });
 
+  test('to a question about a picture in another language than English says so', async () => {
+    const { ask } = await start();
+    const [user] = withImages(await picture()).messages;
+    const pictures = (user as { content: { type: string }[] }).content.filter(({ type }) => type !== 'text');
+    const german = { role: 'user', content: [...pictures, { type: 'text', text: 'Wo ist die rote Tasse?' }] };
+    expect(await ask({ model: 'fake', messages: [german] })).toMatchObject({
+      scenebus: { warnings: [expect.stringContaining('not in English')] },
+    });
+  });
+
   test('ends at a stop string, and at its limit with the reason length', async () => {
     const { ask } = await start();
     const stopped = await ask({ ...text, stop: [' on'] });

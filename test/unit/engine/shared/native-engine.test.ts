@@ -37,6 +37,7 @@ function waitingEngine() {
     device: 'none',
     numerics: 'meta',
     weights: 'float',
+    vision: 'float',
     contextLength: 64,
     vocabularySize: 512,
     capabilities: {

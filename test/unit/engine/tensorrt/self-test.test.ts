@@ -12,9 +12,10 @@ import { compareSamples, describeCheck, firstFailure, TOLERANCE } from '#sdk/eng
 import { chooseTestedMode } from '#sdk/engine/tensorrt/self-test/gate.js';
 import { runIsolatedSelfTest } from '#sdk/engine/tensorrt/self-test/isolated.js';
 import { recordedSamples } from '#sdk/engine/tensorrt/self-test/recording.js';
+import { WIDE_VISION } from '#sdk/engine/tensorrt/self-test/scenario.js';
 import { runSelfTest } from '#sdk/engine/tensorrt/self-test/self-test.js';
 import { requirePlatform } from '#sdk/engine/tensorrt/status.js';
-import { referenceSamples } from '../../../support/record-self-test.js';
+import { referencePicture, referenceSamples } from '../../../support/record-self-test.js';
 import { type ExecutorOptions, NativeError, TensorRtExecutor } from '../../../support/tensorrt-executor.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'scenebus-self-test-'));
@@ -22,8 +23,11 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const cacheDirectory = path.join(folder, 'cache');
 
 function host(options: ExecutorOptions = {}, identity = 'test'): TensorRtHost & { addon: TensorRtExecutor } {
-  return { addon: new TensorRtExecutor(options), identity };
+  return { addon: new TensorRtExecutor(options), identity, testsLargePicture: false };
 }
+
+const ofSmallModel = recordedSamples().filter(({ name }) => !name.startsWith(WIDE_VISION));
+const ofLargePicture = recordedSamples().filter(({ name }) => name.startsWith(WIDE_VISION));
 
 /** A kernel that takes the weights of one layer wrongly: words of neighbouring outputs change places. */
 const wrongLayer: ExecutorOptions['onWeight'] = (name, data) => {
@@ -45,10 +49,15 @@ function choose(on: TensorRtHost, cache: string, mode: 'auto' | 'plugin' | 'nati
 describe('recorded values', () => {
   test('are what the reference backend gives', async () => {
     const samples = await referenceSamples(path.join(folder, 'reference'));
-    const recorded = recordedSamples();
-    expect(samples.map(({ name }) => name)).toEqual(recorded.map(({ name }) => name));
+    expect(samples.map(({ name }) => name)).toEqual(ofSmallModel.map(({ name }) => name));
     // Kept as float16: half a step is 2⁻¹¹.
-    for (const { error } of compareSamples(samples, recorded)) expect(error).toBeLessThan(5e-4);
+    for (const { error } of compareSamples(samples, ofSmallModel)) expect(error).toBeLessThan(5e-4);
+  });
+
+  test('of the large picture too', { timeout: 180_000 }, async () => {
+    const samples = await referencePicture(path.join(folder, 'reference-wide'));
+    expect(samples.map(({ name }) => name)).toEqual(ofLargePicture.map(({ name }) => name));
+    for (const { error } of compareSamples(samples, ofLargePicture)) expect(error).toBeLessThan(5e-4);
   });
 
   test('cover every layer of every sort of call', () => {
@@ -88,7 +97,7 @@ describe('on the graphs in ONNX Runtime', () => {
       const on = host();
       const { checks, reason } = await runSelfTest(on, { mode, layers: true, cacheDirectory });
       expect(reason).toBeNull();
-      expect(checks).toHaveLength(recordedSamples().length);
+      expect(checks).toHaveLength(ofSmallModel.length);
       const worst = Math.max(...checks.map(({ error }) => error));
       expect(worst).toBeLessThan(TOLERANCE.text / 3);
       // A float16 that was none would be exact.
@@ -96,6 +105,29 @@ describe('on the graphs in ONNX Runtime', () => {
       expect(on.addon.live).toEqual([]);
     },
   );
+
+  test('encodes a picture of the published size, and sees what only many tokens show', {
+    timeout: 180_000,
+  }, async () => {
+    const cache = path.join(folder, 'wide');
+    const whole = { ...host(), testsLargePicture: true };
+    const { checks, reason } = await runSelfTest(whole, { mode: 'native', layers: true, cacheDirectory: cache });
+    expect(reason).toBeNull();
+    const ofPicture = checks.filter(({ name }) => name.startsWith(WIDE_VISION));
+    expect(ofPicture.map(({ name }) => name)).toEqual(ofLargePicture.map(({ name }) => name));
+    for (const { error } of ofPicture) expect(error).toBeLessThan(TOLERANCE.vision / 10);
+    expect(whole.addon.live).toEqual([]);
+
+    // An attention that weighs the last keys of long rows wrongly: no picture of the small model has so many tokens.
+    const long: ExecutorOptions['onStep'] = (_, inputs) => {
+      if ((inputs.real_bias?.dims[0] ?? 0) > 1024) (inputs.padding_bias!.data as Float32Array).fill(8);
+    };
+    const faulty = { ...host({ onStep: long }), testsLargePicture: true };
+    const found = await runSelfTest(faulty, { mode: 'native', layers: false, cacheDirectory: cache });
+    expect(found.reason).toMatch(/^the vision features of a picture of 560 px: relative error \d/);
+    const blind = await runSelfTest(host({ onStep: long }), { mode: 'native', layers: false, cacheDirectory: cache });
+    expect(blind.reason).toBeNull();
+  });
 
   test('is done once for a device, and again for other kernels', async () => {
     const cache = path.join(folder, 'once');

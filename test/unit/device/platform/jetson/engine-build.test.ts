@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildEngine, type EngineBuildParts } from '#device/platform/jetson/engine-build.js';
 import { SdkError } from '#sdk/core/errors.js';
 import type { Engine } from '#sdk/engine/engine.js';
-import { forecastTensorRtMemory } from '#sdk/engine/index.js';
+import { forecastMemorySavings, forecastTensorRtMemory } from '#sdk/engine/index.js';
 import { publishedShape } from '../../../../support/published-shape.js';
 import { GOLDEN } from '../../../checkpoint/checkpoint-folder.js';
 
@@ -67,7 +67,10 @@ describe('build-engine', () => {
     expect(error).toBeUndefined();
     expect(calls).toEqual(['open auto 64', 'closed']);
     expect(lines[0]).toBe('Memory for tiny-a (16 bits, 64 tokens of context):');
-    expect(lines.join('\n')).toMatch(/decoder weights .*\n.*vision weights .*\n.*K\/V .*\n.*cross K\/V /);
+    expect(lines.join('\n')).toMatch(
+      /decoder layers .*\n.*lm_head .*\n.*vision weights .*\n.*K\/V .*\n.*cross K\/V .*\n.*scratch .*\n.*embeddings /,
+    );
+    expect(lines).toContain('What would need less:');
     expect(lines).toContain('Device: Orin, 60.00 GB of 60.00 GB free');
     expect(lines.at(-1)).toBe('Ready: Orin, TensorRT 10.3.0, own kernels, 64 tokens of context');
   });
@@ -123,8 +126,10 @@ describe('memory forecast of the published 11B shape at int4', () => {
   const part = (name: string) => bytes('plugin').parts.find((each) => each.name === name)!.leastBytes;
 
   test('counts what the model is known to need', () => {
-    // 4.46 GB of int4 layers and an lm_head of 1.05 GB in 16 bits.
-    expect(part('decoder weights') / 1e9).toBeCloseTo(5.5, 0);
+    expect(part('decoder layers') / 1e9).toBeCloseTo(4.5, 1);
+    expect(part('lm_head')).toBe(128_256 * 4096 * 2);
+    // A row of each token that the context can hold, of a table that stays in its file.
+    expect(part('embeddings (rows of the file)')).toBe(4096 * 4096 * 2);
     expect(part('vision weights') / 1e9).toBeCloseTo(1.8, 1);
     // 32 self layers, 8 heads of 128, keys and values in 16 bits.
     expect(part('K/V')).toBe(32 * 2 * 8 * 128 * 4096 * 2);
@@ -135,11 +140,49 @@ describe('memory forecast of the published 11B shape at int4', () => {
   });
 
   test('grows with the context, and in native mode with the scores of attention', () => {
-    expect(bytes('plugin', 8192).leastBytes - bytes('plugin').leastBytes).toBe(part('K/V'));
+    const rows = part('embeddings (rows of the file)');
+    expect(bytes('plugin', 8192).leastBytes - bytes('plugin').leastBytes).toBe(part('K/V') + rows);
     // Standard operators keep the past K/V beside the present.
     expect(bytes('native').leastBytes - bytes('plugin').leastBytes).toBe(part('K/V'));
-    expect(bytes('native').mostBytes - bytes('native').leastBytes).toBeGreaterThan(
-      bytes('plugin').mostBytes - bytes('plugin').leastBytes,
-    );
+    // Engines share their scratch: in plugin mode that of the vision tower, with standard operators that of long contexts.
+    const scratch = (mode: 'plugin' | 'native') =>
+      bytes(mode, 131_072).parts.find(({ name }) => name === 'scratch')!.mostBytes;
+    expect(scratch('native')).toBeGreaterThan(scratch('plugin'));
+  });
+
+  test('says what needs less: the 11B model in 6.3 GB with a picture and 2048 tokens', () => {
+    const options = { contextLength: 2048, mode: 'plugin' } as const;
+    const savings = forecastMemorySavings(model, options);
+    expect(savings.map(({ name }) => name)).toEqual([
+      'lm_head in int4',
+      'vision tower in int8',
+      'one picture at a time',
+      'positions of tiles by row',
+      'pictures of at most two tiles',
+      'embeddings in int8',
+    ]);
+    const saved = (name: string) => savings.find((each) => each.name === name)!.savedBytes;
+    expect(saved('lm_head in int4')).toBe(128_256 * 4096 * (2 - 0.5 - 2 / 128));
+    // Its products are all of the tower but the positions of tiles, half of their bytes.
+    expect(saved('vision tower in int8') / 1e9).toBeCloseTo(0.82, 2);
+    expect(saved('one picture at a time')).toBe(8 * 2 * 8 * 128 * 6404 * 2);
+    expect(saved('positions of tiles by row')).toBe(8 * 8_197_120 * 2);
+    // Each line counts with those above it.
+    const together = savings.map(({ leastBytes }) => leastBytes);
+    expect(together).toEqual([...together].sort((a, b) => b - a));
+    const enough = savings.findIndex(({ leastBytes }) => leastBytes <= 6.3e9);
+    expect(savings[enough]?.name).toBe('pictures of at most two tiles');
+    expect(savings.filter(({ how }) => how !== null).map(({ name }) => name)).toEqual(['lm_head in int4']);
+  });
+
+  test('has nothing to say of a head that is in int4 already, and of a tower that nobody asked for', () => {
+    const tensors = new Map(model.tensors);
+    const head = 'language_model.lm_head';
+    const place = tensors.get(`${head}.weight`)!;
+    tensors.delete(`${head}.weight`);
+    tensors.set(`${head}.weight_packed`, { ...place, dtype: 'I32', shape: [128_256, 512], sizeBytes: 128_256 * 2048 });
+    tensors.set(`${head}.weight_scale`, { ...place, shape: [128_256, 32], sizeBytes: 128_256 * 64 });
+    const names = forecastMemorySavings({ ...model, tensors }, { contextLength: 2048, mode: 'plugin' });
+    expect(names.map(({ name }) => name)).not.toContain('lm_head in int4');
   });
 });
