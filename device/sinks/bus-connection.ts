@@ -49,6 +49,7 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
         tls: tls && { ...(await readTlsFiles(tls)), servername: tls.servername },
         waitForBroker: requireBroker,
         responseTopics: config.responseTopics,
+        groups: config.groups,
         ...busLimits(config),
         keepAnswer,
         outward,

@@ -1,7 +1,7 @@
 /** The bus: topics, payloads, a device's connection, the embedded broker. Callers use `scenebus/client`. */
 export { type EmbeddedBroker, type EmbeddedBrokerOptions, openEmbeddedBroker } from './broker/embedded-broker.js';
 export type { WebSocketOptions } from './broker/web-socket.js';
-export { type AccessRules, clientAccess, deviceAccess } from './contract/access.js';
+export { type AccessRules, clientAccess, deviceAccess, groupAccess } from './contract/access.js';
 export { type AsyncApiOptions, asyncApiDocument } from './contract/asyncapi.js';
 export { CHANNELS, type Channel, type ChannelAction, FLEET_CHANNELS } from './contract/channels.js';
 export { GROUP_VERBS, type GroupTopics, type GroupVerb, groupTopics } from './contract/group-topics.js';

@@ -1,5 +1,7 @@
+import { LIMITS } from 'scenebus';
+import { GROUP_DELIVERIES } from 'scenebus/bus';
 import { z } from 'zod';
-import { filePath } from './fields.js';
+import { filePath, topicLevel } from './fields.js';
 
 export const brokerSchema = z
   .strictObject({
@@ -48,3 +50,29 @@ export const embeddedBrokerSchema = z
       .meta({ title: 'WebSocket', description: 'For pages in a browser. Left out: none' }),
   })
   .meta({ title: 'Embedded broker', description: 'Only without `broker`' });
+
+/** Groups of devices of which any may answer. */
+export const groupsSchema = z
+  .array(
+    z.strictObject({
+      name: topicLevel.meta({ title: 'Name' }),
+      busyAt: z.int().min(1).max(1_000).default(4).meta({
+        title: 'Busy at',
+        description: 'Questions being answered from which on this device leaves those of the group to others',
+      }),
+      delivery: z.enum(GROUP_DELIVERIES).optional().meta({
+        title: 'Delivery',
+        description:
+          'members: every member gets each question, and they agree on one; shared: the broker gives it to one. Left out: a probe finds out what the broker really does',
+      }),
+    }),
+  )
+  .max(LIMITS.busGroups)
+  .refine((groups) => new Set(groups.map(({ name }) => name)).size === groups.length, {
+    error: 'Expected every group once',
+  })
+  .default([])
+  .meta({
+    title: 'Groups',
+    description: 'A question to a group is answered by any one of its devices: <root>/group/<name>/request/ask',
+  });

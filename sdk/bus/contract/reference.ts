@@ -1,5 +1,5 @@
 /** The contract as a page for people, made from the same schemas and channels as everything else. */
-import { clientAccess, deviceAccess } from './access.js';
+import { clientAccess, deviceAccess, groupAccess } from './access.js';
 import { CHANNELS, type Channel, FLEET_CHANNELS } from './channels.js';
 import { busJsonSchema, type JsonSchema, jsonSchemaOf } from './json-schema.js';
 import {
@@ -192,9 +192,11 @@ function bounds(schema: JsonSchema): string {
 
 function accessTable(): string[] {
   // Placeholders cannot be topic levels, so real names are put in and replaced.
-  const shown = (filter: string): string => `\`${filter.replace('ROOT', '<root>').replace('DEVICE', '<device>')}\``;
+  const shown = (filter: string): string =>
+    `\`${filter.replace('ROOT', '<root>').replace('DEVICE', '<device>').replaceAll('GROUP', '<group>')}\``;
   const device = deviceAccess('ROOT', 'DEVICE');
   const client = clientAccess('ROOT', 'DEVICE');
+  const group = groupAccess('ROOT', 'GROUP', 'DEVICE');
   const rows = (who: string, what: string, filters: readonly string[]): string[] =>
     filters.map((filter) => `| ${who} | ${what} | ${shown(filter)} |`);
   return [
@@ -206,5 +208,10 @@ function accessTable(): string[] {
     ...rows('controller', 'publish', client.publish),
     ...rows('controller', 'subscribe', client.subscribe),
     ...rows('controller', 'subscribe (for what it follows)', client.subscribeOptional),
+    ...rows('device of a group', 'publish', group.device.publish),
+    ...rows('device of a group', 'subscribe', group.device.subscribe),
+    ...rows('device of a group', 'subscribe (optional)', group.device.subscribeOptional),
+    ...rows('controller of a group', 'publish', group.controller.publish),
+    ...rows('controller of a group', 'subscribe (optional)', group.controller.subscribeOptional),
   ];
 }

@@ -45,7 +45,7 @@ export class Claims {
   ): void {
     if (this.#waiting.has(key) || this.#taken.has(key) || this.#claimed.has(key)) return;
     const place = order.indexOf(this.#options.id);
-    const turn = Math.min(place, LAST_TURN) + (isLate ? Math.min(order.length - 1, LAST_TURN) : 0);
+    const turn = Math.min(place, LAST_TURN) + (isLate ? Math.min(order.length, LAST_TURN + 1) : 0);
     if (place < 0 || this.#waiting.size >= MAX_KEPT) return;
     if (turn === 0) {
       this.#take(key, take);

@@ -51,6 +51,7 @@ const MAX_MEMBERS = 1024;
 const CALL_SPREAD_MS = 300;
 /** For the others to hear that this member is busy before it stops taking requests: all might do so at once. */
 const BUSY_SETTLE_MS = 300;
+const HAND_ON_MS = 100;
 
 export class GroupMember {
   readonly #options: GroupMemberOptions;
@@ -221,11 +222,13 @@ export class GroupMember {
       handedOn: handedOn + 1,
       exclude: [...new Set([...exclude, this.#options.device])],
     };
-    link
-      .publish(message.topic, JSON.stringify({ ...body, group }), { retain: false, properties })
-      .catch((error: unknown) => {
+    const send = (): void => {
+      link.publish(message.topic, JSON.stringify({ ...body, group }), { retain: false, properties }).catch((error) => {
         this.#options.logger.log('warn', 'A request of the group could not be handed on', { error: String(error) });
       });
+    };
+    // Later each time: the broker may give it back to this member until its subscription is gone.
+    setTimeout(send, HAND_ON_MS * (handedOn + 1));
     return true;
   }
 
