@@ -3,14 +3,20 @@ import { GROUP_DELIVERIES } from 'scenebus/bus';
 import { z } from 'zod';
 import { filePath, topicLevel } from './fields.js';
 
+const brokerUrl = z
+  .url({ protocol: /^(mqtts?|wss?)$/, error: 'Expected mqtt://, mqtts://, ws:// or wss:// and a host' })
+  .refine((url) => !/^[a-z]+:\/\/[^/]*:[^/]*@/.test(url), {
+    error: 'Expected no password in the file: put it into the environment variable SCENEBUS_MQTT_PASSWORD',
+  });
+
 export const brokerSchema = z
   .strictObject({
-    url: z
-      .url({ protocol: /^(mqtts?|wss?)$/, error: 'Expected mqtt://, mqtts://, ws:// or wss:// and a host' })
-      .refine((url) => !/^[a-z]+:\/\/[^/]*:[^/]*@/.test(url), {
-        error: 'Expected no password in the file: put it into the environment variable SCENEBUS_MQTT_PASSWORD',
-      })
-      .meta({ title: 'Broker address' }),
+    url: brokerUrl.meta({ title: 'Broker address' }),
+    alternatives: z
+      .array(brokerUrl)
+      .max(16)
+      .optional()
+      .meta({ title: 'Other nodes', description: 'Of the same broker cluster: tried in turn when one is lost' }),
     username: z.string().min(1).optional().meta({ title: 'User', description: 'SCENEBUS_MQTT_USERNAME wins' }),
     passwordFile: filePath.optional().meta({ title: 'File with the password', description: 'Relative to this file' }),
     protocolVersion: z

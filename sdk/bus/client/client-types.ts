@@ -80,9 +80,9 @@ export interface ListenOptions {
 export type GroupQuery<Verb extends GroupVerb> = Omit<Query<Verb>, 'group'>;
 
 /**
- * Several devices of which any one answers. Its name is in the reply. A request that nobody takes within 5 s, whose
- * device goes away or refuses because it is busy, or that has no answer when half of its time is over, is asked once
- * more of another device.
+ * Several devices of which any one answers. Its name is in the reply. When its device goes
+ * away, refuses because it is busy, or has not answered when half of the time is over, another one is asked, once. What
+ * nobody takes within 5 s, or is under way when the connection is lost, is sent again.
  */
 export interface BusGroup {
   readonly name: string;

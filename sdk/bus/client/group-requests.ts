@@ -28,7 +28,12 @@ export interface GroupRequestsOptions {
 
 /** A member says within that time that it has taken the request; in a cluster the way there is longer. */
 const TAKEN_WITHIN_MS = 5_000;
-const MAX_ATTEMPTS = 2;
+/** Perhaps the only member comes back in a moment. */
+const UNHEARD_PAUSE_MS = 1_000;
+/** What says so in the answer: another device may answer as well. */
+const AGAIN = 2;
+/** Where nobody takes it, or the connection is lost again and again. */
+const MAX_SENDS = 8;
 
 export class GroupRequests {
   readonly #options: GroupRequestsOptions;
@@ -68,9 +73,9 @@ class GroupRequest {
   readonly #takers = new Set<string>();
   readonly #excluded = new Set<string>();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
-  #attempts = 0;
-  /** Errors of devices so far. */
-  #failures = 0;
+  #sends = 0;
+  /** A device that had it has failed, and another one was asked. */
+  #wasAskedElsewhere = false;
   #wasTaken = false;
 
   constructor(options: GroupRequestsOptions, group: string, verb: GroupVerb, query: object, callOptions: AskOptions) {
@@ -110,6 +115,10 @@ class GroupRequest {
     });
     // Answers of the time without a connection are lost where the broker keeps no sessions, or was another one.
     const stopOnline = onOnline(() => this.#askAgain('the connection to the broker was lost', undefined, signal));
+    this.#after(this.#timeoutMs / 2, () => {
+      const [slow] = this.#takers;
+      if (slow !== undefined) this.#askAgain('no answer when half of the time is over', slow, signal);
+    });
     try {
       this.#ask(signal);
       return await answer;
@@ -122,13 +131,11 @@ class GroupRequest {
   }
 
   #ask(signal: AbortSignal): void {
-    this.#attempts += 1;
-    const attempt = this.#attempts;
-    this.#publish(attempt, signal).then(
+    this.#sends += 1;
+    const send = this.#sends;
+    this.#publish(send > 1, signal).then(
       (isUnheard) => {
-        if (signal.aborted) return;
-        if (isUnheard) this.#nobody(signal);
-        else if (attempt < MAX_ATTEMPTS) this.#watch(attempt, signal);
+        if (!signal.aborted) this.#watch(send, isUnheard, signal);
       },
       (error: unknown) => {
         if (!signal.aborted) this.#end.abort(error);
@@ -136,27 +143,26 @@ class GroupRequest {
     );
   }
 
-  /** Asks once more when nobody takes it, or nobody has answered it when half of the time is over. */
-  #watch(attempt: number, signal: AbortSignal): void {
+  /** Sends again when nobody takes it: it may have been lost with a member, or with a node of the broker. */
+  #watch(send: number, isUnheard: boolean, signal: AbortSignal): void {
     const leftMs = this.#endsMs - performance.now();
-    this.#after(Math.min(TAKEN_WITHIN_MS, leftMs / 4), () => {
-      if (this.#attempts === attempt && this.#takers.size === 0) this.#askAgain('nobody took it', undefined, signal);
-    });
-    this.#after(leftMs / 2, () => {
-      const [slow] = this.#takers;
-      if (this.#attempts === attempt) this.#askAgain('nobody has answered', slow, signal);
+    const patienceMs = isUnheard ? UNHEARD_PAUSE_MS : TAKEN_WITHIN_MS * 2 ** (send - 1);
+    this.#after(Math.min(patienceMs, leftMs / 4), () => {
+      if (this.#sends !== send || this.#takers.size > 0) return;
+      if (isUnheard && send > 1) this.#end.abort(this.#nobody());
+      else this.#askAgain('nobody took it', undefined, signal);
     });
   }
 
   /** Every send has an id of its own, because a device answers each once; the first answer counts. */
-  async #publish(attempt: number, signal: AbortSignal): Promise<boolean> {
+  async #publish(isAgain: boolean, signal: AbortSignal): Promise<boolean> {
     const { pending, online, answerTopic } = this.#options;
     for (let sends = 0; ; sends += 1) {
-      const isFirst = attempt === 1 && sends === 0;
+      const isFirst = !isAgain && sends === 0;
       const transaction = isFirst ? this.#id : randomId(32);
       if (!isFirst) pending.alsoKnownAs(this.#id, transaction);
       const exclude = [...this.#excluded];
-      const group = { attempt: isFirst ? 1 : MAX_ATTEMPTS, ...(exclude.length === 0 ? {} : { exclude }) };
+      const group = { attempt: isFirst ? 1 : AGAIN, ...(exclude.length === 0 ? {} : { exclude }) };
       const timeoutMs = Math.max(1, Math.round(this.#endsMs - performance.now()));
       const link = await online(signal);
       try {
@@ -178,36 +184,30 @@ class GroupRequest {
       .catch(() => {});
   }
 
-  /** @returns true when another device is asked, or has been. */
+  /** @returns true when another device is asked, or has it. */
   #refused(error: SdkError, device: string, signal: AbortSignal): boolean {
-    this.#failures += 1;
     this.#takers.delete(device);
     // What is wrong with the request itself is wrong everywhere.
-    const mayBeRightElsewhere = error.details.retryable === true || error.code === 'ERR_DISPOSED';
-    if (mayBeRightElsewhere && this.#attempts < MAX_ATTEMPTS) {
-      this.#askAgain(error.message, device, signal);
-      return true;
-    }
-    return mayBeRightElsewhere && this.#failures < this.#attempts;
+    if (error.details.retryable !== true && error.code !== 'ERR_DISPOSED') return false;
+    return this.#askAgain(error.message, device, signal) || this.#takers.size > 0;
   }
 
-  #askAgain(why: string, device: string | undefined, signal: AbortSignal): void {
+  /** @param device that had it, and has its turn no more. Another one is asked once; what got lost is sent again. */
+  #askAgain(why: string, device: string | undefined, signal: AbortSignal): boolean {
     if (device !== undefined) this.#excluded.add(device);
-    if (this.#attempts === 0 || this.#attempts >= MAX_ATTEMPTS || signal.aborted) return;
-    this.#options.logger.log('info', 'Asks another device of the group', { group: this.#group, why });
+    if (this.#sends >= MAX_SENDS || signal.aborted) return false;
+    if (device !== undefined) {
+      if (this.#wasAskedElsewhere) return false;
+      this.#wasAskedElsewhere = true;
+    }
+    this.#options.logger.log('info', 'Asks the group again', { group: this.#group, why });
     this.#ask(signal);
+    return true;
   }
 
-  /** Nobody is subscribed: perhaps the only member comes back in a moment. */
-  #nobody(signal: AbortSignal): void {
-    if (this.#attempts < MAX_ATTEMPTS) {
-      this.#after(Math.min(1_000, (this.#endsMs - performance.now()) / 4), () =>
-        this.#askAgain('nobody is subscribed', undefined, signal),
-      );
-      return;
-    }
+  #nobody(): SdkError {
     const message = `No device of the group ${this.#group} takes requests at ${this.#options.broker}: all are away, busy or degraded, or none is in it. Check the name of the group and the topic root; \`scenebus bus fleet\` shows who is there.`;
-    this.#end.abort(new SdkError('ERR_BUS_UNREACHABLE', message, { details: { group: this.#group } }));
+    return new SdkError('ERR_BUS_UNREACHABLE', message, { details: { group: this.#group } });
   }
 
   #timeout(): SdkError {
@@ -218,8 +218,8 @@ class GroupRequest {
         : 'no device took it: all are away, busy or degraded, or none is in the group';
     return new SdkError(
       'ERR_BUS_TIMEOUT',
-      `No answer from the group ${this.#group} within ${this.#timeoutMs} ms, asked ${this.#attempts} times; ${hint}.`,
-      { details: { group: this.#group, timeoutMs: this.#timeoutMs, attempts: this.#attempts } },
+      `No answer from the group ${this.#group} within ${this.#timeoutMs} ms, sent ${this.#sends} times; ${hint}.`,
+      { details: { group: this.#group, timeoutMs: this.#timeoutMs, sends: this.#sends } },
     );
   }
 

@@ -52,6 +52,8 @@ const CALL_SPREAD_MS = 300;
 /** For the others to hear that this member is busy before it stops taking requests: all might do so at once. */
 const BUSY_SETTLE_MS = 300;
 const HAND_ON_MS = 100;
+/** For the others to hear of a new member; until then two might believe to be the first. */
+const JOIN_SETTLE_MS = 1_000;
 
 export class GroupMember {
   readonly #options: GroupMemberOptions;
@@ -65,6 +67,7 @@ export class GroupMember {
   /** What this device itself has seen of the broker. */
   #seen: GroupDelivery = 'members';
   #isProbed = false;
+  #joinedMs = 0;
   /** What it is subscribed to for requests. */
   #subscribed: 'none' | GroupDelivery = 'none';
   #work: Promise<void> = Promise.resolve();
@@ -121,6 +124,7 @@ export class GroupMember {
     this.#enqueue(async () => {
       this.#seen = await this.#findDelivery(link);
       this.#isProbed = true;
+      this.#joinedMs = this.#options.monotonicNow();
       await this.#apply(link);
     });
     this.#enqueue(() => this.#publish(link, this.#topics.call, { schema: SCHEMA_IDS.groupCall }));
@@ -173,12 +177,13 @@ export class GroupMember {
   #request(message: IncomingMessage, verb: string): void {
     const request = readGroupRequest(message);
     const { key, attempt, exclude, handedOn } = request;
-    const take = () => this.#options.take(message, verb, { name: this.#topics.group, attempt });
+    const take = (isFirst: boolean) =>
+      this.#options.take(message, verb, { name: this.#topics.group, attempt: isFirst ? attempt : 2 });
     const hadItsTurn = exclude.includes(this.#options.device);
     if (this.#subscribed === 'shared') {
       // It has come to this device alone: it takes the request, or gives it to the others.
       const isLast = handedOn >= GROUP_HANDED_ON_MAX || this.#others.size === 0;
-      if ((this.#takesRequests && !hadItsTurn) || isLast || !this.#handOn(message, request)) take();
+      if ((this.#takesRequests && !hadItsTurn) || isLast || !this.#handOn(message, request)) take(true);
       return;
     }
     this.#forgetLost();
@@ -192,7 +197,12 @@ export class GroupMember {
     // Who had its turn comes last; where all had it, they have it again.
     const order = [false, true].flatMap((wanted) => rankMembers(key, [...own(wanted), ...others(wanted)]));
     // That it is busy moves only its own turn: what others see of that is old, and two would believe to be the first.
-    this.#claims.offer(key, { order, isLate: this.state === 'busy' }, take);
+    this.#claims.offer(key, { order, isLate: this.state === 'busy' || this.#isNew }, take);
+  }
+
+  /** Not every other member has heard of it. */
+  get #isNew(): boolean {
+    return this.#options.monotonicNow() - this.#joinedMs < JOIN_SETTLE_MS;
   }
 
   /** A busy member steps in where no other is ready. */
@@ -228,7 +238,7 @@ export class GroupMember {
       });
     };
     // Later each time: the broker may give it back to this member until its subscription is gone.
-    setTimeout(send, HAND_ON_MS * (handedOn + 1));
+    setTimeout(send, HAND_ON_MS * 3 ** handedOn);
     return true;
   }
 
