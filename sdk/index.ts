@@ -44,8 +44,25 @@ export type { FinishReason } from './inference/generation.js';
 export type { Decidable, DecidedOption, DecidedSchema } from './model/decidable.js';
 export { choice, count, number, yesNo } from './model/decided-schema.js';
 export { type LoadModelOptions, loadModel } from './model/load-model.js';
+export {
+  type ImageMatch,
+  type Match,
+  type MatchingModel,
+  rankImages,
+  rankTexts,
+  type TextMatch,
+} from './model/matching.js';
+export { createModelRouter, type ModelRouterOptions } from './model/model-router.js';
+export type {
+  RemoteCircuitOptions,
+  RemoteModelOptions,
+  RemoteOptions,
+  RemotePictureOptions,
+  RemoteRetryOptions,
+} from './model/remote/options.js';
 export type {
   Answer,
+  AnsweredBy,
   AnswerToken,
   ChatMessage,
   ChatPart,
@@ -56,12 +73,17 @@ export type {
   GenerateOptions,
   GenerateRequest,
   HeatMap,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelProcess,
   ModelStats,
   Priority,
+  RemoteCapabilities,
+  RemoteEngineInfo,
   StructuredAnswer,
+  TextLikelihood,
   Timings,
   TokenProbability,
   TokenStream,

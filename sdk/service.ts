@@ -10,4 +10,5 @@ export { naturalOrder } from './core/natural-order.js';
 export { nearestName } from './core/option-names.js';
 export { redact, redactDeep, registerSecret } from './core/redaction.js';
 export { decodeOnlyWebPictures, glanceAt } from './image/index.js';
+export { checkedAddress as requireRemoteAddress } from './model/remote/options.js';
 export { createTokenStream, type Production } from './model/token-stream.js';

@@ -293,7 +293,7 @@ export class DeviceService implements AsyncDisposable {
         return feeds.list;
       },
     };
-    this.#features = await startFeatures(context, { bus, resources: this.#resources });
+    this.#features = await startFeatures(context, { bus, journal, resources: this.#resources });
     const { pictures } = this.#features;
     const api = await startDeviceApi({ config: currentConfig, model, pictures, problems: this.#problems, logger });
     if (api !== undefined) this.#resources.use(api);

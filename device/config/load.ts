@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { isSdkError, LIMITS, SdkError } from 'scenebus';
 import { registerSecret, requireCameraAddress } from 'scenebus/service';
@@ -101,7 +101,12 @@ export async function parseConfig(
   const resolved = {
     ...parsed.data,
     cameras,
-    model: { ...model, directory: resolve(options.folder, model.directory), cacheDirectory: at(model.cacheDirectory) },
+    model: {
+      ...model,
+      directory: resolve(options.folder, model.directory),
+      cacheDirectory: at(model.cacheDirectory),
+      remote: model.remote && { ...model.remote, keyFile: at(model.remote.keyFile), caFile: at(model.remote.caFile) },
+    },
     journal: { ...journal, directory: at(journal.directory) },
     console: {
       ...parsed.data.console,
@@ -210,6 +215,12 @@ async function checkParts(
     ))
   )
     problems.push({ path, message: `Expected a model folder, but ${directory} has no config.json` });
+  for (const name of ['keyFile', 'caFile'] as const) {
+    const file = model.remote?.[name];
+    if (file === undefined || (await isReadable(resolve(folder, file)))) continue;
+    const message = `Expected a file that can be read, but ${resolve(folder, file)} is none`;
+    problems.push({ path: ['model', 'remote', name], message });
+  }
   for (const [index, { intrinsics }] of cameras.entries()) {
     if (intrinsics === undefined) continue;
     try {
@@ -228,6 +239,13 @@ async function checkParts(
     }
   }
   return problems;
+}
+
+async function isReadable(file: string): Promise<boolean> {
+  return await access(file, constants.R_OK).then(
+    async () => (await stat(file)).isFile(),
+    () => false,
+  );
 }
 
 /** Paths of clips and folders of pictures are relative to the file, like all others; addresses stay as they are. */

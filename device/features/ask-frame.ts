@@ -1,5 +1,6 @@
 /** A question about one frame that somebody has in front of them, with the text as it is written. */
 import { type CallOptions, type Frame, type JsonSchema, SdkError } from 'scenebus';
+import { modelOf } from './answering-model.js';
 import type { FeatureContext } from './context.js';
 import { type TypedAnswer, type TypedQuestion, typedAnswer } from './typed-answer.js';
 import type { EarlierTurn } from './writing.js';
@@ -45,7 +46,7 @@ export async function askFrame(
         schemaFrom: 'stranger',
       } as const;
       const answered = await typedAnswer(loaded, frame, asked, options, onText, earlier);
-      return { answered, model: { id: loaded.info.name, hash: loaded.info.contentHash } };
+      return { answered, model: modelOf(loaded, answered) };
     }, signal ?? new AbortController().signal);
     const { answered } = result;
     const body = { verb: 'ask', question, answer: answered.answer, model: result.model, error: null };

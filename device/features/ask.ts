@@ -1,11 +1,12 @@
 /** Questions about what a camera sees now. */
 import { SdkError } from 'scenebus';
 import type { AskContext, AskHandler, AskRequest, AskResult } from 'scenebus/bus';
+import { modelOf } from './answering-model.js';
 import type { FeatureContext } from './context.js';
 import { withNotices } from './noticed.js';
 import { Pictures } from './pictures.js';
 import { priorityOf } from './request-priority.js';
-import { answerFrom } from './typed-answer.js';
+import { typedAnswer } from './typed-answer.js';
 
 /** Where questions come from. */
 export interface QuestionSource {
@@ -71,10 +72,10 @@ async function answer(
   const result = await model.use(async (loaded) => {
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
     const notices = [...feed.noticesFor(frame), ...loaded.info.notices];
-    const answer = await answerFrom(loaded, frame, request, options, call.partial);
+    const { answer, ...whose } = await typedAnswer(loaded, frame, request, options, call.partial);
     return {
       answer: withNotices(answer, notices),
-      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      model: modelOf(loaded, whose),
     };
   }, signal);
   const tracked = context.tracks.find(feed.id, frame, result.answer.objects);

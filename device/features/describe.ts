@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { ChangeGate, type Frame, type FrameGlance } from 'scenebus';
 import type { SceneInput } from 'scenebus/bus';
 import type { CameraConfig, DeviceConfig } from '../config/schema.js';
+import { modelOf } from './answering-model.js';
 import type { CameraSettings } from './camera-settings.js';
 import type { FeatureContext, Feed, ReconfigurableFeature } from './context.js';
 import { isWithin } from './schedule.js';
@@ -179,7 +180,7 @@ class SceneDescriber implements AsyncDisposable {
         answer,
         // Without a list nobody knows what is gone.
         isWhole: objects && loaded.info.writesBoxes,
-        model: { id: loaded.info.name, hash: loaded.info.contentHash },
+        model: modelOf(loaded, text),
       };
     }, signal);
     this.#gate.accept(frame);

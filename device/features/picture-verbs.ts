@@ -1,6 +1,7 @@
 /** What callers ask for besides questions: descriptions, boxes of named things, the picture itself. */
-import { encodeJpeg, type GroundedObject, SdkError, type Usage } from 'scenebus';
+import { type Answer, encodeJpeg, type GroundedObject, SdkError, type Usage } from 'scenebus';
 import type { AskResult, Bus, LocateResult, RequestOf, SnapshotResult, VerbContext } from 'scenebus/bus';
+import { modelOf } from './answering-model.js';
 import type { FeatureContext } from './context.js';
 import { withNotices } from './noticed.js';
 import type { Pictures } from './pictures.js';
@@ -59,7 +60,7 @@ async function describe(
       camera: feed.id,
       frame,
       answer: withNotices(answer, notices),
-      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      model: modelOf(loaded, text),
     };
   }, call.signal);
 }
@@ -82,13 +83,14 @@ async function locate(
   };
   return await model.use(async (loaded) => {
     if (!loaded.info.locates) {
-      const message = `The model ${loaded.info.name} gives no boxes: ask where things are in words, or find its heads that localise with scenebus calibrate-grounding.`;
+      const message = `Expected a model that gives boxes, but ${loaded.info.name} gives none: ask where things are in words, or find its heads that localise with scenebus calibrate-grounding.`;
       throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
     }
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
     const objects: GroundedObject[] = [];
     const notFound: string[] = [];
     let usage: Usage | undefined;
+    let last: Answer | undefined;
     const startedMs = performance.now();
     // One after another: they share the picture's encoding and the beginning of the prompt.
     for (const name of new Set(request.objects)) {
@@ -98,6 +100,7 @@ async function locate(
         options,
       );
       usage = addUsage(usage, found.usage);
+      last = found;
       if (found.objects.every(({ verified }) => verified === false)) notFound.push(name);
       objects.push(...found.objects.map((object) => ({ ...object, label: name })));
     }
@@ -105,7 +108,7 @@ async function locate(
     return {
       camera: feed.id,
       frame,
-      model: { id: loaded.info.name, hash: loaded.info.contentHash },
+      model: modelOf(loaded, last),
       objects: await places.locate(feed.config, frame, tracks.find(feed.id, frame, objects)),
       notFound,
       usage,
@@ -124,7 +127,7 @@ async function snapshot(
 ): Promise<SnapshotResult> {
   if (!config.snapshots) {
     const message =
-      'This device does not share pictures. Its owner can allow it with `snapshots: true` in the configuration.';
+      'Expected a device that shares pictures, but this one does not. Its owner can allow it with `snapshots: true` in the configuration.';
     throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
   }
   const { feed, frame } = await pictures.of(request, call);

@@ -1,28 +1,22 @@
 /** An answer of the type that was asked for. */
-import type { DecidedOption, Frame, GenerateOptions, VisionLanguageModel } from 'scenebus';
+import type { AnsweredBy, DecidedOption, Frame, GenerateOptions, VisionLanguageModel } from 'scenebus';
 import type { AskContext, AskRequest, AskResult } from 'scenebus/bus';
 import { type EarlierTurn, write } from './writing.js';
 
 export type TypedQuestion = Pick<AskRequest, 'question' | 'answerType' | 'choices'>;
 
-/** Decided from probabilities where there are only a few, else written. */
-export async function answerFrom(
-  model: VisionLanguageModel,
-  frame: Frame,
-  request: TypedQuestion,
-  options: GenerateOptions,
-  partial: AskContext['partial'],
-): Promise<AskResult['answer']> {
-  return (await typedAnswer(model, frame, request, options, partial)).answer;
-}
-
 export interface TypedAnswer {
   readonly answer: AskResult['answer'];
   /** Between which it was decided, the most probable first; undefined: it was written. */
   readonly options?: readonly DecidedOption[] | undefined;
+  /** Of a model that is two: which one. */
+  readonly answeredBy?: AnsweredBy | undefined;
 }
 
-/** @param earlier turns about this frame; a decision is made without them */
+/**
+ * Decided from probabilities where there are only a few, else written.
+ * @param earlier turns about this frame; a decision is made without them
+ */
 export async function typedAnswer(
   model: VisionLanguageModel,
   frame: Frame,
@@ -31,8 +25,10 @@ export async function typedAnswer(
   partial: AskContext['partial'],
   earlier: readonly EarlierTurn[] = [],
 ): Promise<TypedAnswer> {
-  if (answerType === undefined || answerType === 'text')
-    return { answer: await write(model, frame, question, options, partial, earlier) };
+  if (answerType === undefined || answerType === 'text') {
+    const answer = await write(model, frame, question, options, partial, earlier);
+    return { answer, answeredBy: answer.answeredBy };
+  }
   const { priority, caller, deadlineMs, signal } = options;
   const among = answerType === 'choice' ? { type: answerType, choices: choices ?? [] } : { type: answerType };
   const decision = await model.decide(frame, question, among, { priority, caller, deadlineMs, signal });
@@ -44,5 +40,6 @@ export async function typedAnswer(
       ...(notices === undefined ? {} : { notices }),
     },
     options: decision.options,
+    answeredBy: decision.answeredBy,
   };
 }

@@ -21,6 +21,7 @@ const STATUS_BY_CODE: readonly (readonly [pattern: RegExp, status: number])[] = 
   [/^ERR_(REQUEST|ARGUMENT|PROMPT|CONTEXT|SCHEMA)_/, 400],
   [/^ERR_CONFIG_/, 409],
   [/^ERR_BUSY$/, 429],
+  [/^ERR_REMOTE_/, 502],
   [/^ERR_(CAPTURE|ENGINE|BUS|JOURNAL|DISK|DISPOSED|NATIVE)/, 503],
 ];
 

@@ -3,7 +3,15 @@ import type { AnyDeviceEvent } from '../events/events.js';
 import type { EventRecorder } from '../events/hub.js';
 import type { HealthQuery, HealthSample, HealthSeries } from './health-series.js';
 import { Outlet, type OutletLimits } from './outlet.js';
-import type { JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
+import type {
+  FoundScene,
+  JournalFrame,
+  JournalPage,
+  JournalPicture,
+  JournalQuery,
+  PictureQuery,
+  SceneSearch,
+} from './query.js';
 import { type EventRecord, type StoredKind, sizeOf, toRecord } from './record.js';
 import type { JournalLimits, StoreSize } from './store.js';
 import { JournalFailure, JournalThread } from './thread.js';
@@ -24,6 +32,9 @@ export interface JournalOptions {
   readonly wallMs?: (() => number) | undefined;
   readonly monotonicMs?: (() => number) | undefined;
 }
+
+/** A journal that is only read. */
+export type ReadOnlyJournal = Pick<Journal, 'query' | 'frame' | 'findScenes' | typeof Symbol.asyncDispose>;
 
 interface Entry {
   readonly record: EventRecord;
@@ -75,6 +86,7 @@ export class Journal implements EventRecorder, AsyncDisposable {
   #thread: JournalThread | undefined;
   #isWritable = false;
   #isDamaged = false;
+  #isReadOnly = false;
   #isClosed = false;
   #writing: Promise<void> | undefined;
   #retryMs: number;
@@ -110,15 +122,20 @@ export class Journal implements EventRecorder, AsyncDisposable {
     return journal;
   }
 
-  /** For reading the file of a running service or of one that has ended. @throws SdkError ERR_ARGUMENT_INVALID */
-  static async openReadOnly(file: string): Promise<Pick<Journal, 'query' | 'frame' | typeof Symbol.asyncDispose>> {
+  /**
+   * For reading the file of a running service or of one that has ended. Nothing is written, moved or mended.
+   * @throws SdkError ERR_ARGUMENT_INVALID; ERR_JOURNAL_UNAVAILABLE for a damaged file, here or when it is read
+   */
+  static async openReadOnly(file: string): Promise<ReadOnlyJournal> {
     const journal = new Journal({ file, limits: { maxAgeMs: Number.POSITIVE_INFINITY, maxBytes: 0 } });
+    journal.#isReadOnly = true;
     const thread = new JournalThread();
     journal.#thread = thread;
     try {
       await thread.call('openReadOnly', file);
     } catch (error) {
       await thread.terminate();
+      if (error instanceof JournalFailure && error.isDamage) throw damaged(file, error);
       const why = error instanceof Error ? error.message : String(error);
       throw new SdkError('ERR_ARGUMENT_INVALID', `Cannot read the journal ${file}: ${why}`, { cause: error });
     }
@@ -224,6 +241,11 @@ export class Journal implements EventRecorder, AsyncDisposable {
     return this.#ask((thread) => thread.call('pictures', query));
   }
 
+  /** Descriptions by any of some words, the best first, and whether their pictures are there. @throws SdkError as `query` */
+  findScenes(search: SceneSearch): Promise<readonly FoundScene[]> {
+    return this.#ask((thread) => thread.call('findScenes', search));
+  }
+
   /** Resolves when all that was recorded is written, or cannot be. */
   async flush(): Promise<void> {
     this.#endLateness();
@@ -250,7 +272,11 @@ export class Journal implements EventRecorder, AsyncDisposable {
     } catch (error) {
       if (error instanceof JournalFailure && error.code === 'ERR_ARGUMENT_INVALID')
         throw new SdkError('ERR_ARGUMENT_INVALID', error.message);
-      if (error instanceof JournalFailure && error.isDamage) this.#lose(error);
+      if (error instanceof JournalFailure && error.isDamage) {
+        // What is only read belongs to another service, which sets it aside itself.
+        if (this.#isReadOnly) throw damaged(this.#options.file ?? '', error);
+        this.#lose(error);
+      }
       const why = error instanceof Error ? error.message : String(error);
       throw new SdkError('ERR_JOURNAL_UNAVAILABLE', `The journal cannot be read now: ${why}`, { cause: error });
     }
@@ -434,4 +460,9 @@ export class Journal implements EventRecorder, AsyncDisposable {
 
 function isFull(error: unknown): boolean {
   return error instanceof JournalFailure && /\bfull\b|ENOSPC|EDQUOT/i.test(error.message);
+}
+
+function damaged(file: string, cause: JournalFailure): SdkError {
+  const message = `The journal ${file} is damaged or was cut short (${cause.message}). Copy it again with its -wal file while the service is stopped; a service sets a damaged one aside when it starts and begins a new one.`;
+  return new SdkError('ERR_JOURNAL_UNAVAILABLE', message, { cause, details: { file } });
 }

@@ -65,6 +65,27 @@ export interface PictureQuery {
 
 export type JournalPicture = Omit<JournalFrame, 'jpeg'>;
 
+/** Descriptions that may be of what is looked for. */
+export interface SceneSearch {
+  /** Words, of which any may occur. */
+  readonly text: string;
+  readonly camera?: string | undefined;
+  /** Unix time, milliseconds: not before. */
+  readonly from?: number | undefined;
+  /** Unix time, milliseconds: before. */
+  readonly to?: number | undefined;
+  /** 1–1000. */
+  readonly limit: number;
+}
+
+export interface FoundScene {
+  readonly event: JournalEvent;
+  /** How well its words fit, more is better (BM25); null: it has none of them, and is there because it is new. */
+  readonly wordScore: number | null;
+  /** Its picture is in the journal. */
+  readonly isKept: boolean;
+}
+
 /** Part of an event's id before the last hyphen (see `EventHub`). */
 export function runOf(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.lastIndexOf('-')));
@@ -73,8 +94,9 @@ export function runOf(eventId: string): string {
 /**
  * What people type as an expression of FTS5, in which quotation marks make every word harmless
  * (https://www.sqlite.org/fts5.html#fts5_strings). null: nothing to look for.
+ * @param joinedBy a space: all of them occur; ` OR `: any
  */
-export function matchExpression(text: string): string | null {
+export function matchExpression(text: string, joinedBy: ' ' | ' OR ' = ' '): string | null {
   const terms = [...text.matchAll(/"([^"]*)"|(\S+)/g)].flatMap(([, phrase, word]) => {
     const term = phrase ?? word ?? '';
     const isPrefix = phrase === undefined && term.length > 1 && term.endsWith('*');
@@ -83,5 +105,5 @@ export function matchExpression(text: string): string | null {
     if (!/[\p{L}\p{N}]/u.test(plain)) return [];
     return [`"${plain}"${isPrefix ? '*' : ''}`];
   });
-  return terms.length === 0 ? null : terms.join(' ');
+  return terms.length === 0 ? null : terms.join(joinedBy);
 }

@@ -3,7 +3,16 @@ import { basename, dirname, join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance, type StatementSyncInstance } from '@photostructure/sqlite';
 import type { HealthQuery, HealthSample, HealthSeries } from './health-series.js';
 import { HealthTable } from './health-table.js';
-import type { JournalEvent, JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
+import type {
+  FoundScene,
+  JournalEvent,
+  JournalFrame,
+  JournalPage,
+  JournalPicture,
+  JournalQuery,
+  PictureQuery,
+  SceneSearch,
+} from './query.js';
 import { matchExpression, runOf } from './query.js';
 import type { EventRecord, StoredEvent, StoredKind } from './record.js';
 import { migrate } from './schema.js';
@@ -177,6 +186,44 @@ export class JournalStore implements Disposable {
     return { events: page.map(toEvent), cursor: rows.length > limit ? String(page.at(-1)?.seq) : null };
   }
 
+  /**
+   * Scenes whose descriptions have any of the words, the best first; where they are fewer than the limit, the newest others
+   * with a picture behind them.
+   * @throws StoreError ERR_ARGUMENT_INVALID for a limit that is none
+   */
+  findScenes({ text, limit, ...search }: SceneSearch): FoundScene[] {
+    if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT.max)
+      throw invalid(`Expected a limit from 1 to ${LIMIT.max}, but received ${limit}.`);
+    const { condition, values } = sceneCondition(search);
+    const match = matchExpression(text, ' OR ');
+    const byWords =
+      match === null
+        ? []
+        : this.#all<EventRow & { readonly rank: number }>(
+            `SELECT ${COLUMNS}, bm25(event_text) AS rank FROM event_text JOIN event ON seq = event_text.rowid
+             WHERE event_text MATCH ? AND ${condition} ORDER BY rank, seq DESC LIMIT ?`,
+            match,
+            ...values,
+            limit,
+          );
+    const found: FoundScene[] = byWords.map((row) => this.#foundScene(row, -row.rank));
+    if (found.length >= limit) return found;
+    const known = new Set(byWords.map(({ seq }) => seq));
+    const newest = this.#all<EventRow>(
+      `SELECT ${COLUMNS} FROM event WHERE ${condition} ORDER BY seq DESC LIMIT ?`,
+      ...values,
+      limit,
+    );
+    const others = newest.filter(({ seq }) => !known.has(seq)).map((row) => this.#foundScene(row, null));
+    return [...found, ...others.filter(({ isKept }) => isKept).slice(0, limit - found.length)];
+  }
+
+  #foundScene(row: EventRow, wordScore: number | null): FoundScene {
+    const event = toEvent(row);
+    const kept = this.#get('SELECT 1 FROM frame WHERE id = ? AND run = ?', row.frame_id, event.run);
+    return { event, wordScore, isKept: kept !== undefined };
+  }
+
   /** Events after `seq` in their order, at most `limit`. */
   after(seq: number, kinds: readonly StoredKind[], limit: number): StoredEvent[] {
     const marks = kinds.map(() => '?').join(', ');
@@ -341,6 +388,17 @@ export class JournalStore implements Disposable {
   }
 }
 
+function sceneCondition({ camera, from, to }: Omit<SceneSearch, 'text' | 'limit'>) {
+  const parts: readonly (readonly [string, string | number | undefined])[] = [
+    ['camera = ?', camera],
+    ['at_ms >= ?', from],
+    ['at_ms < ?', to],
+  ];
+  const given = parts.filter(([, value]) => value !== undefined);
+  const condition = ["kind = 'scene'", 'frame_id IS NOT NULL', ...given.map(([sql]) => sql)].join(' AND ');
+  return { condition, values: given.map(([, value]) => value as string | number) };
+}
+
 /** The sum of batches until there is none. */
 function whole(removeBatch: () => number): number {
   let sum = 0;
@@ -350,8 +408,10 @@ function whole(removeBatch: () => number): number {
 
 /** Whether the file itself is spoilt, and not only the disk full or away. */
 export function isDamage(error: unknown): boolean {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  return typeof code === 'number' && DAMAGE_CODES.includes(code & 0xff);
+  const { errcode, message } = (error ?? {}) as { readonly errcode?: unknown; readonly message?: unknown };
+  if (typeof errcode === 'number') return DAMAGE_CODES.includes(errcode & 0xff);
+  // What fails while rows are read comes without its number (@photostructure/sqlite 1.2), with SQLite's words alone.
+  return typeof message === 'string' && /disk image is malformed|is not a database/.test(message);
 }
 
 /** Renames a damaged database and what belongs to it; nothing is deleted. Returns the new name. */

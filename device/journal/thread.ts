@@ -1,7 +1,15 @@
 /** The journal's thread, seen from outside: calls that return promises, and an end that nobody waits for. */
 import { Worker } from 'node:worker_threads';
 import type { HealthQuery, HealthSeries } from './health-series.js';
-import type { JournalFrame, JournalPage, JournalPicture, JournalQuery, PictureQuery } from './query.js';
+import type {
+  FoundScene,
+  JournalFrame,
+  JournalPage,
+  JournalPicture,
+  JournalQuery,
+  PictureQuery,
+  SceneSearch,
+} from './query.js';
 import type { StoredEvent, StoredKind } from './record.js';
 import type { JournalLimits, JournalWrite, StoreSize } from './store.js';
 
@@ -15,6 +23,7 @@ export interface JournalCalls {
   forget(sink: string): void;
   after(seq: number, kinds: readonly StoredKind[], limit: number): StoredEvent[];
   query(query: JournalQuery): JournalPage;
+  findScenes(search: SceneSearch): FoundScene[];
   healthSeries(query: HealthQuery): HealthSeries;
   frame(id: string, run: string | undefined): JournalFrame | undefined;
   pictures(query: PictureQuery): JournalPicture[];

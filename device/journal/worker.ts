@@ -34,6 +34,7 @@ const calls: JournalCalls = {
   forget: (sink) => opened().forget(sink),
   after: (seq, kinds, limit) => opened().after(seq, kinds, limit),
   query: (query) => opened().query(query),
+  findScenes: (search) => opened().findScenes(search),
   healthSeries: (query) => opened().healthSeries(query),
   frame: (id, run) => opened().frame(id, run),
   pictures: (query) => opened().pictures(query),
@@ -41,6 +42,7 @@ const calls: JournalCalls = {
   size: () => opened().size,
   openReadOnly(file) {
     store = new JournalStore({ file, isReadOnly: true });
+    store.lastSeq;
   },
 };
 

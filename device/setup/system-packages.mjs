@@ -29,19 +29,24 @@ const opencvHeader = 'opencv2/core/version.hpp';
 
 /** A whole installation, which CMake finds by OpenCV's own package file: Debian's libopencv-dev, JetPack's, one's own. */
 function hasOpenCvPackageFile({ file, multiarch }) {
-  return ['/usr', '/usr/local'].some(
-    (prefix) =>
-      file(`${prefix}/include/opencv4/${opencvHeader}`) &&
-      ['lib/cmake', `lib/${multiarch}/cmake`, 'lib64/cmake'].some((folder) =>
-        file(`${prefix}/${folder}/opencv4/OpenCVConfig.cmake`),
-      ),
+  return ['/usr', '/usr/local'].some((prefix) =>
+    ['opencv4', 'opencv5'].some(
+      (name) =>
+        file(`${prefix}/include/${name}/${opencvHeader}`) &&
+        ['lib/cmake', `lib/${multiarch}/cmake`, 'lib64/cmake'].some((folder) =>
+          file(`${prefix}/${folder}/${name}/OpenCVConfig.cmake`),
+        ),
+    ),
   );
 }
 
 /** The modules that are used, from component packages; native/cmake/FindOpenCVComponents.cmake finds them. */
 function hasOpenCvComponents({ file, multiarch }) {
   const hasLibrary = (name) => file(`/usr/lib/${multiarch}/libopencv_${name}.so`);
-  return file(`/usr/include/opencv4/${opencvHeader}`) && ['core', 'imgproc', 'imgcodecs', 'videoio'].every(hasLibrary);
+  return (
+    ['opencv4', 'opencv5'].some((name) => file(`/usr/include/${name}/${opencvHeader}`)) &&
+    ['core', 'imgproc', 'imgcodecs', 'videoio'].every(hasLibrary)
+  );
 }
 
 /** @type {readonly Need[]} */
@@ -68,7 +73,7 @@ export const NEEDS = [
     isPresent: ({ command }) => command('ninja') || command('make'),
   },
   {
-    what: 'OpenCV 4 with headers',
+    what: 'OpenCV 4.5 or newer with headers',
     why: 'reads cameras and video files',
     purposes: ['demo', 'test'],
     // Brings the other modules that are used; libopencv-dev would bring a hundred packages more.

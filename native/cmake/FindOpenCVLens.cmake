@@ -4,8 +4,9 @@
 # Sets OpenCVLens_FOUND, OpenCVLens_VERSION, OpenCVLens_INCLUDE_DIRS, OpenCVLens_LIBS and OpenCVLens_ARUCO.
 set(OpenCVLens_FOUND FALSE)
 set(OpenCVLens_ARUCO FALSE)
-find_package(OpenCV 4.5 QUIET COMPONENTS core imgproc OPTIONAL_COMPONENTS calib3d 3d calib objdetect aruco)
-if(OpenCV_FOUND AND (OpenCV_calib3d_FOUND OR OpenCV_calib_FOUND))
+# Without a version, for the reason that FindOpenCVCapture.cmake gives.
+find_package(OpenCV QUIET COMPONENTS core imgproc OPTIONAL_COMPONENTS calib3d 3d calib objdetect aruco)
+if(OpenCV_FOUND AND OpenCV_VERSION VERSION_GREATER_EQUAL 4.5 AND (OpenCV_calib3d_FOUND OR OpenCV_calib_FOUND))
   set(OpenCVLens_VERSION "${OpenCV_VERSION}")
   set(OpenCVLens_INCLUDE_DIRS ${OpenCV_INCLUDE_DIRS})
   set(OpenCVLens_LIBS opencv_core opencv_imgproc)

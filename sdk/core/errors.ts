@@ -47,6 +47,15 @@ export const ERROR_CODES = {
   ERR_PREPARE_LOCKED: { retryable: true },
   ERR_LICENSE_NOT_ACCEPTED: { retryable: false },
 
+  /** The server of a remote model cannot be reached, breaks off, or is left alone for a while (`details.circuit`). */
+  ERR_REMOTE_UNREACHABLE: { retryable: true },
+  /** It answers that it failed. */
+  ERR_REMOTE_FAILED: { retryable: true },
+  /** It refuses: the key, the request, another name of the model. */
+  ERR_REMOTE_REJECTED: { retryable: false },
+  /** What it answers is not this API. */
+  ERR_REMOTE_INVALID: { retryable: false },
+
   ERR_SCHEMA_INVALID: { retryable: false },
   ERR_SCHEMA_UNSUPPORTED: { retryable: false },
   ERR_SCHEMA_UNSATISFIABLE: { retryable: false },

@@ -48,6 +48,8 @@ export interface EngineCapabilities {
   readonly prefixReuse: boolean;
   /** Slices may ask for attention weights (`SliceOptions.attention`). */
   readonly attentionTaps: boolean;
+  /** Tokens of alternatives that one slice may hold (`SliceOptions.branches`); 0: none, they are computed one by one. */
+  readonly branchTokens: number;
   /** Self-attention K/V of one token. */
   readonly keyValueBytesPerToken: number;
   /** A sequence takes the memory of a whole context when it begins; false: as it grows. */
@@ -114,6 +116,22 @@ export interface SliceOptions extends CallOptions {
    * changes nothing of the logits, and costs nothing when it is left out.
    */
   readonly attention?: AttentionRequest | undefined;
+  /**
+   * Lengths of the alternatives that the tokens are, one after the other: each goes on from the end of the sequence, none
+   * sees another, and nothing of them stays in it. Each takes whole `BRANCH_BLOCK_TOKENS` of the context while the call
+   * lasts, and so does the sequence. Only where `capabilities.branchTokens` says so, with logits of `all`, without
+   * attention, and with images within the sequence.
+   */
+  readonly branches?: readonly number[] | undefined;
+}
+
+/** Room for an alternative is counted in blocks of so many tokens. */
+export const BRANCH_BLOCK_TOKENS = 16;
+
+/** Tokens of a context that a sequence of `length` tokens takes with alternatives of these lengths behind it. */
+export function branchedLength(length: number, branches: readonly number[]): number {
+  const blocks = [length, ...branches].map((tokens) => Math.ceil(tokens / BRANCH_BLOCK_TOKENS));
+  return blocks.reduce((sum, count) => sum + count, 0) * BRANCH_BLOCK_TOKENS;
 }
 
 /** Tokens that one step appends to one sequence. */

@@ -16,6 +16,19 @@ export interface CandidateNode {
   readonly options: ReadonlySet<number>;
 }
 
+/**
+ * Of a beginning that several options share: the texts behind whose tokens all of its options part. Those that begin alike are
+ * one text as long as they do.
+ *
+ * @param path from the root to `node`
+ */
+export function partings(node: CandidateNode, path: readonly number[]): (readonly number[])[] {
+  const further = [...node.children]
+    .filter(([, child]) => child.options.size > 1)
+    .flatMap(([token, child]) => partings(child, [...path, token]));
+  return further.length > 0 ? further : [path];
+}
+
 interface GrowingNode extends CandidateNode {
   readonly children: Map<number, GrowingNode>;
   ending: number | undefined;

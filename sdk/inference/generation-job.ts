@@ -215,6 +215,7 @@ export class GenerationJob<Output extends object> implements Job {
       images,
       sliceTokens: this.#resources.engine.info.capabilities.sliceTokens,
       onForward: (entered) => this.#lease?.append(entered),
+      onTouch: (tokens) => this.#lease?.touch(tokens),
     });
     return this.#generation;
   }

@@ -12,9 +12,10 @@ import {
   type PictureProcessor,
 } from './generation-job.js';
 import { ImageCache } from './image-cache.js';
+import { Likelihood, type LikelihoodOutput } from './likelihood.js';
 import { Probing, type ProbingOutput } from './probing.js';
 import { type JobReport, Scheduler, type SchedulerStats } from './scheduler.js';
-import { checkCandidates, Scoring, type ScoringOutput } from './scoring.js';
+import { checkCandidates, Scoring, type ScoringOutput, scoringRoom } from './scoring.js';
 import { SequencePool } from './sequence-pool.js';
 import type { SequenceTask, TaskPlace } from './sequence-task.js';
 import type { TokenMask } from './token-mask.js';
@@ -56,6 +57,9 @@ export type ScoringRequest = Omit<GenerationRequest, 'maxNewTokens'> & {
   readonly candidates: readonly Candidate[];
   readonly optionCount: number;
 };
+
+/** Texts behind a prompt, as tokens; none is empty. */
+export type LikelihoodRequest = Omit<GenerationRequest, 'maxNewTokens'> & { readonly texts: readonly Int32Array[] };
 
 /** Where the model looks at the end of a prompt. */
 export type ProbingRequest = Omit<GenerationRequest, 'maxNewTokens'> & Pick<AttentionRequest, 'heads'>;
@@ -117,10 +121,26 @@ export class Inference {
    * @throws SdkError as `generate`; ERR_ARGUMENT_INVALID for an option without a text
    */
   async score(request: ScoringRequest): Promise<GenerationReport<ScoringOutput> & JobReport> {
-    const { candidates, optionCount } = request;
+    const { candidates, optionCount, promptIds } = request;
     checkCandidates(candidates, optionCount);
-    const maxNewTokens = Math.max(...candidates.map(({ tokens }) => tokens.length));
-    return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, candidates, optionCount));
+    const { info } = this.#options.engine;
+    const room = scoringRoom(candidates, promptIds.length, info);
+    const longest = Math.max(...candidates.map(({ tokens }) => tokens.length));
+    // Where memory is tight, beginnings are tried one after another.
+    const maxNewTokens = this.#resources.sequences.fits(promptIds.length + room) ? room : longest;
+    const branchTokens = maxNewTokens < room ? 0 : info.capabilities.branchTokens;
+    const mostTokens = promptIds.length + maxNewTokens;
+    const options = { candidates, optionCount, branchTokens, mostTokens };
+    return await this.#run({ ...request, maxNewTokens }, (place) => new Scoring(place, options));
+  }
+
+  /**
+   * How probable whole texts are behind the prompt, without writing them.
+   * @throws SdkError as `generate`
+   */
+  async likelihood({ texts, ...request }: LikelihoodRequest): Promise<GenerationReport<LikelihoodOutput> & JobReport> {
+    const maxNewTokens = Math.max(...texts.map(({ length }) => length));
+    return await this.#run({ ...request, maxNewTokens }, (place) => new Likelihood(place, texts));
   }
 
   /**

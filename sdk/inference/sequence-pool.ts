@@ -49,10 +49,15 @@ export class SequencePool implements Disposable {
     return { sequences: this.#idle.size + this.#leases.size, sizeBytes: this.#leasedBytes() + this.#idleBytes() };
   }
 
+  /** Whether a generation of so many tokens can run when it is alone. */
+  fits(maxTokens: number): boolean {
+    return this.#bytesOf(maxTokens) <= this.#maxBytes;
+  }
+
   /** @throws SdkError ERR_LIMIT_EXCEEDED for a generation that does not fit even when it is alone */
   check(maxTokens: number): void {
+    if (this.fits(maxTokens)) return;
     const neededBytes = this.#bytesOf(maxTokens);
-    if (neededBytes <= this.#maxBytes) return;
     throw new SdkError(
       'ERR_LIMIT_EXCEEDED',
       `Expected a prompt and an answer whose keys and values fit into ${this.#maxBytes} bytes, but ${maxTokens} tokens take ${neededBytes}. Ask for fewer with maxNewTokens, shorten the prompt, or load the model with a larger keyValueCache.`,
@@ -188,6 +193,11 @@ export class SequenceLease {
 
   append(tokens: Int32Array): void {
     for (const id of tokens) this.#resident.ids.push(id);
+  }
+
+  /** So many tokens of the sequence take memory, though they do not stay in it. */
+  touch(tokens: number): void {
+    this.#resident.peakTokens = Math.max(this.#resident.peakTokens, tokens);
   }
 
   /** @param how `keep`: the next prompt may go on from it. `drop`: nobody knows what the engine still holds. */

@@ -6,6 +6,8 @@ export interface WantedTokens {
   readonly tokens: Int32Array;
   readonly logits: 'none' | 'last' | 'all';
   readonly attention?: AttentionRequest | undefined;
+  /** Lengths of the alternatives that the tokens are: see `SliceOptions`. */
+  readonly branches?: readonly number[] | undefined;
 }
 
 /** Where it is computed, and from what on. */
@@ -19,6 +21,8 @@ export interface TaskPlace {
   readonly sliceTokens?: number | undefined;
   /** Called with every token that has entered the sequence for good, the prompt's included. */
   readonly onForward: (tokens: Int32Array) => void;
+  /** Called with how many tokens of the sequence take memory, where those are more than enter it for good. */
+  readonly onTouch?: ((tokens: number) => void) | undefined;
 }
 
 /** It never calls the engine, so whoever does can serve many. */

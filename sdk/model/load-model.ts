@@ -19,6 +19,7 @@ import { IMAGE_TOKEN } from '../text/prompt.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { type Backends, openEngine } from './backends.js';
 import { loadModelInProcess } from './process/process-model.js';
+import type { RemoteModelOptions } from './remote/options.js';
 import type { VisionLanguageModel } from './types.js';
 import { createModel } from './vision-language-model.js';
 
@@ -102,11 +103,31 @@ const BACKENDS: Backends = { tensorrt: openTensorRtEngine, cpu: openCpuEngine, o
  * const answer = await model.ask(frame, 'Where is the red cup?');
  * console.log(answer.text, answer.objects);
  */
-export async function loadModel(directory: string, options: LoadModelOptions = {}): Promise<VisionLanguageModel> {
+export function loadModel(directory: string, options?: LoadModelOptions): Promise<VisionLanguageModel>;
+/**
+ * A model behind an OpenAI-compatible server: `info.engine.capabilities` says what it can be asked. Nothing of the addons
+ * is loaded for it, but for pictures in BGR.
+ *
+ * @throws SdkError ERR_ARGUMENT_INVALID, ERR_CONFIG_INVALID (an address that is not safe, a key that cannot be read),
+ * ERR_MODEL_NOT_FOUND, ERR_REMOTE_*, ERR_BUSY
+ *
+ * @example
+ * const remote = { url: 'https://gpu.example/v1', model: 'llama-90b', keyFile: '/etc/scenebus/gpu.key' };
+ * await using model = await loadModel({ remote: { ...remote, pictures: { send: true } } });
+ */
+export function loadModel(options: RemoteModelOptions): Promise<VisionLanguageModel>;
+export async function loadModel(
+  from: string | RemoteModelOptions,
+  options: LoadModelOptions = {},
+): Promise<VisionLanguageModel> {
+  if (typeof from === 'object' && from !== null) {
+    const { loadRemoteModel } = await import('./remote/remote-model.js');
+    return await loadRemoteModel(from);
+  }
   refuseUnknownOptions(options, Object.keys(OPTIONS), 'loadModel');
   const { isolation = 'none', ...others } = options;
-  if (isolation === 'process') return loadModelInProcess(directory, others);
-  if (isolation === 'none') return loadModelOn(BACKENDS, directory, others);
+  if (isolation === 'process') return loadModelInProcess(from, others);
+  if (isolation === 'none') return loadModelOn(BACKENDS, from, others);
   throw new SdkError(
     'ERR_ARGUMENT_INVALID',
     `Expected "none" or "process" for isolation but received ${JSON.stringify(isolation)}.`,

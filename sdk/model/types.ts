@@ -38,6 +38,13 @@ export interface GenerateRequest {
    * goes on with; for base models, which were not trained on turns.
    */
   readonly layout?: 'chat' | 'plain' | undefined;
+  /**
+   * A conversation that is too long for the context: `disabled` (default) refuses it with ERR_CONTEXT_OVERFLOW;
+   * `oldest-turns` leaves out as few of the oldest turns as must go, never the system message, a picture or the last turn,
+   * and says so in `answer.notices`. Room is kept for `maxNewTokens`, at most a quarter of the context. A remote
+   * model's server refuses what is too long for it either way.
+   */
+  readonly truncation?: 'disabled' | 'oldest-turns' | undefined;
 }
 
 /** How a text is written, and who goes first when several are. */
@@ -193,6 +200,19 @@ export interface AnswerToken extends TokenProbability {
   readonly likeliest: readonly TokenProbability[];
 }
 
+/** Whose answer it is, where there are two models. */
+export interface AnsweredBy {
+  /** As `ModelInfo` has them. */
+  readonly name: string;
+  readonly contentHash: string;
+  readonly isRemote: boolean;
+  /**
+   * `first`: the local model's, which is sure enough. `unsure`, `busy`: the remote model's, because the local one was not
+   * sure, or too many waited for it. `remote-failed`: the local model's, which is not sure, for the remote one did not answer.
+   */
+  readonly reason: 'first' | 'unsure' | 'busy' | 'remote-failed';
+}
+
 /** A whole answer. */
 export interface Answer {
   /** What the model wrote, special tokens removed, cut before a stop string. */
@@ -212,6 +232,8 @@ export interface Answer {
    * for one, once in a conversation. Absent: nothing.
    */
   readonly notices?: readonly string[] | undefined;
+  /** Only of a model that is two (`createModelRouter`). */
+  readonly answeredBy?: AnsweredBy | undefined;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly timings: Timings;
@@ -234,6 +256,28 @@ export interface DecidedAnswer<V extends DecidedOption['value'] = DecidedOption[
   readonly coverage: number;
 }
 
+/** Who waits for likelihoods, and behind which question texts are measured. */
+export interface LikelihoodOptions extends DecideOptions {
+  /** What the texts would answer. Default: the describe prompt of the model's manifest. */
+  readonly prompt?: string | undefined;
+}
+
+/** How probable a text is. */
+export interface TextLikelihood {
+  readonly text: string;
+  /** Natural logarithm, of the whole text; what would come behind it does not count. */
+  readonly logProbability: number;
+  /** Of the text; a fair comparison of two divides by it. */
+  readonly tokens: number;
+}
+
+/** Texts in the order in which they were given. */
+export interface Likelihoods {
+  readonly texts: readonly TextLikelihood[];
+  readonly usage: Usage;
+  readonly timings: Timings;
+}
+
 /** What a model would answer, if it had to choose. */
 export interface Decision extends DecidedOption {
   /** All of them, the most probable first; the probabilities add up to 1. */
@@ -242,6 +286,8 @@ export interface Decision extends DecidedOption {
   readonly coverage: number;
   /** As `Answer.notices`. */
   readonly notices?: readonly string[] | undefined;
+  /** As `Answer.answeredBy`. */
+  readonly answeredBy?: AnsweredBy | undefined;
   readonly usage: Usage;
   readonly timings: Timings;
 }
@@ -255,12 +301,36 @@ export interface TokenStream extends AsyncIterable<string> {
   collect(): Promise<Answer>;
 }
 
+/** What is known of a model that a server on another machine runs (`loadModel({ remote })`). Plain data. */
+export interface RemoteEngineInfo {
+  readonly backend: 'remote';
+  /** Address of the API. */
+  readonly device: string;
+  readonly numerics: 'unknown';
+  readonly weights: 'unknown';
+  /** undefined: the server does not tell, or was not reached yet. */
+  readonly contextLength: number | undefined;
+  readonly capabilities: RemoteCapabilities;
+}
+
+/** What can be asked of a remote model; undefined: its server was not reached yet. What it cannot do is refused. */
+export interface RemoteCapabilities {
+  /** Nobody sees from here what a remote model looks at: no heat maps. */
+  readonly attentionTaps: false;
+  /** `logProbabilities` of a request, and `decide` with all that builds on it (`yesNo`, `choice`). */
+  readonly logProbabilities: boolean | undefined;
+  /** `answer.objects`: sent by a SceneBus, or read from the text by `remote.boxes`. */
+  readonly boxes: boolean | undefined;
+  /** Whether pictures may be sent. */
+  readonly pictures: boolean;
+}
+
 /** What a loaded model is. Plain data. */
 export interface ModelInfo {
   readonly name: string;
-  /** Identifies the weights and configuration. */
+  /** Identifies the weights and configuration; of a remote model its address and name, for nobody sees more of it. */
   readonly contentHash: string;
-  readonly engine: EngineInfo;
+  readonly engine: EngineInfo | RemoteEngineInfo;
   /** The model writes boxes in a convention that its manifest declares. */
   readonly writesBoxes: boolean;
   /** Questions for the place of something get boxes, written or by attention. */
@@ -297,6 +367,8 @@ export interface ModelStats {
   /** Pictures whose vision features are in memory. */
   readonly cachedImages: number;
   readonly cachedImageBytes: number;
+  /** Only of a remote model. `open`: its server failed too often in a row, and is left alone for a while. */
+  readonly circuit?: 'closed' | 'open' | 'half-open' | undefined;
 }
 
 /**
@@ -337,14 +409,30 @@ export interface VisionLanguageModel extends AsyncDisposable {
   describe(image: ModelImage, options?: GenerateOptions): Promise<Answer>;
   /**
    * One question whose answer is one of a few: read from the probabilities behind the prompt, so nothing is written.
-   * One call of the engine, and one more for each beginning that several options share and that is probable: all rows on
-   * the way to where they part are computed together.
+   * One call of the engine; where options begin alike and that is probable, one more for all such beginnings together on the
+   * backend `cpu`, which computes alternatives beside each other, and one for each on the others
+   * (`info.engine.capabilities.branchTokens` is 0). A beginning is computed once.
    * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID for what leaves nothing to decide
    *
    * @example
    * const { value, probability } = await model.decide(frame, 'Is there a person?', { type: 'yes-no' });
    */
   decide(image: ModelImage, question: string, among: Decidable, options?: DecideOptions): Promise<Decision>;
+  /**
+   * How probable the model finds each of some texts as its answer to the describe prompt, about a picture or without one
+   * (`undefined`). Nothing is written. The prompt is computed once, each text behind it in one call or few.
+   * `rankImages` and `rankTexts` make retrieval of it.
+   * @param texts 1 to 256, none of them empty
+   * @throws SdkError as `ask`; ERR_ARGUMENT_INVALID, ERR_LIMIT_EXCEEDED for texts that are none or too many
+   *
+   * @example
+   * const { texts } = await model.likelihood(frame, ['A red cup.', 'A blue book.']);
+   */
+  likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    options?: LikelihoodOptions,
+  ): Promise<Likelihoods>;
   /**
    * Goes on with a text about a picture, or without one (`undefined`), in the layout of base models:
    * `<|image|><|begin_of_text|>text`.

@@ -15,7 +15,7 @@ import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.
 import type { SamplingOptions } from '../inference/sampling.js';
 import type { TokenMask } from '../inference/token-mask.js';
 import type { ChatTemplate } from '../text/chat-template.js';
-import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
+import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import {
   type FoundObjects,
@@ -26,6 +26,7 @@ import {
   type WrittenAnswer,
 } from './answer-objects.js';
 import { answerTokens } from './answer-tokens.js';
+import { expireAfter } from './deadline.js';
 import { type Decidable, type DecidedOption, DecidedSchema } from './decidable.js';
 import { type AskOptions, askDecided } from './decided-schema.js';
 import { candidatesOf, decidedOptions, optionsOf } from './decision.js';
@@ -35,9 +36,13 @@ import {
   resolveOptions,
   type SamplingDefaults,
 } from './generate-options.js';
+import { incompleteAnswer } from './incomplete-answer.js';
+import { likelihoodsOf, requireRoom, tokensOfTexts } from './likelihoods.js';
 import { layoutOf, splitMessages } from './messages.js';
 import { languageNotice } from './prompt-notices.js';
+import { questionAbout, questionAlone } from './questions.js';
 import { createTokenStream } from './token-stream.js';
+import { fitConversation, roomForPrompt, truncationNotice, truncationOf } from './truncation.js';
 import type {
   Answer,
   DecidedAnswer,
@@ -45,6 +50,8 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelStats,
@@ -187,6 +194,26 @@ class ComposedModel implements VisionLanguageModel {
     return decision;
   }
 
+  async likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    { signal, prompt: asked = this.info.prompts.describe, ...options }: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    const tokens = tokensOfTexts(texts, this.#parts.tokenizer);
+    const longest = Math.max(...tokens.map(({ length }) => length));
+    const request = image === undefined ? questionAlone(asked) : questionAbout(image, asked);
+    const startedMs = performance.now();
+    return await this.#tracked(request, { ...options, maxNewTokens: longest }, signal, async (call) => {
+      const { prompt, images, options: resolved } = call.prepared;
+      const { ids: promptIds, imagePositions } = prompt;
+      requireRoom(promptIds.length, longest, this.#parts.engine.info.contextLength);
+      const { priority, caller, deadlineMs } = resolved;
+      const place = { promptIds, imagePositions, images, priority, caller, deadlineMs, signal: call.signal };
+      const output = await this.#inference.likelihood({ ...place, texts: tokens });
+      return likelihoodsOf(texts, tokens, output, { promptTokens: promptIds.length, startedMs });
+    });
+  }
+
   async describe(image: ModelImage, options: GenerateOptions = {}): Promise<Answer> {
     const { temperature = 0, priority = 'description' } = options;
     return await this.ask(image, this.info.prompts.describe, { ...options, temperature, priority });
@@ -266,15 +293,18 @@ class ComposedModel implements VisionLanguageModel {
     const resolved = resolveOptions(options, this.#parts.sampling);
     const { messages, images } = splitMessages(request);
     const { template, tokenizer } = this.#parts;
-    const prompt =
-      layoutOf(request) === 'plain'
-        ? completionPrompt(tokenizer, messages)
-        : renderPrompt(template, tokenizer, messages);
-    const { contextLength } = this.info.engine;
+    const isPlain = layoutOf(request) === 'plain';
+    const render = (given: readonly PromptMessage[]) =>
+      isPlain ? completionPrompt(tokenizer, given) : renderPrompt(template, tokenizer, given);
+    const { contextLength } = this.#parts.engine.info;
+    const isCut = truncationOf(request) === 'oldest-turns';
+    const mostTokens = isCut ? roomForPrompt(contextLength, resolved.maxNewTokens) : Number.POSITIVE_INFINITY;
+    const fitted = fitConversation(messages, render, mostTokens);
+    const { prompt } = fitted;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
         'ERR_CONTEXT_OVERFLOW',
-        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, drop earlier turns or load the model with a larger contextLength.`,
+        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, leave out earlier turns (truncation: 'oldest-turns' does) or load the model with a larger contextLength.`,
         { details: { contextLength, promptTokens: prompt.ids.length } },
       );
     }
@@ -282,7 +312,9 @@ class ComposedModel implements VisionLanguageModel {
     const last = images.at(-1);
     if (resolved.camera !== undefined && last !== undefined) requireFitting(resolved.camera, last);
     const room = contextLength - prompt.ids.length;
-    const notices = [languageNotice(messages)].filter((notice) => notice !== undefined);
+    const notices = [languageNotice(messages), truncationNotice(fitted, contextLength)].filter(
+      (notice) => notice !== undefined,
+    );
     const maxNewTokens = Math.min(resolved.maxNewTokens, room);
     return { prompt, question: lastQuestion(request), images, notices, options: { ...resolved, maxNewTokens } };
   }
@@ -318,7 +350,7 @@ class ComposedModel implements VisionLanguageModel {
       signal,
     });
     const { text, finishReason, generatedTokens, imageMs, prefillMs, decodeMs } = output;
-    if (schema !== undefined && grammar?.isWhole === false) throw incomplete(text, options.maxNewTokens);
+    if (schema !== undefined && grammar?.isWhole === false) throw incompleteAnswer(text, options.maxNewTokens);
     const value = schema?.parse(text);
     const written = { text, question, tokens: output.tokens };
     const { objects, heatMaps, usage: verifying } = await this.#ground(written, images.at(-1), options, signal);
@@ -381,7 +413,7 @@ class ComposedModel implements VisionLanguageModel {
   ): Promise<FoundObjects> {
     const decide = (view: ModelImage, question: string) =>
       this.decide(view, question, { type: 'yes-no' }, { priority, caller, signal });
-    const { attentionTaps } = this.info.engine.capabilities;
+    const { attentionTaps } = this.#parts.engine.info.capabilities;
     const attend = attentionTaps
       ? (...[view, question, heads]: Parameters<Attend>) =>
           this.#attend(view, question, heads, { priority, caller, signal })
@@ -423,34 +455,9 @@ function lastQuestion({ messages }: GenerateRequest): string {
   return last.map((part) => (part.type === 'text' ? part.text : '')).join('');
 }
 
-/** @throws SdkError ERR_PROMPT_INVALID */
-function questionAbout(image: ModelImage, question: string): GenerateRequest {
-  if (typeof question !== 'string' || question.trim() === '') {
-    throw new SdkError('ERR_PROMPT_INVALID', 'Expected a question but received an empty one.');
-  }
-  const content = [{ type: 'image', image } as const, { type: 'text', text: question } as const];
-  return { messages: [{ role: 'user', content }] };
-}
-
 function maskOf(options: ResolvedOptions, prompt: Int32Array, grammar?: TokenMask): TokenMask | undefined {
   const mask = grammar ?? options.createMask?.();
   return hasPenalties(options) ? new Penalties(options, prompt, mask) : mask;
-}
-
-function expireAfter(deadlineMs: number | undefined, abort: AbortController): NodeJS.Timeout | undefined {
-  if (deadlineMs === undefined) return undefined;
-  return setTimeout(() => {
-    const message = `Expected an answer within ${deadlineMs} ms, the deadline of the request, but there was none.`;
-    abort.abort(new SdkError('ERR_REQUEST_EXPIRED', message, { details: { deadlineMs } }));
-  }, deadlineMs);
-}
-
-function incomplete(text: string, maxNewTokens: number): SdkError {
-  return new SdkError(
-    'ERR_ANSWER_INCOMPLETE',
-    `Expected a whole answer within ${maxNewTokens} tokens but it is longer. Raise maxNewTokens or bound the schema (maxItems, maxLength). The text so far is in details.text.`,
-    { details: { text, maxNewTokens } },
-  );
 }
 
 function noHeatMap({ name, engine }: ModelInfo): SdkError {

@@ -3,4 +3,4 @@
  * changes: an addon that was built before then asks to be rebuilt, instead of misunderstanding calls.
  * test/unit/native/interface-version.test.ts tells when that was forgotten.
  */
-export const INTERFACE_VERSION = 2;
+export const INTERFACE_VERSION = 3;

@@ -54,7 +54,13 @@ const { architecture } = architectureOf(
 );
 
 /** A step of `tokens` tokens behind `past` others that look at `keys` positions of pictures. */
-export function decoderLaunches(tokens: number, past: number, keys: number, logitsRows = 1): Launch[] {
+export function decoderLaunches(
+  tokens: number,
+  past: number,
+  keys: number,
+  logitsRows = 1,
+  headBits: 4 | 16 = 16,
+): Launch[] {
   const { text } = architecture;
   const { hiddenSize: hidden, intermediateSize: inter, attentionHeads, keyValueHeads, headDim } = text;
   const cross = text.crossAttentionLayers.length;
@@ -90,9 +96,9 @@ export function decoderLaunches(tokens: number, past: number, keys: number, logi
     },
     {
       name: 'head',
-      kind: 'head',
+      kind: headBits === 4 ? 'int4' : 'head',
       count: 1,
-      bytes: hidden * text.vocabularySize * HALF,
+      bytes: hidden * text.vocabularySize * (headBits === 4 ? 0.5 + HALF / GROUP : HALF),
       operations: 2 * logitsRows * hidden * text.vocabularySize,
     },
   ];

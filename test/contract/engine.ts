@@ -1,7 +1,16 @@
 /** What every backend promises at the engine border (sdk/engine/engine.ts). Run it with `describeEngine`. */
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isSdkError } from '#sdk/core/errors.js';
-import type { Engine, HeadId, ImageState, PlacedImage, Sequence, Slice, SliceResult } from '#sdk/engine/engine.js';
+import type {
+  Engine,
+  HeadId,
+  ImageState,
+  PlacedImage,
+  Sequence,
+  Slice,
+  SliceOptions,
+  SliceResult,
+} from '#sdk/engine/engine.js';
 import type { OpenEngineOptions } from '#sdk/engine/options.js';
 import { ARRANGEMENTS, maxDifference, syntheticImage } from '../support/tiny-images.js';
 
@@ -322,6 +331,60 @@ export function describeEngine(name: string, open: OpenTinyEngine, { tolerance =
         const other = engine.createSequence();
         await other.forward(head.tokens, { images, logits: 'last' });
         sameBits(engine, logits, (await other.forward(rest.tokens, { images, logits: 'last' })).logits);
+      });
+    });
+
+    describe('alternatives', () => {
+      const LENGTHS = [1, 17, 3];
+      const many = Int32Array.from({ length: 21 }, (_, i) => (i * 53 + 7) % 499);
+
+      test('give what each gives alone and leave nothing, or are refused', async () => {
+        const engine = await openOne();
+        const images = await interleavedImages(engine);
+        const [sequence, other] = [engine.createSequence(), engine.createSequence()];
+        for (const each of [sequence, other])
+          await each.forward(Int32Array.from(interleaved), { images, logits: 'none' });
+        const asked = sequence.forward(many, { images, logits: 'all', branches: LENGTHS });
+        if (engine.info.capabilities.branchTokens === 0) {
+          await expect(asked).rejects.toMatchObject({ code: 'ERR_ARGUMENT_INVALID' });
+        } else {
+          const found = await asked;
+          expect(found.logitsRows).toBe(21);
+          let begin = 0;
+          for (const length of LENGTHS) {
+            const alone = await other.forward(many.subarray(begin, begin + length), { images, logits: 'all' });
+            for (let i = 0; i < length; i++) same(row(found, begin + i), row(alone, i));
+            other.truncate(interleaved.length);
+            begin += length;
+          }
+        }
+        expect(sequence.length).toBe(interleaved.length);
+        const next = await sequence.forward(Int32Array.of(9), { images, logits: 'last' });
+        same(next.logits, (await other.forward(Int32Array.of(9), { images, logits: 'last' })).logits);
+      });
+
+      test('that cannot be are refused', async () => {
+        const engine = await openOne();
+        const images = await interleavedImages(engine);
+        const { branchTokens } = engine.info.capabilities;
+        const empty = engine.createSequence();
+        const sequence = engine.createSequence();
+        await sequence.forward(Int32Array.from(interleaved), { images, logits: 'none' });
+        const all = { images, logits: 'all' } as const;
+        const ask = (given: Sequence, tokens: number, options: SliceOptions) =>
+          expect(given.forward(new Int32Array(tokens).fill(5), options)).rejects;
+        const invalid = { code: 'ERR_ARGUMENT_INVALID' };
+        await ask(empty, 2, { images: [], logits: 'all', branches: [1, 1] }).toMatchObject(invalid);
+        for (const branches of [[], [1], [1, 2], [2, 0], [0.5, 1.5], [3, -1]])
+          await ask(sequence, 2, { ...all, branches }).toMatchObject(invalid);
+        await ask(sequence, 2, { images, logits: 'last', branches: [1, 1] }).toMatchObject(invalid);
+        const later = [...images, { image: images[0]!.image, tokenIndex: interleaved.length }];
+        await ask(sequence, 2, { images: later, logits: 'all', branches: [1, 1] }).toMatchObject(invalid);
+        if (branchTokens === 0) return;
+        await ask(sequence, branchTokens + 1, { ...all, branches: [branchTokens, 1] }).toMatchObject(invalid);
+        const wide = Array.from({ length: CONTEXT_LENGTH / 16 }, () => 1);
+        await ask(sequence, wide.length, { ...all, branches: wide }).toMatchObject({ code: 'ERR_CONTEXT_OVERFLOW' });
+        expect(sequence.length).toBe(interleaved.length);
       });
     });
 

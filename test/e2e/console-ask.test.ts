@@ -9,6 +9,8 @@ import type { WatchEvent } from 'scenebus/bus';
 import { connect } from 'scenebus/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
+import type { AskEvent } from '#device/console/api/ask-schemas.js';
+import type { GroundedBox } from '#device/console/api/schemas.js';
 import {
   borrow,
   clip,
@@ -27,6 +29,8 @@ import {
   openPage,
   placeOf,
 } from '../support/console-browser.js';
+import { expectKeyboardReach } from '../support/keyboard-walk.js';
+import { sentEvents } from '../support/sent-events.js';
 
 let folder: string;
 let broker: TestBroker;
@@ -58,6 +62,7 @@ beforeAll(async () => {
   address = service.consoleAddress ?? '';
   browser = await launchBrowser();
   context = await browser.newContext({ viewport: { width: 1_440, height: 900 } });
+  await context.addInitScript(hearAnswers);
   page = await openPage(context, address, faults);
   page.setDefaultTimeout(60_000);
   await page.goto(service.makeConsoleLink()!);
@@ -92,6 +97,114 @@ async function ask(question: string): Promise<Locator> {
   await page.getByRole('textbox', { name: 'Question' }).fill(question);
   await page.keyboard.press('Enter');
   return await asked(question, before + 1);
+}
+
+/** What the camera shows, brought to the page as a file of one's own. */
+async function bring(mediaType: string, how: 'drop' | 'paste'): Promise<void> {
+  await page.evaluate(
+    async ([type, event]) => {
+      const picture = await createImageBitmap(await (await fetch('/api/cameras/table/snapshot')).blob());
+      const canvas = document.createElement('canvas');
+      canvas.width = picture.width;
+      canvas.height = picture.height;
+      canvas.getContext('2d')!.drawImage(picture, 0, 0);
+      const blob = await new Promise<Blob>((resolve) => canvas.toBlob((made) => resolve(made!), type));
+      const clipboardData = new DataTransfer();
+      clipboardData.items.add(new File([blob], 'picture', { type }));
+      const target = document.querySelector('form.ask')!;
+      const about = { bubbles: true, cancelable: true };
+      if (event === 'drop') target.dispatchEvent(new DragEvent(event, { ...about, dataTransfer: clipboardData }));
+      else target.dispatchEvent(new ClipboardEvent(event, { ...about, clipboardData }));
+    },
+    [mediaType, how] as const,
+  );
+}
+
+async function isAboutOwnPicture(): Promise<void> {
+  const chosen = page.getByRole('combobox', { name: 'About', exact: true }).locator('option:checked');
+  await expect.poll(() => chosen.textContent(), { timeout: 20_000 }).toMatch(/^your picture/);
+}
+
+type Answer = Extract<AskEvent, { type: 'answer' }>;
+interface Timed {
+  readonly answer: Answer;
+  /** As on the page, by its title. */
+  readonly shown: Readonly<Record<string, number>>;
+  /** From the key that asked until the page had it all. */
+  readonly wallMs: number;
+}
+
+interface Hearing {
+  /** All of the last answer, as it came over the wire. */
+  heard: string | undefined;
+}
+
+/** Runs in the page before its own scripts. */
+function hearAnswers(): void {
+  const plain = window.fetch;
+  window.fetch = async (...call) => {
+    const response = await plain(...call);
+    if (String(call[0]).endsWith('/api/ask'))
+      void response
+        .clone()
+        .text()
+        .then(
+          (text) => {
+            (window as unknown as Hearing).heard = text;
+          },
+          () => {},
+        );
+    return response;
+  };
+}
+
+/** Asks, and tells both what the device answered and what the page made of it. */
+async function timed(question: string): Promise<Timed> {
+  await page.evaluate(() => {
+    (window as unknown as Hearing).heard = undefined;
+  });
+  const began = performance.now();
+  const turn = await ask(question);
+  const wallMs = performance.now() - began;
+  const heard = await page.waitForFunction(() => (window as unknown as Hearing).heard);
+  const events = sentEvents((await heard.jsonValue())!);
+  return { answer: events.at(-1)!.data as Answer, shown: await timingsOf(turn), wallMs };
+}
+
+async function timingsOf(part: Locator): Promise<Readonly<Record<string, number>>> {
+  const pairs = await part
+    .locator('.timings > div')
+    .evaluateAll((all) => all.map((each) => [...each.children].map(({ textContent }) => textContent ?? '')));
+  return Object.fromEntries(pairs.map(([title, value]) => [title, Number.parseFloat(value!)]));
+}
+
+function expectPlausible({ answer: { timings, usage }, shown, wallMs }: Timed): void {
+  expect(shown).toEqual({
+    waiting: Math.round(timings.queueMs!),
+    picture: Math.round(timings.imageMs!),
+    question: Math.round(timings.prefillMs!),
+    answer: Math.round(timings.decodeMs!),
+    'first token': Math.round(timings.timeToFirstTokenMs!),
+    speed: Number(timings.tokensPerSecond!.toFixed(0)),
+    tokens: usage.generatedTokens,
+  });
+  const { queueMs, imageMs, prefillMs, decodeMs, timeToFirstTokenMs, tokensPerSecond, totalMs } = timings;
+  for (const part of [queueMs, imageMs]) expect(part).toBeGreaterThanOrEqual(0);
+  for (const part of [prefillMs, decodeMs]) expect(part).toBeGreaterThan(0);
+  // The picture and the question come before the first token, the answer after it; all within what a person waits.
+  expect(timeToFirstTokenMs).toBeGreaterThanOrEqual(Math.max(imageMs!, prefillMs!));
+  expect(queueMs! + timeToFirstTokenMs! + decodeMs!).toBeLessThanOrEqual(totalMs! + 1);
+  expect(totalMs).toBeLessThanOrEqual(wallMs);
+  expect(usage.generatedTokens).toBeGreaterThan(1);
+  expect((tokensPerSecond! * decodeMs!) / 1_000).toBeCloseTo(usage.generatedTokens! - 1, 3);
+}
+
+/** Of the newest answer. */
+const listed = () => page.locator('.turn').first().locator('.objects li').allInnerTexts();
+
+function inWords({ label, score, source, verified }: GroundedBox): string {
+  const check = verified === undefined ? '' : verified ? ', verified' : ', refuted';
+  return `${label} score ${score.toFixed(2)}, from ${source}${check}`;
 }
 
 const choose = (name: string, option: string) => page.getByRole('combobox', { name, exact: true }).selectOption(option);
@@ -179,6 +292,50 @@ describe('asking', () => {
     await turn.getByText('tokens/s').waitFor();
   });
 
+  test('tells where the time went: no part is longer than the whole, and speed is what tokens and time make', async () => {
+    await show('ask');
+    // A picture that nobody has asked about: a camera's newest may have been described already.
+    await bring('image/png', 'drop');
+    await isAboutOwnPicture();
+    const first = await timed('Where is the red cup?');
+    expectPlausible(first);
+    // From then on what the model sees in it is in memory.
+    const second = await timed('Where is the blue book?');
+    expectPlausible(second);
+    expect(second.answer.timings.imageMs).toBeLessThan(first.answer.timings.imageMs!);
+    // A decision is not written: it has no first token and no speed.
+    await choose('Answer', 'yes or no');
+    const decided = await timed('Is there a red cup?');
+    expect(Object.keys(decided.shown)).toEqual(['waiting', 'picture', 'question', 'answer']);
+    await choose('Answer', 'in words');
+  });
+
+  test('says that a question waited for the one before it', async () => {
+    await show('ask');
+    await choose('About', 'table now');
+    await choose('Compare with', 'door now');
+    // Many tokens at each side: one model answers one after the other, or by turns.
+    const sides = (await ask('List all objects with their boxes.')).locator('.side');
+    const [one, two] = [await timingsOf(sides.nth(0)), await timingsOf(sides.nth(1))];
+    expect(Math.max(one.waiting!, two.waiting!)).toBeGreaterThan(0);
+    await choose('Compare with', 'nothing');
+  });
+
+  test('lists every object with its score, where its box is from, and what its cut-out was taken for', async () => {
+    await show('ask');
+    const plain = await timed('List all objects with their boxes.');
+    expect(plain.answer.objects.length).toBeGreaterThan(0);
+    expect(await listed()).toEqual(plain.answer.objects.map(inWords));
+    expect(plain.answer.objects.map(({ verified }) => verified)).toEqual(plain.answer.objects.map(() => undefined));
+    await page.getByRole('checkbox', { name: 'Check each box on its cut-out' }).check();
+    const checked = await timed('List all objects with their boxes.');
+    expect(checked.answer.objects.length).toBeGreaterThan(0);
+    for (const { verified } of checked.answer.objects) expect(verified).toBeTypeOf('boolean');
+    expect(await listed()).toEqual(checked.answer.objects.map(inWords));
+    expect((await listed()).join()).toMatch(/verified|refuted/);
+    await page.getByRole('checkbox', { name: 'Check each box on its cut-out' }).uncheck();
+  });
+
   test('yes or no, one of a few and a number come with probabilities', async () => {
     await show('ask');
     await choose('Answer', 'yes or no');
@@ -223,33 +380,12 @@ describe('asking', () => {
       ['image/webp', 'drop'],
       ['image/gif', 'paste'],
     ] as const) {
-      await page.evaluate(
-        async ([mediaType, event]) => {
-          const picture = await createImageBitmap(await (await fetch('/api/cameras/table/snapshot')).blob());
-          const canvas = document.createElement('canvas');
-          canvas.width = picture.width;
-          canvas.height = picture.height;
-          canvas.getContext('2d')!.drawImage(picture, 0, 0);
-          const blob = await new Promise<Blob>((resolve) => canvas.toBlob((made) => resolve(made!), mediaType));
-          const clipboardData = new DataTransfer();
-          clipboardData.items.add(new File([blob], 'picture', { type: mediaType }));
-          const target = document.querySelector('form.ask')!;
-          const about = { bubbles: true, cancelable: true };
-          if (event === 'drop') target.dispatchEvent(new DragEvent(event, { ...about, dataTransfer: clipboardData }));
-          else target.dispatchEvent(new ClipboardEvent(event, { ...about, clipboardData }));
-        },
-        [type, how] as const,
-      );
+      await bring(type, how);
       if (type === 'image/gif') {
         await page.getByRole('alert').filter({ hasText: 'Only JPEG, PNG and WebP' }).waitFor();
         continue;
       }
-      await expect
-        .poll(
-          () => page.getByRole('combobox', { name: 'About', exact: true }).locator('option:checked').textContent(),
-          { timeout: 20_000 },
-        )
-        .toMatch(/^your picture/);
+      await isAboutOwnPicture();
       const turn = await ask(`What is in the picture sent as ${type}?`);
       await expect.poll(() => turn.locator('img').getAttribute('src')).toContain('/api/frames/picture-');
       await choose('About', 'table now');
@@ -280,6 +416,7 @@ describe('asking', () => {
     expect(two[0]).toBe(sources[0]);
     expect(two[1]).toContain('camera=table');
     expect(two[1]).not.toBe(two[0]);
+    await expectKeyboardReach(page, 'ask-compared');
     await expectSoundNow(page, 'ask-compared-1440-light');
     await page.setViewportSize({ width: 390, height: 844 });
     await expectSoundNow(page, 'ask-compared-390-light');
@@ -333,6 +470,12 @@ describe('watches', () => {
     }
     await page.emulateMedia({ colorScheme: 'light' });
     await page.setViewportSize({ width: 1_440, height: 900 });
+    await expectKeyboardReach(page, 'watch-form');
+    await form.getByRole('button', { name: 'Corner 1' }).focus();
+    await form.getByRole('button', { name: 'Add a corner' }).press('Enter');
+    expect(await form.getByRole('button', { name: 'Corner 2: 50 % right, 25 % down' }).count()).toBe(1);
+    await form.getByRole('button', { name: 'Corner 2' }).press('Delete');
+    expect(await form.getByRole('button', { name: /^Corner \d/ }).count()).toBe(4);
     await form.getByRole('button', { name: 'Corner 1' }).focus();
     for (let i = 0; i < 13; i++) for (const key of ['ArrowLeft', 'ArrowUp']) await page.keyboard.press(key);
     expect(await form.getByRole('button', { name: 'Corner 1: 0 % right, 0 % down' }).count()).toBe(1);
@@ -403,8 +546,16 @@ describe('the timeline', () => {
     await page.getByRole('searchbox').fill('"red cup"');
     await page.keyboard.press('Enter');
     const item = page.locator('.event[data-kind=answer]').filter({ hasText: 'Where is the red cup?' }).last();
-    await item.getByRole('button').click();
+    // By keyboard: in by Enter, out by Escape, back where one was.
     const dialog = page.getByRole('dialog');
+    await item.getByRole('button').focus();
+    await page.keyboard.press('Enter');
+    await dialog.waitFor();
+    await expectKeyboardReach(page, 'timeline-frame', 'dialog');
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    expect(await item.getByRole('button').evaluate((button) => button === document.activeElement)).toBe(true);
+    await page.keyboard.press('Enter');
     await dialog.locator('img').evaluate((image) => (image as HTMLImageElement).decode());
     const shown = await dialog.locator('img').getAttribute('src');
     await expectSoundNow(page, 'timeline-frame-1440-light');
@@ -452,6 +603,7 @@ test('no page of these has a fault that axe finds, nor scrolls sideways, with wh
         .first()
         .waitFor();
     });
+    await expectKeyboardReach(page, name);
   }
 });
 

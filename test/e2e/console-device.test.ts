@@ -14,6 +14,7 @@ import { loadConfig } from '#device/config/load.js';
 import { clip, demoModel, lend, startService } from '../integration/device/demo-device.js';
 import { startMosquitto, type TestBroker } from '../support/brokers.js';
 import { expectSoundNow, expectSoundPage, launchBrowser, openPage } from '../support/console-browser.js';
+import { expectKeyboardReach } from '../support/keyboard-walk.js';
 import { BoardRenderer, LENS, POSES } from '../support/rendered-boards.js';
 
 const PARTS = ['overview', 'setup', 'settings', 'masks', 'calibration', 'access'] as const;
@@ -312,8 +313,8 @@ test('the overview tells versions, model and licences, and hands out the diagnos
   await page.locator('.findings li').filter({ hasText: 'Node' }).first().waitFor();
 }, 60_000);
 
-test('no part has a fault that axe finds, nor scrolls sideways', async () => {
-  for (const part of PARTS)
+test('no part has a fault that axe finds, scrolls sideways, or keeps a control from the keyboard', async () => {
+  for (const part of PARTS) {
     await expectSoundPage(page, `device-${part}`, async () => {
       await show(part);
       await page.reload();
@@ -324,6 +325,8 @@ test('no part has a fault that axe finds, nor scrolls sideways', async () => {
       await page.getByRole('button', { name: 'Add a mask' }).click();
       await page.waitForFunction(() => document.querySelector('canvas')?.dataset.frame !== undefined);
     });
+    await expectKeyboardReach(page, part);
+  }
 }, 120_000);
 
 test('nothing was asked of other machines, and nothing failed in the page', () => {

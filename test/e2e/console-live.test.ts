@@ -25,10 +25,13 @@ import {
   brightestPoint,
   expectSoundNow,
   expectSoundPage,
+  followShifts,
   launchBrowser,
   openPage,
+  PHONE,
   placeOf,
 } from '../support/console-browser.js';
+import { expectKeyboardReach } from '../support/keyboard-walk.js';
 
 const MINUTE_MS = 60_000;
 const VIEWS = ['charts', 'connections', 'log', 'mqtt'] as const;
@@ -160,11 +163,38 @@ describe('the live page', () => {
 
   test('says that the broker is gone and what to do, and that it is back', async () => {
     const lamp = page.locator('[data-lamp=broker]');
+    // Meanwhile somebody reads the figures on a phone.
+    const phone = await openPage(context, address, faults);
+    await phone.setViewportSize(PHONE);
+    await phone.goto(`${address}/#/health`);
+    await phone.locator('.chart').first().waitFor();
+    const shifts = await followShifts(phone);
     await broker.kill();
     await page.locator('[data-lamp=broker][data-state=bad]').waitFor({ timeout: 30_000 });
     await lamp.getByText('Check that the broker runs').waitFor();
+    const told = phone.locator('.problems summary');
+    await told.waitFor();
     await broker.restart();
     await page.locator('[data-lamp=broker][data-state=good]').waitFor({ timeout: 60_000 });
+    await told.waitFor({ state: 'detached' });
+    const { sum, nodes } = await shifts();
+    expect(sum, nodes.join('\n')).toBeLessThan(0.02);
+    // That it would have been heard.
+    await phone.evaluate(() => document.querySelector('main')!.prepend(document.createElement('h1'), 'moved'));
+    expect((await shifts()).sum).toBeGreaterThan(0.02);
+    await phone.close();
+  });
+
+  test('says what to do about a problem when it is asked', async () => {
+    await broker.kill();
+    await show('health');
+    await page.locator('.problems summary').click({ timeout: 30_000 });
+    await page.locator('.problem').filter({ hasText: 'Check that the broker runs' }).waitFor();
+    await expectSoundPage(page, 'health-problem', async () => {
+      await page.locator('.problem').first().waitFor();
+    });
+    await broker.restart();
+    await page.locator('.problems summary').waitFor({ state: 'detached', timeout: 60_000 });
   });
 });
 
@@ -183,6 +213,21 @@ describe('the health page', () => {
     // A shorter time has no earlier run in it.
     await page.getByLabel('15 minutes').check();
     await expect.poll(() => page.locator('.chart line.throttled').count()).toBe(0);
+  });
+
+  test('a chart is read along by arrow keys as by the pointer', async () => {
+    const chart = page.locator('[data-figure="framesPerSecond table"] svg');
+    await chart.focus();
+    const read = async (key: string) => {
+      await page.keyboard.press(key);
+      return [await chart.getAttribute('aria-valuenow'), await chart.getAttribute('aria-valuetext')];
+    };
+    const [newest, oldest] = [await read('End'), await read('Home')];
+    expect(oldest[0]).toBe('0');
+    expect(Number(newest[0])).toBeGreaterThan(0);
+    expect(oldest[1]).toMatch(/^\d.*: [\d.]+/);
+    expect((await read('ArrowRight'))[0]).toBe('1');
+    expect((await read('ArrowLeft'))[0]).toBe('0');
   });
 
   test('tells of cameras and the broker in detail', async () => {
@@ -233,6 +278,7 @@ describe('the health page', () => {
       const first = { charts: '.chart', connections: '.connections .card', log: '.log li b', mqtt: '.messages pre' };
       await page.locator(first[view]).first().waitFor();
     });
+    await expectKeyboardReach(page, view);
   });
 });
 

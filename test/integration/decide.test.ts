@@ -1,9 +1,9 @@
 /** Decisions of the demo model about the sample clip, against what the clip's renderer knows and what is written. */
 import { readFileSync } from 'node:fs';
-import { type Frame, openCamera } from 'scenebus';
+import { type Frame, loadModel, openCamera } from 'scenebus';
 import { expect, test } from 'vitest';
 import { makeTemporaryFolder } from '../support/temporary-folder.js';
-import { clip, loadDemoModel } from './device/demo-device.js';
+import { clip, demoModel, loadDemoModel } from './device/demo-device.js';
 
 interface TruthFrame {
   readonly time: number;
@@ -60,4 +60,27 @@ test('decides from one prefill what the model would write, and is right about th
   }
   expect(asked).toBe(20);
   expect(right / asked).toBeGreaterThan(0.85);
+}, 120_000);
+
+test('many options that begin alike take one call more on cpu, and are as probable as one by one on onnx', async () => {
+  const cacheDirectory = await makeTemporaryFolder('scenebus-decide-');
+  await using cpu = await loadModel(demoModel, { backend: 'cpu', cacheDirectory });
+  await using onnx = await loadModel(demoModel, { backend: 'onnx', cacheDirectory });
+  const colours = ['red', 'green', 'blue', 'yellow', 'white'];
+  const things = ['cup', 'book', 'apple', 'sign', 'lamp'];
+  const choices = colours.flatMap((colour) => things.map((thing) => `A ${colour} ${thing}.`));
+  const { frame } = (await stillFrames(1))[0]!;
+  let calls = 0;
+  for (const question of ['What is left of the lamp?', 'What is right of the cup?', 'What is there?']) {
+    const together = await cpu.decide(frame, question, { type: 'choice', choices });
+    const apart = await onnx.decide(frame, question, { type: 'choice', choices });
+    expect(together.timings.engineCalls).toBeLessThanOrEqual(2);
+    calls += apart.timings.engineCalls;
+    expect(together.value).toBe(apart.value);
+    for (const { value, probability } of together.options) {
+      const other = apart.options.find((option) => option.value === value)!;
+      expect(Math.abs(probability - other.probability), `${question} ${value}`).toBeLessThan(0.02);
+    }
+  }
+  expect(calls).toBeGreaterThan(6);
 }, 120_000);

@@ -19,7 +19,7 @@ const LAUNCH = [
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 /** Kept only where somebody wants to look at them. */
 const SCREENSHOTS = process.env.SCENEBUS_SCREENSHOTS;
-const PHONE = { width: 390, height: 844 };
+export const PHONE = { width: 390, height: 844 };
 const DESKTOP = { width: 1_440, height: 900 };
 
 export function launchBrowser(): Promise<Browser> {
@@ -71,6 +71,29 @@ export async function expectStillPage(page: Page, name: string, load: () => Prom
   }
 }
 
+/** Hears from now on what moves on a page that nobody touches; tells it when it is asked. */
+export async function followShifts(
+  page: Page,
+): Promise<() => Promise<{ readonly sum: number; readonly nodes: string[] }>> {
+  await page.evaluate(() => {
+    type Shift = PerformanceEntry & { value: number; sources: { node: Node | null }[] };
+    const seen = { sum: 0, nodes: [] as string[] };
+    (globalThis as unknown as { shifts: typeof seen }).shifts = seen;
+    new PerformanceObserver((list) => {
+      for (const { value, sources } of list.getEntries() as Shift[]) {
+        seen.sum += value;
+        seen.nodes.push(...sources.map(({ node }) => (node as Element | null)?.outerHTML?.slice(0, 90) ?? ''));
+      }
+    }).observe({ type: 'layout-shift' });
+  });
+  return async () =>
+    await page.evaluate(async () => {
+      // What has just been painted is told by a task of its own.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return (globalThis as unknown as { shifts: { sum: number; nodes: string[] } }).shifts;
+    });
+}
+
 /** Where a heat map over a picture is brightest, as a fraction of its width and height. */
 export async function brightestPoint(heat: Locator): Promise<{ x: number; y: number }> {
   return await heat.evaluate(async (element) => {
@@ -111,6 +134,30 @@ export async function expectSoundPage(page: Page, name: string, prepare: () => P
     }
   }
   await page.emulateMedia({ colorScheme: 'light' });
+}
+
+/** What runs by itself or would when it is touched: animations, transitions, scrolling that glides. */
+export async function movingParts(page: Page): Promise<string[]> {
+  await page.locator('nav a:not([aria-current])').first().hover();
+  return await page.evaluate(() => {
+    const seconds = (text: string) => Math.max(...text.split(',').map((each) => Number.parseFloat(each)));
+    const styled = [...document.querySelectorAll('*')].flatMap((element) =>
+      [undefined, '::before', '::after'].flatMap((pseudo) => {
+        const style = getComputedStyle(element, pseudo);
+        const moves =
+          style.animationName !== 'none' ||
+          seconds(style.transitionDuration) + seconds(style.transitionDelay) > 0 ||
+          style.scrollBehavior === 'smooth';
+        return moves ? [`${element.outerHTML.slice(0, 80)}${pseudo ?? ''}`] : [];
+      }),
+    );
+    const running = document.getAnimations().map((each) => `running: ${each.constructor.name}`);
+    return [
+      ...styled,
+      ...running,
+      ...[...document.querySelectorAll('marquee, animate')].map(({ outerHTML }) => outerHTML),
+    ];
+  });
 }
 
 /** @param name of the picture that is kept where SCENEBUS_SCREENSHOTS names a folder */

@@ -4,17 +4,18 @@
  */
 import { SdkError } from '#sdk/core/errors.js';
 import type { CallOptions } from '#sdk/core/types.js';
-import type {
-  Engine,
-  EngineCapabilities,
-  EngineInfo,
-  ImageState,
-  PlacedImage,
-  Sequence,
-  Slice,
-  SliceOptions,
-  SliceResult,
-  StepResult,
+import {
+  branchedLength,
+  type Engine,
+  type EngineCapabilities,
+  type EngineInfo,
+  type ImageState,
+  type PlacedImage,
+  type Sequence,
+  type Slice,
+  type SliceOptions,
+  type SliceResult,
+  type StepResult,
 } from '#sdk/engine/engine.js';
 import type { ProcessedImage } from '#sdk/image/processed-image.js';
 
@@ -58,6 +59,7 @@ export class FakeEngine implements Engine {
         prefixReuse: true,
         attentionTaps: false,
         keyValueBytesPerToken: 1000,
+        branchTokens: 0,
         reservesContext: false,
         ...capabilities,
       },
@@ -140,6 +142,7 @@ class FakeSequence implements Sequence {
     } finally {
       engine.running--;
     }
+    if (options.branches !== undefined) return this.#branches(tokens, options.branches, options);
     this.#tokens.push(...tokens);
     const rows = { none: 0, last: 1, all: tokens.length }[options.logits];
     const columns = engine.info.vocabularySize;
@@ -152,6 +155,23 @@ class FakeSequence implements Sequence {
       );
     }
     return { logits, logitsRows: rows };
+  }
+
+  #branches(tokens: Int32Array, lengths: readonly number[], options: SliceOptions): SliceResult {
+    const { contextLength, vocabularySize, capabilities } = this.#engine.info;
+    const sum = lengths.reduce((total, length) => total + length, 0);
+    if (sum !== tokens.length || sum > capabilities.branchTokens || options.logits !== 'all')
+      throw new Error('asked for alternatives that the engine does not compute');
+    if (branchedLength(this.length, lengths) > contextLength)
+      throw new SdkError('ERR_CONTEXT_OVERFLOW', 'Expected alternatives to fit into the context but they do not.');
+    const logits = new Float32Array(sum * vocabularySize);
+    let row = 0;
+    for (const length of lengths) {
+      const branch = tokens.subarray(row, row + length);
+      for (let i = 1; i <= length; i++, row++)
+        logits.set(this.#row([...this.#tokens, ...branch.subarray(0, i)], options), row * vocabularySize);
+    }
+    return { logits, logitsRows: sum };
   }
 
   #row(tokens: readonly number[], options: SliceOptions): Float32Array {

@@ -1,5 +1,6 @@
 /** How the bus commands reach a broker. */
 import type { Command } from 'commander';
+import type { ErrorCode } from 'scenebus';
 import type { CommandContext } from '../command-context.js';
 
 export interface BusCommandOptions {
@@ -32,10 +33,19 @@ export async function connect(options: BusCommandOptions, { environment, signal 
       signal,
     });
   } catch (error) {
-    const { isSdkError, SdkError } = await import('scenebus');
-    if (!isSdkError(error, 'ERR_BUS_UNREACHABLE')) throw error;
-    const advice =
-      '`--broker URL` says where it is: the one in the configuration of the device. A device without one has a broker of its own on loopback, whose address is in its log.';
-    throw new SdkError(error.code, `${error.message} ${advice}`, { details: error.details, cause: error });
+    throw await advised(error, {
+      ERR_BUS_UNREACHABLE:
+        '`--broker URL` says where it is: the one in the configuration of the device. A device without one has a broker of its own on loopback, whose address is in its log.',
+      ERR_BUS_REJECTED:
+        'This command takes user name and password from SCENEBUS_MQTT_USERNAME and SCENEBUS_MQTT_PASSWORD, or from the address.',
+    });
   }
+}
+
+/** What a program is told is told to a person with what this command has for it. */
+export async function advised(error: unknown, advice: Partial<Record<ErrorCode, string>>): Promise<unknown> {
+  const { isSdkError, SdkError } = await import('scenebus');
+  const more = isSdkError(error) ? advice[error.code] : undefined;
+  if (!isSdkError(error) || more === undefined) return error;
+  return new SdkError(error.code, `${error.message} ${more}`, { details: error.details, cause: error });
 }

@@ -6,13 +6,14 @@ import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parsePositive } from '../model-options.js';
 import { createProgressReporter } from '../progress.js';
-import { addConnectionOptions, type BusCommandOptions, connect } from './bus-connection.js';
+import { addConnectionOptions, advised, type BusCommandOptions, connect } from './bus-connection.js';
 import { addFleet } from './bus-fleet.js';
 
 interface AskCommandOptions extends BusCommandOptions {
   readonly timeout: number;
   readonly group?: string;
   readonly schema?: string;
+  readonly frame?: string;
   readonly priority?: NonNullable<Question['priority']>;
 }
 
@@ -24,6 +25,8 @@ export function addBusCommand(program: Command, context: CommandContext): void {
   addSchema(bus, context);
 }
 
+const MORE_TIME = '`--timeout SECONDS` says how long that is.';
+
 function addAsk(bus: Command, context: CommandContext): void {
   const command = bus
     .command('ask')
@@ -32,6 +35,7 @@ function addAsk(bus: Command, context: CommandContext): void {
     .argument('[question]', 'in plain words')
     .option('--group <name>', 'ask whichever device of this group takes it')
     .option('--schema <file>', 'JSON Schema of the answer, whose value is printed')
+    .option('--frame <id>', 'about this frame, as a description or an answer named it; left out: the newest')
     .addOption(
       new Option(
         '--priority <name>',
@@ -67,13 +71,15 @@ function addAsk(bus: Command, context: CommandContext): void {
         question,
         ...(options.camera === undefined ? {} : { camera: options.camera }),
         ...(answerSchema === undefined ? {} : { answerSchema }),
+        ...(options.frame === undefined ? {} : { frameId: options.frame }),
         ...(options.priority === undefined ? {} : { priority: options.priority }),
       };
       const limits = { timeoutMs: Math.round(options.timeout * 1000), signal };
-      const reply =
-        device === undefined
-          ? await client.group(group ?? '').ask(request, limits)
-          : await client.ask(device, request, limits);
+      const asked =
+        device === undefined ? client.group(group ?? '').ask(request, limits) : client.ask(device, request, limits);
+      const reply = await asked.catch(async (error: unknown) => {
+        throw await advised(error, { ERR_BUS_TIMEOUT: MORE_TIME, ERR_REQUEST_EXPIRED: MORE_TIME });
+      });
       progress[Symbol.dispose]();
       if (options.json) return terminal.out(JSON.stringify(reply));
       terminal.out(answerSchema === undefined ? reply.text : JSON.stringify(reply.value));
@@ -129,7 +135,7 @@ async function requireSeen(client: BusClient, device: string, { signal }: Comman
   signal.addEventListener('abort', stop, { once: true });
   const unseen = new SdkError(
     'ERR_BUS_UNREACHABLE',
-    `No device "${device}" has ever been seen at ${client.broker}. Check its name (\`scenebus bus watch\` shows who publishes), --root, that it runs, and that this account may read its availability.`,
+    `Expected the device "${device}" at ${client.broker}, but none of that name has ever been seen there. Check its name (\`scenebus bus watch\` shows who publishes), --root, that it runs, and that this account may read its availability.`,
     { details: { device } },
   );
   const timer = setTimeout(() => limit.abort(unseen), Math.min(UNSEEN_AFTER_MS, timeoutMs));

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { JournalEvent, JournalQuery } from '../../journal/query.js';
 import { STORED_KINDS, type StoredKind } from '../../journal/record.js';
 import { type CommandContext, examples } from '../command-context.js';
-import { parseCount } from '../model-options.js';
+import { addModelOptions, type ModelCommandOptions, parseCount } from '../model-options.js';
 import type { Terminal } from '../terminal.js';
 
 interface LogOptions {
@@ -18,14 +18,22 @@ interface LogOptions {
 export function addLogCommand(program: Command, context: CommandContext): void {
   const log = program.command('log').description('Look into what a device has seen, said and answered');
   addSearch(log, context);
+  addFind(log, context);
   addExport(log, context);
 }
 
 function addSelection(command: Command): Command {
+  return addPlace(command).option(
+    '--kind <kind>',
+    `only this; may be repeated: ${STORED_KINDS.join(', ')}`,
+    collectKinds,
+  );
+}
+
+function addPlace(command: Command): Command {
   return command
     .addOption(new Option('--config <file>', 'configuration of the device whose journal it is').conflicts('journal'))
     .option('--journal <file>', 'the journal itself (journal.db)')
-    .option('--kind <kind>', `only this; may be repeated: ${STORED_KINDS.join(', ')}`, collectKinds)
     .option('--camera <id>', 'only this camera')
     .option('--from <time>', 'not before: 2026-11-30T08:00, or 90m, 12h, 7d ago', parseTime)
     .option('--to <time>', 'before', parseTime);
@@ -57,6 +65,75 @@ function addSearch(log: Command, context: CommandContext): void {
       if (events.length === 0) terminal.note('nothing found');
       if (cursor !== null) terminal.note(`there is more: --limit, --from and --to choose`);
     });
+}
+
+interface FindOptions extends Omit<LogOptions, 'kind'>, ModelCommandOptions {
+  readonly limit: number;
+  readonly candidates: number;
+  readonly words?: true;
+  readonly pictures?: string;
+  readonly json?: true;
+}
+
+function addFind(log: Command, context: CommandContext): void {
+  const command = log
+    .command('find')
+    .description('Find kept pictures of what is described: words choose candidates, the model puts them in order')
+    .argument('<text>', 'what is seen, as a description would say it: "a red cup near the book"')
+    .option('--limit <count>', 'at most so many', parseCount, 5)
+    .option('--candidates <count>', 'so many pictures are looked at', parseCount, 32)
+    .option('--words', 'by the words of descriptions alone, without a model')
+    .option('--pictures <folder>', 'write the pictures that were found there, the best first')
+    .option('--json', 'print JSON lines');
+  addModelOptions(addPlace(command))
+    .addHelpText(
+      'after',
+      examples(
+        'scenebus log find --config config.yaml "a red cup near the book"',
+        'scenebus log find --journal journal.db --from 24h "a person at the door" --pictures found',
+      ),
+    )
+    .action(async (text: string, options: FindOptions) => {
+      const { findFrames } = await import('../../journal/find-frames.js');
+      const { printFound, writeFound } = await import('../found-output.js');
+      await using journal = await openJournal(options, context);
+      const { model, notice } = await modelOf(command, options, context);
+      await using _ = model;
+      const { camera, from, to, limit, candidates } = options;
+      const { signal, terminal, setExitCode } = context;
+      const found = await findFrames(journal, { text, camera, from, to, limit, candidates }, { model, signal });
+      printFound(found, { asJson: options.json === true }, terminal);
+      for (const line of notice === undefined ? found.notices : [notice]) terminal.note(line);
+      if (options.pictures !== undefined) await writeFound(journal, found, options.pictures);
+      if (found.frames.length === 0) setExitCode(1);
+    });
+}
+
+/** A model that cannot be had is no reason to find nothing: words are left. */
+async function modelOf(command: Command, options: FindOptions, context: CommandContext) {
+  const words = 'The order is by the words of descriptions alone.';
+  if (options.words) return { model: undefined, notice: words };
+  const isNamed = command.getOptionValueSource('model') === 'cli';
+  if (!isNamed && options.config === undefined)
+    return { model: undefined, notice: `No model is named: --config or --model. ${words}` };
+  const [{ loadForCommand }, { isSdkError }] = await Promise.all([
+    import('../load-for-command.js'),
+    import('scenebus'),
+  ]);
+  const configured = isNamed ? undefined : await configuredModel(options, context);
+  try {
+    return { model: await loadForCommand({ ...options, ...configured }, context), notice: undefined };
+  } catch (error) {
+    if (!isSdkError(error) || !/^ERR_(MODEL|TOKENIZER|NATIVE|ENGINE)_/.test(error.code)) throw error;
+    return { model: undefined, notice: `No model: ${error.message} ${words}` };
+  }
+}
+
+async function configuredModel({ config }: FindOptions, { environment }: CommandContext) {
+  if (config === undefined) return undefined;
+  const { loadConfig } = await import('../../config/load.js');
+  const { directory: model, backend } = (await loadConfig(config, environment)).model;
+  return { model, backend };
 }
 
 function addExport(log: Command, context: CommandContext): void {

@@ -62,6 +62,7 @@ const REASONS: readonly (readonly [pattern: string, reason: string])[] = [
   ['device', 'The device keeps its journal and passwords under its name.'],
   ['root', 'The device keeps its journal and passwords under its name.'],
   ['model.directory', 'It names a folder of this machine.'],
+  ['model.remote.**', 'It decides where the pictures of the cameras are sent.'],
   ['model.cacheDirectory', 'It names a folder of this machine.'],
   ['model.acceptLlamaLicense', 'Its owner accepts a licence where everybody can read it afterwards.'],
   ['cameras.*.intrinsics', 'It names a file of this machine.'],

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { filePath } from './fields.js';
+import { remoteModelSchema } from './remote-model.js';
 
 export const modelSchema = z
   .strictObject({
@@ -33,6 +34,7 @@ export const modelSchema = z
     }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
+    remote: remoteModelSchema.optional(),
     cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),
   })
   .meta({ title: 'Model' });

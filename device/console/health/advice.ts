@@ -186,6 +186,25 @@ export const ADVICE: Readonly<Record<ErrorCode, Advice>> = {
     remedy: 'Ask again, or put the question in other words.',
   },
 
+  ERR_REMOTE_UNREACHABLE: {
+    words: 'The remote model cannot be reached.',
+    remedy: 'Check the network, and that the server of the remote model runs.',
+    next: 'retry',
+  },
+  ERR_REMOTE_FAILED: {
+    words: 'The server of the remote model has failed.',
+    remedy: 'Look at the log of that server.',
+    next: 'retry',
+  },
+  ERR_REMOTE_REJECTED: {
+    words: 'The server of the remote model refuses what it is asked.',
+    remedy: 'Check the key and the name of the remote model, as the message says.',
+  },
+  ERR_REMOTE_INVALID: {
+    words: 'What answers at the address of the remote model is no such server.',
+    remedy: 'Check the address: that of the API, as a rule with /v1 at its end.',
+  },
+
   ERR_BUS_UNREACHABLE: {
     words: 'The broker cannot be reached; answers wait.',
     remedy: 'Check that the broker runs, its address and the network.',

@@ -218,21 +218,26 @@ LogitsOf requireLogitsOf(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "Expected logits of none, last or all");
 }
 
+std::vector<PlacedImage> requireImages(const Napi::Value& value, const Napi::Value& tokenIndices) {
+  if (!value.IsArray())
+    throw Napi::TypeError::New(value.Env(), "Expected images as an array");
+  const auto handles = value.As<Napi::Array>();
+  const auto indices = requireInts(tokenIndices);
+  if (handles.Length() != indices.ElementLength())
+    throw Napi::TypeError::New(value.Env(), "Expected as many token indices as images");
+  std::vector<PlacedImage> images;
+  for (std::uint32_t i = 0; i < handles.Length(); ++i)
+    images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
+  return images;
+}
+
 /** forwardCpu(decoder, sequence, tokens, images, tokenIndices, logitsOf, logits, abort, taps?) -> Promise<void> */
 Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
   const auto sequence = requireHandle<Sequence>(info[1], kSequenceTag);
   const auto tokens = requireInts(info[2]);
-  if (!info[3].IsArray())
-    throw Napi::TypeError::New(env, "Expected images as an array");
-  const auto handles = info[3].As<Napi::Array>();
-  const auto indices = requireInts(info[4]);
-  if (handles.Length() != indices.ElementLength())
-    throw Napi::TypeError::New(env, "Expected as many token indices as images");
-  std::vector<PlacedImage> images;
-  for (std::uint32_t i = 0; i < handles.Length(); ++i)
-    images.push_back({requireHandle<const ImageKeys>(handles.Get(i), kImageTag), indices[i]});
+  const auto images = requireImages(info[3], info[4]);
   const LogitsOf logitsOf = requireLogitsOf(info[5]);
   auto logits = requireFloats(info[6]);
   const std::size_t logitsRows = logitsOf == LogitsOf::kNone  ? 0
@@ -262,6 +267,38 @@ Napi::Value forwardCpu(const Napi::CallbackInfo& info) {
         return env.Undefined();
       },
       held);
+}
+
+/** branchCpu(decoder, sequence, tokens, lengths, images, tokenIndices, logits, abort) -> Promise<void> */
+Napi::Value branchCpu(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto open = requireHandle<OpenDecoder>(info[0], kDecoderTag);
+  const auto sequence = requireHandle<Sequence>(info[1], kSequenceTag);
+  const auto tokens = requireInts(info[2]), counts = requireInts(info[3]);
+  const auto images = requireImages(info[4], info[5]);
+  auto logits = requireFloats(info[6]);
+  const std::vector<std::int32_t> ids(tokens.Data(), tokens.Data() + tokens.ElementLength());
+  const std::vector<int> lengths(counts.Data(), counts.Data() + counts.ElementLength());
+  const std::size_t size = ids.size() * static_cast<std::size_t>(open->decoder->spec().text.vocabularySize);
+  std::size_t sum = 0;
+  for (const int length : lengths)
+    sum += static_cast<std::size_t>(std::max(length, 0));
+  if (sum != ids.size() || logits.ElementLength() != size)
+    throw Napi::TypeError::New(env, "Expected lengths that add up to the tokens, and room for their logits");
+  float* out = logits.Data();
+  const auto bytes = handleOf<Sequence>(info[1], kSequenceTag).bytes;
+  const auto usedBytes = std::make_shared<std::size_t>(0);
+  return Jobs::of(env).start(
+      threadsOf(open), requireFlag(info[7]),
+      [=](CancelFlag cancel) {
+        open->decoder->branch(*sequence, ids.data(), lengths, images, out, cancel);
+        *usedBytes = sequence->cache.usedBytes(Decoder::branchSlots(sequence->length, lengths));
+      },
+      [bytes, usedBytes](Napi::Env env) {
+        bytes->grow(*usedBytes);
+        return env.Undefined();
+      },
+      {info[6], info[7]});
 }
 
 /** truncateCpuSequence(sequence, length); not while a call works with the sequence. */
@@ -295,6 +332,7 @@ void registerCpu(Napi::Env env, Napi::Object exports) {
   exports.Set("createCpuSequence", Napi::Function::New(env, createCpuSequence));
   exports.Set("encodeCpuImage", Napi::Function::New(env, encodeCpuImage));
   exports.Set("forwardCpu", Napi::Function::New(env, forwardCpu));
+  exports.Set("branchCpu", Napi::Function::New(env, branchCpu));
   exports.Set("truncateCpuSequence", Napi::Function::New(env, truncateCpuSequence));
   exports.Set("releaseCpuHandle", Napi::Function::New(env, releaseCpuHandle));
 }

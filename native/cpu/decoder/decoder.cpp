@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace scenebus::cpu {
 namespace {
@@ -42,10 +43,18 @@ const DecoderSpec& checked(const DecoderSpec& spec) {
 
 } // namespace
 
+/** Tokens `[begin, end)` of a pass, kept from the cache's position `slot` on. */
+struct Decoder::Branch {
+  int begin = 0, end = 0;
+  int slot = 0;
+};
+
 /** What a pass over some tokens needs to know of them. */
 struct Decoder::Pass {
   int firstPosition = 0;
   int tokenCount = 0;
+  /** Alternatives that its tokens are, one after the other; empty: a text. */
+  std::vector<Branch> branches;
   std::vector<TokenGroup> groups;
   /** For each token: whether it sees an image. */
   std::vector<char> seesImage;
@@ -138,13 +147,17 @@ void Decoder::embed(const std::int32_t* tokens, int tokenCount) {
   });
 }
 
-void Decoder::prepareRotation(int firstPosition, int tokenCount) {
+void Decoder::prepareRotation(const Pass& pass) {
   const int half = mSpec.text.headDim / 2;
-  mPool.forEach(tokenCount, [&](int token, int) {
+  std::vector<int> positions(static_cast<std::size_t>(pass.tokenCount));
+  std::iota(positions.begin(), positions.end(), pass.firstPosition);
+  for (const auto& branch : pass.branches)
+    std::iota(positions.begin() + branch.begin, positions.begin() + branch.end, pass.firstPosition);
+  mPool.forEach(pass.tokenCount, [&](int token, int) {
+    const float position = static_cast<float>(positions[static_cast<std::size_t>(token)]);
     for (int i = 0; i < half; ++i) {
       // The product in float, as the models were trained and as the references compute it.
-      const float angle =
-          static_cast<float>(firstPosition + token) * static_cast<float>(mFrequencies[static_cast<std::size_t>(i)]);
+      const float angle = position * static_cast<float>(mFrequencies[static_cast<std::size_t>(i)]);
       mCosines[static_cast<std::size_t>(token) * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
       mSines[static_cast<std::size_t>(token) * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
     }
@@ -212,6 +225,10 @@ void Decoder::selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequ
   normalize(mHidden.data(), layer.inputNorm, pass.tokenCount, mNormed.data());
   matmuls({{&layer.query, mQuery.data()}, {&layer.key, mKey.data()}, {&layer.value, mValue.data()}}, mNormed.data(),
           pass.tokenCount);
+  std::vector<int> slots(static_cast<std::size_t>(pass.tokenCount));
+  std::iota(slots.begin(), slots.end(), pass.firstPosition);
+  for (const auto& branch : pass.branches)
+    std::iota(slots.begin() + branch.begin, slots.begin() + branch.end, branch.slot);
   mPool.forEach(pass.tokenCount, [&](int token, int) {
     const std::size_t keyValueAt = static_cast<std::size_t>(token) * text.keyValueHeads * text.headDim;
     rotate(mQuery.data() + static_cast<std::size_t>(token) * text.attentionHeads * text.headDim, text.attentionHeads,
@@ -219,16 +236,25 @@ void Decoder::selfLayer(const LayerWeights& layer, int selfIndex, Sequence& sequ
     rotate(mKey.data() + keyValueAt, text.keyValueHeads, token);
     for (int head = 0; head < text.keyValueHeads; ++head) {
       const std::size_t at = keyValueAt + static_cast<std::size_t>(head) * text.headDim;
-      sequence.cache.store(selfIndex, head, pass.firstPosition + token, mKey.data() + at, mValue.data() + at);
+      sequence.cache.store(selfIndex, head, slots[static_cast<std::size_t>(token)], mKey.data() + at,
+                           mValue.data() + at);
     }
   });
-  std::vector<std::vector<KeyValueRun>> runs;
-  for (int head = 0; head < text.keyValueHeads; ++head)
-    runs.push_back({sequence.cache.run(selfIndex, head, pass.firstPosition + pass.tokenCount)});
+  const auto& cache = sequence.cache;
+  std::vector<std::vector<KeyValueRun>> runs(static_cast<std::size_t>(text.keyValueHeads));
   std::vector<int> limits(static_cast<std::size_t>(pass.tokenCount));
-  for (int token = 0; token < pass.tokenCount; ++token)
-    limits[static_cast<std::size_t>(token)] = pass.firstPosition + token + 1;
-  attend(runs.data(), 0, pass.tokenCount, limits.data(), sequence.cache.type());
+  std::iota(limits.begin(), limits.end(), pass.firstPosition + 1);
+  for (const auto& branch : pass.branches) {
+    for (int head = 0; head < text.keyValueHeads; ++head)
+      runs[static_cast<std::size_t>(head)] = {cache.run(selfIndex, head, pass.firstPosition),
+                                              cache.run(selfIndex, head, branch.end - branch.begin, branch.slot)};
+    attend(runs.data(), branch.begin, branch.end, limits.data(), cache.type());
+  }
+  if (pass.branches.empty()) {
+    for (int head = 0; head < text.keyValueHeads; ++head)
+      runs[static_cast<std::size_t>(head)] = {cache.run(selfIndex, head, pass.firstPosition + pass.tokenCount)};
+    attend(runs.data(), 0, pass.tokenCount, limits.data(), cache.type());
+  }
   matmuls({{&layer.output, mUpdate.data()}}, mAttended.data(), pass.tokenCount);
   addScaled(mHidden.data(), mUpdate.data(), pass.tokenCount, 1.0f, nullptr);
   mlp(layer, pass.tokenCount);
@@ -366,61 +392,75 @@ std::vector<Decoder::TokenGroup> Decoder::groupTokens(const std::vector<PlacedIm
   return groups;
 }
 
+void Decoder::placeImages(Pass& pass, const std::vector<PlacedImage>& images) const {
+  pass.groups = groupTokens(images, pass.firstPosition, pass.tokenCount);
+  pass.seesImage.assign(static_cast<std::size_t>(pass.tokenCount), 0);
+  for (const auto& group : pass.groups)
+    std::fill(pass.seesImage.begin() + group.begin, pass.seesImage.begin() + group.end,
+              static_cast<char>(group.visible.empty() ? 0 : 1));
+  for (const auto& image : images)
+    pass.allImages.push_back(&image);
+}
+
+void Decoder::checkTokens(const std::int32_t* tokens, int count) const {
+  if (count <= 0)
+    throw CodedError("ERR_ARGUMENT_INVALID", "expected at least one token");
+  const int rows = mSpec.text.embeddingRows;
+  for (int i = 0; i < count; ++i)
+    if (tokens[i] < 0 || tokens[i] >= rows)
+      throw CodedError("ERR_ARGUMENT_INVALID", "expected token ids below " + std::to_string(rows) + " but received " +
+                                                   std::to_string(tokens[i]));
+}
+
+void Decoder::reservePass(int tokenCount) {
+  const auto& text = mSpec.text;
+  const std::size_t most = static_cast<std::size_t>(tokenCount);
+  for (auto* buffer : {&mHidden, &mNormed, &mUpdate})
+    buffer->reserve(most * text.hiddenSize);
+  for (auto* buffer : {&mQuery, &mAttended})
+    buffer->reserve(most * text.attentionHeads * text.headDim);
+  for (auto* buffer : {&mKey, &mValue})
+    buffer->reserve(most * text.keyValueHeads * text.headDim);
+  for (auto* buffer : {&mGate, &mUp})
+    buffer->reserve(most * text.intermediateSize);
+  for (auto* buffer : {&mCosines, &mSines})
+    buffer->reserve(most * text.headDim / 2);
+}
+
+/** `mHidden` of the pass's tokens behind the last layer. */
+void Decoder::runLayers(Sequence& sequence, const std::int32_t* tokens, const std::vector<PlacedImage>& images,
+                        const Pass& pass, CancelFlag abort) {
+  embed(tokens, pass.tokenCount);
+  prepareRotation(pass);
+  int selfIndex = 0, crossIndex = 0;
+  for (const auto& layer : mWeights.layers) {
+    abort.check();
+    if (!layer.isCross)
+      selfLayer(layer, selfIndex++, sequence, pass);
+    else if (!images.empty())
+      crossLayer(layer, crossIndex++, pass);
+  }
+  abort.check();
+}
+
 void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
                       LogitsOf logitsOf, float* logits, CancelFlag abort, const AttentionTaps* taps) {
   const std::lock_guard<std::mutex> lock(mMutex);
   const auto& text = mSpec.text;
-  if (count <= 0)
-    throw CodedError("ERR_ARGUMENT_INVALID", "expected at least one token");
+  checkTokens(tokens, count);
   if (count > sequence.cache.capacity() - sequence.length)
     throw CodedError("ERR_CONTEXT_OVERFLOW", std::to_string(sequence.length) + " + " + std::to_string(count) +
                                                  " tokens exceed the context of " +
                                                  std::to_string(sequence.cache.capacity()));
-  for (int i = 0; i < count; ++i)
-    if (tokens[i] < 0 || tokens[i] >= text.embeddingRows)
-      throw CodedError("ERR_ARGUMENT_INVALID", "expected token ids below " + std::to_string(text.embeddingRows) +
-                                                   " but received " + std::to_string(tokens[i]));
-
-  const int most = std::min(count, kPassTokens);
-  const std::size_t tokensMost = static_cast<std::size_t>(most);
-  const std::size_t querySize = tokensMost * text.attentionHeads * text.headDim;
-  const std::size_t keyValueSize = tokensMost * text.keyValueHeads * text.headDim;
-  for (auto* buffer : {&mHidden, &mNormed, &mUpdate})
-    buffer->reserve(tokensMost * text.hiddenSize);
-  for (auto* buffer : {&mQuery, &mAttended})
-    buffer->reserve(querySize);
-  for (auto* buffer : {&mKey, &mValue})
-    buffer->reserve(keyValueSize);
-  for (auto* buffer : {&mGate, &mUp})
-    buffer->reserve(tokensMost * text.intermediateSize);
-  for (auto* buffer : {&mCosines, &mSines})
-    buffer->reserve(tokensMost * text.headDim / 2);
-
+  reservePass(std::min(count, kPassTokens));
   for (int done = 0; done < count; done += kPassTokens) {
     Pass pass;
     pass.firstPosition = sequence.length + done;
     pass.tokenCount = std::min(kPassTokens, count - done);
-    pass.groups = groupTokens(images, pass.firstPosition, pass.tokenCount);
-    pass.seesImage.assign(static_cast<std::size_t>(pass.tokenCount), 0);
-    for (const auto& group : pass.groups)
-      std::fill(pass.seesImage.begin() + group.begin, pass.seesImage.begin() + group.end,
-                static_cast<char>(group.visible.empty() ? 0 : 1));
-    for (const auto& image : images)
-      pass.allImages.push_back(&image);
+    placeImages(pass, images);
     pass.taps = taps;
     pass.tapOffset = done;
-
-    embed(tokens + done, pass.tokenCount);
-    prepareRotation(pass.firstPosition, pass.tokenCount);
-    int selfIndex = 0, crossIndex = 0;
-    for (const auto& layer : mWeights.layers) {
-      abort.check();
-      if (!layer.isCross)
-        selfLayer(layer, selfIndex++, sequence, pass);
-      else if (!images.empty())
-        crossLayer(layer, crossIndex++, pass);
-    }
-    abort.check();
+    runLayers(sequence, tokens + done, images, pass, abort);
     const bool isLastPass = done + pass.tokenCount == count;
     if (logitsOf == LogitsOf::kAll || (logitsOf == LogitsOf::kLast && isLastPass)) {
       const bool ofAll = logitsOf == LogitsOf::kAll;
@@ -433,6 +473,49 @@ void Decoder::forward(Sequence& sequence, const std::int32_t* tokens, int count,
     }
   }
   sequence.length += count;
+}
+
+namespace {
+
+int roundedToBlock(int position) {
+  return (position + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+}
+
+} // namespace
+
+int Decoder::branchSlots(int length, const std::vector<int>& lengths) {
+  int slots = roundedToBlock(length);
+  for (const int each : lengths)
+    slots += roundedToBlock(each);
+  return slots;
+}
+
+void Decoder::branch(Sequence& sequence, const std::int32_t* tokens, const std::vector<int>& lengths,
+                     const std::vector<PlacedImage>& images, float* logits, CancelFlag abort) {
+  const std::lock_guard<std::mutex> lock(mMutex);
+  Pass pass;
+  pass.firstPosition = sequence.length;
+  int slot = roundedToBlock(sequence.length);
+  for (const int length : lengths) {
+    if (length <= 0 || length > kPassTokens - pass.tokenCount)
+      throw CodedError("ERR_ARGUMENT_INVALID", "expected alternatives of at least one token and of at most " +
+                                                   std::to_string(kPassTokens) + " together");
+    pass.branches.push_back({pass.tokenCount, pass.tokenCount + length, slot});
+    pass.tokenCount += length;
+    slot += roundedToBlock(length);
+  }
+  checkTokens(tokens, pass.tokenCount);
+  if (sequence.length == 0 || (!images.empty() && images.back().tokenIndex >= sequence.length))
+    throw CodedError("ERR_ARGUMENT_INVALID", "expected alternatives behind the tokens and images of a sequence");
+  if (slot > sequence.cache.capacity())
+    throw CodedError("ERR_CONTEXT_OVERFLOW", std::to_string(slot) +
+                                                 " positions, of alternatives too, exceed the context of " +
+                                                 std::to_string(sequence.cache.capacity()));
+  reservePass(pass.tokenCount);
+  placeImages(pass, images);
+  runLayers(sequence, tokens, images, pass, abort);
+  normalize(mHidden.data(), mWeights.finalNorm, pass.tokenCount, mNormed.data());
+  matmuls({{&mWeights.head, logits}}, mNormed.data(), pass.tokenCount);
 }
 
 std::shared_ptr<const ImageKeys> Decoder::encodeKeys(const float* features, int positions, int visible,

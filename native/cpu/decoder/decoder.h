@@ -63,6 +63,21 @@ public:
   void forward(Sequence& sequence, const std::int32_t* tokens, int count, const std::vector<PlacedImage>& images,
                LogitsOf logitsOf, float* logits, CancelFlag abort, const AttentionTaps* taps = nullptr);
 
+  /**
+   * Logits of alternatives that all go on from the end of the sequence, computed together; none sees another, and the
+   * sequence is as before. They are kept behind it while the call lasts, so that it takes `branchSlots` of its
+   * capacity.
+   * @param tokens of one alternative after the other, 256 at most
+   * @param lengths of each, at least 1
+   * @param images all of them within the sequence
+   * @param logits `[tokens][vocabularySize]`
+   * @throws as `forward`
+   */
+  void branch(Sequence& sequence, const std::int32_t* tokens, const std::vector<int>& lengths,
+              const std::vector<PlacedImage>& images, float* logits, CancelFlag abort);
+  /** Positions of a sequence of `length` tokens with alternatives behind it: each begins at a block of its own. */
+  static int branchSlots(int length, const std::vector<int>& lengths);
+
   const DecoderSpec& spec() const { return mSpec; }
   const DecoderWeights& weights() const { return mWeights; }
   InstructionSet instructionSet() const { return mKernels.set; }
@@ -80,13 +95,14 @@ private:
     int begin = 0, end = 0;
     std::vector<const PlacedImage*> visible;
   };
+  struct Branch;
   struct Pass;
 
   void matmuls(const std::vector<Matmul>& list, const float* x, int tokenCount);
   void normalize(const float* x, const std::vector<float>& weight, int tokenCount, float* y);
   void addScaled(float* to, const float* x, int tokenCount, float factor, const Pass* tokensWithImage);
   void embed(const std::int32_t* tokens, int tokenCount);
-  void prepareRotation(int firstPosition, int tokenCount);
+  void prepareRotation(const Pass& pass);
   void rotate(float* x, int heads, int token) const;
   void attend(const std::vector<KeyValueRun>* runsOfHead, int tokenBegin, int tokenEnd, const int* limits,
               CacheType type);
@@ -94,6 +110,11 @@ private:
   void crossLayer(const LayerWeights& layer, int crossIndex, const Pass& pass);
   void tapCrossLayer(int crossIndex, const Pass& pass);
   void mlp(const LayerWeights& layer, int tokenCount);
+  void checkTokens(const std::int32_t* tokens, int count) const;
+  void reservePass(int tokenCount);
+  void runLayers(Sequence& sequence, const std::int32_t* tokens, const std::vector<PlacedImage>& images,
+                 const Pass& pass, CancelFlag abort);
+  void placeImages(Pass& pass, const std::vector<PlacedImage>& images) const;
   std::vector<TokenGroup> groupTokens(const std::vector<PlacedImage>& images, int firstPosition, int tokenCount) const;
 
   DecoderSpec mSpec;

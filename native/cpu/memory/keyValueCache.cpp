@@ -86,11 +86,13 @@ void KeyValueCache::store(int layer, int head, int position, const float* key, c
   }
 }
 
-KeyValueRun KeyValueCache::run(int layer, int head, int count) const {
+KeyValueRun KeyValueCache::run(int layer, int head, int count, int first) const {
   const std::uint8_t* base = mMemory.data() + headOffset(layer, head);
-  KeyValueRun run{base, base + halfSizeBytes(), count, nullptr, nullptr};
+  // Blocks of keys and rows of values are of one size: so many bytes a position.
+  const std::size_t offset = static_cast<std::size_t>(first) * mHeadDim * cacheElementBytes(mType);
+  KeyValueRun run{base + offset, base + halfSizeBytes() + offset, count, nullptr, nullptr};
   if (mType == CacheType::kI8) {
-    run.keyScales = scalesOf(base);
+    run.keyScales = scalesOf(base) + first;
     run.valueScales = run.keyScales + mPaddedCapacity;
   }
   return run;

@@ -21,8 +21,8 @@ public:
   /** Stores one position of one head; `key` and `value` are `[headDim]`. */
   void store(int layer, int head, int position, const float* key, const float* value);
 
-  /** The first `count` positions of one head. */
-  KeyValueRun run(int layer, int head, int count) const;
+  /** `count` positions of one head, from `first` on, which is a multiple of `kKeyBlock`. */
+  KeyValueRun run(int layer, int head, int count, int first = 0) const;
 
   int capacity() const { return mCapacity; }
   CacheType type() const { return mType; }

@@ -61,6 +61,9 @@ export interface SnapshotReply extends Pick<ResponseOf<'snapshot'>, 'device' | '
   readonly height: number;
 }
 
+/** Frames that were found, and how. */
+export type FindReply = ResponseOf<'find'>['data'] & Pick<ResponseOf<'find'>, 'device'>;
+
 export interface WatchOptions extends CallOptions {
   /** Only this camera. */
   readonly camera?: string | undefined;
@@ -119,6 +122,8 @@ export interface BusClient extends AsyncDisposable {
   ): Promise<LocateReply>;
   /** The picture, where the device allows it. @throws as `ask`. */
   snapshot(device: string, query?: Query<'snapshot'>, options?: RequestOptions): Promise<SnapshotReply>;
+  /** Kept frames of what a text describes, the best first. @throws as `ask`; ERR_JOURNAL_UNAVAILABLE. */
+  find(device: string, text: string | Query<'find'>, options?: RequestOptions): Promise<FindReply>;
   /** Adds a standing question; what it finds comes with `onEvent`. @throws as `ask`. */
   watch(device: string, watch: WatchDefinition, options?: RequestOptions): Promise<WatchReport>;
   changeWatch(device: string, id: string, changes: WatchChanges, options?: RequestOptions): Promise<WatchReport>;

@@ -34,6 +34,7 @@ import type {
   ClientOptions,
   DescribeReply,
   EventOptions,
+  FindReply,
   ListenOptions,
   LocateReply,
   Query,
@@ -201,6 +202,12 @@ class MqttBusClient implements BusClient {
     const { data, camera, frameId, frameTs, ...response } = await this.request(device, 'snapshot', query, options);
     const jpeg = Uint8Array.from(atob(data.jpeg), (character) => character.charCodeAt(0));
     return { device: response.device, camera, frameId, frameTs, jpeg, ...data.image };
+  }
+
+  async find(device: string, text: string | Query<'find'>, options: RequestOptions = {}): Promise<FindReply> {
+    const query = typeof text === 'string' ? { text } : text;
+    const response = await this.request(device, 'find', query, options);
+    return { ...response.data, device: response.device };
   }
 
   async watch(device: string, watch: WatchDefinition, options: RequestOptions = {}): Promise<WatchReport> {

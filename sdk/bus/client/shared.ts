@@ -17,6 +17,7 @@ export type {
   ClientOptions,
   DescribeReply,
   EventOptions,
+  FindReply,
   GroupQuery,
   ListenOptions,
   LocateReply,

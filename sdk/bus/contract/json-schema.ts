@@ -44,6 +44,7 @@ const REQUESTS: ReadonlySet<SchemaName> = new Set<SchemaName>([
   'describe',
   'locate',
   'snapshot',
+  'find',
   'healthRequest',
   'watchAdd',
   'watchChange',

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import {
   askRequestSchema,
   describeRequestSchema,
+  findRequestSchema,
   healthRequestSchema,
   locateRequestSchema,
   okResponseSchemas,
@@ -47,6 +48,12 @@ export const VERBS = {
     requestName: 'snapshot',
     request: snapshotRequestSchema,
     response: okResponseSchemas.snapshot,
+  },
+  find: {
+    summary: 'Kept frames of what is described',
+    requestName: 'find',
+    request: findRequestSchema,
+    response: okResponseSchemas.find,
   },
   health: {
     summary: 'The state of the device, now',

@@ -103,6 +103,7 @@ const ENCODERS: Encoders = {
       image: { width: result.width, height: result.height },
     },
   }),
+  find: (data) => ({ data }),
   health: (data) => ({ data }),
   'watch/add': (data) => ({ data }),
   'watch/change': (data) => ({ data }),

@@ -91,6 +91,21 @@ export interface CpuAddon {
     abort: Int32Array,
     taps?: CpuAttentionTaps,
   ): Promise<void>;
+  /**
+   * Alternatives behind the sequence, which stays as it is.
+   * @param lengths of the alternatives in `tokens`
+   * @param logits `[tokens, vocabularySize]`, written before the promise settles
+   */
+  branchCpu(
+    decoder: CpuDecoderHandle,
+    sequence: CpuSequenceHandle,
+    tokens: Int32Array,
+    lengths: Int32Array,
+    images: readonly CpuImageHandle[],
+    tokenIndices: Int32Array,
+    logits: Float32Array,
+    abort: Int32Array,
+  ): Promise<void>;
   truncateCpuSequence(sequence: CpuSequenceHandle, length: number): void;
   /** Idempotent. */
   releaseCpuHandle(handle: CpuDecoderHandle | CpuSequenceHandle | CpuImageHandle): void;

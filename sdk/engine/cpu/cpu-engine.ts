@@ -81,6 +81,7 @@ export async function openCpuEngine(checkpoint: EngineCheckpoint, options: CpuEn
         closeCallMargin: 0,
         prefixReuse: true,
         attentionTaps: true,
+        branchTokens: PASS_TOKENS,
         keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, keyValueBytes(options, architecture.text)),
         reservesContext: false, // addresses only
       },
@@ -143,10 +144,8 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     return engineAddon().createCpuSequence(this.#decoder.handle);
   }
 
-  forward(
-    { sequence, length, tokens, images, logits: wanted, attention }: NativeForward<CpuImageHandle, CpuSequenceHandle>,
-    flag: Int32Array,
-  ): Promise<SliceResult> {
+  forward(call: NativeForward<CpuImageHandle, CpuSequenceHandle>, flag: Int32Array): Promise<SliceResult> {
+    const { sequence, length, tokens, images, logits: wanted, attention, branches } = call;
     const addon = engineAddon();
     const { text, vision } = this.#checkpoint.model.architecture;
     const logitsRows = wanted === 'none' ? 0 : wanted === 'all' ? tokens.length : 1;
@@ -154,6 +153,13 @@ class CpuBackend implements NativeBackend<CpuImageHandle, CpuSequenceHandle> {
     const tokenIndices = Int32Array.from(images, ({ tokenIndex }) => tokenIndex);
     addon.truncateCpuSequence(sequence, length);
     const logits = new Float32Array(logitsRows * text.vocabularySize);
+    if (branches !== undefined) {
+      const lengths = Int32Array.from(branches);
+      const { handle } = this.#decoder;
+      return addon
+        .branchCpu(handle, sequence, tokens, lengths, handles, tokenIndices, logits, flag)
+        .then(() => ({ logits, logitsRows }));
+    }
     const { tokensPerTile } = visionGeometry(vision);
     const visionTokens = images.reduce((sum, { numTiles }) => sum + numTiles * tokensPerTile, 0);
     const taps = attention && tapsOf(attention, visionTokens);

@@ -91,6 +91,7 @@ export async function openOnnxEngine(checkpoint: EngineCheckpoint, options: Onnx
       closeCallMargin: int4 === null ? CLOSE_CALL_MARGIN : null,
       prefixReuse: int4 === null,
       attentionTaps: true,
+      branchTokens: 0, // GroupQueryAttention takes no mask
       keyValueBytesPerToken: keyValueBytesPerToken(architecture.text, Float32Array.BYTES_PER_ELEMENT),
       reservesContext: false,
     },

@@ -4,7 +4,7 @@ import { visionGeometry } from '../../architecture/vision-tokens.js';
 import { SdkError } from '../../core/errors.js';
 import { selfAttentionLayers } from '../../graph/index.js';
 import type { ProcessedImage } from '../../image/processed-image.js';
-import type { EngineInfo, HeadId, SliceOptions } from '../engine.js';
+import { branchedLength, type EngineInfo, type HeadId, type SliceOptions } from '../engine.js';
 
 function invalid(message: string, details?: Readonly<Record<string, unknown>>): SdkError {
   return new SdkError('ERR_ARGUMENT_INVALID', message, { details });
@@ -71,12 +71,38 @@ export function checkForward(context: ForwardContext, tokens: Int32Array, option
     throw invalid(`Expected token ids of 0 to ${rows - 1} but received ${tokens[unknown]} at index ${unknown}.`);
   }
   if (options.attention !== undefined) checkAttention(context, tokens.length, options);
+  if (options.branches !== undefined) checkBranches(context, tokens.length, options);
   let previous = -1;
   for (const { tokenIndex } of options.images) {
     if (!Number.isInteger(tokenIndex) || tokenIndex <= previous) {
       throw invalid(`Expected images in rising order of tokenIndex, but ${tokenIndex} follows ${previous}.`);
     }
     previous = tokenIndex;
+  }
+}
+
+function checkBranches({ info, length }: ForwardContext, count: number, options: SliceOptions): void {
+  const { contextLength, capabilities } = info;
+  const branches = options.branches!;
+  const most = capabilities.branchTokens;
+  if (most === 0) throw invalid(`Expected one text at a time: the ${info.backend} engine computes no alternatives.`);
+  const sum = branches.reduce((total, tokens) => total + tokens, 0);
+  if (!branches.every((tokens) => Number.isInteger(tokens) && tokens >= 1) || sum !== count || sum > most) {
+    throw invalid(
+      `Expected alternatives of at least one token, together the ${count} of the call and at most ${most}, but received lengths ${branches.join(', ') || 'of none'}.`,
+    );
+  }
+  if (options.logits !== 'all' || options.attention !== undefined)
+    throw invalid('Expected alternatives with logits of all tokens and without attention.');
+  if (length === 0 || options.images.some(({ tokenIndex }) => tokenIndex >= length))
+    throw invalid('Expected alternatives behind the tokens and images of a sequence.');
+  const needed = branchedLength(length, branches);
+  if (needed > contextLength) {
+    throw new SdkError(
+      'ERR_CONTEXT_OVERFLOW',
+      `Expected at most ${contextLength} tokens in a sequence, but ${length} and alternatives take ${needed}.`,
+      { details: { contextLength, length, added: needed - length } },
+    );
   }
 }
 

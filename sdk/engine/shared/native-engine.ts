@@ -47,6 +47,7 @@ export interface NativeForward<ImageHandle, SequenceHandle> {
   readonly images: readonly NativePlacedImage<ImageHandle>[];
   readonly logits: SliceOptions['logits'];
   readonly attention?: AttentionRequest | undefined;
+  readonly branches?: readonly number[] | undefined;
 }
 
 /** One model in the addon. Handles are its own; nothing here looks into them. */
@@ -141,8 +142,8 @@ export class NativeEngine<ImageHandle, SequenceHandle> implements Engine {
       return { handle, numTiles, tokenIndex };
     });
     // The call may wait, and the caller's array is the caller's.
-    const { logits, attention } = options;
-    const call = { sequence, length, tokens: tokens.slice(), images, logits, attention };
+    const { logits, attention, branches } = options;
+    const call = { sequence, length, tokens: tokens.slice(), images, logits, attention, branches };
     const cancellation = this.#begin(options);
     const work = this.#enqueue(cancellation, (flag) => this.#backend.forward(call, flag));
     return cancellation.race(work, () => this.#end(cancellation));

@@ -56,7 +56,7 @@ export class TrackedSequence implements Sequence {
     this.#running = true;
     try {
       const result = await this.#backend.forward(this.#length, tokens, options);
-      this.#length += added;
+      if (options.branches === undefined) this.#length += added;
       return options.logits === 'none' ? { ...result, ...NO_LOGITS } : result;
     } finally {
       this.#running = false;

@@ -15,6 +15,8 @@ import type {
   Decision,
   GenerateOptions,
   GenerateRequest,
+  LikelihoodOptions,
+  Likelihoods,
   ModelImage,
   ModelInfo,
   ModelProcess,
@@ -150,6 +152,14 @@ class ProcessModel implements VisionLanguageModel {
 
   async decide(image: ModelImage, question: string, among: Decidable, options: DecideOptions = {}): Promise<Decision> {
     return await this.#call('decide', { image, question, among }, options);
+  }
+
+  async likelihood(
+    image: ModelImage | undefined,
+    texts: readonly string[],
+    options: LikelihoodOptions = {},
+  ): Promise<Likelihoods> {
+    return await this.#call('likelihood', { image, texts }, options);
   }
 
   async complete(image: ModelImage | undefined, text: string, options: GenerateOptions = {}): Promise<Answer> {

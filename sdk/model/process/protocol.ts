@@ -34,7 +34,7 @@ export const toModelSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('call'),
     id: id.positive(),
-    method: z.enum(['ask', 'describe', 'decide', 'complete', 'generate']),
+    method: z.enum(['ask', 'describe', 'decide', 'likelihood', 'complete', 'generate']),
     /** The last one is the options, without a signal. */
     values: z.array(z.unknown()).min(1),
     shared,

@@ -107,6 +107,8 @@ class ModelServer {
     if (call.method === 'decide') {
       return await model.decide(values[0] as ModelImage, values[1] as string, values[2] as Decidable, options);
     }
+    if (call.method === 'likelihood')
+      return await model.likelihood(values[0] as ModelImage | undefined, values[1] as string[], options);
     if (call.method === 'complete') {
       return await model.complete(values[0] as ModelImage | undefined, values[1] as string, options);
     }

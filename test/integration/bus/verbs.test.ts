@@ -84,6 +84,29 @@ describe.each(BROKERS)('the contract against $name', ({ version, start }) => {
     expect(reply.jpeg).toEqual(jpeg);
   });
 
+  test('finds kept frames of what a text describes', async () => {
+    await using bus = await open();
+    const found = {
+      ...{ camera: 'cam0', frameId: 'cam0-7', frameTs: '2026-11-30T08:00:00.000Z', frameRun: 'r1' },
+      ...{ image: { width: 640, height: 480 }, description: 'A red cup.', score: 1.5, thumbnail: null },
+    };
+    const asked: unknown[] = [];
+    bus.handle('find', async (request) => {
+      asked.push(request);
+      return { frames: [found], rankedBy: 'words', looked: 0, notices: ['There is no model.'] };
+    });
+    const reply = await client.find(nameOf(bus), 'a red cup near the book');
+    expect(reply).toEqual({
+      ...{ frames: [found], rankedBy: 'words', looked: 0, notices: ['There is no model.'] },
+      device: nameOf(bus),
+    });
+    await client.find(nameOf(bus), { text: 'a cup', camera: 'cam0', fromMs: 1, toMs: 2, limit: 3, candidates: 4 });
+    expect(asked).toMatchObject([{ text: 'a red cup near the book' }, { camera: 'cam0', limit: 3, candidates: 4 }]);
+    await expect(client.find(nameOf(bus), { text: 'a cup', limit: 51 })).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+    });
+  });
+
   test('tells its health when asked: what was published last, or what a handler says', async () => {
     await using bus = await open();
     const ask = () => client.request(nameOf(bus), 'health', {});

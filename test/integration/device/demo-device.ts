@@ -29,6 +29,7 @@ export function borrow(model: VisionLanguageModel): VisionLanguageModel {
     stats: model.stats.bind(model),
     ask: model.ask.bind(model),
     decide: model.decide.bind(model),
+    likelihood: model.likelihood.bind(model),
     describe: model.describe.bind(model),
     complete: model.complete.bind(model),
     generate: model.generate.bind(model),

@@ -116,6 +116,22 @@ describe('a model in a process of its own', () => {
     expect([b.value, b.probability]).toEqual([a.value, a.probability]);
   });
 
+  test('finds texts as probable as a model in this process does, and as it finds them when it writes them', async () => {
+    const image = await decodeImage(
+      fileURLToPath(new URL('../../../examples/demo-model/evaluation/00003.jpg', import.meta.url)),
+    );
+    const written = await here.describe(image, { logProbabilities: 0 });
+    const texts = [written.text, 'A purple elephant.', 'A'];
+    const [a, b] = [await here.likelihood(image, texts), await there.likelihood(image, texts)];
+    expect(b.texts).toEqual(a.texts);
+    const sum = written.tokens!.reduce((total, { logProbability }) => total + logProbability, 0);
+    expect(a.texts[0]!.tokens).toBe(written.tokens!.length);
+    expect(a.texts[0]!.logProbability).toBeCloseTo(sum, 3);
+    expect(a.texts[1]!.logProbability).toBeLessThan(a.texts[0]!.logProbability);
+    expect((await there.likelihood(undefined, texts)).usage.images).toBe(0);
+    await expect(there.likelihood(image, [])).rejects.toEqual(code('ERR_ARGUMENT_INVALID'));
+  });
+
   test('keeps deadlines, and tells who waits', async () => {
     const late = there.ask(noisy(13), QUESTION, { ...LONG, deadlineMs: 1 });
     await expect(late).rejects.toEqual(code('ERR_REQUEST_EXPIRED'));

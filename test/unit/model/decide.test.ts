@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createRandom } from '#sdk/core/random.js';
 import type { Decidable } from '#sdk/model/decidable.js';
 import type { Tokenizer } from '#sdk/text/tokenizer.js';
 import { createFakeModel, HEADER, plainImage } from '../../support/model.js';
@@ -83,6 +84,91 @@ describe('decide', () => {
     expect(decision.value).toBe('ay');
     expect(chances.get('cx')).toBeCloseTo(chances.get('cy')!, 9);
     expect(engine.forwards).toHaveLength(3);
+  });
+
+  describe('where the engine computes alternatives together', () => {
+    const together = { contextLength: 1_024, capabilities: { branchTokens: 256 } };
+    const apart = { contextLength: 1_024 };
+
+    test('all probable beginnings, and what parts behind them, are scored in one call', async () => {
+      const next = (letters: string, share: number) => Object.fromEntries([...letters].map((each) => [each, share]));
+      const groups = ['left ', 'right ', 'middle '];
+      const choices = groups.flatMap((group) => [...'abc'].flatMap((row) => [`${group}${row}1`, `${group}${row}2`]));
+      const path = (text: string) =>
+        Object.fromEntries([...text].slice(1).map((each, i) => [text.slice(0, i + 1), { [each]: 0.95 }]));
+      const table = {
+        '': { l: 0.4, r: 0.35, m: 0.2 },
+        ...Object.assign({}, ...groups.map((group) => ({ ...path(group), [group]: next('abc', 0.3) }))),
+        ...Object.fromEntries(choices.map((each) => [each.slice(0, -1), { '1': 0.2, '2': 0.7 }])),
+      };
+      const among: Decidable = { type: 'choice', choices };
+      const batched = await decideIn(table, among, together);
+      expect(batched.engine.forwards).toHaveLength(2);
+      expect(batched.engine.forwards[1]!.pastLength).toBe(batched.decision.usage.promptTokens);
+      expect(batched.decision.timings.engineCalls).toBe(2);
+      const single = await decideIn(table, among, apart);
+      expect(single.engine.forwards).toHaveLength(1 + 3 + 9);
+      expect(batched.decision.options).toEqual(single.decision.options);
+      expect(batched.decision.coverage).toBeCloseTo(single.decision.coverage, 12);
+      expect(batched.decision.value).toMatch(/^left [abc]2$/);
+    });
+
+    test('gives what one after another gives, whatever the model finds probable', async () => {
+      const random = createRandom(5);
+      let fewer = 0;
+      for (let round = 0; round < 40; round++) {
+        const length = () => 1 + Math.floor(random() * 5);
+        const word = () => Array.from({ length: length() }, () => 'ab'[Math.floor(random() * 2)]).join('');
+        const choices = [...new Set(Array.from({ length: 12 }, word))];
+        const beginnings = choices.flatMap((each) => [...each].map((_, i) => each.slice(0, i)));
+        const table = Object.fromEntries(
+          beginnings.map((each) => {
+            const [a, b, rest] = [random(), random(), random() / 4];
+            return [each, { a: a / (a + b + rest), b: b / (a + b + rest) }];
+          }),
+        );
+        const [batched, single] = [
+          await decideIn(table, { type: 'choice', choices }, together),
+          await decideIn(table, { type: 'choice', choices }, apart),
+        ];
+        expect(batched.engine.forwards.length).toBeLessThanOrEqual(2);
+        if (batched.engine.forwards.length < single.engine.forwards.length) fewer++;
+        for (const [value, probability] of single.chances) {
+          // What is not worth a call of its own is divided; in one call it costs nothing and is looked into.
+          expect(Math.abs(batched.chances.get(value)! - probability)).toBeLessThan(0.03);
+        }
+      }
+      expect(fewer).toBeGreaterThan(20);
+    });
+
+    test.each([
+      ['context', { ...together, contextLength: 40 }, {}],
+      ['memory', together, { keyValueCache: { maxBytes: 70_000 } }],
+    ])('one after another where there is no room for all: %s', async (_, engineInfo, parts) => {
+      const both = { x: 0.4, y: 0.5 };
+      const table = { '': { a: 0.5, b: 0.3, c: 0.1 }, a: both, b: both, c: both };
+      const fake = await createFakeModel({
+        writes: (tokenizer) => (tokens) => rowOf(tokenizer, table, tokens),
+        engineInfo,
+        parts,
+      });
+      await using _model = fake.model;
+      const choices = ['ax', 'ay', 'bx', 'by', 'cx', 'cy'];
+      const decision = await fake.model.decide(plainImage(1), 'What?', { type: 'choice', choices });
+      expect(decision.value).toBe('ay');
+      expect(fake.engine.forwards).toHaveLength(4);
+    });
+  });
+
+  test('tries what goes on from a beginning without computing that again', async () => {
+    const table = { '': { a: 0.9 }, a: { b: 0.5, c: 0.4 }, ab: { x: 0.4, y: 0.5 }, ac: { x: 0.5, y: 0.4 } };
+    const { engine } = await decideIn(table, { type: 'choice', choices: ['abx', 'aby', 'acx', 'acy'] });
+    const prompt = engine.forwards[0]!.tokens.length;
+    expect(engine.forwards.slice(1).map(({ tokens, pastLength }) => [pastLength - prompt, tokens.length])).toEqual([
+      [0, 1],
+      [1, 1],
+      [1, 1],
+    ]);
   });
 
   test('takes a beginning of another option for itself when something else follows', async () => {

@@ -68,6 +68,11 @@ describe('what the system lacks', () => {
     expect(names('demo', probe(['cmake', 'ninja'], opencvFiles, { CXX: '/opt/g++' }))).toEqual([]);
   });
 
+  test('takes OpenCV 5 for an OpenCV', () => {
+    const five = opencvFiles.map((file) => file.replace('opencv4', 'opencv5'));
+    expect(names('demo', probe(['g++', 'cmake', 'make'], five))).toEqual([]);
+  });
+
   test('is content with the modules of OpenCV that are used, and not with some of them', () => {
     const tools = ['g++', 'cmake', 'make'];
     const modules = ['core', 'imgproc', 'imgcodecs', 'videoio'];
@@ -131,7 +136,7 @@ describe('the installation plan', () => {
   test('says which packages it installs and why each is needed', () => {
     const all = missingNeeds('test', probe());
     const text = describePlan(all, planInstallation(all, root)).join('\n');
-    expect(text).toMatch(/OpenCV 4 with headers +reads cameras and video files +\(libopencv-videoio-dev\)/);
+    expect(text).toMatch(/OpenCV 4\.5 or newer with headers +reads cameras and video files +\(libopencv-videoio-dev\)/);
     expect(text).toContain('Installing with apt-get: g++ cmake');
   });
 });

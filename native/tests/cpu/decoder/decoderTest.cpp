@@ -1,5 +1,6 @@
 #include "cpu/decoder/decoder.h"
 #include "common/cancelFlag.h"
+#include "common/codedError.h"
 #include "tests/support/checks.h"
 
 #include <signal.h>
@@ -238,6 +239,72 @@ TEST_CASE("logits: those that nobody wants are not computed, and the next ones d
   CHECK(other->length == 4);
   CHECK(append(*other, LogitsOf::kLast, found.data()));
   CHECK(found == expected);
+}
+
+TEST_CASE("branches: alternatives give what each gives alone, and nothing of them stays") {
+  RandomModel model;
+  for (const auto type : {CacheType::kF32, CacheType::kF16, CacheType::kI8}) {
+    model.spec.keyValueType = type;
+    Decoder decoder(model.spec, {}, [](std::uint64_t, std::uint64_t) {});
+    std::mt19937 random{11};
+    std::uniform_real_distribution<float> value(-1.0f, 1.0f);
+    std::vector<float> features(static_cast<std::size_t>(20) * kHidden);
+    for (auto& each : features)
+      each = value(random);
+    const std::vector<PlacedImage> images{{decoder.encodeKeys(features.data(), 20, 17, {}), 1}};
+    // Within a block of the cache, at its end, and beyond the columns that attention scores at a time.
+    for (const int promptLength : {3, 16, 301}) {
+      std::vector<std::int32_t> prompt(static_cast<std::size_t>(promptLength));
+      for (auto& token : prompt)
+        token = static_cast<std::int32_t>(random() % kVocabulary);
+      const std::vector<int> lengths{1, 20, 3, 16};
+      std::vector<std::int32_t> tokens(40);
+      for (auto& token : tokens)
+        token = static_cast<std::int32_t>(random() % kVocabulary);
+      const auto sequence = decoder.createSequence(), other = decoder.createSequence();
+      for (auto* each : {sequence.get(), other.get()})
+        decoder.forward(*each, prompt.data(), promptLength, images, LogitsOf::kNone, nullptr, {});
+      std::vector<float> found(tokens.size() * kVocabulary), expected(found.size());
+      decoder.branch(*sequence, tokens.data(), lengths, images, found.data(), {});
+      CHECK(sequence->length == promptLength);
+      std::size_t begin = 0;
+      for (const int length : lengths) {
+        decoder.forward(*other, tokens.data() + begin, length, images, LogitsOf::kAll,
+                        expected.data() + begin * kVocabulary, {});
+        other->length = promptLength;
+        begin += static_cast<std::size_t>(length);
+      }
+      float worst = 0.0f;
+      for (std::size_t i = 0; i < found.size(); ++i)
+        worst = std::max(worst, std::abs(found[i] - expected[i]));
+      CHECK_MESSAGE(worst < 1e-4f, "prompt of %d: %g", promptLength, static_cast<double>(worst));
+      // The text goes on as if nothing had been tried.
+      std::vector<float> next(kVocabulary), plain(kVocabulary);
+      decoder.forward(*sequence, tokens.data(), 1, images, LogitsOf::kLast, next.data(), {});
+      decoder.forward(*other, tokens.data(), 1, images, LogitsOf::kLast, plain.data(), {});
+      CHECK(next == plain);
+    }
+    const auto sequence = decoder.createSequence();
+    std::vector<float> logits(static_cast<std::size_t>(257) * kVocabulary);
+    const std::vector<std::int32_t> tokens(257, 1);
+    const auto codeOf = [&](const std::vector<int>& lengths) -> std::string {
+      try {
+        decoder.branch(*sequence, tokens.data(), lengths, {}, logits.data(), {});
+        return "";
+      } catch (const scenebus::CodedError& error) {
+        return error.code();
+      }
+    };
+    CHECK(codeOf({1}) == "ERR_ARGUMENT_INVALID"); // behind nothing
+    for (int i = 0; i < 3; ++i)
+      decoder.forward(*sequence, tokens.data(), 200, {}, LogitsOf::kNone, nullptr, {});
+    CHECK(codeOf({}) == "ERR_ARGUMENT_INVALID");
+    CHECK(codeOf({2, 0}) == "ERR_ARGUMENT_INVALID");
+    CHECK(codeOf({257}) == "ERR_ARGUMENT_INVALID");
+    CHECK(codeOf(std::vector<int>(8, 1)) == "ERR_CONTEXT_OVERFLOW"); // each takes a block of its own
+    CHECK(codeOf(std::vector<int>(5, 16)) == "");
+    CHECK(sequence->length == 600);
+  }
 }
 
 TEST_CASE("abort: a flag that is set while an image is encoded lets the tokens at hand end, and no more begin") {

@@ -18,6 +18,7 @@ export const SCHEMA_IDS = {
   describe: 'scenebus.describe/1',
   locate: 'scenebus.locate/1',
   snapshot: 'scenebus.snapshot/1',
+  find: 'scenebus.find/1',
   healthRequest: 'scenebus.health-request/1',
   watchAdd: 'scenebus.watch-add/1',
   watchChange: 'scenebus.watch-change/1',

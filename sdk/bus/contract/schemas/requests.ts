@@ -157,6 +157,32 @@ export const snapshotRequestSchema = z
 /** Payload of `request/snapshot`. */
 export type SnapshotRequest = z.infer<typeof snapshotRequestSchema>;
 
+/** Kept frames of something are wanted. */
+export const findRequestSchema = z
+  .strictObject({
+    ...requestFields(SCHEMA_IDS.find),
+    text: questionSchema.meta({
+      title: 'Text',
+      description: 'What is seen, as a description would say it, for example "a red cup near the book"',
+    }),
+    camera: topicSegmentSchema.optional().meta({ title: 'Camera', description: 'Left out: all of them' }),
+    fromMs: z.int().min(0).optional().meta({
+      title: 'From, Unix time in milliseconds',
+      description: 'Described not before, by the device’s clock',
+    }),
+    toMs: z.int().min(0).optional().meta({ title: 'To, Unix time in milliseconds', description: 'Described before' }),
+    limit: z.int().min(1).max(50).optional().meta({ title: 'Most frames', description: 'Left out: 5' }),
+    candidates: z.int().min(1).max(256).optional().meta({
+      title: 'Candidates',
+      description:
+        'Pictures that the model looks at, chosen by the words of their descriptions. Left out: 32. Each takes what a description takes to begin',
+    }),
+    priority: modelFields.priority,
+  })
+  .meta({ title: 'Frames wanted', description: 'Publish on request/find, not retained' });
+/** Payload of `request/find`. */
+export type FindRequest = z.infer<typeof findRequestSchema>;
+
 /** The state of the device is wanted, now. */
 export const healthRequestSchema = z
   .strictObject(requestFields(SCHEMA_IDS.healthRequest))

@@ -10,6 +10,7 @@ import {
   frameProvenance,
   identifierSchema,
   imageSizeSchema,
+  modelSchema,
   objectSchema,
   provenance,
   SCHEMA_IDS,
@@ -71,6 +72,39 @@ export const snapshotDataSchema = z
   })
   .meta({ title: 'Snapshot' });
 
+const foundFrameSchema = z
+  .strictObject({
+    ...frameProvenance,
+    frameRun: z.string().min(1).meta({
+      title: 'Run of the frame',
+      description: 'Frame ids begin again when a device restarts; with the run one is unique',
+    }),
+    image: imageSizeSchema,
+    description: z.string().meta({ title: 'Description', description: 'What was said of it' }),
+    score: z.number().meta({ title: 'Score', description: 'More is better; comparable within one response' }),
+    thumbnail: z.string().nullable().meta({
+      title: 'Thumbnail',
+      description: 'Path of a small JPEG on the device’s console; null: the picture is not kept',
+    }),
+  })
+  .meta({ title: 'Found frame' });
+
+export const foundDataSchema = z
+  .strictObject({
+    frames: z.array(foundFrameSchema).meta({ title: 'Frames', description: 'The best first' }),
+    rankedBy: z.enum(['likelihood', 'words']).meta({
+      title: 'Ranked by',
+      description:
+        'likelihood: the model looked at the pictures; the score is a natural logarithm for each token, above 0 where a picture makes the text more probable. words: by the descriptions alone; the score is BM25',
+    }),
+    looked: z.int().min(0).meta({ title: 'Looked', description: 'Pictures that the model looked at' }),
+    model: modelSchema.optional().meta({ title: 'Model', description: 'That ranked them' }),
+    notices: answerFields.notices,
+  })
+  .meta({ title: 'Found frames' });
+/** `data` of the response to `find`. */
+export type FoundData = z.infer<typeof foundDataSchema>;
+
 export const healthDataSchema = z.strictObject(healthFields).meta({ title: 'Health' });
 export const watchDataSchema = z.strictObject({ watch: watchReportSchema }).meta({ title: 'One watch' });
 export const watchRemovedDataSchema = z.strictObject({ id: identifierSchema }).meta({ title: 'Removed watch' });
@@ -100,6 +134,7 @@ export const okResponseSchemas = {
     ...frameProvenance,
     data: snapshotDataSchema,
   }),
+  find: plainResponse('find', foundDataSchema),
   health: plainResponse('health', healthDataSchema),
   'watch/add': plainResponse('watch/add', watchDataSchema),
   'watch/change': plainResponse('watch/change', watchDataSchema),
@@ -145,6 +180,7 @@ export const okResponseSchema = z.discriminatedUnion('verb', [
   okResponseSchemas.describe,
   okResponseSchemas.locate,
   okResponseSchemas.snapshot,
+  okResponseSchemas.find,
   okResponseSchemas.health,
   okResponseSchemas['watch/add'],
   okResponseSchemas['watch/change'],

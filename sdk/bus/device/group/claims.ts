@@ -35,17 +35,17 @@ export class Claims {
   /**
    * A request that every member got.
    * @param order of the members that may take it
-   * @param isLate this one gives way to all others once
+   * @param rounds this one gives way to all others so many times
    * @param take begins with it; called at most once, with false when others were before it and may answer as well
    */
   offer(
     key: string,
-    { order, isLate }: { readonly order: readonly string[]; readonly isLate: boolean },
+    { order, rounds }: { readonly order: readonly string[]; readonly rounds: number },
     take: (isFirst: boolean) => TakenRequest | undefined,
   ): void {
     if (this.#waiting.has(key) || this.#taken.has(key) || this.#claimed.has(key)) return;
     const place = order.indexOf(this.#options.id);
-    const turn = Math.min(place, LAST_TURN) + (isLate ? Math.min(order.length, LAST_TURN + 1) : 0);
+    const turn = Math.min(place, LAST_TURN) + rounds * Math.min(order.length, LAST_TURN + 1);
     if (place < 0 || this.#waiting.size >= MAX_KEPT) return;
     if (turn === 0) {
       this.#take(key, () => take(true));

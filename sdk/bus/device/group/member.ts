@@ -197,7 +197,7 @@ export class GroupMember {
     // Who had its turn comes last; where all had it, they have it again.
     const order = [false, true].flatMap((wanted) => rankMembers(key, [...own(wanted), ...others(wanted)]));
     // That it is busy moves only its own turn: what others see of that is old, and two would believe to be the first.
-    this.#claims.offer(key, { order, isLate: this.state === 'busy' || this.#isNew }, take);
+    this.#claims.offer(key, { order, rounds: (this.state === 'busy' ? 2 : 0) + (this.#isNew ? 1 : 0) }, take);
   }
 
   /** Not every other member has heard of it. */

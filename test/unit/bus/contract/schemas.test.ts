@@ -123,7 +123,7 @@ describe('asyncApiDocument', () => {
       const { address } = document.channels[channel.$ref.split('/')[2] ?? ''];
       return `${action} ${address} ${bindings.mqtt.qos} ${bindings.mqtt.retain}`;
     });
-    const verbs = 'ask describe locate snapshot health watch/add watch/change watch/remove watch/list'.split(' ');
+    const verbs = 'ask describe locate snapshot find health watch/add watch/change watch/remove watch/list'.split(' ');
     expect(table).toEqual([
       'send site/bus/{device}/availability 1 true',
       'send site/bus/{device}/info 1 true',

@@ -49,6 +49,25 @@ describe('a configuration file', () => {
     expect(Object.isFrozen(config.describe)).toBe(true);
   });
 
+  test('may have a remote model, with an address that cannot be listened to and pictures that are wanted to be sent', async () => {
+    const remote = (more: string) =>
+      minimal.replace('models/demo }', `models/demo, remote: { url: "https://gpu.example/v1", model: big, ${more} } }`);
+    const sent = 'pictures: { send: true }, minimumProbability: 0.6';
+    const config = await loadConfig(write(remote(`${sent}, keyFile: gpu.key`)), {});
+    expect(config.model.remote).toMatchObject({
+      keyFile: join(folder, 'gpu.key'),
+      allowHttp: false,
+      pictures: { send: true, jpegQuality: 90 },
+      priorities: ['urgent', 'question'],
+    });
+    expect(await problemsOf(remote(sent).replace('https:', 'http:'))).toMatch(/line 2.*https:\/\/ for another machine/);
+    expect(await problemsOf(remote('minimumProbability: 0.6'))).toMatch(/model.remote.pictures/);
+    expect(await problemsOf(remote('pictures: { send: false }, maximumWaiting: 2'))).toMatch(/pictures.send/);
+    expect(await problemsOf(remote('pictures: { send: true }'))).toMatch(/minimumProbability, maximumWaiting or both/);
+    const checked = loadConfig(write(remote(`${sent}, keyFile: gpu.key`)), {}, { check: 'model' });
+    await expect(checked).rejects.toThrow(/model.remote.keyFile: Expected a file that can be read/);
+  });
+
   test('may allow response topics and open the embedded broker to pages', async () => {
     const more = `${minimal}responseTopics: [robots/+/answers]\nembeddedBroker: { webSocket: { origins: ["https://kiosk.example"] } }\n`;
     expect(await loadConfig(write(more), {})).toMatchObject({

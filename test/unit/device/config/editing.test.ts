@@ -133,6 +133,8 @@ test('what names files, runs something, opens ports or lets people in is closed 
     'device',
     'root',
     'model.directory',
+    'model.remote.url',
+    'model.remote.pictures.send',
     'model.cacheDirectory',
     'model.acceptLlamaLicense',
     'cameras.0.tls.verify',

@@ -47,6 +47,7 @@ function waitingEngine() {
       prefixReuse: true,
       attentionTaps: false,
       keyValueBytesPerToken: 1,
+      branchTokens: 0,
       reservesContext: false,
     },
   } as const;

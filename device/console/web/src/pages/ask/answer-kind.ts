@@ -16,6 +16,8 @@ export interface AnswerKind {
   readonly choices: string;
   /** As typed. */
   readonly schema: string;
+  /** Each box is checked on its cut-out; false: where the device does so by itself. */
+  readonly verify: boolean;
 }
 
 export const FIRST_KIND: AnswerKind = {
@@ -31,6 +33,7 @@ export const FIRST_KIND: AnswerKind = {
     undefined,
     2,
   ),
+  verify: false,
 };
 
 export function choicesOf({ choices }: AnswerKind): string[] {
@@ -50,8 +53,9 @@ export function faultOf(answer: AnswerKind): string | undefined {
   }
 }
 
-export function requestPart(answer: AnswerKind): Pick<AskInput, 'answerType' | 'choices' | 'answerSchema'> {
-  if (answer.kind === 'text') return {};
-  if (answer.kind === 'json') return { answerSchema: JSON.parse(answer.schema) as Record<string, unknown> };
-  return { answerType: answer.kind, ...(answer.kind === 'choice' ? { choices: choicesOf(answer) } : {}) };
+export function requestPart(answer: AnswerKind): Pick<AskInput, 'answerType' | 'choices' | 'answerSchema' | 'verify'> {
+  const verify = answer.verify ? { verify: true } : {};
+  if (answer.kind === 'text') return verify;
+  if (answer.kind === 'json') return { answerSchema: JSON.parse(answer.schema) as Record<string, unknown>, ...verify };
+  return { answerType: answer.kind, ...(answer.kind === 'choice' ? { choices: choicesOf(answer) } : {}), ...verify };
 }

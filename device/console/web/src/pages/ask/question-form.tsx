@@ -111,6 +111,15 @@ export function QuestionForm(props: QuestionFormProps) {
             onChange={({ currentTarget }) => props.onPicture(currentTarget.files?.[0])}
           />
         </label>
+        <label class="check" title="The model is asked yes or no about the cut-out of each box; that takes longer.">
+          <input
+            type="checkbox"
+            checked={answerKind.verify}
+            disabled={!mayAsk}
+            onChange={({ currentTarget }) => props.onAnswerKind({ ...answerKind, verify: currentTarget.checked })}
+          />
+          Check each box on its cut-out
+        </label>
       </div>
       {hasTurns && (
         <p class="wide facts">

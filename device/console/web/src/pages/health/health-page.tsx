@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type { HealthInfo } from '../../../../api/health-schemas.js';
 import { get } from '../../api.js';
 import type { PageProps } from '../../app.js';
+import { TitleWithProblems } from '../../title-with-problems.js';
 import { ConnectionDetails } from './connections.js';
 import { HistoryCharts } from './history-charts.js';
 import { LogTail } from './log-tail.js';
@@ -33,17 +34,8 @@ export function HealthPage({ state, session }: PageProps) {
   const views = VIEWS.filter(({ id }) => id === 'charts' || session.role !== 'display');
   return (
     <>
-      <h1>Health</h1>
+      <TitleWithProblems title="Health" problems={state?.problems ?? []} />
       <Summary />
-      {state?.problems.map(({ part, code, message, reason, remedy }) => (
-        <div key={part} class="card problem">
-          <p class="failure">
-            {part}: {reason} <small>({code})</small>
-          </p>
-          <p>{remedy}</p>
-          <p class="hint">{message}</p>
-        </div>
-      ))}
       {views.length > 1 && (
         <nav class="views" aria-label="Views of health">
           {views.map(({ id, title }) => (

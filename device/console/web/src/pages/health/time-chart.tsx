@@ -23,7 +23,8 @@ export function TimeChart({ figure, times, run, stepMs, from, to, marks }: TimeC
   const [pointed, setPointed] = useState<number>();
   const { title, unit, points } = figure;
   const known = points.flatMap((point, index) => (point === null ? [] : [{ ...point, index }]));
-  const high = Math.max(...known.map(({ greatest }) => greatest), 1e-9);
+  const greatest = Math.max(...known.map((each) => each.greatest));
+  const high = Math.max(greatest, 1e-9);
   const low = Math.min(0, ...known.map(({ least }) => least));
   const x = (atMs: number) => (WIDTH * (atMs - from)) / (to - from);
   const y = (value: number) => HEIGHT - 3 - ((HEIGHT - 6) * (value - low)) / (high - low);
@@ -42,6 +43,18 @@ export function TimeChart({ figure, times, run, stepMs, from, to, marks }: TimeC
       ),
     );
   };
+  /** As the pointer does, from one known span to the next. */
+  const step = (event: KeyboardEvent): void => {
+    const at = known.findIndex(({ index }) => index === (shown ?? last)?.index);
+    const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: known.length - 1 }[event.key];
+    if (next === undefined || known.length === 0) return;
+    event.preventDefault();
+    setPointed(known[Math.min(known.length - 1, Math.max(0, next))]!.index);
+  };
+  const reading =
+    shown === undefined
+      ? 'no figure'
+      : `${clock(times[shown.index]!, to - from)}: ${words(shown.mean)}, ${format(shown.least)} to ${words(shown.greatest)}`;
   return (
     <figure class="card chart" data-figure={figure.key}>
       <figcaption>
@@ -50,12 +63,20 @@ export function TimeChart({ figure, times, run, stepMs, from, to, marks }: TimeC
       <svg
         viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
         preserveAspectRatio="none"
-        role="img"
-        aria-label={`${title}: at last ${words(last?.mean)}, at most ${words(high)}, at least ${words(
+        // Read along it, by pointer or by arrow keys.
+        role="slider"
+        tabIndex={0}
+        aria-valuemin={0}
+        aria-valuemax={Math.max(0, known.length - 1)}
+        aria-valuenow={Math.max(0, known.findIndex(({ index }) => index === shown?.index))}
+        aria-valuetext={reading}
+        aria-label={`${title}: at last ${words(last?.mean)}, at most ${words(known.length > 0 ? greatest : undefined)}, at least ${words(
           Math.min(...known.map(({ least }) => least)),
         )}${marks.length > 0 ? `; ${describeMarks(marks)}` : ''}`}
         onPointerMove={point}
         onPointerLeave={() => setPointed(undefined)}
+        onKeyDown={step}
+        onBlur={() => setPointed(undefined)}
       >
         {marks.map(({ atMs, kind }) => (
           <line key={`${kind} ${atMs}`} class={kind} x1={x(atMs)} x2={x(atMs)} y1="0" y2={HEIGHT} />
@@ -87,7 +108,7 @@ export function TimeChart({ figure, times, run, stepMs, from, to, marks }: TimeC
         <span>
           {pointed !== undefined && shown !== undefined
             ? `${clock(times[shown.index]!, to - from)}: ${format(shown.least)} to ${words(shown.greatest)}`
-            : `at most ${words(high)}`}
+            : `at most ${words(known.length > 0 ? greatest : undefined)}`}
         </span>
         <span>{clock(to, to - from)}</span>
       </p>

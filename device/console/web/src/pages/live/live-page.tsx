@@ -4,6 +4,7 @@ import { get } from '../../api.js';
 import type { PageProps } from '../../app.js';
 import { BoxedPicture } from '../../boxed-picture.js';
 import { HeatControls } from '../../heat-controls.js';
+import { TitleWithProblems } from '../../title-with-problems.js';
 import { LampCard } from './lamp-card.js';
 import { LivePicture } from './live-picture.js';
 import { MaskOutlines } from './mask-outlines.js';
@@ -14,21 +15,12 @@ export function LivePage({ state, events, session }: PageProps) {
   const others = state?.problems.filter(({ part }) => !/^(?:model|bus|camera\/)/.test(part)) ?? [];
   return (
     <>
-      <h1>Live</h1>
+      <TitleWithProblems title="Live" problems={others} />
       <section class="lamps" aria-label="State">
         {(['camera', 'model', 'broker'] as const).map((name) => (
           <LampCard key={name} name={name} lamp={state?.lamps[name]} />
         ))}
       </section>
-      {others.map(({ part, reason, remedy, message }) => (
-        <div key={part} class="card other-problem" role="status">
-          <p class="failure">{reason}</p>
-          <p>{remedy}</p>
-          <p class="hint">
-            {part}: {message}
-          </p>
-        </div>
-      ))}
       {state?.cameras.map((camera) => (
         <CameraSection key={camera.id} camera={camera} events={events} mayAsk={session.role !== 'display'} />
       ))}

@@ -20,6 +20,8 @@ export function RegionField({ camera, region, onChange }: RegionFieldProps) {
   const [still, setStill] = useState(() => Date.now());
   const surface = useRef<SVGSVGElement>(null);
   const held = useRef<number | undefined>(undefined);
+  /** The corner that had the focus last. */
+  const [chosen, setChosen] = useState(0);
 
   const set = (next: readonly Corner[] | undefined): void => {
     setCorners(next);
@@ -59,7 +61,7 @@ export function RegionField({ camera, region, onChange }: RegionFieldProps) {
       <legend>Part of the picture</legend>
       <p class="hint">
         Drag the corners; a click beside them adds one. By keyboard: Tab to a corner, arrow keys move it, Delete removes
-        it.
+        it; Add a corner puts one behind it.
       </p>
       <div class="region-picture">
         {camera !== undefined && (
@@ -93,6 +95,7 @@ export function RegionField({ camera, region, onChange }: RegionFieldProps) {
             class="corner"
             aria-label={`Corner ${index + 1}: ${Math.round(100 * x)} % right, ${Math.round(100 * y)} % down`}
             style={{ left: `${100 * x}%`, top: `${100 * y}%` }}
+            onFocus={() => setChosen(index)}
             onPointerDown={(event) => {
               held.current = index;
               event.currentTarget.setPointerCapture(event.pointerId);
@@ -113,9 +116,19 @@ export function RegionField({ camera, region, onChange }: RegionFieldProps) {
           />
         ))}
       </div>
-      <button type="button" class="quiet" onClick={() => set(undefined)}>
-        Look at the whole picture
-      </button>
+      <div class="row">
+        <button
+          type="button"
+          class="quiet"
+          disabled={corners.length >= MAX_CORNERS}
+          onClick={() => set(withCornerAfter(corners, chosen))}
+        >
+          Add a corner
+        </button>
+        <button type="button" class="quiet" onClick={() => set(undefined)}>
+          Look at the whole picture
+        </button>
+      </div>
     </fieldset>
   );
 }
@@ -129,6 +142,13 @@ const STEPS: Readonly<Record<string, Corner>> = {
 
 function within(value: number): number {
   return Math.round(1_000 * Math.min(1, Math.max(0, value))) / 1_000;
+}
+
+/** Half way to the next one. */
+function withCornerAfter(corners: readonly Corner[], index: number): Corner[] {
+  const at = Math.min(index, corners.length - 1);
+  const [one, next] = [corners[at]!, corners[(at + 1) % corners.length]!];
+  return corners.toSpliced(at + 1, 0, [within((one[0] + next[0]) / 2), within((one[1] + next[1]) / 2)]);
 }
 
 /** Between the two corners whose side is the nearest. */
