@@ -17,6 +17,7 @@ import {
   openPage,
   placeOf,
 } from '../support/console-browser.js';
+import { writeEarlierRun } from '../support/earlier-run.js';
 import { expectKeyboardReach } from '../support/keyboard-walk.js';
 
 const PAGES = ['live', 'ask', 'timeline', 'watches', 'health', 'device'] as const;
@@ -41,6 +42,7 @@ beforeAll(async () => {
     journal: { directory: join(folder, 'journal'), frames: true },
     describe: { minIntervalSeconds: 1 },
   });
+  await writeEarlierRun(config);
   service = await startService(config, { parts: lend(model, { openCamera }) });
   address = service.consoleAddress ?? '';
   browser = await launchBrowser();
