@@ -15,6 +15,7 @@ import {
   launchBrowser,
   movingParts,
   openPage,
+  PHONE,
   placeOf,
 } from '../support/console-browser.js';
 import { writeEarlierRun } from '../support/earlier-run.js';
@@ -180,6 +181,18 @@ describe('the console', () => {
       await page.reload();
       await ready(name);
     });
+  });
+
+  test('on a phone the newest events are on the first screen, and the filters unfold', async () => {
+    await page.setViewportSize(PHONE);
+    await show('timeline');
+    await page.reload();
+    await ready('timeline');
+    expect((await page.locator('.event').first().boundingBox())!.y).toBeLessThan(PHONE.height / 2);
+    expect(await page.getByLabel('From').isVisible()).toBe(false);
+    await page.getByText('Time, kinds and export').press('Enter');
+    await page.getByLabel('From').waitFor();
+    await page.setViewportSize({ width: 1_440, height: 900 });
   });
 
   test('a capture process that is killed turns the lamp, and turns it back', async () => {
