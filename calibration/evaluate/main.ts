@@ -19,12 +19,15 @@ const demoModel = fileURLToPath(new URL('../../../examples/demo-model', import.m
 
 const WEIGHTS = ['float', 'int4'] as const;
 type Weights = (typeof WEIGHTS)[number];
+const VISION = ['float', 'int8'] as const;
+type Vision = (typeof VISION)[number];
 
 interface Arguments {
   readonly scenes: number;
   readonly seed: string;
   readonly variant: Variant | 'all';
   readonly weights: Weights | 'both';
+  readonly vision: Vision | 'both';
   readonly method: QuantizeMethod;
   readonly group: `${(typeof QUANTIZE_GROUP_SIZES)[number]}`;
   readonly backend: NonNullable<LoadModelOptions['backend']>;
@@ -48,6 +51,11 @@ function parseArguments(argv: readonly string[]): Arguments {
     .option('--seed <text>', 'any text; other seeds give other scenes', '1')
     .addOption(new Option('--variant <name>', 'rendering').choices([...VARIANTS, 'all']).default('plain'))
     .addOption(new Option('--weights <kind>', 'weights to run').choices([...WEIGHTS, 'both']).default('both'))
+    .addOption(
+      new Option('--vision <precision>', 'vision tower; int8 on the cpu backend')
+        .choices([...VISION, 'both'])
+        .default('float'),
+    )
     .addOption(
       new Option('--method <name>', 'how int4 is made; awq calibrates with the pictures beside the checkpoint')
         .choices(['rtn', 'awq'])
@@ -95,10 +103,25 @@ async function prepareScenes(args: Arguments, temporary: string): Promise<Varian
   return prepared;
 }
 
-/** Scores of one kind of weights, a variant each. */
+/** What is measured: kinds of weights, of the text and of the vision tower. */
+interface Contender {
+  readonly name: string;
+  readonly weights: Weights;
+  readonly vision: Vision;
+}
+
+function contendersOf(args: Arguments): Contender[] {
+  const all = WEIGHTS.flatMap((weights) => VISION.map((vision) => ({ weights, vision })));
+  return all
+    .filter(({ weights }) => args.weights === 'both' || args.weights === weights)
+    .filter(({ vision }) => args.vision === 'both' || args.vision === vision)
+    .map((each) => ({ ...each, name: each.vision === 'float' ? each.weights : `${each.weights}, int8 vision` }));
+}
+
+/** Scores of one of them, a variant each. */
 async function measure(
   args: Arguments,
-  weights: Weights,
+  { name, weights, vision }: Contender,
   sets: readonly VariantScenes[],
   temporary: string,
 ): Promise<Map<string, Scores>> {
@@ -107,52 +130,55 @@ async function measure(
     progress('quantising to int4');
     const { checkpoint: source, method } = args;
     const groupSize = Number(args.group) as (typeof QUANTIZE_GROUP_SIZES)[number];
-    directory = (await quantizeCheckpoint({ source, output: join(temporary, 'int4'), method, groupSize })).directory;
+    const output = join(temporary, `int4-${vision}-vision`);
+    directory = (await quantizeCheckpoint({ source, output, method, groupSize })).directory;
   }
   const cacheDirectory = join(temporary, 'cache'); // nothing of an evaluation stays
-  await using model = await loadModel(directory, { backend: args.backend, threads: args.threads, cacheDirectory });
+  const { backend, threads } = args;
+  await using model = await loadModel(directory, { backend, threads, cacheDirectory, vision: { precision: vision } });
   const { engine } = model.info;
-  console.log(`${weights}: backend ${engine.backend} on ${engine.device}, ${engine.weights} weights`);
+  console.log(
+    `${name}: backend ${engine.backend} on ${engine.device}, ${engine.weights} weights, ${'vision' in engine ? engine.vision : 'remote'} vision`,
+  );
   const results = new Map<string, Scores>();
   let toShow = args.show;
   for (const { variant, folder, scenes } of sets) {
     const startedMs = performance.now();
     const scores = await evaluateModel(model, scenes, folder, {
-      onScene: (done, total) => progress(`${weights}, ${variant}: ${done}/${total} scenes`),
+      onScene: (done, total) => progress(`${name}, ${variant}: ${done}/${total} scenes`),
       onDifference: ({ image, question, expected, said }) => {
         if (toShow-- > 0) console.log(`  ${variant} ${image} | ${question} | ${expected} | ${said}`);
       },
     });
     progress('');
     const seconds = (performance.now() - startedMs) / 1000;
-    console.log(`${weights}, ${variant}: ${scenes.length} scenes in ${seconds.toFixed(1)} s`);
+    console.log(`${name}, ${variant}: ${scenes.length} scenes in ${seconds.toFixed(1)} s`);
     results.set(variant, scores);
   }
   return results;
 }
 
-function report(sets: readonly VariantScenes[], results: ReadonlyMap<Weights, ReadonlyMap<string, Scores>>): void {
+function report(sets: readonly VariantScenes[], results: ReadonlyMap<string, ReadonlyMap<string, Scores>>): void {
   for (const { variant, scenes } of sets) {
     const columns = [...results].map(([title, byVariant]) => ({ title, table: byVariant.get(variant)!.table() }));
     const [first] = results.values();
     console.log(`\n${variant}, ${scenes.length} scenes\n${renderTable(columns, first!.get(variant)!.counts())}`);
-    for (const [weights, byVariant] of results) {
+    for (const [name, byVariant] of results) {
       const scores = byVariant.get(variant)!;
       const pairs = scores.confusion().map(({ there, said, times }) => `${there} → ${said} ${times}`);
-      console.log(`${weights}: classes confused in captions: ${pairs.slice(0, 10).join(', ') || 'none'}`);
+      console.log(`${name}: classes confused in captions: ${pairs.slice(0, 10).join(', ') || 'none'}`);
       const { named, there } = scores.heldOut();
-      if (there > 0)
-        console.log(`${weights}: pairs that training never showed, named in captions: ${named} of ${there}`);
+      if (there > 0) console.log(`${name}: pairs that training never showed, named in captions: ${named} of ${there}`);
     }
   }
 }
 
-/** The first variant at the top; with several, all of them under `variants` of each kind of weights as well. */
-function jsonLine(sets: readonly VariantScenes[], results: ReadonlyMap<Weights, ReadonlyMap<string, Scores>>): string {
-  const entries = [...results].map(([weights, byVariant]) => {
+/** The first variant at the top; with several, all of them under `variants` of each column as well. */
+function jsonLine(sets: readonly VariantScenes[], results: ReadonlyMap<string, ReadonlyMap<string, Scores>>): string {
+  const entries = [...results].map(([name, byVariant]) => {
     const tables = sets.map(({ variant }) => [variant, jsonTable(byVariant.get(variant)!.table())] as const);
     const variants = sets.length > 1 ? { variants: Object.fromEntries(tables) } : {};
-    return [weights, { ...tables[0]![1], ...variants }];
+    return [name, { ...tables[0]![1], ...variants }];
   });
   return JSON.stringify(Object.fromEntries(entries));
 }
@@ -162,10 +188,9 @@ async function main(argv: readonly string[]): Promise<void> {
   const temporary = await mkdtemp(join(tmpdir(), 'scenebus-evaluate-'));
   try {
     const sets = await prepareScenes(args, temporary);
-    const results = new Map<Weights, Map<string, Scores>>();
-    for (const weights of WEIGHTS) {
-      if (args.weights === 'both' || args.weights === weights)
-        results.set(weights, await measure(args, weights, sets, temporary));
+    const results = new Map<string, Map<string, Scores>>();
+    for (const contender of contendersOf(args)) {
+      results.set(contender.name, await measure(args, contender, sets, temporary));
     }
     report(sets, results);
     if (args.json) console.log(jsonLine(sets, results));

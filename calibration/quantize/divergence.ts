@@ -2,6 +2,7 @@
 import type { Checkpoint } from '#sdk/checkpoint/index.js';
 import type { CallOptions } from '#sdk/core/types.js';
 import { openOnnxEngine } from '#sdk/engine/index.js';
+import type { OpenEngine } from '#sdk/engine/options.js';
 import type { CalibrationScene } from './calibration-samples.js';
 
 export interface Divergence {
@@ -15,14 +16,30 @@ export interface Divergence {
 /** The rows that predict answers; all that see the picture where there is no answer. `[samples][rows · vocabulary]` */
 export type Predictions = readonly Float32Array[];
 
+type PredictOptions = CallOptions & {
+  readonly threads?: number | undefined;
+  readonly cacheDirectory?: string | undefined;
+};
+
 /** Logits of a model over all samples, computed with float32 activations. */
-export async function predict(
+export function predict(
   checkpoint: Checkpoint,
   scenes: readonly CalibrationScene[],
-  options: CallOptions & { readonly threads?: number | undefined; readonly cacheDirectory?: string | undefined },
+  options: PredictOptions,
+): Promise<Predictions> {
+  const open: OpenEngine = (model, more) => openOnnxEngine(model, { ...more, accuracyLevel: 1 });
+  return predictOn(open, checkpoint, scenes, options);
+}
+
+/** The same on another engine. */
+export async function predictOn(
+  open: OpenEngine,
+  checkpoint: Checkpoint,
+  scenes: readonly CalibrationScene[],
+  options: PredictOptions,
 ): Promise<Predictions> {
   const contextLength = Math.max(...scenes.flatMap(({ samples }) => samples.map(({ tokens }) => tokens.length)));
-  await using engine = await openOnnxEngine(checkpoint, { ...options, contextLength, accuracyLevel: 1 });
+  await using engine = await open(checkpoint, { ...options, contextLength });
   const { vocabularySize } = checkpoint.model.architecture.text;
   const predictions: Float32Array[] = [];
   for (const scene of scenes) {

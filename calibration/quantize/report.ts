@@ -9,8 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { openCheckpoint } from '#sdk/checkpoint/index.js';
 import { isSdkError } from '#sdk/core/errors.js';
+import { openCpuEngine } from '#sdk/engine/index.js';
+import type { OpenEngine } from '#sdk/engine/options.js';
 import { readCalibration } from './calibration-samples.js';
-import { compare, type Divergence, predict } from './divergence.js';
+import { compare, type Divergence, type Predictions, predict, predictOn } from './divergence.js';
 import type { LmHeadPrecision, QuantizeMethod } from './plan.js';
 import { QUANTIZE_GROUP_SIZES, quantizeCheckpoint } from './quantize.js';
 
@@ -24,12 +26,16 @@ export interface QuantizeReportOptions {
   readonly scenes: number;
   readonly groups: readonly (typeof QUANTIZE_GROUP_SIZES)[number][];
   readonly lmHead?: LmHeadPrecision | undefined;
+  /** Each quantised model also on the cpu backend, with its vision tower in float and in int8. */
+  readonly vision?: boolean | undefined;
   readonly threads?: number | undefined;
   readonly acceptLlamaLicense?: boolean | undefined;
 }
 
 export interface QuantizeReportLine extends Divergence {
   readonly method: QuantizeMethod;
+  /** What computed: ONNX Runtime with float32 activations, or the cpu backend. */
+  readonly engine: 'onnx' | 'cpu' | 'cpu, int8 vision';
   readonly groupSize: number;
   readonly relativeError: number;
 }
@@ -62,10 +68,20 @@ export async function quantizeReport(
           threads,
           acceptLlamaLicense,
         });
-        const predictions = await predict(await openCheckpoint(output), measured, { threads, cacheDirectory });
-        const line = { method, groupSize, relativeError, ...compare(reference, predictions, vocabularySize) };
-        lines.push(line);
-        onLine(line);
+        const quantized = await openCheckpoint(output);
+        const add = (engine: QuantizeReportLine['engine'], predictions: Predictions) => {
+          const divergence = compare(reference, predictions, vocabularySize);
+          const line = { method, engine, groupSize, relativeError, ...divergence };
+          lines.push(line);
+          onLine(line);
+        };
+        add('onnx', await predict(quantized, measured, { threads, cacheDirectory }));
+        if (!options.vision) continue;
+        for (const precision of ['float', 'int8'] as const) {
+          const open: OpenEngine = (model, more) => openCpuEngine(model, { ...more, vision: { precision } });
+          const predictions = await predictOn(open, quantized, measured, { threads, cacheDirectory });
+          add(precision === 'int8' ? 'cpu, int8 vision' : 'cpu', predictions);
+        }
       }
     }
     return lines;
@@ -74,9 +90,17 @@ export async function quantizeReport(
   }
 }
 
-function formatReportLine({ method, groupSize, meanKl, sameToken, relativeError, rows }: QuantizeReportLine): string {
+function formatReportLine({
+  method,
+  engine,
+  groupSize,
+  meanKl,
+  sameToken,
+  relativeError,
+  rows,
+}: QuantizeReportLine): string {
   const numbers = [meanKl.toFixed(5), (100 * sameToken).toFixed(2), (100 * relativeError).toFixed(2), String(rows)];
-  return `| ${method} | ${groupSize} | ${numbers.join(' | ')} |`;
+  return `| ${method} | ${engine} | ${groupSize} | ${numbers.join(' | ')} |`;
 }
 
 function wholeNumber(text: string): number {
@@ -101,12 +125,13 @@ async function main(): Promise<void> {
     .option('--scenes <number>', 'to calibrate with, and as many others to measure on', wholeNumber, 16)
     .option('--groups <sizes>', 'group sizes', groupList, [...QUANTIZE_GROUP_SIZES])
     .option('--lm-head <form>', 'bf16, int8 or int4', 'bf16')
-    .option('--threads <number>', 'of ONNX Runtime', wholeNumber)
+    .option('--vision', 'also on the cpu backend, with the vision tower in float and in int8', false)
+    .option('--threads <number>', 'of the engines', wholeNumber)
     .option('--accept-llama-license', 'you have read and accept the licence of a Llama model', false)
     .parse()
     .opts<QuantizeReportOptions>();
-  console.log('| method | group | mean KL (nats) | same token (%) | weight error (%) | rows |');
-  console.log('|---|---|---|---|---|---|');
+  console.log('| method | engine | group | mean KL (nats) | same token (%) | weight error (%) | rows |');
+  console.log('|---|---|---|---|---|---|---|');
   await quantizeReport(options, (line) => console.log(formatReportLine(line)));
 }
 

@@ -7,7 +7,7 @@ import { createProgressReporter } from './progress.js';
 const CHOICES = {
   backend: ['auto', 'tensorrt', 'cpu', 'onnx'],
   numerics: ['meta', 'hf-4.45', 'hf-5'],
-  vision: ['auto', 'full'],
+  vision: ['auto', 'full', 'int8'],
   keyValueType: ['f32', 'f16', 'int8'],
 } as const;
 
@@ -50,7 +50,7 @@ export async function openEvaluatedModel(
     import('./logger.js'),
   ]);
   using progress = createProgressReporter(terminal.stderr);
-  const { grounder, ...others } = settings;
+  const { grounder, vision, ...others } = settings;
   let detector: DetectorGrounder | undefined;
   let choice: GrounderChoice | undefined;
   if (grounder === 'text' || grounder === 'attention') choice = grounder;
@@ -58,6 +58,9 @@ export async function openEvaluatedModel(
   try {
     const model = await loadModel(folder, {
       ...(others as LoadModelOptions),
+      ...(vision === undefined
+        ? {}
+        : { vision: vision === 'int8' ? { precision: vision } : (vision as 'auto' | 'full') }),
       ...(choice === undefined ? {} : { grounder: choice }),
       ...{ threads, cacheDirectory: cache, logger: createLogger(terminal, 'warn') },
       ...{ onProgress: progress.onProgress, signal },

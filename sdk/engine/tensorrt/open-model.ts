@@ -9,7 +9,6 @@ import { EmbeddingTable } from '../shared/embedding-table.js';
 import { keyValueBytesPerToken } from '../shared/engine-checks.js';
 import { NativeEngine } from '../shared/native-engine.js';
 import { mergeableFrom, mergesEveryImage } from '../shared/tile-tables.js';
-import { requireFloatVision } from '../shared/vision-options.js';
 import type { OpenedTensorRtModel, TensorRtModelSpec, TensorRtProgress } from './addon-types.js';
 import type { TensorRtHost } from './host.js';
 import { IMAGES_OF_A_STEP, lowerCheckpoint, type TensorRtMode } from './lowering.js';
@@ -53,7 +52,6 @@ export async function openModel(
 ): Promise<Engine> {
   const { architecture, int4, tensors } = checkpoint.model;
   const { logger = silentLogger, mode, contextLength, numerics = 'meta' } = options;
-  requireFloatVision(options.vision, 'tensorrt');
   const platform = requirePlatform(host.addon);
   const embedding = new DisposalStack();
   try {

@@ -1,8 +1,10 @@
 /** The `tensorrt` backend: plans for this device, own kernels for the hot parts, a self-test before it serves. */
+
 import { SdkError } from '../../core/errors.js';
 import type { Engine } from '../engine.js';
 import type { EngineCheckpoint } from '../options.js';
 import { resolveContextLength } from '../shared/engine-checks.js';
+import { requireFloatVision } from '../shared/vision-options.js';
 import type { TensorRtHost } from './host.js';
 import { installedTensorRt } from './installed.js';
 import type { TensorRtMode } from './lowering.js';
@@ -39,6 +41,7 @@ export async function openTensorRtEngineOn(
 ): Promise<Engine> {
   options.signal?.throwIfAborted();
   const platform = requirePlatform(host.addon);
+  requireFloatVision(options.vision, 'tensorrt');
   const contextLength = resolveContextLength(options.contextLength, checkpoint.model.architecture.text);
   const mode = options.mode ?? 'auto';
   requireMemory(checkpoint, platform, contextLength, mode);
