@@ -1,10 +1,11 @@
 /** OpenAI's and Ollama's APIs over the model of this device, and over what its cameras see. */
-import { type Logger, SdkError } from 'scenebus';
+import { isSdkError, type Logger, SdkError } from 'scenebus';
 import { createTokenStream } from 'scenebus/service';
 import type { DeviceConfig } from '../config/schema.js';
 import type { Problems } from '../events/problems.js';
 import type { ModelAccess } from '../features/context.js';
 import type { Pictures } from '../features/pictures.js';
+import { ApiError } from '../openai/api-error.js';
 import type { CameraPictures } from '../openai/pictures.js';
 import { RemotePictures } from '../openai/remote-pictures.js';
 import type { ServedModel } from '../openai/served-model.js';
@@ -75,8 +76,15 @@ function servedModel({ model, config }: Pick<DeviceApiOptions, 'model' | 'config
 function camerasOf({ pictures }: Pick<DeviceApiOptions, 'pictures'>): CameraPictures {
   return {
     newest: async (camera, signal) => {
-      const { feed, frame } = await pictures.of({ camera }, { signal });
-      return { image: frame, notices: feed.noticesFor(frame) };
+      try {
+        const { feed, frame } = await pictures.of({ camera }, { signal });
+        return { image: frame, notices: feed.noticesFor(frame) };
+      } catch (error) {
+        // Clients take other refusals of a camera for trouble that passes, and ask again and again.
+        if (isSdkError(error, 'ERR_CAPTURE_REFUSED') && error.details.privacy === true)
+          throw new ApiError(403, 'camera_private', error.message);
+        throw error;
+      }
     },
   };
 }

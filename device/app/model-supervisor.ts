@@ -174,7 +174,7 @@ export class ModelSupervisor implements ModelAccess, AsyncDisposable {
     if (old !== undefined) {
       this.#lost = new SdkError(
         'ERR_ENGINE_DIED',
-        `The model is not available now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
+        `Expected the model to be loaded, but it is not available now (${messageOf(reason)}): its memory is being freed. Ask again later.`,
         { cause: reason },
       );
       onHealth(this.#lost);
@@ -240,7 +240,7 @@ function exhausted(cause: unknown): SdkError {
 function lostError(cause: unknown, pauseMs: number): SdkError {
   return new SdkError(
     'ERR_ENGINE_DIED',
-    `The model is not available now (${messageOf(cause)}) and is reloaded in ${Math.ceil(pauseMs / 1000)} s. Ask again later.`,
+    `Expected the model to be loaded, but it is not available now (${messageOf(cause)}) and is reloaded in ${Math.ceil(pauseMs / 1000)} s. Ask again later.`,
     { cause },
   );
 }

@@ -83,7 +83,7 @@ async function locate(
   };
   return await model.use(async (loaded) => {
     if (!loaded.info.locates) {
-      const message = `The model ${loaded.info.name} gives no boxes: ask where things are in words, or find its heads that localise with scenebus calibrate-grounding.`;
+      const message = `Expected a model that gives boxes, but ${loaded.info.name} gives none: ask where things are in words, or find its heads that localise with scenebus calibrate-grounding.`;
       throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
     }
     void hub.emit('frame', { frame }, { camera: feed.id, frame });
@@ -127,7 +127,7 @@ async function snapshot(
 ): Promise<SnapshotResult> {
   if (!config.snapshots) {
     const message =
-      'This device does not share pictures. Its owner can allow it with `snapshots: true` in the configuration.';
+      'Expected a device that shares pictures, but this one does not. Its owner can allow it with `snapshots: true` in the configuration.';
     throw new SdkError('ERR_REQUEST_UNSUPPORTED', message);
   }
   const { feed, frame } = await pictures.of(request, call);

@@ -41,8 +41,8 @@ export class Pictures implements Disposable {
   async of(request: PictureRequest, { signal }: CallOptions): Promise<Picture> {
     const feed = this.#choose(request);
     if (this.#settings?.isOn(feed.id, 'privacy')) {
-      const message = `The camera ${feed.id} is off: its privacy is on. Switch it off with camera/${feed.id}/privacy/set, if you may.`;
-      throw new SdkError('ERR_CAPTURE_REFUSED', message);
+      const message = `Expected a picture of the camera ${feed.id}, but it is off: its privacy is on. Publish false on camera/${feed.id}/privacy/set, if you may, or ask about another camera.`;
+      throw new SdkError('ERR_CAPTURE_REFUSED', message, { details: { camera: feed.id, privacy: true } });
     }
     if (request.frameId !== undefined) return { feed, frame: this.#keptFrame(feed, request.frameId) };
     // A camera that does not deliver must not hold up requests about the others: nobody has the model yet.

@@ -36,6 +36,13 @@ public:
     }
   }
 
+  bool isWanted() override {
+    if (mSession.mPublisher.isWanted())
+      return true;
+    mSession.mPublisher.passOver();
+    return false;
+  }
+
   void warn(const std::string& message) override {
     CaptureEvent event;
     event.type = CaptureEvent::Type::kWarning;

@@ -19,6 +19,16 @@ constexpr int kFewestSameFrames = 5;
  */
 constexpr int64_t kCompareEveryUs = 250'000;
 
+/** While nobody reads, ten frames a second of thirty: a little less than 100 ms, because frames come unevenly. */
+constexpr int64_t kUnreadEveryUs = 90'000;
+/** Who has read a frame will hardly be content with one of a tenth of a second ago the next time. */
+constexpr int64_t kReadersStayUs = 1'000'000;
+
+int64_t monotonicUs() {
+  using namespace std::chrono;
+  return duration_cast<microseconds>(Clock::now().time_since_epoch()).count();
+}
+
 void ringDoorbell(int descriptor) {
   const char bell = 1;
   // A full socket means that the reader has bells to hear already.
@@ -66,8 +76,20 @@ FramePublisher::FramePublisher(const CaptureConfig& config, OnCaptureEvent onEve
       mTransform(config.requestWidth, config.requestHeight, config.mirror, config.rotation),
       mSequence(config.firstSequence - 1) {}
 
+bool FramePublisher::isWanted() const {
+  if (!mRing || mRing->isAwaited())
+    return true;
+  const int64_t now = monotonicUs();
+  if (now - mRing->readAtMonotonicUs() < kReadersStayUs)
+    return true;
+  // A picture that stands still has to be seen often enough to be found out.
+  const int64_t frozenUs = 1000LL * mConfig.frozenAfterMs / kFewestSameFrames;
+  return now - mPublishedAtUs >= (frozenUs > 0 ? std::min(kUnreadEveryUs, frozenUs) : kUnreadEveryUs);
+}
+
 void FramePublisher::publish(const SourceFrame& frame, const SourceFacts& facts) {
   mSequence += frame.advance;
+  mPublishedAtUs = monotonicUs();
   ++mFrames;
   const cv::Size size = mTransform.outputSize(frame.pixels);
   const uint64_t bytes = frameBytes(static_cast<uint64_t>(size.width), static_cast<uint64_t>(size.height));
@@ -156,6 +178,11 @@ void FramePublisher::watchForFreeze(const uint8_t* pixels, uint64_t bytes, const
   event.type = CaptureEvent::Type::kFrozen;
   event.pictureHash = hashOf(pixels, bytes);
   mOnEvent(event);
+}
+
+void FramePublisher::passOver() {
+  ++mFrames;
+  beat();
 }
 
 void FramePublisher::beat() {

@@ -49,6 +49,10 @@ public:
   };
   /** Throws CaptureError for a picture beyond the limits, std::system_error when shared memory is full. */
   void publish(const SourceFrame& frame, const SourceFacts& facts);
+  /** Whether the next frame would be used: somebody waits, has read a moment ago, or may soon look at what is there. */
+  bool isWanted() const;
+  /** A frame came and was not wanted: a sign of life. It is counted in `frames`, and in the next one's `advance`. */
+  void passOver();
   uint64_t frames() const { return mFrames; }
   /** Of the first picture; empty before it. */
   const std::string& firstHash() const { return mFirstHash; }
@@ -66,6 +70,7 @@ private:
   OnCaptureEvent mOnEvent;
   FrameTransform mTransform;
   uint64_t mSequence;
+  int64_t mPublishedAtUs = 0;
   cv::Size mAnnounced;
   bool mAnnouncedPaced = false;
   std::unique_ptr<RingWriter> mRing;

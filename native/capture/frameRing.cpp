@@ -19,7 +19,7 @@ namespace scenebus::capture {
 namespace {
 
 constexpr uint32_t kMagic = 0x53425247; // "SBRG"
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr size_t kPage = 4096;
 constexpr char kNamePrefix[] = "scenebus-";
 constexpr int32_t kWriting = -1;
@@ -36,6 +36,7 @@ struct RingHeader {
   alignas(64) std::atomic<uint64_t> heartbeat;
   std::atomic<uint32_t> ended;
   alignas(64) std::atomic<uint32_t> readerWaits;
+  std::atomic<int64_t> readAtMonotonicUs;
 };
 
 struct SlotHeader {
@@ -43,7 +44,8 @@ struct SlotHeader {
   FrameMeta meta;
 };
 
-static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int32_t>::is_always_lock_free,
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free &&
+                  std::atomic<int32_t>::is_always_lock_free,
               "atomics that take a lock do not work between processes");
 static_assert(sizeof(RingHeader) <= kPage && sizeof(SlotHeader) <= kPage);
 
@@ -204,6 +206,13 @@ const uint8_t* RingWriter::newestFrame(FrameMeta& meta) const {
   return reinterpret_cast<const uint8_t*>(header) + kPage;
 }
 
+bool RingWriter::isAwaited() const {
+  return mHeader->readerWaits.load(std::memory_order_seq_cst) != 0;
+}
+int64_t RingWriter::readAtMonotonicUs() const {
+  return mHeader->readAtMonotonicUs.load(std::memory_order_relaxed);
+}
+
 void RingWriter::beat() {
   mHeader->heartbeat.fetch_add(1, std::memory_order_relaxed);
 }
@@ -248,6 +257,9 @@ uint64_t RingReader::heartbeat() const {
 }
 bool RingReader::ended() const {
   return mHeader->ended.load(std::memory_order_seq_cst) != 0;
+}
+void RingReader::noteRead(int64_t monotonicUs) {
+  mHeader->readAtMonotonicUs.store(monotonicUs, std::memory_order_relaxed);
 }
 void RingReader::requestDoorbell() {
   mHeader->readerWaits.store(1, std::memory_order_seq_cst);

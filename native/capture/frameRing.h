@@ -82,6 +82,10 @@ public:
   void abandonFrame();
   /** The newest frame that was published, or null before the first. It stays as it is until the next publishFrame(). */
   const uint8_t* newestFrame(FrameMeta& meta) const;
+  /** A reader waits for the next frame. */
+  bool isAwaited() const;
+  /** When somebody last looked for a frame to copy, by CLOCK_MONOTONIC, microseconds; 0: nobody has. */
+  int64_t readAtMonotonicUs() const;
   /** Sign of life for readers; call at least a few times a second while all is well. */
   void beat();
   /** No frame will follow. True when a reader waits. */
@@ -112,6 +116,8 @@ public:
   uint64_t newestSequence() const;
   uint64_t heartbeat() const;
   bool ended() const;
+  /** Tells the writer that frames are copied; a look at one in its slot needs none of it. */
+  void noteRead(int64_t monotonicUs);
   /** Asks the writer to ring the doorbell at its next frame. Check newestSequence() once more afterwards. */
   void requestDoorbell();
 

@@ -19,6 +19,11 @@ public:
   virtual bool stopping() const = 0;
   /** Sleeps in slices, giving signs of life, so that a slow rate does not look like a hang. False when stopping. */
   virtual bool waitUntil(Clock::time_point due) = 0;
+  /**
+   * Whether somebody needs the frame that a live source has just got. false: do not convert it, go on to the next; it
+   * counts as a sign of life. A frame is taken ten times a second in any case, so that a look finds a fresh one.
+   */
+  virtual bool isWanted() = 0;
   virtual void warn(const std::string& message) = 0;
 };
 

@@ -39,9 +39,18 @@ public:
       if (mPattern == "end")
         return ReadOutcome::kEnded;
     }
-    if (!context.waitUntil(mDue))
-      return ReadOutcome::kStopped;
-    mDue += secondsToDuration(1 / mFps);
+    for (uint64_t advance = 1;; ++advance) {
+      if (!context.waitUntil(mDue))
+        return ReadOutcome::kStopped;
+      mDue += secondsToDuration(1 / mFps);
+      frame.advance = advance;
+      if (mPattern != "still" && mPattern != "moving" && mPattern != "clock")
+        break; // counted by their frames
+      if (mDelivered == 0 || context.isWanted())
+        break;
+      ++mNumber;
+      ++mDelivered;
+    }
     if (mPattern == "moving")
       drawMoving();
     else if (mPattern == "clock")

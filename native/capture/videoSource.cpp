@@ -58,6 +58,12 @@ public:
   bool endIsGuess() const override { return !mHasLength; }
 
 private:
+  /** A camera's parts carry no tag: OpenCV then gives the first letters of the codec's name, "mjpeg". */
+  static bool isMjpeg(int fourcc) {
+    return fourcc == cv::VideoWriter::fourcc('M', 'J', 'P', 'G') ||
+           fourcc == cv::VideoWriter::fourcc('m', 'j', 'p', 'e');
+  }
+
   static std::string cvBackendName(int backend) {
     return cv::videoio_registry::getBackendName(static_cast<cv::VideoCaptureAPIs>(backend));
   }
@@ -83,8 +89,7 @@ private:
       mHasLength = mConfig.isFile || (mConfig.mayBeFile && mCapture.get(cv::CAP_PROP_FRAME_COUNT) > 1);
       mPaced = mHasLength;
       // FFmpeg makes up the times of MJPEG: 25 a second, whatever the camera sends.
-      mHasTimes = attempt.backend == cv::CAP_FFMPEG &&
-                  static_cast<int>(mCapture.get(cv::CAP_PROP_FOURCC)) != cv::VideoWriter::fourcc('M', 'J', 'P', 'G');
+      mHasTimes = attempt.backend == cv::CAP_FFMPEG && !isMjpeg(static_cast<int>(mCapture.get(cv::CAP_PROP_FOURCC)));
       if (attempt.backend == cv::CAP_FFMPEG)
         FfmpegSizes::listen();
       if (!mCapture.grab() || !mCapture.retrieve(mFirst) || mFirst.empty()) {
@@ -179,6 +184,9 @@ private:
       if (mInterval > 0 && !mHasFirst && now + secondsToDuration(mInterval / 4000) < mNextDue)
         continue;
       mNextDue = std::max(mNextDue + secondsToDuration(mInterval / 1000), now);
+      // Grabbing takes a frame from the driver; decoding or converting it is what costs. A clip keeps its last frame.
+      if (isEndless() && !mHasFirst && !context.isWanted())
+        continue;
       stampNow(frame);
       if (!retrieve(frame.pixels))
         return ReadOutcome::kLost;
@@ -247,6 +255,10 @@ private:
       context.warn("its time stamps jump by " + std::to_string(static_cast<int64_t>(step / 1000)) +
                    " s: taken as a cut, as all further jumps are");
     mToldCut = mToldCut || isCut;
+  }
+
+  bool isEndless() const {
+    return !(mConfig.mayBeFile && mHasTimes);
   }
 
   double aheadMs() const {

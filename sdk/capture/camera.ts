@@ -79,10 +79,12 @@ export interface Camera extends AsyncDisposable, AsyncIterable<Frame> {
   readonly newestFrameAtMs: number | undefined;
   /** The same by `systemClock.monotonicMs()`, for its age whatever happened to the wall clock. */
   readonly newestFrameAtMonotonicMs: number | undefined;
-  /** `sequence` of the newest frame: how many the source has produced. 0 before the first. Costs nothing to ask. */
+  /** `sequence` of the newest frame: how many the source has produced, give or take a tenth of a second. 0 before the first. Costs nothing to ask. */
   readonly newestSequence: number;
   /**
-   * The newest frame, waiting until it is newer than the one the last `read()` gave.
+   * The newest frame, waiting until it is newer than the one the last `read()` gave. While nobody reads, a live source
+   * keeps ten frames a second ready and leaves the others undecoded: the first frame after a second without a reader is
+   * up to a tenth of a second old.
    *
    * Waits through short outages, but never longer than `readTimeoutMs` (plus two frame intervals of a slow source);
    * with `whileDown: 'reject'` a camera that is known to be lost rejects at once.

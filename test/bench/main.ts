@@ -19,7 +19,9 @@ import { runJetsonForecast } from './jetson-forecast.js';
 import { besideLines, kernelReportOf } from './kernel-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
+import { benchRetrieval } from './retrieval.js';
 import { benchSceneStream } from './scene-stream.js';
+import { benchServe } from './serve.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
 import { benchSoak } from './soak.js';
 import { benchText } from './text.js';
@@ -38,6 +40,9 @@ npm run bench -- grammar [--rounds N]
 npm run bench -- grounding [--scenes 2000] [--zeroed-scenes 300] [--seed TEXT] [--resume FILE] [--report FOLDER]
     places of things in fresh demo scenes at int4 by text, attention and detector, verified or not; what scores are worth;
     numbers of things on the clip. Resumable: what was found out is kept scene by scene
+npm run bench -- retrieval [--scenes 200] [--seed TEXT]
+    fresh demo scenes at int4, found again by what is known of them: by words, by words and likelihood, by likelihood; and
+    the sentence of a scene among all. Resumable
 npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
 npm run bench -- watches [--backend cpu|onnx] [--seconds N]
@@ -48,6 +53,8 @@ npm run bench -- console [--rounds N] [--seconds N]
     the console in a real browser (Debian's chromium): its page, the moving picture, what the service pays for viewers
 npm run bench -- process [--rounds N]
     what a process of its own costs a model
+npm run bench -- serve [--rounds N]
+    what OpenAI's API costs beside the SDK: first token and whole answer of scenebus serve, in turn
 npm run bench -- device [--address A] [--seconds N] [--rounds N]
     a whole device with a broker: what it costs while nothing changes, by process, and a question beside the engine
 npm run bench -- soak [--minutes 30]
@@ -121,9 +128,11 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   watches,
   grammar,
   grounding,
+  retrieval,
   capture,
   console: fieldConsole,
   process: modelProcess,
+  serve,
   device,
   soak,
 };
@@ -167,6 +176,13 @@ async function quantize(): Promise<void> {
   write(`quantize-${method}`, { ...options, ...(await benchQuantize({ directory, ...options })) });
 }
 
+async function retrieval(): Promise<void> {
+  const { seed } = values;
+  const result = await benchRetrieval({ scenes: numberOf('scenes', 200), seed, directory, threads });
+  console.log(result);
+  write('retrieval', result);
+}
+
 async function sceneStream(): Promise<void> {
   const backend = oneOf('--backend', values.backend, ['auto', 'cpu', 'onnx'] as const);
   const { prompt, verify } = values;
@@ -183,6 +199,10 @@ async function watches(): Promise<void> {
 
 async function modelProcess(): Promise<void> {
   write('process', { results: await benchProcess(numberOf('rounds', 50)) });
+}
+
+async function serve(): Promise<void> {
+  write('serve', { results: await benchServe(numberOf('rounds', 50)) });
 }
 
 async function device(): Promise<void> {

@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
+import type { ErrorCode } from 'scenebus';
 import type { BusClient, Question } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
@@ -17,6 +18,7 @@ interface BusCommandOptions {
 interface AskCommandOptions extends BusCommandOptions {
   readonly timeout: number;
   readonly schema?: string;
+  readonly frame?: string;
   readonly priority?: NonNullable<Question['priority']>;
 }
 
@@ -50,13 +52,24 @@ async function connect(options: BusCommandOptions, { environment, signal }: Comm
       signal,
     });
   } catch (error) {
-    const { isSdkError, SdkError } = await import('scenebus');
-    if (!isSdkError(error, 'ERR_BUS_UNREACHABLE')) throw error;
-    const advice =
-      '`--broker URL` says where it is: the one in the configuration of the device. A device without one has a broker of its own on loopback, whose address is in its log.';
-    throw new SdkError(error.code, `${error.message} ${advice}`, { details: error.details, cause: error });
+    throw await advised(error, {
+      ERR_BUS_UNREACHABLE:
+        '`--broker URL` says where it is: the one in the configuration of the device. A device without one has a broker of its own on loopback, whose address is in its log.',
+      ERR_BUS_REJECTED:
+        'This command takes user name and password from SCENEBUS_MQTT_USERNAME and SCENEBUS_MQTT_PASSWORD, or from the address.',
+    });
   }
 }
+
+/** What a program is told is told to a person with what this command has for it. */
+async function advised(error: unknown, advice: Partial<Record<ErrorCode, string>>): Promise<unknown> {
+  const { isSdkError, SdkError } = await import('scenebus');
+  const more = isSdkError(error) ? advice[error.code] : undefined;
+  if (!isSdkError(error) || more === undefined) return error;
+  return new SdkError(error.code, `${error.message} ${more}`, { details: error.details, cause: error });
+}
+
+const MORE_TIME = '`--timeout SECONDS` says how long that is.';
 
 function addAsk(bus: Command, context: CommandContext): void {
   const command = bus
@@ -65,6 +78,7 @@ function addAsk(bus: Command, context: CommandContext): void {
     .argument('<device>', 'name of the device')
     .argument('<question>', 'in plain words')
     .option('--schema <file>', 'JSON Schema of the answer, whose value is printed')
+    .option('--frame <id>', 'about this frame, as a description or an answer named it; left out: the newest')
     .addOption(
       new Option(
         '--priority <name>',
@@ -92,9 +106,14 @@ function addAsk(bus: Command, context: CommandContext): void {
         question,
         ...(options.camera === undefined ? {} : { camera: options.camera }),
         ...(answerSchema === undefined ? {} : { answerSchema }),
+        ...(options.frame === undefined ? {} : { frameId: options.frame }),
         ...(options.priority === undefined ? {} : { priority: options.priority }),
       };
-      const reply = await client.ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal });
+      const reply = await client
+        .ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal })
+        .catch(async (error: unknown) => {
+          throw await advised(error, { ERR_BUS_TIMEOUT: MORE_TIME, ERR_REQUEST_EXPIRED: MORE_TIME });
+        });
       progress[Symbol.dispose]();
       if (options.json) return terminal.out(JSON.stringify(reply));
       terminal.out(answerSchema === undefined ? reply.text : JSON.stringify(reply.value));
@@ -135,7 +154,7 @@ async function requireSeen(client: BusClient, device: string, { signal }: Comman
   signal.addEventListener('abort', stop, { once: true });
   const unseen = new SdkError(
     'ERR_BUS_UNREACHABLE',
-    `No device "${device}" has ever been seen at ${client.broker}. Check its name (\`scenebus bus watch\` shows who publishes), --root, that it runs, and that this account may read its availability.`,
+    `Expected the device "${device}" at ${client.broker}, but none of that name has ever been seen there. Check its name (\`scenebus bus watch\` shows who publishes), --root, that it runs, and that this account may read its availability.`,
     { details: { device } },
   );
   const timer = setTimeout(() => limit.abort(unseen), Math.min(UNSEEN_AFTER_MS, timeoutMs));

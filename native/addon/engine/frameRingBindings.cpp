@@ -1,4 +1,5 @@
 // new FrameRing(name); typed in sdk/capture/frame-ring.ts. The reader side, without OpenCV.
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -56,6 +57,8 @@ private:
       throw Napi::TypeError::New(env, "Expected read(afterSequence)");
     const auto after = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
     const bool isSwapped = info.Length() > 1 && info[1].ToBoolean();
+    using namespace std::chrono;
+    reader(env).noteRead(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
     Napi::Uint8Array data = bytesOf(info.Length() > 2 ? info[2] : env.Undefined());
     // Room first, then the copy: allocating may run the garbage collector, and a pinned slot is one the writer lacks.
     uint64_t bytes = 0;

@@ -165,18 +165,17 @@ export class RequestSender {
     const presence = this.#presence.get(device);
     const hint = this.#options.isOnline()
       ? presence === undefined
-        ? 'no device of that name has been seen: check the name and the topic root'
-        : `the device says ${presence}; ask again or allow more time`
-      : `the broker ${this.#options.broker} cannot be reached`;
-    return new SdkError('ERR_BUS_TIMEOUT', `No answer from ${device} within ${timeoutMs} ms; ${hint}.`, {
-      details: { device, timeoutMs },
-    });
+        ? `no device of that name has been seen at ${this.#options.broker}. Check the name and the topic root`
+        : `none came, although the device says that it is ${presence}. Ask again, or allow more time`
+      : `the broker ${this.#options.broker} cannot be reached. Check that it runs, and the network`;
+    const message = `Expected an answer from ${device} within ${timeoutMs} ms, but ${hint}.`;
+    return new SdkError('ERR_BUS_TIMEOUT', message, { details: { device, timeoutMs } });
   }
 
   #absent(device: string, why: string): SdkError {
     return new SdkError(
       'ERR_BUS_UNREACHABLE',
-      `The device ${device} does not answer at ${this.#options.broker}: ${why}. Check that it runs, its name and the topic root.`,
+      `Expected the device ${device} to answer at ${this.#options.broker}, but ${why}. Check that it runs, its name and the topic root.`,
       { details: { device } },
     );
   }

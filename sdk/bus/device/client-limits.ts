@@ -71,14 +71,17 @@ export class ClientLimits {
     account.updatedMs = nowMs;
     if (account.tokens < 1) {
       const retryAfterMs = Math.ceil(((1 - account.tokens) / this.#requestsPerSecond) * 1000);
-      throw busy(`Expected at most ${this.#requestsPerSecond} requests a second of one caller`, retryAfterMs);
+      throw busy(
+        `Expected at most ${this.#requestsPerSecond} requests a second of one caller (${this.#burst} at once), but one more came`,
+        retryAfterMs,
+      );
     }
     account.tokens -= 1;
     if (account.unanswered >= this.#unanswered) {
-      throw busy(`${account.unanswered} requests of this caller wait already, which is the limit`, RETRY_AFTER_MS);
+      throw busy(tooMany(this.#unanswered, 'of one caller'), RETRY_AFTER_MS);
     }
     if (this.#total >= this.#totalUnanswered) {
-      throw busy(`${this.#total} requests wait already, which is the limit`, RETRY_AFTER_MS);
+      throw busy(tooMany(this.#totalUnanswered, 'of all callers together'), RETRY_AFTER_MS);
     }
     account.unanswered += 1;
     this.#total += 1;
@@ -109,6 +112,10 @@ export class ClientLimits {
   }
 }
 
+function tooMany(limit: number, whose: string): string {
+  return `Expected at most ${limit} unanswered requests ${whose}, but one more came`;
+}
+
 function busy(why: string, retryAfterMs: number): SdkError {
-  return new SdkError('ERR_BUSY', `${why}; try again in ${retryAfterMs} ms.`, { details: { retryAfterMs } });
+  return new SdkError('ERR_BUSY', `${why}. Try again in ${retryAfterMs} ms.`, { details: { retryAfterMs } });
 }

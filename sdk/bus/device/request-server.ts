@@ -197,9 +197,8 @@ export class RequestServer {
     let release: () => void;
     try {
       if (handler === undefined) {
-        throw new SdkError('ERR_BUSY', 'The device is not ready to answer yet; try again later.', {
-          details: { retryAfterMs: NOT_READY_RETRY_MS },
-        });
+        const notReady = `Expected the device to be ready to answer ${verb}, but it is still starting: its model may take minutes to load. Try again in ${NOT_READY_RETRY_MS} ms; its health topic says how it is.`;
+        throw new SdkError('ERR_BUSY', notReady, { details: { retryAfterMs: NOT_READY_RETRY_MS } });
       }
       release = this.#limits.take(route.topic);
     } catch (error) {
@@ -227,7 +226,7 @@ export class RequestServer {
     const controller = new AbortController();
     this.#active.add(controller);
     const { signal } = controller;
-    const expired = `No answer within ${timeoutMs} ms, the request's deadline.`;
+    const expired = `Expected an answer within ${timeoutMs} ms, the request's deadline, but there was none by then. Ask again, with more time or a higher priority.`;
     const timer = setTimeout(() => controller.abort(new SdkError('ERR_REQUEST_EXPIRED', expired)), timeoutMs);
     const pieces = 'stream' in request && request.stream ? this.#pieces(verb, route) : undefined;
     let isAnswered = false;

@@ -110,6 +110,11 @@ function tlsOptions(tls: TlsOptions | undefined): Partial<IClientOptions> {
   };
 }
 
+/** Of an end that closes a connection without a word. */
+export function silence(shown: string): string {
+  return `Expected an MQTT broker at ${shown}, but it closed the connection without an answer.`;
+}
+
 /**
  * What an error of mqtt.js or of the socket means for the connection. `shown` is the URL of the broker without
  * secrets.
@@ -117,7 +122,8 @@ function tlsOptions(tls: TlsOptions | undefined): Partial<IClientOptions> {
 export function linkError(error: Error & { readonly code?: unknown }, shown: string): LinkError {
   const { code } = error;
   if (typeof code === 'number') {
-    if (PROTOCOL_REFUSED.has(code)) return new LinkError('protocol', `${shown} does not speak this MQTT version.`);
+    if (PROTOCOL_REFUSED.has(code))
+      return new LinkError('protocol', `Expected ${shown} to speak this MQTT version, but it does not.`);
     if (code === RETAIN_NOT_SUPPORTED) {
       return new LinkError(
         'refused',
@@ -126,19 +132,26 @@ export function linkError(error: Error & { readonly code?: unknown }, shown: str
     }
     return new LinkError(
       'refused',
-      `${shown} refused the connection: ${error.message} (code ${code}). Check user name, password and access rules.`,
+      `Expected to be let in at ${shown}, but the broker refused the connection: ${error.message} (code ${code}). Check user name, password and access rules.`,
     );
   }
   if (typeof code === 'string' && TLS_ERROR.test(code)) {
-    return new LinkError('tls', `The TLS connection to ${shown} failed: ${code}.`, error);
+    return new LinkError('tls', `Expected a TLS connection to ${shown}, but it failed: ${code}.`, error);
   }
   if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new LinkError('silent', `${shown} closed the connection without an answer.`, error);
+    return new LinkError('silent', silence(shown), error);
   }
-  if (typeof code === 'string') return new LinkError('unreachable', `${shown} cannot be reached: ${code}.`, error);
+  if (typeof code === 'string')
+    return new LinkError('unreachable', `Expected a broker at ${shown}, but it cannot be reached: ${code}.`, error);
   if (error.message === 'connack timeout') {
-    return new LinkError('unreachable', `${shown} accepted the connection but did not answer in time.`);
+    return new LinkError(
+      'unreachable',
+      `Expected an answer from the broker ${shown}, but it took the connection and said nothing in time.`,
+    );
   }
   // What is left comes from the packet parser: the other end does not speak this version, or not MQTT.
-  return new LinkError('protocol', `${shown} answered with something that is not this MQTT version: ${error.message}.`);
+  return new LinkError(
+    'protocol',
+    `Expected ${shown} to speak this MQTT version, but it answered something else: ${error.message}.`,
+  );
 }

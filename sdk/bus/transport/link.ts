@@ -7,7 +7,7 @@
 import mqtt, { type IPublishPacket, type MqttClient } from 'mqtt';
 import { SdkError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
-import { type ConnectOptions, LinkError, linkError, mqttOptions } from './link-options.js';
+import { type ConnectOptions, LinkError, linkError, mqttOptions, silence } from './link-options.js';
 import { publishPacketBytes } from './packet-size.js';
 import type { ProtocolVersion, PublishProperties } from './types.js';
 
@@ -211,9 +211,7 @@ export function openLink(options: LinkOptions, signal: AbortSignal | undefined):
 
     // Kept for the whole life: mqtt.js reports parse and keepalive trouble here, and 'close' follows.
     client.on('error', (error) => fail(linkError(error, options.address.shown)));
-    client.once('close', () =>
-      fail(new LinkError('silent', `${options.address.shown} closed the connection without an answer.`)),
-    );
+    client.once('close', () => fail(new LinkError('silent', silence(options.address.shown))));
     // Before CONNECT: a resumed session may deliver right behind the CONNACK.
     const early: IncomingMessage[] = [];
     client.on('message', (topic, payload, packet) => {

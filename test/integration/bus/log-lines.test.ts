@@ -27,7 +27,9 @@ describe('a device that waits for its broker', () => {
     await using _broker = await openEmbeddedBroker({ port });
     await until(() => bus.state === 'online');
     expect(lines).toEqual([
-      expect.stringMatching(/^warn mqtt:\/\/127\.0\.0\.1:\d+ cannot be reached: ECONNREFUSED/),
+      expect.stringMatching(
+        /^warn Expected a broker at mqtt:\/\/127\.0\.0\.1:\d+, but it cannot be reached: ECONNREFUSED/,
+      ),
       'info Connected to the broker',
     ]);
     expect(lines[0]).not.toMatch(/waitForBroker/);

@@ -1,10 +1,11 @@
 /** What is in the pictures: turned as their file says, moving or frozen, decoded the same way everywhere. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -242,6 +243,50 @@ test('a capture process that is stopped is noticed by that, not by the silence',
   process.kill((camera as ManagedCamera).hostPid!, 'SIGSTOP');
   expect((await lost).error?.message).toContain('SIGSTOP');
   await status(camera, 'streaming');
+});
+
+describe('a live source', () => {
+  const FRAME_MS = 10;
+  let stream: Server;
+  beforeAll(async () => {
+    const picture = await sharp({ create: { width: 160, height: 96, channels: 3, background: '#888' } })
+      .jpeg()
+      .toBuffer();
+    stream = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'multipart/x-mixed-replace;boundary=frame' });
+      const timer = setInterval(() => {
+        response.write(`--frame\r\nContent-Type: image/jpeg\r\nContent-Length: ${picture.length}\r\n\r\n`);
+        response.write(picture);
+        response.write('\r\n');
+      }, FRAME_MS);
+      response.on('close', () => clearInterval(timer));
+    });
+    await new Promise<void>((resolve) => stream.listen(0, '127.0.0.1', resolve));
+  });
+  afterAll(() => stream.closeAllConnections());
+
+  test.each([
+    ['built in', () => 'test:moving'],
+    ['through OpenCV', () => `http://127.0.0.1:${(stream.address() as AddressInfo).port}/stream`],
+  ])('(%s) has every frame ready for who waits, and few while nobody does', async (_, address) => {
+    await using camera = await openCamera(address(), { fps: 1000 / FRAME_MS, frozenTimeoutMs: 0 });
+    const SEEN = 8;
+    const seen: number[] = [];
+    while (seen.length <= SEEN) {
+      if (seen.at(-1) !== camera.newestSequence) seen.push(camera.newestSequence);
+      await sleep(1);
+    }
+    // One in 90 ms, of nine; a machine with other work sends fewer.
+    expect(seen.at(-1)! - seen[0]!).toBeGreaterThan(2 * SEEN);
+    let inARow = 0;
+    let before = 0;
+    for await (const { sequence } of camera) {
+      expect(sequence).toBeGreaterThan(before);
+      inARow = sequence === before + 1 ? inARow + 1 : 0;
+      before = sequence;
+      if (inARow === SEEN) break;
+    }
+  });
 });
 
 test('the pattern with a clock says when each of its pictures was drawn', async () => {

@@ -1,9 +1,11 @@
 /** OpenAI's API as a part of a running device: its model, its cameras, its privacy. */
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import OpenAI from 'openai';
-import { type Frame, SdkError, type VisionLanguageModel } from 'scenebus';
+import { encodeJpeg, type Frame, SdkError, type VisionLanguageModel } from 'scenebus';
 import { createTokenStream } from 'scenebus/service';
 import { afterEach, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
@@ -105,7 +107,12 @@ test('refuses a camera that is not there, and one whose privacy is on', async ()
   await mqtt.publishAsync(topic('camera/till/privacy/set'), 'true', { qos: 1 });
   await isPrivate;
   await mqtt.endAsync();
-  await expect(client.chat.completions.create(about('till'))).rejects.toMatchObject({ code: 'ERR_CAPTURE_REFUSED' });
+  // Not a status that clients take for trouble that passes.
+  await expect(client.chat.completions.create(about('till'))).rejects.toMatchObject({
+    status: 403,
+    code: 'camera_private',
+    message: expect.stringContaining('its privacy is on'),
+  });
 });
 
 test('gives no cameras away where the owner says so', async () => {
@@ -114,6 +121,27 @@ test('gives no cameras away where the owner says so', async () => {
     status: 400,
     code: 'invalid_image_url',
   });
+});
+
+test('fetches pictures of so many megabytes as its configuration says, and no larger', async () => {
+  const small = await encodeJpeg(fakeFrame(1));
+  const web = createServer((request, response) => {
+    const size = Number(request.url?.slice(1));
+    response.writeHead(200, { 'content-type': 'image/jpeg' });
+    // What is behind the end of a JPEG file is none of the picture.
+    response.end(Buffer.concat([small, Buffer.alloc(size - small.length)]));
+  });
+  stops.push(async () => void web.close());
+  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
+  const origin = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
+  const { service } = await start({ openai: { port: 0, pictures: { from: [origin], maxMegabytes: 1 } } });
+  const ask = (size: number) => {
+    const asked = about('till');
+    asked.messages[0]!.content[0]!.image_url!.url = `${origin}/${size}`;
+    return clientOf(service).chat.completions.create(asked);
+  };
+  expect((await ask(1e6)).choices[0]?.message.content).toBe('two cups on the table');
+  await expect(ask(1e6 + 1)).rejects.toMatchObject({ status: 400, code: 'image_fetch_failed' });
 });
 
 test('answers 503 while the model is loaded again, and goes on with the new one', async () => {

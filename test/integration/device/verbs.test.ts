@@ -133,6 +133,45 @@ describe('a running service', () => {
     expect(terminal.output()).toMatch(/Yes|No/);
   });
 
+  test.each([
+    ['a frame that is gone', ['--frame', 'long-ago'], 'ERR_REQUEST_INVALID', /but "long-ago" is gone.*\. Ask about/],
+    ['no camera of it', ['--camera', 'roof'], 'ERR_REQUEST_INVALID', /one of table, but received "roof"/],
+    [
+      'an answer that takes too long',
+      ['--timeout', '1'],
+      'ERR_(BUS_TIMEOUT|REQUEST_EXPIRED)',
+      /within 1000 ms, .*but .*\. Ask again,.* `--timeout SECONDS`/,
+    ],
+    [
+      'a camera that is off',
+      [],
+      'ERR_CAPTURE_REFUSED',
+      /of the camera table, but it is off.*\. Publish false on camera\/t/,
+    ],
+  ])(
+    'asked from the command line about %s, says what it expected, what came and what to do',
+    async (what, options, code, words) => {
+      const stateOf = topic('camera/table/privacy/state');
+      const setPrivacy = async (value: boolean) => {
+        await publish('camera/table/privacy/set', String(value));
+        await until(() => listener.on(stateOf).at(-1)?.json.value === value);
+      };
+      if (what.startsWith('an answer')) gate.shut();
+      if (what.startsWith('a camera')) await setPrivacy(true);
+      const terminal = captureTerminal();
+      const command = ['bus', 'ask', deviceName, 'Is there a book?', '--broker', broker.url, ...options];
+      expect(await runCli(command, { terminal, environment: {} })).toBe(1);
+      gate.open();
+      if (what.startsWith('a camera')) await setPrivacy(false);
+      const said = terminal
+        .errors()
+        .split('\n')
+        .find((line) => line.startsWith('error '));
+      expect(said).toMatch(new RegExp(`^error ${code}: Expected .+, but .+\\.`));
+      expect(said).toMatch(words);
+    },
+  );
+
   test('gives the picture of a scene, and answers about it', async () => {
     const scene = await listener.next((message) => message.topic === topic('camera/table/scene'));
     const { frameId } = scene.json;
@@ -203,8 +242,11 @@ describe('a running service', () => {
     await service.stop();
     service = await startService(await config(), { parts: lend(gate.model) });
     expect(await client.listWatches(deviceName)).toMatchObject([{ watch, origin: 'bus' }]);
-    const told = listener.on(topic('camera/table/describe/state')).at(-1)!;
-    expect(told.json).toMatchObject({ value: false, run: service.bus.run });
+    const { run } = service.bus;
+    const told = await listener.next(
+      ({ topic: each, json }) => each === topic('camera/table/describe/state') && json.run === run,
+    );
+    expect(told.json).toMatchObject({ value: false });
     await client.removeWatch(deviceName, 'cup');
     expect(await client.listWatches(deviceName)).toEqual([]);
   });

@@ -1,13 +1,19 @@
 /** What may be fetched, against servers on loopback that do no harm. */
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { encodeJpeg, silentLogger } from 'scenebus';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type RemotePictureOptions, RemotePictures } from '#device/openai/remote-pictures.js';
 import { ModelServer } from '#device/openai/server.js';
 import { createFakeModel, plainImage } from '../../../support/model.js';
 
+const run = promisify(execFile);
 const servers: Server[] = [];
 afterEach(() => {
   for (const server of servers.splice(0)) {
@@ -155,6 +161,59 @@ describe('a picture at an address', () => {
       statusCode: 400,
       message: expect.stringContaining(words),
     });
+  });
+
+  test('may be as large as a configuration of so many megabytes says, to the byte', async () => {
+    const maxBytes = 1e6;
+    const answer =
+      (size: number): RequestListener =>
+      (_, response) =>
+        response.writeHead(200, { 'content-type': 'image/png' }).end(Buffer.alloc(size));
+    const [fits, larger] = [await serve(answer(maxBytes)), await serve(answer(maxBytes + 1))];
+    expect(await fetched({ origins: [fits.origin], maxBytes }, `${fits.origin}/a.png`)).toHaveLength(maxBytes);
+    await expect(fetched({ origins: [larger.origin], maxBytes }, `${larger.origin}/a.png`)).rejects.toThrow('1000000');
+  });
+
+  test('is one of eight that are fetched at once; the ninth is told to come back', async () => {
+    const held: (() => void)[] = [];
+    const { origin, visits } = await serve((request, response) => void held.push(() => picture(request, response)));
+    const pictures = new RemotePictures({ origins: [origin] });
+    const { signal } = new AbortController();
+    const fetchOne = () => pictures.fetch(pictures.allowed(`${origin}/a.jpg`, 'url'), 'url', signal);
+    const eight = Array.from({ length: 8 }, fetchOne);
+    await expect(fetchOne()).rejects.toMatchObject({ statusCode: 429, code: 'ERR_BUSY' });
+    await expect.poll(() => held.length).toBe(8);
+    for (const answer of held) answer();
+    expect((await Promise.all(eight)).map(({ length }) => length)).toEqual(Array(8).fill(jpeg.length));
+    // There is room again.
+    const next = fetchOne();
+    await expect.poll(() => held.length).toBe(9);
+    held[8]!();
+    expect(await next).toHaveLength(jpeg.length);
+    expect(visits).toHaveLength(9);
+  });
+
+  test('comes over https where the certificate is known to Node or to NODE_EXTRA_CA_CERTS, and else not', async () => {
+    const tlsFile = (name: string) => fileURLToPath(new URL(`../../../fixtures/tls/${name}`, import.meta.url));
+    const [key, cert] = await Promise.all(['server.key', 'server.pem'].map((name) => readFile(tlsFile(name))));
+    const server = createHttpsServer({ key, cert }, picture);
+    servers.push(server);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const origin = `https://localhost:${(server.address() as AddressInfo).port}`;
+    const module = new URL('../../../../dist/device/openai/remote-pictures.js', import.meta.url);
+    const script = `
+      import { RemotePictures } from ${JSON.stringify(module.href)};
+      const pictures = new RemotePictures({ origins: [${JSON.stringify(origin)}], privateAddresses: true });
+      const url = pictures.allowed(${JSON.stringify(`${origin}/a.jpg`)}, 'url');
+      const told = (error) => error.code + ': ' + error.message;
+      console.log(await pictures.fetch(url, 'url', new AbortController().signal).then(({ length }) => length, told));`;
+    const fetchIn = async (env: object) => {
+      const args = ['--input-type=module', '-e', script];
+      return (await run(process.execPath, args, { env: { ...process.env, ...env } })).stdout.trim();
+    };
+    expect(await fetchIn({ NODE_EXTRA_CA_CERTS: tlsFile('ca.pem') })).toBe(String(jpeg.length));
+    expect(await fetchIn({})).toMatch(/^image_fetch_failed: .*cannot be reached/);
   });
 
   test('is waited for no longer than the time that is set, and not when its client has gone', async () => {
