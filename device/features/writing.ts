@@ -28,7 +28,8 @@ export async function write(
     return said === undefined ? [asked] : [asked, { role: 'assistant', content: said }];
   });
   const { temperature = 0 } = options;
-  const stream = model.generate({ messages }, { ...options, temperature });
+  // Earlier turns are remembered as far as the context goes, the picture always.
+  const stream = model.generate({ messages, truncation: 'oldest-turns' }, { ...options, temperature });
   for await (const text of stream) if (text !== '') partial?.(text);
   return await stream.collect();
 }

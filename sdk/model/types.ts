@@ -38,6 +38,13 @@ export interface GenerateRequest {
    * goes on with; for base models, which were not trained on turns.
    */
   readonly layout?: 'chat' | 'plain' | undefined;
+  /**
+   * A conversation that is too long for the context: `disabled` (default) refuses it with ERR_CONTEXT_OVERFLOW;
+   * `oldest-turns` leaves out as few of the oldest turns as must go, never the system message, a picture or the last turn,
+   * and says so in `answer.notices`. Room is kept for `maxNewTokens`, at most a quarter of the context. A remote
+   * model's server refuses what is too long for it either way.
+   */
+  readonly truncation?: 'disabled' | 'oldest-turns' | undefined;
 }
 
 /** How a text is written, and who goes first when several are. */

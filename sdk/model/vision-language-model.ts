@@ -15,7 +15,7 @@ import { hasPenalties, Penalties, penaltyStretch } from '../inference/penalties.
 import type { SamplingOptions } from '../inference/sampling.js';
 import type { TokenMask } from '../inference/token-mask.js';
 import type { ChatTemplate } from '../text/chat-template.js';
-import { completionPrompt, type Prompt, renderPrompt } from '../text/prompt.js';
+import { completionPrompt, type Prompt, type PromptMessage, renderPrompt } from '../text/prompt.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import {
   type FoundObjects,
@@ -42,6 +42,7 @@ import { layoutOf, splitMessages } from './messages.js';
 import { languageNotice } from './prompt-notices.js';
 import { questionAbout, questionAlone } from './questions.js';
 import { createTokenStream } from './token-stream.js';
+import { fitConversation, roomForPrompt, truncationNotice, truncationOf } from './truncation.js';
 import type {
   Answer,
   DecidedAnswer,
@@ -292,15 +293,18 @@ class ComposedModel implements VisionLanguageModel {
     const resolved = resolveOptions(options, this.#parts.sampling);
     const { messages, images } = splitMessages(request);
     const { template, tokenizer } = this.#parts;
-    const prompt =
-      layoutOf(request) === 'plain'
-        ? completionPrompt(tokenizer, messages)
-        : renderPrompt(template, tokenizer, messages);
+    const isPlain = layoutOf(request) === 'plain';
+    const render = (given: readonly PromptMessage[]) =>
+      isPlain ? completionPrompt(tokenizer, given) : renderPrompt(template, tokenizer, given);
     const { contextLength } = this.#parts.engine.info;
+    const isCut = truncationOf(request) === 'oldest-turns';
+    const mostTokens = isCut ? roomForPrompt(contextLength, resolved.maxNewTokens) : Number.POSITIVE_INFINITY;
+    const fitted = fitConversation(messages, render, mostTokens);
+    const { prompt } = fitted;
     if (prompt.ids.length >= contextLength) {
       throw new SdkError(
         'ERR_CONTEXT_OVERFLOW',
-        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, drop earlier turns or load the model with a larger contextLength.`,
+        `Expected a prompt of fewer than ${contextLength} tokens but it has ${prompt.ids.length}. Shorten it, leave out earlier turns (truncation: 'oldest-turns' does) or load the model with a larger contextLength.`,
         { details: { contextLength, promptTokens: prompt.ids.length } },
       );
     }
@@ -308,7 +312,9 @@ class ComposedModel implements VisionLanguageModel {
     const last = images.at(-1);
     if (resolved.camera !== undefined && last !== undefined) requireFitting(resolved.camera, last);
     const room = contextLength - prompt.ids.length;
-    const notices = [languageNotice(messages)].filter((notice) => notice !== undefined);
+    const notices = [languageNotice(messages), truncationNotice(fitted, contextLength)].filter(
+      (notice) => notice !== undefined,
+    );
     const maxNewTokens = Math.min(resolved.maxNewTokens, room);
     return { prompt, question: lastQuestion(request), images, notices, options: { ...resolved, maxNewTokens } };
   }

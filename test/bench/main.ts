@@ -19,6 +19,7 @@ import { runJetsonForecast } from './jetson-forecast.js';
 import { besideLines, kernelReportOf } from './kernel-forecast.js';
 import { benchProcess } from './process.js';
 import { benchQuantize } from './quantize.js';
+import { benchRetrieval } from './retrieval.js';
 import { benchSceneStream } from './scene-stream.js';
 import { benchServe } from './serve.js';
 import { type ShapeName, TEXT_SHAPES } from './shapes.js';
@@ -39,6 +40,9 @@ npm run bench -- grammar [--rounds N]
 npm run bench -- grounding [--scenes 2000] [--zeroed-scenes 300] [--seed TEXT] [--resume FILE] [--report FOLDER]
     places of things in fresh demo scenes at int4 by text, attention and detector, verified or not; what scores are worth;
     numbers of things on the clip. Resumable: what was found out is kept scene by scene
+npm run bench -- retrieval [--scenes 200] [--seed TEXT]
+    fresh demo scenes at int4, found again by what is known of them: by words, by words and likelihood, by likelihood; and
+    the sentence of a scene among all. Resumable
 npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
 npm run bench -- watches [--backend cpu|onnx] [--seconds N]
@@ -124,6 +128,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   watches,
   grammar,
   grounding,
+  retrieval,
   capture,
   console: fieldConsole,
   process: modelProcess,
@@ -169,6 +174,13 @@ async function quantize(): Promise<void> {
   const layers = numberOf('layers', method === 'rtn' ? 40 : 2);
   const options = { method, layers, groupSize, pictures: numberOf('pictures', 2) };
   write(`quantize-${method}`, { ...options, ...(await benchQuantize({ directory, ...options })) });
+}
+
+async function retrieval(): Promise<void> {
+  const { seed } = values;
+  const result = await benchRetrieval({ scenes: numberOf('scenes', 200), seed, directory, threads });
+  console.log(result);
+  write('retrieval', result);
 }
 
 async function sceneStream(): Promise<void> {

@@ -4,6 +4,7 @@ import { LIMITS } from '../../core/limits.js';
 import type { AnswerSchema } from '../../grammar/index.js';
 import { type ResolvedOptions, resolveOptions } from '../generate-options.js';
 import { layoutOf, splitMessages } from '../messages.js';
+import { truncationOf } from '../truncation.js';
 import type { ChatMessage, GenerateOptions, GenerateRequest, ModelImage } from '../types.js';
 import type { ResolvedRemote } from './options.js';
 import { dataUrlOf } from './pictures.js';
@@ -39,6 +40,7 @@ const NEUTRAL: Readonly<Record<(typeof FORMLESS)[number], number>> = {
 export function checkedRequest(request: GenerateRequest, given: GenerateOptions): CheckedRequest {
   const options = resolveOptions(given, DEFAULTS);
   const { images } = splitMessages(request);
+  truncationOf(request); // the server knows its context: what is too long for it, it refuses
   if (layoutOf(request) === 'plain') throw unsupported('layout', 'a text that is gone on with');
   if (options.heatMap) throw unsupported('heatMap', 'where the model looks');
   for (const name of FORMLESS)

@@ -37,6 +37,35 @@ describe.each(Object.keys(golden))('%s', (name) => {
   });
 });
 
+describe('positions up to 131 071', () => {
+  const { inv_freq: reference } = golden['llama-3.2-11b-vision (published parameters)'] as { inv_freq: number[] };
+  const LAST = 131_071;
+  const { cos, sin } = ropeTables(published, LAST + 1);
+  /** As the reference does: product in float32, then cosine and sine. */
+  const angleOf = (position: number, i: number) => Math.fround(position * Math.fround(reference[i]!));
+
+  test.each([8_191, 8_192, 32_768, 65_537, 100_003, LAST])(
+    'at %i the tables are those of the golden frequencies',
+    (position) => {
+      for (const i of reference.keys()) {
+        const at = position * reference.length + i;
+        // The reference blends frequencies in float32, which moves their last two bits, and the angle's with them.
+        const tolerance = 4 * 2 ** -23 * angleOf(position, i) + 1e-6;
+        expect(Math.abs(cos[at]! - Math.cos(angleOf(position, i))), `pair ${i}`).toBeLessThan(tolerance);
+        expect(Math.abs(sin[at]! - Math.sin(angleOf(position, i))), `pair ${i}`).toBeLessThan(tolerance);
+      }
+    },
+  );
+
+  test('without the scaling they would be others', () => {
+    const unscaled = inverseFrequencies({ ...published, ropeScaling: null });
+    const differing = [...reference.keys()].filter(
+      (i) => Math.abs(Math.cos(LAST * unscaled[i]!) - cos[LAST * reference.length + i]!) > 0.05,
+    );
+    expect(differing.length).toBeGreaterThan(20);
+  });
+});
+
 test('check values of the specification', () => {
   const f = inverseFrequencies(published);
   const expected = {

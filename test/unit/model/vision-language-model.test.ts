@@ -177,6 +177,71 @@ describe('where an answer ends', () => {
   });
 });
 
+describe('a conversation that outgrows the context', () => {
+  const system: ChatMessage = { role: 'system', content: 'Be brief.' };
+  const turn = (name: string): ChatMessage[] => [
+    { role: 'user', content: `${name}${'q'.repeat(30)}` },
+    { role: 'assistant', content: `${name}${'a'.repeat(30)}` },
+  ];
+  const last: ChatMessage = { role: 'user', content: 'Z and last?' };
+  const open = () => createFakeModel({ writes: 'x', engineInfo: { contextLength: 240 } });
+  const said = async (messages: ChatMessage[], options: GenerateOptions = { maxNewTokens: 20 }) => {
+    const { model, engine, tokenizer } = await open();
+    await using _ = model;
+    const answer = await model.generate({ messages, truncation: 'oldest-turns' }, options).collect();
+    const prompt = engine.forwards.slice(0, 1).flatMap(({ tokens }) => tokens);
+    return { answer, text: tokenizer.decode(prompt), images: engine.forwards[0]!.images, prompt };
+  };
+
+  test('loses as few of its oldest turns as must go, and says so', async () => {
+    const messages = [system, ...turn('A'), ...turn('B'), ...turn('C'), last];
+    const { answer, text, prompt } = await said(messages);
+    expect(text).not.toContain('Aqqq');
+    expect(text).not.toContain('Aaaa');
+    for (const kept of ['Be brief.', 'Bqqq', 'Baaa', 'Cqqq', 'Z and last?']) expect(text).toContain(kept);
+    expect(answer.notices).toEqual([expect.stringMatching(/^The oldest turn was left out: .*context of 240 tokens/)]);
+    expect(prompt.length).toBeLessThanOrEqual(220);
+    // More room for the answer: more turns go, but no more than a quarter of the context is kept for it.
+    const longer = await said([...messages.slice(0, -1), ...turn('D'), last], { maxNewTokens: 1000 });
+    expect(longer.prompt.length).toBeLessThanOrEqual(180);
+    expect(longer.answer.notices).toEqual([expect.stringMatching(/^The 2 oldest turns were left out/)]);
+    expect(longer.text).toContain('Be brief.');
+  });
+
+  test('keeps what fits as it is, and its pictures whatever goes', async () => {
+    const short = await said([system, ...turn('A'), last]);
+    expect(short.answer).not.toHaveProperty('notices');
+    expect(short.text).toContain('Aqqq');
+    const [asked, ...others] = turn('A');
+    const pictured: ChatMessage = { role: 'user', content: [picture(1), text(asked!.content as string)] };
+    const cut = await said([pictured, ...others, ...turn('B'), ...turn('C'), ...turn('D'), last]);
+    expect(cut.images).toBe(1);
+    expect(cut.text).not.toContain('Aqqq');
+    expect(cut.answer.usage.images).toBe(1);
+    expect(cut.answer.notices).toHaveLength(1);
+  });
+
+  test('is refused where its last turn alone is too long, where nothing may go, and with another word', async () => {
+    const { model, engine } = await open();
+    await using _ = model;
+    const long: ChatMessage = { role: 'user', content: 'q'.repeat(300) };
+    const refused = (request: object) => model.generate(request as never).collect();
+    await expect(refused({ messages: [...turn('A'), long], truncation: 'oldest-turns' })).rejects.toMatchObject({
+      code: 'ERR_CONTEXT_OVERFLOW',
+    });
+    const many = [...turn('A'), ...turn('B'), ...turn('C'), ...turn('D'), last];
+    await expect(refused({ messages: many })).rejects.toMatchObject({
+      code: 'ERR_CONTEXT_OVERFLOW',
+      message: expect.stringContaining("truncation: 'oldest-turns'"),
+    });
+    await expect(refused({ messages: many, truncation: 'auto' })).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_INVALID',
+      details: { option: 'truncation' },
+    });
+    expect(engine.forwards).toEqual([]);
+  });
+});
+
 describe('before any work', () => {
   test('refuses a prompt over the context', async () => {
     const { model, engine } = await createFakeModel({ writes: 'x', engineInfo: { contextLength: 64 } });
@@ -187,6 +252,31 @@ describe('before any work', () => {
       details: { contextLength: 64 },
     });
     expect([engine.encoded, engine.forwards]).toEqual([[], []]);
+  });
+
+  test('refuses a prompt of 131 072 tokens in a context of as many, and takes one that is a token shorter', async () => {
+    const { model, engine } = await createFakeModel({
+      writes: 'x',
+      engineInfo: { contextLength: 131_072, capabilities: { keyValueBytesPerToken: 1 } },
+    });
+    await using _ = model;
+    // One token each.
+    const lengthOf = async (letters: number) => {
+      const messages = [{ role: 'user', content: 'q'.repeat(letters) }] as const;
+      return (await model.generate({ messages }, { maxNewTokens: 5 }).collect()).usage;
+    };
+    const around = (await lengthOf(10)).promptTokens - 10;
+    const { promptTokens, generatedTokens } = await lengthOf(131_071 - around);
+    // The answer ends where the context does.
+    expect([promptTokens, generatedTokens]).toEqual([131_071, 1]);
+    const calls = engine.forwards.length;
+    for (const length of [131_072, 131_073]) {
+      await expect(lengthOf(length - around)).rejects.toMatchObject({
+        code: 'ERR_CONTEXT_OVERFLOW',
+        details: { contextLength: 131_072, promptTokens: length },
+      });
+    }
+    expect(engine.forwards).toHaveLength(calls);
   });
 
   test.each<[GenerateOptions, string]>([
