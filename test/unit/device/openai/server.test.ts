@@ -101,6 +101,11 @@ describe('what is refused', () => {
     ['data:text/html;base64,PGh0bWw+', 'invalid_image_format', /"text\/html"/],
     ['data:image/jpeg,abc', 'invalid_image_url', /;base64/],
     ['data:image/jpeg;base64,<html>', 'invalid_base64', /base64/],
+    ['data:image/jpeg;base64,/9j/ 4AAQ', 'invalid_base64', /base64/],
+    ['data:image/jpeg;base64,_9j_4AAQ', 'invalid_base64', /base64/],
+    ['data:image/jpeg;base64,/9=j4AAQ', 'invalid_base64', /base64/],
+    ['data:image/jpeg;base64,/9j\u01414AAQ', 'invalid_base64', /base64/],
+    ['data:image/jpeg;base64,', 'invalid_base64', /base64/],
     [`data:image/png;base64,${Buffer.from('<html></html>').toString('base64')}`, 'ERR_IMAGE_INVALID', /picture/],
   ])('the picture %s', async (url, code, message) => {
     const { post, engine } = await start();
