@@ -14,6 +14,7 @@ const OPEN: readonly string[] = [
   'model.quantize',
   'model.isolation',
   'model.contextLength',
+  'model.keyValueType',
   'model.threads',
   'cameras.*.id',
   'cameras.*.address',
