@@ -20,6 +20,6 @@ export async function loadForCommand(
   const directory = options.int4
     ? await int4Folder(options.model, { ...shared, acceptLlamaLicense: options.acceptLlamaLicense })
     : options.model;
-  const { backend, numerics, threads } = options;
-  return await loadModel(directory, { backend, numerics, threads, ...shared });
+  const { backend, numerics, keyValueType, threads } = options;
+  return await loadModel(directory, { backend, numerics, keyValueType, threads, ...shared });
 }

@@ -9,6 +9,7 @@ export interface ModelCommandOptions {
   readonly numerics: NonNullable<LoadModelOptions['numerics']>;
   readonly int4?: true;
   readonly acceptLlamaLicense?: true;
+  readonly keyValueType?: LoadModelOptions['keyValueType'];
   readonly threads?: number;
   readonly cache?: string;
   readonly verbose?: true;
@@ -29,6 +30,12 @@ export function addModelOptions(command: Command): Command {
     )
     .option('--int4', 'quantise the model first, into the cache folder, once')
     .option('--accept-llama-license', 'with --int4: you accept the licence of a model under the Llama licence')
+    .addOption(
+      new Option(
+        '--key-value-type <type>',
+        'numbers in the K/V caches of the cpu backend; int8: half the memory',
+      ).choices(['f16', 'int8', 'f32']),
+    )
     .option('--threads <count>', 'default: the physical cores', parseCount)
     .option('--cache <directory>', 'where prepared files are kept; default ~/.cache/scenebus')
     .option('--verbose', 'say what is done on the way');

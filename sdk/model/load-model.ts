@@ -1,7 +1,7 @@
 import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { SdkError } from '../core/errors.js';
 import { DisposalStack } from '../core/lifecycle.js';
-import { silentLogger } from '../core/logger.js';
+import { type Logger, silentLogger } from '../core/logger.js';
 import { refuseUnknownOptions } from '../core/option-names.js';
 import { createRandom } from '../core/random.js';
 import {
@@ -170,7 +170,7 @@ export async function loadModelOn(
   const grounding = { name: checkpoint.name, boxes, attention, prompts: manifestPrompts };
   // What can be refused without the engine is.
   chooseGrounder(grounder, { ...grounding, attentionTaps: true });
-  const contentHash = await checkpoint.contentHash();
+  const contentHash = await checkpoint.identity();
 
   const opened = new DisposalStack();
   try {
@@ -179,6 +179,7 @@ export async function loadModelOn(
     const notices = [withoutTemplate(template)].filter((notice) => notice !== undefined);
     for (const warning of [...checkpoint.warnings, ...notices]) logger.log('warn', `${checkpoint.name}: ${warning}`);
     const engine = opened.use(await openEngine(backends, backend, checkpoint, { ...engineOptions, attentionTaps }));
+    warnOfIdle(options.keyValueType, engine.info, logger);
     signal?.throwIfAborted();
     const { manifest, generation, name } = checkpoint;
     const { verify: verifyPrompt, ...prompts } = manifest.prompts;
@@ -233,6 +234,19 @@ function checkHeads({ directory, manifest, model }: Pick<Checkpoint, 'directory'
     'ERR_MODEL_INVALID',
     `${directory}: ${problem}. Find them again with scenebus calibrate-grounding.`,
     { details: { problems: [problem] } },
+  );
+}
+
+/** What was asked of the K/V caches and this backend has no choice in. */
+function warnOfIdle(
+  type: LoadModelOptions['keyValueType'],
+  { backend }: { readonly backend: string },
+  logger: Logger,
+): void {
+  if (type === undefined || backend === 'cpu') return;
+  logger.log(
+    'warn',
+    `keyValueType ${type} has no effect: K/V caches of the backend ${backend} have one kind of numbers`,
   );
 }
 

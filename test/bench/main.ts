@@ -11,6 +11,7 @@ import { type BandwidthProbe, startBandwidthProbe } from './bandwidth.js';
 import { BENCHMARKS } from './benchmarks.js';
 import { benchCapture, benchGate } from './capture.js';
 import { benchConsole } from './console.js';
+import { benchContext } from './context.js';
 import { benchDevice } from './device.js';
 import { benchGrammar } from './grammar.js';
 import { benchGrounding } from './grounding/index.js';
@@ -43,6 +44,8 @@ npm run bench -- grounding [--scenes 2000] [--zeroed-scenes 300] [--seed TEXT] [
 npm run bench -- retrieval [--scenes 200] [--seed TEXT]
     fresh demo scenes at int4, found again by what is known of them: by words, by words and likelihood, by likelihood; and
     the sentence of a scene among all. Resumable
+npm run bench -- context [--tokens 32768] [--layers 1] [--scenes 16]
+    memory of a long prompt in slices at the 8B decoder's sizes; what K/V in float16 and int8 change of predictions
 npm run bench -- scene-stream [--backend cpu|onnx] [--rounds N] [--prompt TEXT] [--seconds N] [--verify FILE]
     the demo model describes the sample clip with and without drafting; replayed with times of published shapes
 npm run bench -- watches [--backend cpu|onnx] [--seconds N]
@@ -129,6 +132,7 @@ const ALONE: Readonly<Record<string, () => Promise<void>>> = {
   grammar,
   grounding,
   retrieval,
+  context,
   capture,
   console: fieldConsole,
   process: modelProcess,
@@ -174,6 +178,14 @@ async function quantize(): Promise<void> {
   const layers = numberOf('layers', method === 'rtn' ? 40 : 2);
   const options = { method, layers, groupSize, pictures: numberOf('pictures', 2) };
   write(`quantize-${method}`, { ...options, ...(await benchQuantize({ directory, ...options })) });
+}
+
+async function context(): Promise<void> {
+  const [prompt] = tokens;
+  const sizes = { tokens: prompt ?? 32_768, layers: numberOf('layers', 1), scenes: numberOf('scenes', 16) };
+  const result = await benchContext({ directory, groupSize, threads, ...sizes });
+  console.log(result);
+  write('context', result);
 }
 
 async function retrieval(): Promise<void> {

@@ -69,14 +69,30 @@ function planFloat(name: string, shape: readonly number[]): Planned {
 const SIZES: Partial<Record<TensorDtype, number>> = { BF16: 2, I32: 4, I64: 8 };
 const sizeOf = ({ dtype, shape }: Planned) => shape.reduce((a, b) => a * b, 1) * SIZES[dtype]!;
 
-/** The text decoder of a published shape alone. */
-export async function randomModel(directory: string, shape: ShapeName, groupSize: number): Promise<ModelDescription> {
+/** The text decoder of a published shape alone. @param layers default: all */
+export async function randomModel(
+  directory: string,
+  shape: ShapeName,
+  groupSize: number,
+  layers?: number | undefined,
+): Promise<ModelDescription> {
   mkdirSync(directory, { recursive: true });
-  const file = path.join(directory, `random-${shape}-g${groupSize}.safetensors`);
-  const architecture = architectureOf(shape);
-  const planned = planQuantized(architecture, groupSize, 4).filter(({ name }) => name.startsWith('language_model.'));
+  const part = layers === undefined ? '' : `-${layers}-layers`;
+  const file = path.join(directory, `random-${shape}${part}-g${groupSize}.safetensors`);
+  const whole = architectureOf(shape);
+  const architecture = { ...whole, text: { ...whole.text, layers: layers ?? whole.text.layers } };
+  const planned = planText(architecture, groupSize);
   if (!existsSync(file)) await write(file, planned);
   return { architecture, tensors: await locate(file), int4: { bits: 4, groupSize } };
+}
+
+function planText(architecture: MllamaArchitecture, groupSize: number): Planned[] {
+  return planQuantized(architecture, groupSize, 4).filter(({ name }) => name.startsWith('language_model.'));
+}
+
+/** What the weights of all its layers take. */
+export function randomModelBytes(shape: ShapeName, groupSize: number): number {
+  return planText(architectureOf(shape), groupSize).reduce((sum, tensor) => sum + sizeOf(tensor), 0);
 }
 
 /** The vision tower alone, with next to no text. */

@@ -9,8 +9,6 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { loadModel, openCamera, type VisionLanguageModel } from 'scenebus';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceService } from '#device/app/device-service.js';
-import { journalFile, journalOptions } from '#device/app/journal-options.js';
-import { Journal } from '#device/journal/journal.js';
 import {
   clip,
   demoModel,
@@ -31,9 +29,9 @@ import {
   PHONE,
   placeOf,
 } from '../support/console-browser.js';
+import { writeEarlierRun } from '../support/earlier-run.js';
 import { expectKeyboardReach } from '../support/keyboard-walk.js';
 
-const MINUTE_MS = 60_000;
 const VIEWS = ['charts', 'connections', 'log', 'mqtt'] as const;
 
 let folder: string;
@@ -71,7 +69,7 @@ beforeAll(async () => {
       },
     ],
   });
-  await earlierRun(journalFile(config)!, journalOptions(config).limits);
+  await writeEarlierRun(config);
   service = await startService(config, { parts: lend(model, { openCamera }) });
   address = service.consoleAddress ?? '';
   browser = await launchBrowser();
@@ -89,21 +87,6 @@ afterAll(async () => {
   await broker?.[Symbol.asyncDispose]();
   await rm(folder, { recursive: true, force: true });
 }, 60_000);
-
-/** Half an hour of a device that grew hot and slowed itself down twice; it ended ten minutes ago. */
-async function earlierRun(file: string, limits: { maxAgeMs: number; maxBytes: number }): Promise<void> {
-  await using journal = await Journal.open({ file, limits });
-  const nowMs = Date.now();
-  for (let minute = 40; minute > 10; minute -= 0.5) {
-    const metrics = {
-      'framesPerSecond table': 15,
-      cpuTemperatureCelsius: 50 + (40 - minute),
-      overCurrentThrottlings: minute > 25 ? 0 : minute > 15 ? 1 : 2,
-    };
-    journal.recordHealth({ atMs: nowMs - minute * MINUTE_MS, run: 'earlier', metrics });
-    if (minute % 5 === 0) await journal.flush();
-  }
-}
 
 const show = (hash: string) => page.goto(`${address}/#/${hash}`);
 
@@ -199,37 +182,6 @@ describe('the live page', () => {
 });
 
 describe('the health page', () => {
-  test('draws figures over a restart of the device, with its start and its throttlings', async () => {
-    await show('health');
-    const chart = page.locator('[data-figure="framesPerSecond table"]');
-    await chart.waitFor();
-    // The run before, and this one since its second sample.
-    await expect.poll(() => chart.locator('.line').count(), { timeout: 60_000 }).toBe(2);
-    expect(await chart.locator('line.restart').count()).toBe(1);
-    expect(await chart.locator('line.throttled').count()).toBe(2);
-    expect(await page.locator('[data-figure=cpuTemperatureCelsius] .line').count()).toBeGreaterThanOrEqual(1);
-    expect(await page.locator('[data-figure=overCurrentThrottlings]').count()).toBe(1);
-    await page.getByText('the board slowed itself down').first().waitFor();
-    // A shorter time has no earlier run in it.
-    await page.getByLabel('15 minutes').check();
-    await expect.poll(() => page.locator('.chart line.throttled').count()).toBe(0);
-  });
-
-  test('a chart is read along by arrow keys as by the pointer', async () => {
-    const chart = page.locator('[data-figure="framesPerSecond table"] svg');
-    await chart.focus();
-    const read = async (key: string) => {
-      await page.keyboard.press(key);
-      return [await chart.getAttribute('aria-valuenow'), await chart.getAttribute('aria-valuetext')];
-    };
-    const [newest, oldest] = [await read('End'), await read('Home')];
-    expect(oldest[0]).toBe('0');
-    expect(Number(newest[0])).toBeGreaterThan(0);
-    expect(oldest[1]).toMatch(/^\d.*: [\d.]+/);
-    expect((await read('ArrowRight'))[0]).toBe('1');
-    expect((await read('ArrowLeft'))[0]).toBe('0');
-  });
-
   test('tells of cameras and the broker in detail', async () => {
     await show('health?view=connections');
     const camera = page.getByRole('region', { name: 'Camera table' });
@@ -279,6 +231,37 @@ describe('the health page', () => {
       await page.locator(first[view]).first().waitFor();
     });
     await expectKeyboardReach(page, view);
+  });
+
+  test('draws figures over a restart of the device, with its start and its throttlings', async () => {
+    await show('health');
+    const chart = page.locator('[data-figure="framesPerSecond table"]');
+    await chart.waitFor();
+    // The run before, and this one since its second sample.
+    await expect.poll(() => chart.locator('.line').count(), { timeout: 60_000 }).toBe(2);
+    expect(await chart.locator('line.restart').count()).toBe(1);
+    expect(await chart.locator('line.throttled').count()).toBe(2);
+    expect(await page.locator('[data-figure=cpuTemperatureCelsius] .line').count()).toBeGreaterThanOrEqual(1);
+    expect(await page.locator('[data-figure=overCurrentThrottlings]').count()).toBe(1);
+    await page.getByText('the board slowed itself down').first().waitFor();
+    // A shorter time has no earlier run in it.
+    await page.getByLabel('15 minutes').check();
+    await expect.poll(() => page.locator('.chart line.throttled').count()).toBe(0);
+  });
+
+  test('a chart is read along by arrow keys as by the pointer', async () => {
+    const chart = page.locator('[data-figure="framesPerSecond table"] svg');
+    await chart.focus();
+    const read = async (key: string) => {
+      await page.keyboard.press(key);
+      return [await chart.getAttribute('aria-valuenow'), await chart.getAttribute('aria-valuetext')];
+    };
+    const [newest, oldest] = [await read('End'), await read('Home')];
+    expect(oldest[0]).toBe('0');
+    expect(Number(newest[0])).toBeGreaterThan(0);
+    expect(oldest[1]).toMatch(/^\d.*: [\d.]+/);
+    expect((await read('ArrowRight'))[0]).toBe('1');
+    expect((await read('ArrowLeft'))[0]).toBe('0');
   });
 });
 

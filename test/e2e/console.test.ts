@@ -15,8 +15,10 @@ import {
   launchBrowser,
   movingParts,
   openPage,
+  PHONE,
   placeOf,
 } from '../support/console-browser.js';
+import { writeEarlierRun } from '../support/earlier-run.js';
 import { expectKeyboardReach } from '../support/keyboard-walk.js';
 
 const PAGES = ['live', 'ask', 'timeline', 'watches', 'health', 'device'] as const;
@@ -41,6 +43,7 @@ beforeAll(async () => {
     journal: { directory: join(folder, 'journal'), frames: true },
     describe: { minIntervalSeconds: 1 },
   });
+  await writeEarlierRun(config);
   service = await startService(config, { parts: lend(model, { openCamera }) });
   address = service.consoleAddress ?? '';
   browser = await launchBrowser();
@@ -178,6 +181,18 @@ describe('the console', () => {
       await page.reload();
       await ready(name);
     });
+  });
+
+  test('on a phone the newest events are on the first screen, and the filters unfold', async () => {
+    await page.setViewportSize(PHONE);
+    await show('timeline');
+    await page.reload();
+    await ready('timeline');
+    expect((await page.locator('.event').first().boundingBox())!.y).toBeLessThan(PHONE.height / 2);
+    expect(await page.getByLabel('From').isVisible()).toBe(false);
+    await page.getByText('Time, kinds and export').press('Enter');
+    await page.getByLabel('From').waitFor();
+    await page.setViewportSize({ width: 1_440, height: 900 });
   });
 
   test('a capture process that is killed turns the lamp, and turns it back', async () => {

@@ -133,6 +133,23 @@ describe('loadModel', () => {
     expect(warnings.join()).toContain('num_beams 4 is not implemented');
   });
 
+  test('keeps K/V in the numbers that are asked for on cpu, and warns where a backend has no choice', async () => {
+    const warnings: string[] = [];
+    const logger: Logger = { log: (level, message) => void (level === 'warn' && warnings.push(message)) };
+    const folder = await writeGoldenModelFolder(cases);
+    const bytesOf = async (options: LoadModelOptions) => {
+      await using model = await loadModel(folder, { cacheDirectory, threads: 1, logger, ...options });
+      await (await generate(model, 0, 2)).collect();
+      return model.stats().sequenceBytes;
+    };
+    const half = await bytesOf({ backend: 'cpu', keyValueType: 'f16' });
+    // A scale of 4 bytes for each head of 16 numbers.
+    expect((await bytesOf({ backend: 'cpu', keyValueType: 'int8' })) / half).toBeCloseTo((16 + 4) / 32, 5);
+    expect(warnings).toEqual([]);
+    await bytesOf({ backend: 'onnx', keyValueType: 'int8' });
+    expect(warnings).toEqual([expect.stringMatching(/keyValueType int8 has no effect.*backend onnx/)]);
+  });
+
   test('refuses options that it does not know', async () => {
     await expect(load({ contextSize: 4 } as LoadModelOptions)).rejects.toMatchObject({
       code: 'ERR_ARGUMENT_INVALID',

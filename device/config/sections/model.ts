@@ -33,6 +33,11 @@ export const modelSchema = z
         'text: those that the model writes; attention: from where it looks, once scenebus calibrate-grounding has found its heads; auto: the first that the model has',
     }),
     contextLength: z.int().min(16).max(131_072).optional().meta({ title: 'Context length, tokens' }),
+    keyValueType: z.enum(['f16', 'int8', 'f32']).optional().meta({
+      title: 'Numbers in the K/V caches',
+      description:
+        'Of the backend cpu; others have one kind. int8: half the memory of f16, for long contexts and many pictures; answers may differ in close calls',
+    }),
     threads: z.int().min(1).max(256).optional().meta({ title: 'Threads', description: 'Default: the physical cores' }),
     remote: remoteModelSchema.optional(),
     cacheDirectory: filePath.optional().meta({ title: 'Cache folder', description: 'Default: ~/.cache/scenebus' }),

@@ -98,7 +98,7 @@ describe('a running service', () => {
     expect(english.notices?.filter((notice) => notice.includes('English')) ?? []).toEqual([]);
   });
 
-  test('answers first what has a high priority, and last what has a low one, whoever came first', async () => {
+  test('answers first what has a high priority, whoever came first', async () => {
     const { frameId } = await client.request(deviceName, 'describe', {});
     const ask = (transaction: string, priority: string) =>
       publish(
@@ -115,7 +115,9 @@ describe('a running service', () => {
     for (const number of [1, 2, 3, 4]) await enter(ask(`normal-${number}`, 'normal'));
     for (const number of [1, 2]) await enter(ask(`high-${number}`, 'high'));
     const terminal = captureTerminal();
-    const command = ['bus', 'ask', deviceName, 'Is there a book?', '--priority', 'high', '--broker', broker.url];
+    // About the same picture: another one would have to be encoded first.
+    const about = ['--frame', frameId, '--priority', 'high', '--broker', broker.url];
+    const command = ['bus', 'ask', deviceName, 'Is there a book?', ...about];
     const asked = runCli(command, { terminal, environment: {} });
     await until(() => gate.waiting === 8);
     const from = listener.messages.length;
@@ -124,11 +126,9 @@ describe('a running service', () => {
       listener.messages.slice(from).filter(({ json }) => json?.verb === 'ask' && json.status !== 'partial');
     await until(() => answers().length === 8);
     const order = answers().map(({ json }) => /^(low|normal|high)-/.exec(json.transaction)?.[1] ?? 'command');
-    // The engine begins with whoever enters first; an answer of one token may be over before anybody is compared.
-    const [first] = order;
-    const behindFirst = first === 'low' ? order.slice(1) : order;
-    expect(behindFirst.slice(0, 3).sort()).toEqual(['command', 'high', 'high']);
-    if (first !== 'low') expect(order.at(-1)).toBe('low');
+    // One may be ahead: the engine begins with whoever enters first, and owes those who wait a share of a long time.
+    const isUrgent = (each: string) => each === 'high' || each === 'command';
+    expect(order.slice(0, 4).filter(isUrgent).sort()).toEqual(['command', 'high', 'high']);
     expect(await asked).toBe(0);
     expect(terminal.output()).toMatch(/Yes|No/);
   });

@@ -103,7 +103,7 @@ export function QuestionForm(props: QuestionFormProps) {
           </select>
         </label>
         <label class="file">
-          Or a picture of yours: choose, drop or paste it
+          Or your picture: choose, drop or paste
           <input
             type="file"
             accept={PICTURE_TYPES.join(',')}

@@ -53,6 +53,8 @@ export interface FilterFormProps {
 export function FilterForm({ filters, cameras, mayExport, onChange }: FilterFormProps) {
   const [text, setText] = useState(filters.text);
   useEffect(() => setText(filters.text), [filters.text]);
+  // Decided once: whoever unfolds it keeps it so.
+  const [isWide] = useState(() => matchMedia('(min-width: 40rem)').matches);
   const { kinds, camera, from, to } = filters;
   const set = (part: Partial<Filters>): void => onChange({ ...filters, ...part });
   const query = queryOf(filters);
@@ -91,55 +93,61 @@ export function FilterForm({ filters, cameras, mayExport, onChange }: FilterForm
           </select>
         </label>
       )}
-      <label>
-        From
-        <input
-          type="datetime-local"
-          step={1}
-          value={from}
-          onChange={({ currentTarget }) => set({ from: currentTarget.value })}
-        />
-      </label>
-      <label>
-        To
-        <input
-          type="datetime-local"
-          step={1}
-          value={to}
-          onChange={({ currentTarget }) => set({ to: currentTarget.value })}
-        />
-      </label>
       <button type="submit">Search</button>
-      <fieldset class="presets">
-        <legend>Show</legend>
-        {KINDS.map(([kind, title]) => (
-          <label key={kind} class="check">
+      {/* Folded on a phone, whose first screen it would fill. */}
+      <details class="more" open={isWide}>
+        <summary>Time, kinds and export</summary>
+        <div class="filters">
+          <label>
+            From
             <input
-              type="checkbox"
-              checked={kinds.includes(kind)}
-              onChange={({ currentTarget }) =>
-                set({ kinds: currentTarget.checked ? [...kinds, kind] : kinds.filter((each) => each !== kind) })
-              }
+              type="datetime-local"
+              step={1}
+              value={from}
+              onChange={({ currentTarget }) => set({ from: currentTarget.value })}
             />
-            {title}
           </label>
-        ))}
-        {(from !== '' || to !== '') && (
-          <button type="button" class="quiet" onClick={() => set({ from: '', to: '' })}>
-            Any time
-          </button>
-        )}
-      </fieldset>
-      {mayExport && (
-        <div class="exports">
-          <a class="button quiet" href={`/api/timeline/export?${query}`} download>
-            Export as JSON lines
-          </a>
-          <a class="button quiet" href={`/api/timeline/data-set?${dataSet}`} download>
-            Export answers as a data set
-          </a>
+          <label>
+            To
+            <input
+              type="datetime-local"
+              step={1}
+              value={to}
+              onChange={({ currentTarget }) => set({ to: currentTarget.value })}
+            />
+          </label>
+          <fieldset class="presets">
+            <legend>Show</legend>
+            {KINDS.map(([kind, title]) => (
+              <label key={kind} class="check">
+                <input
+                  type="checkbox"
+                  checked={kinds.includes(kind)}
+                  onChange={({ currentTarget }) =>
+                    set({ kinds: currentTarget.checked ? [...kinds, kind] : kinds.filter((each) => each !== kind) })
+                  }
+                />
+                {title}
+              </label>
+            ))}
+            {(from !== '' || to !== '') && (
+              <button type="button" class="quiet" onClick={() => set({ from: '', to: '' })}>
+                Any time
+              </button>
+            )}
+          </fieldset>
+          {mayExport && (
+            <div class="exports">
+              <a class="button quiet" href={`/api/timeline/export?${query}`} download>
+                Export as JSON lines
+              </a>
+              <a class="button quiet" href={`/api/timeline/data-set?${dataSet}`} download>
+                Export answers as a data set
+              </a>
+            </div>
+          )}
         </div>
-      )}
+      </details>
     </form>
   );
 }
