@@ -101,12 +101,12 @@ async function tableOf({ scenes: count, seed }: Arguments, work: string): Promis
     }
   }
   const checkpoint = await openCheckpoint(join(demoModel, 'checkpoint'));
-  return `${render(scenes.length, columns, sets, comparisons)}\n\n${noteOf(await checkpoint.contentHash(), seed)}`;
+  return `${render(scenes.length, columns, sets, comparisons)}\n\n${noteOf(await checkpoint.identity(), seed)}`;
 }
 
 /** Which model the table is of: a test compares it with the one that is there. */
-function noteOf(contentHash: string, seed: string): string {
-  return `Difference to float and its 95 % interval in brackets, bold where it leaves 0 out. Demo model \`${contentHash.slice(0, 12)}\`, scenes of the seed \`${seed}\`.`;
+function noteOf(identity: string, seed: string): string {
+  return `Difference to float and its 95 % interval in brackets, bold where it leaves 0 out. Demo model \`${identity.slice(0, 12)}\`, scenes of the seed \`${seed}\`.`;
 }
 
 /** Of each task the measures that say something here: all answers of a scene agree, and a box is always written. */

@@ -1,6 +1,7 @@
 /** The bus before the model is there, and what is wrong with its broker. */
 import { SdkError } from 'scenebus';
 import { type Bus, VERB_NAMES } from 'scenebus/bus';
+import type { EventHub } from '../events/hub.js';
 import type { Problems } from '../events/problems.js';
 
 /** Verbs that come with the model: until then callers are told to come back. */
@@ -10,6 +11,18 @@ export function refuseVerbs(bus: Bus): void {
 
 function notReady(): never {
   throw new SdkError('ERR_BUSY', 'The device is starting; ask again in a few seconds.');
+}
+
+/**
+ * A device with a problem leaves the questions of its groups to others; what is asked of it by name it answers as far
+ * as it can. Trouble with the broker itself keeps no question away that has come.
+ */
+export function standInGroups(bus: Bus, hub: EventHub, problems: Problems): () => void {
+  const look = (): void => {
+    bus.standInGroups(problems.besides('bus')?.message);
+  };
+  look();
+  return hub.on('problem', look);
 }
 
 /** Reports a broker that is away as a problem of the bus, and its return. */

@@ -15,7 +15,7 @@ import type { Finding } from '../platform/doctor/finding.js';
 import { busLimits, openBus } from '../sinks/bus-connection.js';
 import { AnswerEvents } from '../sinks/mqtt-sink.js';
 import { brokerRoundTrip } from './broker-check.js';
-import { refuseVerbs, watchBroker } from './bus-start.js';
+import { refuseVerbs, standInGroups, watchBroker } from './bus-start.js';
 import { CameraFeeds } from './camera-feeds.js';
 import { type ConfigChanges, configChanges } from './config-changes.js';
 import { checkConfigAndBroker } from './config-checks.js';
@@ -234,6 +234,7 @@ export class DeviceService implements AsyncDisposable {
     const { bus, hub } = this;
     const logger = this.#logger;
     watchBroker(bus, this.#problems);
+    this.#resources.defer(standInGroups(bus, hub, this.#problems));
     refuseVerbs(bus);
     this.#reportInfo();
     const currentConfig = () => this.#config;

@@ -3,6 +3,8 @@ import { createModelRouter, type Logger, loadModel, type VisionLanguageModel } f
 import type { DeviceConfig } from '../config/schema.js';
 
 const KEY_VARIABLE = 'SCENEBUS_REMOTE_KEY';
+/** Whoever asked waits meanwhile, and the local model's answer is there. */
+const RETRIES = { most: 1, initialMs: 200 };
 
 /**
  * @param load of the local model; nothing of it stays when the remote one cannot be had
@@ -14,7 +16,7 @@ export async function loadRouted(
   logger: Logger,
 ): Promise<VisionLanguageModel> {
   const keyVariable = process.env[KEY_VARIABLE] ? KEY_VARIABLE : undefined;
-  const remote = await loadModel({ remote: { ...where, keyVariable, connect: 'later' }, logger });
+  const remote = await loadModel({ remote: { ...where, keyVariable, connect: 'later', retries: RETRIES }, logger });
   try {
     const local = await load();
     return createModelRouter({ local, remote, minimumProbability, maximumWaiting, priorities, logger });

@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { LIMITS } from 'scenebus';
 import { isTopicFilter, watchDefinitionSchema } from 'scenebus/bus';
 import { z } from 'zod';
-import { brokerSchema, embeddedBrokerSchema } from './sections/brokers.js';
+import { brokerSchema, embeddedBrokerSchema, groupsSchema } from './sections/brokers.js';
 import { cameraSchema } from './sections/camera.js';
 import { consoleSchema } from './sections/console.js';
 import { askSchema, describeSchema } from './sections/features.js';
@@ -52,6 +52,7 @@ export const deviceConfigSchema = z
         title: 'Response topics',
         description: 'Filters of the topics that callers may have their answers on. Left out: all below the topic root',
       }),
+    groups: groupsSchema,
     watches: z
       .array(watchDefinitionSchema)
       .max(64)

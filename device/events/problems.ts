@@ -18,6 +18,11 @@ export class Problems {
     return [...this.#byPart.values()];
   }
 
+  /** Of any part but this one; undefined: all others work. */
+  besides(part: string): Problem | undefined {
+    return [...this.#byPart].find(([name]) => name !== part)?.[1];
+  }
+
   report(part: string, error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     const isTyped = error instanceof SdkError;

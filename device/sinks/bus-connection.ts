@@ -39,6 +39,7 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
     const bus = resources.use(
       await connectBus({
         url: config.broker?.url ?? embeddedBroker?.url ?? '',
+        alternatives: config.broker?.alternatives,
         root: config.root,
         device: config.device,
         username: config.secrets.mqttUsername,
@@ -49,6 +50,7 @@ export async function openBus(options: OpenBusOptions): Promise<BusConnection> {
         tls: tls && { ...(await readTlsFiles(tls)), servername: tls.servername },
         waitForBroker: requireBroker,
         responseTopics: config.responseTopics,
+        groups: config.groups,
         ...busLimits(config),
         keepAnswer,
         outward,

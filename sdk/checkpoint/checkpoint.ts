@@ -36,6 +36,11 @@ export interface Checkpoint {
    * tensor: it changes when the weights do, without reading 20 GB.
    */
   contentHash(): Promise<string>;
+  /**
+   * Names the model, hexadecimal SHA-256 of the same without the times: equal wherever the same files lie, so that a
+   * fleet and a table can be compared by it.
+   */
+  identity(): Promise<string>;
 }
 
 /**
@@ -86,6 +91,7 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
   if (problems.length > 0 || processor === null) throw invalid(root, problems);
 
   let contentHash: Promise<string> | undefined;
+  let identity: Promise<string> | undefined;
   return {
     directory: root,
     name: nameOf(root, config, manifest),
@@ -97,6 +103,10 @@ export async function openCheckpoint(directory: string, options: CallOptions = {
     contentHash: () => {
       contentHash ??= hashOf(config, weights.files);
       return contentHash;
+    },
+    identity: () => {
+      identity ??= hashOf(config, weights.files, { withTimes: false });
+      return identity;
     },
   };
 }
@@ -157,11 +167,16 @@ function hubCacheName(directory: string): string | undefined {
   return /\/models--[^/]+--([^/]+)\/snapshots\/[0-9a-f]{40}$/.exec(directory)?.[1];
 }
 
-/** Key of prepared caches: changes with the configuration and with the weights. */
-export async function hashOf(config: MllamaConfig, files: readonly SafetensorsFile[]): Promise<string> {
+/** Changes with the configuration and with the weights; as a key of caches also with the times of their files. */
+export async function hashOf(
+  config: MllamaConfig,
+  files: readonly SafetensorsFile[],
+  { withTimes = true }: { readonly withTimes?: boolean } = {},
+): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(config));
   for (const file of files) {
-    hash.update(JSON.stringify([basename(file.path), file.sizeBytes, file.modifiedMs, file.headerHash]));
+    const time = withTimes ? [file.modifiedMs] : [];
+    hash.update(JSON.stringify([basename(file.path), file.sizeBytes, ...time, file.headerHash]));
   }
   return hash.update(await samplePayload(files)).digest('hex');
 }

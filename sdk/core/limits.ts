@@ -41,6 +41,8 @@ export const LIMITS = {
   /** Calls of a model process under way, those that the model itself will refuse included. */
   processCalls: 256,
   /** Requests that a device has taken from the bus and not answered yet; more are answered with ERR_BUSY. */
+  /** Groups that one device is in: each has a connection of its own. */
+  busGroups: 8,
   busUnansweredRequests: 256,
   /** Messages kept while the broker is away. */
   busOfflineQueueLength: 256,

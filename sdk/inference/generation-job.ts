@@ -66,6 +66,7 @@ export class GenerationJob<Output extends object> implements Job {
   readonly #begin: (place: TaskPlace) => SequenceTask<Output>;
   readonly #resources: GenerationResources;
   #startedMs: number | undefined;
+  #hasBegun = false;
   /** Identity of the pixels, one for each image of the prompt; undefined: not pinned. */
   #keys: readonly string[] | undefined;
   #states: ImageState[] = [];
@@ -117,6 +118,14 @@ export class GenerationJob<Output extends object> implements Job {
   }
 
   next(): Work | undefined {
+    const work = this.#next();
+    // Without room it waits on: that time is the queue's, which the scheduler counts.
+    if (work !== undefined) this.#hasBegun = true;
+    else if (!this.#hasBegun) this.#startedMs = undefined;
+    return work;
+  }
+
+  #next(): Work | undefined {
     this.#startedMs ??= performance.now();
     if (!this.#pinImages()) return undefined;
     const missing = this.#findImages();

@@ -170,7 +170,7 @@ export async function loadModelOn(
   const grounding = { name: checkpoint.name, boxes, attention, prompts: manifestPrompts };
   // What can be refused without the engine is.
   chooseGrounder(grounder, { ...grounding, attentionTaps: true });
-  const contentHash = await checkpoint.contentHash();
+  const contentHash = await checkpoint.identity();
 
   const opened = new DisposalStack();
   try {

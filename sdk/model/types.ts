@@ -328,7 +328,7 @@ export interface RemoteCapabilities {
 /** What a loaded model is. Plain data. */
 export interface ModelInfo {
   readonly name: string;
-  /** Identifies the weights and configuration; of a remote model its address and name, for nobody sees more of it. */
+  /** Identifies the weights and configuration, on every machine alike; of a remote model its address and name, for nobody sees more of it. */
   readonly contentHash: string;
   readonly engine: EngineInfo | RemoteEngineInfo;
   /** The model writes boxes in a convention that its manifest declares. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { VERB_NAMES } from '#sdk/bus/index.js';
 
 const run = promisify(execFile);
 const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -65,8 +66,8 @@ describe('the installed package', () => {
   });
 
   test('has the bus at `scenebus/bus`, and the contract as files', async () => {
-    const source = `import { connectBus, VERB_NAMES } from 'scenebus/bus'; console.log(typeof connectBus, VERB_NAMES.length);`;
-    expect(await evaluate(source, ['--no-addons'])).toBe('function 9');
+    const source = `import { connectBus, VERB_NAMES } from 'scenebus/bus'; console.log(typeof connectBus, VERB_NAMES.join());`;
+    expect(await evaluate(source, ['--no-addons'])).toBe(`function ${VERB_NAMES.join()}`);
     expect(files).toContain('sdk/bus/contract/reference/asyncapi.json');
   });
 

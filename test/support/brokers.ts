@@ -134,6 +134,14 @@ export interface Received {
   readonly packet: IPublishPacket;
 }
 
+/**
+ * A plain MQTT client, connected. By itself mqtt.js waits for ever for a connection that was closed before its CONNACK
+ * and is not to be made again: neither `connect` nor `end` nor `error` follows.
+ */
+export async function connectOnce(url: string, options: IClientOptions): Promise<MqttClient> {
+  return await mqtt.connectAsync(url, { reconnectPeriod: 0, ...options }, false);
+}
+
 /** A plain MQTT client that collects what it hears; waiting is by condition, never by time. */
 export class Listener implements AsyncDisposable {
   readonly messages: Received[] = [];
@@ -161,11 +169,7 @@ export class Listener implements AsyncDisposable {
     filter: string | readonly string[] = '#',
     options: IClientOptions = {},
   ): Promise<Listener> {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${broker.port}`, {
-      protocolVersion: version,
-      reconnectPeriod: 0,
-      ...options,
-    });
+    const client = await connectOnce(`mqtt://127.0.0.1:${broker.port}`, { protocolVersion: version, ...options });
     const listener = new Listener(client);
     await client.subscribeAsync([...(typeof filter === 'string' ? [filter] : filter)], { qos: 1 });
     return listener;

@@ -59,8 +59,8 @@ export type Fault =
       readonly headers?: Readonly<Record<string, string>>;
       readonly body: string;
     }
-  /** So many bytes of an event stream, for ever. */
-  | { readonly type: 'endless'; readonly event: string };
+  /** An event stream that begins with `first`, has more and more of the same event where there is one, and never ends. */
+  | { readonly type: 'endless'; readonly first?: string; readonly event?: string };
 
 export interface FaultProxy extends AsyncDisposable {
   /** Of the API behind it, with `/v1`. */
@@ -136,6 +136,8 @@ async function strike(fault: Fault, struck: Struck): Promise<void> {
       return;
     case 'endless': {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
+      if (fault.first !== undefined) response.write(fault.first);
+      if (fault.event === undefined) return;
       const more = () => {
         while (!response.destroyed && response.write(fault.event));
       };

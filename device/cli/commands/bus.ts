@@ -1,22 +1,17 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
-import type { ErrorCode } from 'scenebus';
 import type { BusClient, Question } from 'scenebus/client';
 import { describeObject } from '../answer-output.js';
 import { type CommandContext, examples } from '../command-context.js';
 import { parsePositive } from '../model-options.js';
 import { createProgressReporter } from '../progress.js';
-
-interface BusCommandOptions {
-  readonly broker: string;
-  readonly root: string;
-  readonly camera?: string;
-  readonly json?: true;
-}
+import { addConnectionOptions, advised, type BusCommandOptions, connect } from './bus-connection.js';
+import { addFleet } from './bus-fleet.js';
 
 interface AskCommandOptions extends BusCommandOptions {
   readonly timeout: number;
+  readonly group?: string;
   readonly schema?: string;
   readonly frame?: string;
   readonly priority?: NonNullable<Question['priority']>;
@@ -25,48 +20,9 @@ interface AskCommandOptions extends BusCommandOptions {
 export function addBusCommand(program: Command, context: CommandContext): void {
   const bus = program.command('bus').description('Talk to devices over the bus');
   addAsk(bus, context);
+  addFleet(bus, context);
   addWatch(bus, context);
   addSchema(bus, context);
-}
-
-function addConnectionOptions(command: Command): Command {
-  return command
-    .option(
-      '--broker <url>',
-      'broker address; credentials from SCENEBUS_MQTT_USERNAME and _PASSWORD',
-      'mqtt://127.0.0.1:1883',
-    )
-    .option('--root <topic>', 'topic root', 'scenebus')
-    .option('--camera <id>', 'only this camera')
-    .option('--json', 'print JSON');
-}
-
-async function connect(options: BusCommandOptions, { environment, signal }: CommandContext) {
-  const { connectClient } = await import('scenebus/client');
-  try {
-    return await connectClient({
-      url: options.broker,
-      root: options.root,
-      username: environment.SCENEBUS_MQTT_USERNAME,
-      password: environment.SCENEBUS_MQTT_PASSWORD,
-      signal,
-    });
-  } catch (error) {
-    throw await advised(error, {
-      ERR_BUS_UNREACHABLE:
-        '`--broker URL` says where it is: the one in the configuration of the device. A device without one has a broker of its own on loopback, whose address is in its log.',
-      ERR_BUS_REJECTED:
-        'This command takes user name and password from SCENEBUS_MQTT_USERNAME and SCENEBUS_MQTT_PASSWORD, or from the address.',
-    });
-  }
-}
-
-/** What a program is told is told to a person with what this command has for it. */
-async function advised(error: unknown, advice: Partial<Record<ErrorCode, string>>): Promise<unknown> {
-  const { isSdkError, SdkError } = await import('scenebus');
-  const more = isSdkError(error) ? advice[error.code] : undefined;
-  if (!isSdkError(error) || more === undefined) return error;
-  return new SdkError(error.code, `${error.message} ${more}`, { details: error.details, cause: error });
 }
 
 const MORE_TIME = '`--timeout SECONDS` says how long that is.';
@@ -75,8 +31,9 @@ function addAsk(bus: Command, context: CommandContext): void {
   const command = bus
     .command('ask')
     .description('Ask a device about what it sees now')
-    .argument('<device>', 'name of the device')
-    .argument('<question>', 'in plain words')
+    .argument('<device>', 'name of the device; left out with --group')
+    .argument('[question]', 'in plain words')
+    .option('--group <name>', 'ask whichever device of this group takes it')
     .option('--schema <file>', 'JSON Schema of the answer, whose value is printed')
     .option('--frame <id>', 'about this frame, as a description or an answer named it; left out: the newest')
     .addOption(
@@ -92,16 +49,24 @@ function addAsk(bus: Command, context: CommandContext): void {
       examples(
         'scenebus bus ask demo "Where is the red cup?"',
         'scenebus bus ask demo "How many people wait, and is the door open?" --schema queue.json',
+        'scenebus bus ask --group lobby "Is anybody waiting?"',
         'scenebus bus ask robot "Is somebody in the way?" --priority high',
       ),
     )
-    .action(async (device: string, question: string, options: AskCommandOptions) => {
+    .action(async (first: string, second: string | undefined, options: AskCommandOptions) => {
       const { terminal, signal } = context;
+      const { group } = options;
+      const { device, question } = await whomAndWhat(first, second, group);
       const answerSchema = options.schema === undefined ? undefined : await readSchema(options.schema);
       await using client = await connect(options, context);
       using progress = createProgressReporter(terminal.stderr);
-      progress.onProgress({ phase: `waiting for ${device}`, done: 0, total: 0, unit: 'steps' });
-      await requireSeen(client, device, context, options.timeout * 1000);
+      progress.onProgress({
+        phase: `waiting for ${device ?? `a device of ${group}`}`,
+        done: 0,
+        total: 0,
+        unit: 'steps',
+      });
+      if (device !== undefined) await requireSeen(client, device, context, options.timeout * 1000);
       const request: Question = {
         question,
         ...(options.camera === undefined ? {} : { camera: options.camera }),
@@ -109,16 +74,32 @@ function addAsk(bus: Command, context: CommandContext): void {
         ...(options.frame === undefined ? {} : { frameId: options.frame }),
         ...(options.priority === undefined ? {} : { priority: options.priority }),
       };
-      const reply = await client
-        .ask(device, request, { timeoutMs: Math.round(options.timeout * 1000), signal })
-        .catch(async (error: unknown) => {
-          throw await advised(error, { ERR_BUS_TIMEOUT: MORE_TIME, ERR_REQUEST_EXPIRED: MORE_TIME });
-        });
+      const limits = { timeoutMs: Math.round(options.timeout * 1000), signal };
+      const asked =
+        device === undefined ? client.group(group ?? '').ask(request, limits) : client.ask(device, request, limits);
+      const reply = await asked.catch(async (error: unknown) => {
+        throw await advised(error, { ERR_BUS_TIMEOUT: MORE_TIME, ERR_REQUEST_EXPIRED: MORE_TIME });
+      });
       progress[Symbol.dispose]();
       if (options.json) return terminal.out(JSON.stringify(reply));
       terminal.out(answerSchema === undefined ? reply.text : JSON.stringify(reply.value));
       for (const object of reply.objects) terminal.out(`  ${describeObject(object, terminal)}`);
+      if (group !== undefined)
+        terminal.note(`answered by ${reply.device}${reply.group?.attempt === 2 ? ', asked again' : ''}`);
     });
+}
+
+/** With --group there is no device to name: the first word is the question. */
+async function whomAndWhat(first: string, second: string | undefined, group: string | undefined) {
+  if (group === undefined && second !== undefined) return { device: first, question: second };
+  if (group !== undefined && second === undefined) return { device: undefined, question: first };
+  const { SdkError } = await import('scenebus');
+  throw new SdkError(
+    'ERR_ARGUMENT_INVALID',
+    group === undefined
+      ? `Expected a device and a question, but received only ${JSON.stringify(first)}: scenebus bus ask demo "Where is the red cup?"`
+      : `Expected a device or --group ${group}, but received both, ${JSON.stringify(first)} as the device; leave one of them out.`,
+  );
 }
 
 /** Refused here when the model could not hold to it, before anybody is asked. */

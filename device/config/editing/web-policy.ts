@@ -45,6 +45,7 @@ const OPEN: readonly string[] = [
   'broker.protocolVersion',
   'broker.keepaliveSeconds',
   'responseTopics.**',
+  'groups.**',
   'describe.**',
   'ask.**',
   'snapshots',

@@ -1,14 +1,22 @@
+import { LIMITS } from 'scenebus';
+import { GROUP_DELIVERIES } from 'scenebus/bus';
 import { z } from 'zod';
-import { filePath } from './fields.js';
+import { filePath, topicLevel } from './fields.js';
+
+const brokerUrl = z
+  .url({ protocol: /^(mqtts?|wss?)$/, error: 'Expected mqtt://, mqtts://, ws:// or wss:// and a host' })
+  .refine((url) => !/^[a-z]+:\/\/[^/]*:[^/]*@/.test(url), {
+    error: 'Expected no password in the file: put it into the environment variable SCENEBUS_MQTT_PASSWORD',
+  });
 
 export const brokerSchema = z
   .strictObject({
-    url: z
-      .url({ protocol: /^(mqtts?|wss?)$/, error: 'Expected mqtt://, mqtts://, ws:// or wss:// and a host' })
-      .refine((url) => !/^[a-z]+:\/\/[^/]*:[^/]*@/.test(url), {
-        error: 'Expected no password in the file: put it into the environment variable SCENEBUS_MQTT_PASSWORD',
-      })
-      .meta({ title: 'Broker address' }),
+    url: brokerUrl.meta({ title: 'Broker address' }),
+    alternatives: z
+      .array(brokerUrl)
+      .max(16)
+      .optional()
+      .meta({ title: 'Other nodes', description: 'Of the same broker cluster: tried in turn when one is lost' }),
     username: z.string().min(1).optional().meta({ title: 'User', description: 'SCENEBUS_MQTT_USERNAME wins' }),
     passwordFile: filePath.optional().meta({ title: 'File with the password', description: 'Relative to this file' }),
     protocolVersion: z
@@ -48,3 +56,29 @@ export const embeddedBrokerSchema = z
       .meta({ title: 'WebSocket', description: 'For pages in a browser. Left out: none' }),
   })
   .meta({ title: 'Embedded broker', description: 'Only without `broker`' });
+
+/** Groups of devices of which any may answer. */
+export const groupsSchema = z
+  .array(
+    z.strictObject({
+      name: topicLevel.meta({ title: 'Name' }),
+      busyAt: z.int().min(1).max(1_000).default(4).meta({
+        title: 'Busy at',
+        description: 'Questions being answered from which on this device leaves those of the group to others',
+      }),
+      delivery: z.enum(GROUP_DELIVERIES).optional().meta({
+        title: 'Delivery',
+        description:
+          'members: every member gets each question, and they agree on one; shared: the broker gives it to one. Left out: a probe finds out what the broker really does',
+      }),
+    }),
+  )
+  .max(LIMITS.busGroups)
+  .refine((groups) => new Set(groups.map(({ name }) => name)).size === groups.length, {
+    error: 'Expected every group once',
+  })
+  .default([])
+  .meta({
+    title: 'Groups',
+    description: 'A question to a group is answered by any one of its devices: <root>/group/<name>/request/ask',
+  });

@@ -1,6 +1,7 @@
 /** The caller's side of the bus, as programs see it. */
 import type { z } from 'zod';
 import type { CallOptions } from '../../core/types.js';
+import type { GroupVerb } from '../contract/group-topics.js';
 import type {
   Availability,
   CameraSettingState,
@@ -17,6 +18,7 @@ import type {
 import type { CameraSetting } from '../contract/settings.js';
 import type { ResponseOf, VERBS, VerbName } from '../contract/verbs.js';
 import type { BusState, ConnectionOptions, ProtocolVersion } from '../transport/types.js';
+import type { FleetDevice, FleetOptions } from './fleet.js';
 
 export interface ClientOptions extends ConnectionOptions {
   /** Topic root of the devices, default `scenebus`. */
@@ -41,9 +43,9 @@ export interface AskOptions extends RequestOptions {
   readonly onText?: ((text: string) => void) | undefined;
 }
 
-/** `data` of a response with where it comes from: which device, frame and model. */
+/** `data` of a response with where it comes from: which device, frame and model; `group` where one was asked. */
 export type ModelReply<Verb extends 'ask' | 'describe' | 'locate'> = ResponseOf<Verb>['data'] &
-  Pick<ResponseOf<Verb>, 'device' | 'camera' | 'frameId' | 'frameTs' | 'model' | 'generatedByModel'>;
+  Pick<ResponseOf<Verb>, 'device' | 'camera' | 'frameId' | 'frameTs' | 'model' | 'generatedByModel' | 'group'>;
 /** The answer with its provenance: what was said, on which frame, by which model. */
 export type AskReply = ModelReply<'ask'>;
 /** A description with its provenance. */
@@ -75,6 +77,28 @@ export interface EventOptions extends WatchOptions {
 export interface ListenOptions {
   /** Told why nothing more will come; left out: it is logged. */
   readonly onError?: ((error: unknown) => void) | undefined;
+}
+
+/** What is asked of any device of a group. */
+export type GroupQuery<Verb extends GroupVerb> = Omit<Query<Verb>, 'group'>;
+
+/**
+ * Several devices of which any one answers. Its name is in the reply. When its device goes
+ * away, refuses because it is busy, or has not answered when half of the time is over, another one is asked, once. What
+ * nobody takes within 5 s, or is under way when the connection is lost, is sent again.
+ */
+export interface BusGroup {
+  readonly name: string;
+  /**
+   * Asks about the newest frame of whichever device takes it.
+   * @throws SdkError ERR_BUS_UNREACHABLE (no device takes it), ERR_BUS_TIMEOUT, and the codes with which the last
+   *   device answered; `signal.reason` when aborted.
+   */
+  ask(question: string | GroupQuery<'ask'>, options?: AskOptions): Promise<AskReply>;
+  /** A description made now. @throws as `ask`. */
+  describe(query?: GroupQuery<'describe'>, options?: AskOptions): Promise<DescribeReply>;
+  /** Boxes of objects by their names. @throws as `ask`. */
+  locate(objects: string | readonly string[] | GroupQuery<'locate'>, options?: RequestOptions): Promise<LocateReply>;
 }
 
 export interface BusClient extends AsyncDisposable {
@@ -112,6 +136,16 @@ export interface BusClient extends AsyncDisposable {
     query: Query<Verb>,
     options?: AskOptions,
   ): Promise<ResponseOf<Verb>>;
+  /**
+   * A group of devices by its name.
+   * @throws SdkError ERR_ARGUMENT_INVALID for a name that cannot be a topic level: with a wildcard, for example.
+   */
+  group(name: string): BusGroup;
+  /**
+   * The devices at the broker: presence, info, health and groups as they say them within `waitMs`.
+   * @throws SdkError ERR_BUS_REJECTED where the account may not read them; `signal.reason` when aborted.
+   */
+  fleet(options?: FleetOptions): Promise<readonly FleetDevice[]>;
   /** Switches a camera's setting; `cameraSettings` tells what holds. Resolves when the broker has the command. */
   setCamera(
     device: string,

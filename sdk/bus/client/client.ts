@@ -4,6 +4,7 @@ import { SdkError } from '../../core/errors.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import type { CallOptions } from '../../core/types.js';
 import { decodeRequest } from '../contract/decoding.js';
+import { groupTopics, parseGroupTopic } from '../contract/group-topics.js';
 import {
   type Availability,
   busSchemas,
@@ -29,6 +30,7 @@ import type {
   AskOptions,
   AskReply,
   BusClient,
+  BusGroup,
   ClientOptions,
   DescribeReply,
   EventOptions,
@@ -41,7 +43,11 @@ import type {
   SnapshotReply,
   WatchOptions,
 } from './client-types.js';
+import { type FleetDevice, type FleetOptions, listFleet } from './fleet.js';
+import { GroupRequests } from './group-requests.js';
 import { NewestValues } from './newest-values.js';
+import { PendingRequests } from './pending-requests.js';
+import { Presence } from './presence.js';
 import { RequestSender } from './request-sender.js';
 import { Streams } from './streams.js';
 import { Subscriptions } from './subscriptions.js';
@@ -71,6 +77,7 @@ class MqttBusClient implements BusClient {
   readonly #answerTopic: string;
   readonly #subscriptions: Subscriptions;
   readonly #requests: RequestSender;
+  readonly #groupRequests: GroupRequests;
   readonly #streams: Streams;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   #closing: Promise<void> | undefined;
@@ -104,14 +111,20 @@ class MqttBusClient implements BusClient {
       checkOpen: () => this.#checkOpen(),
       logger: this.#logger,
     });
-    this.#requests = new RequestSender({
+    const sending = {
       root: this.#root,
       answerTopic: this.#answerTopic,
       broker: this.broker,
-      subscriptions: this.#subscriptions,
+      pending: new PendingRequests(),
+      presence: new Presence(this.#root, this.#subscriptions, this.#logger),
       isOnline: () => this.state === 'online',
-      online: (signal) => this.#online(signal),
+      online: (signal: AbortSignal) => this.#online(signal),
       logger: this.#logger,
+    };
+    this.#requests = new RequestSender(sending);
+    this.#groupRequests = new GroupRequests({
+      ...sending,
+      onOnline: (listener) => this.onStateChange((state) => state === 'online' && listener()),
     });
   }
 
@@ -155,10 +168,34 @@ class MqttBusClient implements BusClient {
     objects: string | readonly string[] | Query<'locate'>,
     options: RequestOptions = {},
   ): Promise<LocateReply> {
-    const isList = typeof objects === 'string' || Array.isArray(objects);
-    const query = isList ? { objects: [objects].flat() as string[] } : (objects as Query<'locate'>);
-    const response = await this.request(device, 'locate', query, options);
+    const response = await this.request(device, 'locate', locateQuery(objects), options);
     return flat(response);
+  }
+
+  group(name: string): BusGroup {
+    groupTopics(this.#root, name);
+    const requests = this.#groupRequests;
+    const check = () => this.#checkOpen();
+    return {
+      name,
+      async ask(question, options = {}) {
+        check();
+        return flat(await requests.send(name, 'ask', typeof question === 'string' ? { question } : question, options));
+      },
+      async describe(query = {}, options = {}) {
+        check();
+        return flat(await requests.send(name, 'describe', query, options));
+      },
+      async locate(objects, options = {}) {
+        check();
+        return flat(await requests.send(name, 'locate', locateQuery(objects), options));
+      },
+    };
+  }
+
+  async fleet(options: FleetOptions = {}): Promise<readonly FleetDevice[]> {
+    const link = await this.#online(options.signal ?? new AbortController().signal);
+    return listFleet({ root: this.#root, subscriptions: this.#subscriptions, link }, options);
   }
 
   async snapshot(device: string, query: Query<'snapshot'> = {}, options: RequestOptions = {}): Promise<SnapshotReply> {
@@ -290,7 +327,7 @@ class MqttBusClient implements BusClient {
       return;
     }
     if (message.topic === this.#answerTopic) this.#requests.receive(message, decoded.value);
-    else if (parseTopic(this.#root, message.topic) !== undefined) {
+    else if (isOurs(this.#root, message.topic)) {
       this.#subscriptions.deliver(message.topic, decoded.value, message.retain);
     }
   }
@@ -333,6 +370,15 @@ class MqttBusClient implements BusClient {
   }
 }
 
+function locateQuery(objects: string | readonly string[] | Query<'locate'>): Query<'locate'> {
+  const isList = typeof objects === 'string' || Array.isArray(objects);
+  return isList ? { objects: [objects].flat() as string[] } : (objects as Query<'locate'>);
+}
+
+function isOurs(root: string, topic: string): boolean {
+  return parseTopic(root, topic) !== undefined || parseGroupTopic(root, topic) !== undefined;
+}
+
 /** One level of a filter; checked, because an id with a wildcard would follow others as well. */
 function level(what: 'camera' | 'watch', id: string | undefined): string {
   if (id === undefined) return '+';
@@ -356,8 +402,18 @@ function flat<Data extends object>({
   frameTs,
   model,
   generatedByModel,
+  group,
 }: ModelResponse<Data>) {
-  return { ...data, device, ...(camera === undefined ? {} : { camera }), frameId, frameTs, model, generatedByModel };
+  return {
+    ...data,
+    device,
+    ...(camera === undefined ? {} : { camera }),
+    ...(group === undefined ? {} : { group }),
+    frameId,
+    frameTs,
+    model,
+    generatedByModel,
+  };
 }
 
 interface ModelResponse<Data extends object> {
@@ -368,4 +424,5 @@ interface ModelResponse<Data extends object> {
   readonly frameTs: string;
   readonly model: { id: string; hash?: string | undefined };
   readonly generatedByModel: true;
+  readonly group?: { name: string; attempt: number } | undefined;
 }

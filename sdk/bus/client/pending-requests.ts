@@ -3,20 +3,28 @@ import { ERROR_CODES, type ErrorCode, SdkError } from '../../core/errors.js';
 import type { OkResponse, Response } from '../contract/schemas/index.js';
 
 interface Pending {
-  readonly device: string;
+  /** undefined: any. */
+  readonly device: string | undefined;
   readonly verb: string;
   /** A request that is sent again gets another id, because the device answers each id once. */
   readonly ids: Set<string>;
   readonly settle: (result: OkResponse | Error) => void;
   readonly onText: ((text: string) => void) | undefined;
+  readonly onAccepted: ((device: string) => void) | undefined;
+  readonly onRefused: ((error: SdkError, device: string) => boolean) | undefined;
   /** The id that the pieces came with so far, and how many. */
   pieces: { readonly id: string; count: number } | undefined;
 }
 
 export interface WaitOptions {
-  readonly device: string;
+  /** Only this one may answer. undefined: any device. */
+  readonly device: string | undefined;
   readonly verb: string;
   readonly onText?: ((text: string) => void) | undefined;
+  /** A device of a group says that it will answer. */
+  readonly onAccepted?: ((device: string) => void) | undefined;
+  /** A device answers with an error. Returns true when the wait goes on: another one is asked. */
+  readonly onRefused?: ((error: SdkError, device: string) => boolean) | undefined;
   /** Ends the wait with its reason. */
   readonly signal: AbortSignal;
 }
@@ -29,7 +37,7 @@ export class PendingRequests {
   }
 
   /** Waits for the ok response to `id`. @throws the device's SdkError; `signal.reason`. */
-  wait(id: string, { device, verb, onText, signal }: WaitOptions): Promise<OkResponse> {
+  wait(id: string, { device, verb, onText, onAccepted, onRefused, signal }: WaitOptions): Promise<OkResponse> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(signal.reason);
@@ -50,7 +58,7 @@ export class PendingRequests {
         reject(signal.reason);
       };
       signal.addEventListener('abort', onAbort, { once: true });
-      this.#pending.set(id, { device, verb, ids, settle, onText, pieces: undefined });
+      this.#pending.set(id, { device, verb, ids, settle, onText, onAccepted, onRefused, pieces: undefined });
     });
   }
 
@@ -66,10 +74,19 @@ export class PendingRequests {
   answer(id: string | undefined, response: Response): boolean {
     const pending = id === undefined ? undefined : this.#pending.get(id);
     // The device must be the one that was asked.
-    if (id === undefined || pending === undefined || pending.device !== response.device) return false;
+    if (id === undefined || pending === undefined) return false;
+    if (pending.device !== undefined && pending.device !== response.device) return false;
+    if (response.status === 'accepted') {
+      pending.onAccepted?.(response.device);
+      return true;
+    }
     if (response.status === 'partial') return takePiece(pending, id, response.data);
     if (response.status === 'ok' && response.verb !== pending.verb) return false;
-    pending.settle(response.status === 'ok' ? response : errorOf(response));
+    if (response.status === 'ok') pending.settle(response);
+    else {
+      const error = errorOf(response);
+      if (pending.onRefused?.(error, response.device) !== true) pending.settle(error);
+    }
     return true;
   }
 

@@ -2,23 +2,23 @@
 import { SdkError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
 import { describeIssues, readPayload } from '../contract/decoding.js';
-import { type Availability, busSchemas, REQUEST_TIMEOUT_MS } from '../contract/schemas/index.js';
+import { busSchemas } from '../contract/schemas/index.js';
 import { busTopics } from '../contract/topics.js';
-import { type ResponseOf, VERBS, type VerbName } from '../contract/verbs.js';
+import type { ResponseOf, VerbName } from '../contract/verbs.js';
 import { type IncomingMessage, type Link, LinkClosedError } from '../transport/link.js';
 import { randomId } from '../transport/random-id.js';
 import type { AskOptions, Query } from './client-types.js';
-import { PendingRequests } from './pending-requests.js';
-import type { Subscription, Subscriptions } from './subscriptions.js';
-
-const DEFAULT_TIMEOUT_MS = 120_000;
+import type { PendingRequests } from './pending-requests.js';
+import type { Presence } from './presence.js';
+import { checkedRequest, DEFAULT_TIMEOUT_MS, sendRequest } from './request-message.js';
 
 export interface RequestSenderOptions {
   readonly root: string;
   readonly answerTopic: string;
   /** Broker address without credentials. */
   readonly broker: string;
-  readonly subscriptions: Subscriptions;
+  readonly pending: PendingRequests;
+  readonly presence: Presence;
   readonly isOnline: () => boolean;
   /** Resolves with a connection that is up. @throws signal.reason, SdkError ERR_DISPOSED. */
   readonly online: (signal: AbortSignal) => Promise<Link>;
@@ -27,12 +27,17 @@ export interface RequestSenderOptions {
 
 export class RequestSender {
   readonly #options: RequestSenderOptions;
-  readonly #pending = new PendingRequests();
-  readonly #presence = new Map<string, Availability['state']>();
-  readonly #followed = new Set<string>();
+  readonly #pending: PendingRequests;
+  readonly #presence: Presence;
 
   constructor(options: RequestSenderOptions) {
     this.#options = options;
+    this.#pending = options.pending;
+    this.#presence = options.presence;
+    this.#presence.onGone((device, state, isRetained) => {
+      // A device that goes offline now may come back and still answer; a stopped or long absent one will not.
+      if (state === 'stopped' || isRetained) this.#pending.failDevice(device, this.#absent(device, `it is ${state}`));
+    });
   }
 
   async send<Verb extends VerbName>(
@@ -45,19 +50,13 @@ export class RequestSender {
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const topic = busTopics(this.#options.root, device).request(verb);
     const id = randomId(32);
-    const request = VERBS[verb].request.safeParse({
+    const request = checkedRequest(verb, {
       ...query,
       transaction: id,
       responseTopic: this.#options.answerTopic,
       timeoutMs,
       ...(options.onText === undefined ? {} : { stream: true }),
     });
-    if (!request.success) {
-      throw new SdkError(
-        'ERR_ARGUMENT_INVALID',
-        `Expected a request that fits ${verb} and a timeoutMs of ${REQUEST_TIMEOUT_MS.min} to ${REQUEST_TIMEOUT_MS.max}, but ${describeIssues(request.error)}.`,
-      );
-    }
     const end = new AbortController();
     const timer = setTimeout(() => end.abort(this.#timeout(device, timeoutMs)), timeoutMs);
     const onAbort = (): void => end.abort(options.signal?.reason);
@@ -66,7 +65,7 @@ export class RequestSender {
     const answer = this.#pending.wait(id, { device, verb, onText: options.onText, signal });
     try {
       // Both at once: an answer or a failure ends the wait even while sending hangs.
-      const delivery = this.#deliver({ device, topic, id, request: request.data, timeoutMs, signal });
+      const delivery = this.#deliver({ device, topic, id, request, timeoutMs, signal });
       const response = (await Promise.race([answer, delivery])) ?? (await answer);
       // PendingRequests has compared the verbs.
       return response as ResponseOf<Verb>;
@@ -107,19 +106,11 @@ export class RequestSender {
     for (;;) {
       const link = await this.#options.online(signal);
       try {
-        await this.#followPresence(device, link);
-        const presence = this.#presence.get(device);
+        await this.#presence.follow(device, link);
+        const presence = this.#presence.stateOf(device);
         if (presence === 'offline' || presence === 'stopped') throw this.#absent(device, `it is ${presence}`);
-        const { unheard } = await link.publish(topic, JSON.stringify({ ...request, transaction }), {
-          retain: false,
-          properties: {
-            responseTopic: this.#options.answerTopic,
-            correlationData: new TextEncoder().encode(transaction),
-            messageExpiryInterval: Math.max(1, Math.ceil(timeoutMs / 1000)),
-            payloadFormatIndicator: true,
-            contentType: 'application/json',
-          },
-        });
+        const { answerTopic } = this.#options;
+        const unheard = await sendRequest(link, { topic, request, transaction, answerTopic, timeoutMs });
         if (unheard) throw this.#absent(device, 'nothing is subscribed to its request topic');
         return undefined;
       } catch (error) {
@@ -130,39 +121,8 @@ export class RequestSender {
     }
   }
 
-  /** The device's availability, from the first request on: the only way on 3.1.1 to learn that nobody listens. */
-  async #followPresence(device: string, link: Link): Promise<void> {
-    if (this.#followed.has(device)) return;
-    this.#followed.add(device);
-    const subscription: Subscription = {
-      filter: busTopics(this.#options.root, device).availability,
-      receive: (_topic, value, isRetained) => {
-        const parsed = readPayload(busSchemas.availability, value);
-        if (!parsed.success || parsed.data.device !== device) return;
-        const { state } = parsed.data;
-        this.#presence.set(device, state);
-        // A device that goes offline now may come back and still answer; a stopped or long absent one will not.
-        if (state === 'stopped' || (state === 'offline' && isRetained)) {
-          this.#pending.failDevice(device, this.#absent(device, `it is ${state}`));
-        }
-      },
-    };
-    try {
-      await this.#options.subscriptions.add(subscription, link);
-    } catch (error) {
-      if (error instanceof LinkClosedError) {
-        this.#followed.delete(device);
-        throw error;
-      }
-      // Narrow access rules: the answer comes all the same.
-      this.#options.logger.log('warn', `The broker does not let this client read the availability of ${device}`, {
-        error: error instanceof Error ? error.message : String(error),
-      });
-    }
-  }
-
   #timeout(device: string, timeoutMs: number): SdkError {
-    const presence = this.#presence.get(device);
+    const presence = this.#presence.stateOf(device);
     const hint = this.#options.isOnline()
       ? presence === undefined
         ? `no device of that name has been seen at ${this.#options.broker}. Check the name and the topic root`

@@ -1,6 +1,7 @@
 /** What `scenebus/client` exports in Node and in browsers alike. */
 export { type ErrorCode, isSdkError, SdkError } from '../../core/errors.js';
 export type { Logger } from '../../core/logger.js';
+export { GROUP_VERBS, type GroupTopics, type GroupVerb, groupTopics } from '../contract/group-topics.js';
 export * from '../contract/schemas/index.js';
 export { CAMERA_SETTINGS, type CameraSetting } from '../contract/settings.js';
 export * from '../contract/topics.js';
@@ -12,10 +13,12 @@ export type {
   AskOptions,
   AskReply,
   BusClient,
+  BusGroup,
   ClientOptions,
   DescribeReply,
   EventOptions,
   FindReply,
+  GroupQuery,
   ListenOptions,
   LocateReply,
   ModelReply,
@@ -25,3 +28,4 @@ export type {
   SnapshotReply,
   WatchOptions,
 } from './client-types.js';
+export type { FleetDevice, FleetOptions } from './fleet.js';

@@ -1,6 +1,7 @@
 /** What a broker account of a device must be allowed to do, and nothing more. */
 import { CHANNELS } from './channels.js';
-import { busTopics } from './topics.js';
+import { GROUP_VERBS, groupTopics } from './group-topics.js';
+import { busTopics, rollCallTopic } from './topics.js';
 
 export interface AccessRules {
   /** Topic filters that the device publishes to. */
@@ -36,7 +37,36 @@ export function deviceAccess(
       ]),
     ],
     subscribe: [topics.requests],
-    subscribeOptional: [topics.watchRequests, topics.settingCommands, topics.availability, ...(outward.listen ?? [])],
+    subscribeOptional: [
+      topics.watchRequests,
+      topics.settingCommands,
+      topics.availability,
+      rollCallTopic(root),
+      ...(outward.listen ?? []),
+    ],
+  };
+}
+
+/** What an account needs besides for one group: a device that is in it, or a controller that asks it. */
+export function groupAccess(
+  root: string,
+  group: string,
+  device: string,
+): { readonly device: AccessRules; readonly controller: AccessRules } {
+  const topics = groupTopics(root, group);
+  return {
+    device: {
+      // A request that comes while it is busy it hands on to the others.
+      publish: [topics.member(device), topics.call, topics.claim, topics.probe, topics.heard, topics.requests],
+      subscribe: [topics.members, topics.call, topics.claim, topics.heard, topics.requests],
+      // Only for the subscription of all members as one; without it they agree by claims.
+      subscribeOptional: [topics.sharedRequests, topics.probe, topics.sharedProbe],
+    },
+    controller: {
+      publish: GROUP_VERBS.map((verb) => topics.request(verb)),
+      subscribe: [],
+      subscribeOptional: [`${root}/+/availability`],
+    },
   };
 }
 

@@ -1,11 +1,12 @@
 /** The bus as an AsyncAPI 3 document, made from the schemas that check every payload. */
-import { CHANNELS, type Channel } from './channels.js';
+import { CHANNELS, type Channel, FLEET_CHANNELS } from './channels.js';
 import { busJsonSchema, jsonSchemaOf } from './json-schema.js';
 import { errorResponseSchema, partialResponseSchema, SCHEMA_IDS, type SchemaName } from './schemas/index.js';
 import { CAMERA_SETTINGS } from './settings.js';
 import { DEFAULT_ROOT } from './topics.js';
 import { VERBS } from './verbs.js';
 
+const ALL_CHANNELS = [...CHANNELS, ...FLEET_CHANNELS];
 const BINDING_VERSION = '0.2.0';
 
 export interface AsyncApiOptions {
@@ -16,6 +17,7 @@ export interface AsyncApiOptions {
 
 const PARAMETERS = {
   device: { description: 'Name of the device' },
+  group: { description: 'Name of a group of devices' },
   camera: { description: 'Id of the camera' },
   watch: { description: 'Id of the watch' },
   setting: { description: 'Name of the setting', enum: [...CAMERA_SETTINGS] },
@@ -63,12 +65,15 @@ export function asyncApiDocument(options: AsyncApiOptions = {}): Record<string, 
         },
       },
     },
-    channels: Object.fromEntries(CHANNELS.map((channel) => [channel.name, channelOf(channel, root)])),
+    channels: Object.fromEntries([
+      ...CHANNELS.map((channel) => [channel.name, channelOf(channel, `${root}/{device}`)]),
+      ...FLEET_CHANNELS.map((channel) => [channel.name, channelOf(channel, root)]),
+    ]),
     operations: Object.fromEntries(
-      CHANNELS.map((channel) => [`${channel.action}-${channel.name}`, operationOf(channel)]),
+      ALL_CHANNELS.map((channel) => [`${channel.action}-${channel.name}`, operationOf(channel)]),
     ),
     components: {
-      messages: Object.fromEntries(CHANNELS.map((channel) => [channel.name, messageOf(channel)])),
+      messages: Object.fromEntries(ALL_CHANNELS.map((channel) => [channel.name, messageOf(channel)])),
       schemas: Object.fromEntries([...schemas, ...responseSchemas()]),
     },
   };
@@ -95,8 +100,8 @@ function withoutIds({ $id, $schema, ...schema }: { readonly [key: string]: unkno
   return schema;
 }
 
-function channelOf(channel: Channel, root: string): object {
-  const address = `${root}/{device}/${channel.address}`;
+function channelOf(channel: Channel, base: string): object {
+  const address = `${base}/${channel.address}`;
   const names = [...address.matchAll(/\{(\w+)\}/g)].map(([, name]) => name as keyof typeof PARAMETERS);
   return {
     address,
@@ -140,7 +145,7 @@ function operationOf(channel: Channel): object {
         bindingVersion: BINDING_VERSION,
       },
     },
-    ...(channel.verb !== undefined && channel.action === 'receive'
+    ...(channel.verb !== undefined && channel.action === 'receive' && CHANNELS.includes(channel)
       ? { reply: { channel: { $ref: `#/channels/${reply}` } } }
       : {}),
   };

@@ -1,4 +1,5 @@
 /** Every topic of the contract, once: AsyncAPI, the reference page and the access rules are made from this table. */
+import { GROUP_VERBS } from './group-topics.js';
 import type { SchemaName } from './schemas/index.js';
 import { VERB_NAMES, VERBS, type VerbName } from './verbs.js';
 
@@ -7,7 +8,7 @@ export type ChannelAction = 'send' | 'receive';
 
 export interface Channel {
   readonly name: string;
-  /** Below `<root>/{device}/`; `{camera}`, `{setting}` and `{watch}` are parameters. */
+  /** Below `<root>/{device}/`; `{camera}`, `{setting}`, `{watch}` and, of groups, `{group}` and `{device}` are parameters. */
   readonly address: string;
   readonly action: ChannelAction;
   readonly payload: SchemaName;
@@ -81,4 +82,46 @@ export const CHANNELS: readonly Channel[] = [
 
 function state(name: SchemaName, address: string, summary: string, properties: Channel['properties'] = []): Channel {
   return { name, address, action: 'send', payload: name, retain: true, summary, properties };
+}
+
+/** What devices and callers say in a group, and the roll call; addresses are below `<root>/`. */
+export const FLEET_CHANNELS: readonly Channel[] = [
+  {
+    name: 'rollCall',
+    address: 'call',
+    action: 'receive',
+    payload: 'rollCall',
+    retain: false,
+    summary: 'Every device publishes its availability, info and health again',
+    properties: [],
+  },
+  ...GROUP_VERBS.map(
+    (verb): Channel => ({
+      name: `group${verb.charAt(0).toUpperCase()}${verb.slice(1)}Request`,
+      address: `group/{group}/request/${verb}`,
+      action: 'receive',
+      payload: VERBS[verb].requestName,
+      verb,
+      retain: false,
+      summary: `${VERBS[verb].summary}, by any one device of a group`,
+      properties: ['messageExpiry', 'responseTopic', 'correlationData'],
+    }),
+  ),
+  {
+    name: 'groupMember',
+    address: 'group/{group}/member/{device}',
+    action: 'send',
+    payload: 'groupMember',
+    retain: true,
+    summary: 'How a device stands in the group',
+    properties: [],
+  },
+  groupTalk('groupCall', 'call', 'receive', 'Every member publishes how it stands again'),
+  groupTalk('groupClaim', 'claim', 'send', 'A member takes a request that all of them got'),
+  groupTalk('groupProbe', 'probe', 'send', 'Finds whether the broker gives a message to exactly one member'),
+  groupTalk('groupHeard', 'heard', 'send', 'A member got the probe'),
+];
+
+function groupTalk(name: SchemaName, level: string, action: ChannelAction, summary: string): Channel {
+  return { name, address: `group/{group}/${level}`, action, payload: name, retain: false, summary, properties: [] };
 }

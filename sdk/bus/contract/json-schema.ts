@@ -50,6 +50,8 @@ const REQUESTS: ReadonlySet<SchemaName> = new Set<SchemaName>([
   'watchChange',
   'watchRemove',
   'watchList',
+  'groupCall',
+  'rollCall',
 ]);
 
 /** Whether callers send it, and not devices. */

@@ -1,8 +1,14 @@
 /** The contract as a page for people, made from the same schemas and channels as everything else. */
-import { clientAccess, deviceAccess } from './access.js';
-import { CHANNELS, type Channel } from './channels.js';
+import { clientAccess, deviceAccess, groupAccess } from './access.js';
+import { CHANNELS, type Channel, FLEET_CHANNELS } from './channels.js';
 import { busJsonSchema, type JsonSchema, jsonSchemaOf } from './json-schema.js';
-import { errorResponseSchema, partialResponseSchema, SCHEMA_IDS, type SchemaName } from './schemas/index.js';
+import {
+  acceptedResponseSchema,
+  errorResponseSchema,
+  partialResponseSchema,
+  SCHEMA_IDS,
+  type SchemaName,
+} from './schemas/index.js';
 import { VERB_NAMES, VERBS } from './verbs.js';
 
 const PROPERTY_NAMES = {
@@ -31,7 +37,11 @@ export function contractReference(): string {
     '',
     'Under `<root>/<device>/`; the root is `scenebus` unless configured. All payloads are JSON in UTF-8, QoS 1.',
     '',
-    ...topicTable(),
+    ...topicTable(CHANNELS),
+    '',
+    'Groups of devices, and the roll call, under `<root>/`:',
+    '',
+    ...topicTable(FLEET_CHANNELS),
     '',
     '## Rules',
     '',
@@ -57,6 +67,10 @@ export function contractReference(): string {
     'A piece of an answer, only with `"stream": true`:',
     '',
     ...fieldTable(openSchema(partialResponseSchema), (path) => !ENVELOPE.includes(path)),
+    '',
+    'A device of a group has taken the request, only with the field `group.attempt`:',
+    '',
+    ...fieldTable(openSchema(acceptedResponseSchema), (path) => !ENVELOPE.includes(path)),
     '',
     ...VERB_NAMES.flatMap((verb) => [
       `### \`${verb}\``,
@@ -89,14 +103,15 @@ const RULES = [
   'A retained request or command is refused: it would run again after every reconnect. (MQTT 3.1.1 does not show the flag of one that comes while the device listens; it is refused from the next connect on.)',
   'The same transaction (or correlation data) with the same payload is answered once: while it is being answered, and for ten seconds afterwards.',
   'A request past its deadline is refused with ERR_REQUEST_EXPIRED, and one that is still being answered then fails with it.',
+  'A request to a group (`<root>/group/<group>/request/<verb>`) is answered by one device, which the answer names. While it is busy or degraded a device takes none. Who asks hears `accepted` soon (with the field `group.attempt`); without it within a few seconds, or without an answer, it asks once more with another transaction, `attempt` 2 and the device that had its turn in `exclude`. An answer with `group.attempt` 2 may be the second one.',
   'When too many requests wait, or a caller asks faster than allowed, the answer is ERR_BUSY with `retryAfterMs`. A caller is known by its response topic; all that use `response/<verb>` count as one.',
 ];
 
-function topicTable(): string[] {
+function topicTable(channels: readonly Channel[]): string[] {
   return [
     '| topic | payload | direction | retained | MQTT 5 properties |',
     '|---|---|---|---|---|',
-    ...CHANNELS.map((channel) => topicRow(channel)),
+    ...channels.map((channel) => topicRow(channel)),
   ];
 }
 
@@ -177,9 +192,11 @@ function bounds(schema: JsonSchema): string {
 
 function accessTable(): string[] {
   // Placeholders cannot be topic levels, so real names are put in and replaced.
-  const shown = (filter: string): string => `\`${filter.replace('ROOT', '<root>').replace('DEVICE', '<device>')}\``;
+  const shown = (filter: string): string =>
+    `\`${filter.replace('ROOT', '<root>').replace('DEVICE', '<device>').replaceAll('GROUP', '<group>')}\``;
   const device = deviceAccess('ROOT', 'DEVICE');
   const client = clientAccess('ROOT', 'DEVICE');
+  const group = groupAccess('ROOT', 'GROUP', 'DEVICE');
   const rows = (who: string, what: string, filters: readonly string[]): string[] =>
     filters.map((filter) => `| ${who} | ${what} | ${shown(filter)} |`);
   return [
@@ -191,5 +208,10 @@ function accessTable(): string[] {
     ...rows('controller', 'publish', client.publish),
     ...rows('controller', 'subscribe', client.subscribe),
     ...rows('controller', 'subscribe (for what it follows)', client.subscribeOptional),
+    ...rows('device of a group', 'publish', group.device.publish),
+    ...rows('device of a group', 'subscribe', group.device.subscribe),
+    ...rows('device of a group', 'subscribe (optional)', group.device.subscribeOptional),
+    ...rows('controller of a group', 'publish', group.controller.publish),
+    ...rows('controller of a group', 'subscribe (optional)', group.controller.subscribeOptional),
   ];
 }

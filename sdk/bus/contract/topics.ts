@@ -1,51 +1,19 @@
 /** Topic names, built and parsed in one place. `channels.ts` says what each of them carries. */
 import { SdkError } from '../../core/errors.js';
 import { CAMERA_SETTINGS, type CameraSetting } from './settings.js';
+import { checkRoot, checkSegment, GROUP_LEVEL, isTopicSegment } from './topic-levels.js';
 
-export const DEFAULT_ROOT = 'scenebus';
+export { checkRoot, DEFAULT_ROOT, isPortableSegment, isTopicSegment, TOPIC_SEGMENT_RULE } from './topic-levels.js';
+
+const ROLL_CALL_LEVEL = 'call';
+
+/** Where all devices are asked to say that they are there. */
+export function rollCallTopic(root: string): string {
+  return `${checkRoot(root)}/${ROLL_CALL_LEVEL}`;
+}
 
 /** Names directly under a device that belong to the device; nobody may choose one as a response topic. */
 const DEVICE_OWNED = new Set(['availability', 'info', 'health', 'camera', 'request']);
-
-const SEGMENT_MAX_CHARACTERS = 64;
-// Wildcards and separators change a topic's meaning, `$` opens the broker's own tree, control characters and lone
-// surrogates may make a broker close the connection [MQTT-1.5.4-1, MQTT-1.5.4-2].
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-const SEGMENT_FORBIDDEN = /[/+#$\u0000-\u001f\u007f-\u009f\p{Surrogate}]/u;
-
-/**
- * Whether `value` can be one level of a topic: 1–64 characters, none of `/ + # $` and no control character. `.` and
- * `..` are refused as well: they are nothing special in a topic, but whoever maps topics to files or URLs climbs.
- */
-export function isTopicSegment(value: string): boolean {
-  if (value === '.' || value === '..') return false;
-  return value.length > 0 && value.length <= SEGMENT_MAX_CHARACTERS && !SEGMENT_FORBIDDEN.test(value);
-}
-
-export const TOPIC_SEGMENT_RULE = `1 to ${SEGMENT_MAX_CHARACTERS} characters without / + # $ and control characters, not . or ..`;
-
-/**
- * Whether every broker carries the level as it is. RabbitMQ turns dots into slashes and `*` into `+`; NATS throws out
- * who publishes a dot, a space, `*` or `>`.
- */
-export function isPortableSegment(value: string): boolean {
-  return isTopicSegment(value) && !/[.\s*>]/.test(value);
-}
-
-function checkSegment(what: string, value: string): string {
-  if (isTopicSegment(value)) return value;
-  throw new SdkError(
-    'ERR_ARGUMENT_INVALID',
-    `Expected ${what} of ${TOPIC_SEGMENT_RULE}, because it becomes part of an MQTT topic, but received ${JSON.stringify(value)}.`,
-    { details: { what, value } },
-  );
-}
-
-/** A root may have several levels: `site/hall-2/scenebus`. */
-export function checkRoot(root: string): string {
-  for (const segment of root.split('/')) checkSegment('a topic root with levels', segment);
-  return root;
-}
 
 export interface BusTopics {
   readonly root: string;
@@ -75,6 +43,13 @@ export interface BusTopics {
 
 /** @throws SdkError ERR_ARGUMENT_INVALID when root, device or (later) a camera id cannot be a topic level. */
 export function busTopics(root: string, device: string): BusTopics {
+  if (device === GROUP_LEVEL) {
+    throw new SdkError(
+      'ERR_ARGUMENT_INVALID',
+      `Expected another device name than "${GROUP_LEVEL}": its topics would be those of groups of devices.`,
+      { details: { what: 'a device name', value: device } },
+    );
+  }
   const base = `${checkRoot(root)}/${checkSegment('a device name', device)}`;
   const camera = (cameraId: string): string => `${base}/camera/${checkSegment('a camera id', cameraId)}`;
   const verbLevels = (verb: string): string => {
@@ -126,7 +101,7 @@ export function parseTopic(root: string, topic: string): ParsedTopic | undefined
   const levels = topic.slice(root.length + 1).split('/');
   if (!levels.every(isTopicSegment)) return undefined;
   const [device, kind, ...rest] = levels;
-  if (device === undefined) return undefined;
+  if (device === undefined || device === GROUP_LEVEL) return undefined;
   switch (kind) {
     case 'availability':
     case 'info':
@@ -195,7 +170,9 @@ export function responseTopicProblem(topic: string, root: string, allowed: reado
   if (/[\u0000-\u001f\u007f-\u009f\p{Surrogate}]/u.test(topic)) return 'it has a control character';
   if (topic.startsWith('$')) return 'topics that begin with $ belong to the broker';
   if (topic.startsWith(`${root}/`)) {
-    const below = topic.slice(root.length + 1).split('/')[1];
+    const [first, below] = topic.slice(root.length + 1).split('/');
+    if (first === GROUP_LEVEL) return 'topics of groups belong to devices';
+    if (first === ROLL_CALL_LEVEL && below === undefined) return 'the roll call goes to devices';
     if (below !== undefined && DEVICE_OWNED.has(below)) return `"${below}" topics belong to devices`;
   }
   if (!allowed.some((filter) => topicMatches(filter, topic))) return `it is outside of ${allowed.join(', ')}`;

@@ -10,6 +10,7 @@ import {
   checkRoot,
   DEFAULT_ROOT,
   isPortableSegment,
+  rollCallTopic,
   topicMatches,
 } from '../contract/topics.js';
 import type { VerbName } from '../contract/verbs.js';
@@ -18,6 +19,7 @@ import { type Link, LinkClosedError } from '../transport/link.js';
 import { Outbox, type OutboxMessage } from '../transport/outbox.js';
 import { sleep } from '../transport/sleep.js';
 import type { BusState, ProtocolVersion, PublishResult } from '../transport/types.js';
+import { type GroupStanding, Groups } from './group/groups.js';
 import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
 import { type KeptAnswer, keptAnswerOf, messageOf } from './kept-answer.js';
 import { NamesakeWatch } from './namesake.js';
@@ -28,6 +30,7 @@ import { PayloadStamper } from './payloads.js';
 import { Publisher } from './publisher.js';
 import { type Reply, RequestServer } from './request-server.js';
 import { responseMessage } from './responses.js';
+import { RollCall } from './roll-call.js';
 import { SettingCommands } from './setting-commands.js';
 import type {
   AskHandler,
@@ -59,6 +62,8 @@ const SEND_WINDOW = 16;
 const MAX_STATE_TOPICS = 1024;
 /** For answers on their way when the bus closes; `stopped` goes out afterwards in any case. */
 const LAST_MESSAGES_TIMEOUT_MS = 1_500;
+/** To say that this device leaves its groups. */
+const GROUPS_TIMEOUT_MS = 500;
 const LOSS_LOG_EVERY_MS = 10_000;
 
 /**
@@ -92,6 +97,8 @@ class MqttBus implements Bus {
   readonly #namesakes: NamesakeWatch;
   readonly #publisher: Publisher;
   readonly #outward: Outward;
+  readonly #groups: Groups | undefined;
+  readonly #rollCall: RollCall;
   readonly #stateListeners = new Set<(state: BusState) => void>();
   readonly #publishedListeners = new Set<(message: PublishedMessage) => void>();
   readonly #receivedListeners = new Set<(message: ReceivedMessage) => void>();
@@ -119,6 +126,7 @@ class MqttBus implements Bus {
       clientLimits: this.#limits.clientLimits,
       maxUnanswered: options.maxUnanswered ?? LIMITS.busUnansweredRequests,
       reply: (reply) => this.#reply(reply),
+      onLoad: () => this.#groups?.look(),
       logger: this.#logger,
       now: Date.now,
       monotonicNow: () => performance.now(),
@@ -130,6 +138,7 @@ class MqttBus implements Bus {
       logger: this.#logger,
       monotonicNow: () => performance.now(),
     });
+    this.#rollCall = new RollCall(() => this.#sayAgain(), this.#logger);
     this.#optional = new OptionalSubscriptions(this.#logger);
     this.#namesakes = new NamesakeWatch(options.device, this.#stamper.run, this.#logger);
     this.#connection = new BusConnection(
@@ -155,7 +164,8 @@ class MqttBus implements Bus {
           try {
             if (message.topic === this.topics.availability) {
               this.#namesakes.receive(message, this.#connection.connects === 0);
-            } else if (topicMatches(this.topics.settingCommands, message.topic)) this.#commands.receive(message);
+            } else if (message.topic === rollCallTopic(this.topics.root)) this.#rollCall.receive(message);
+            else if (topicMatches(this.topics.settingCommands, message.topic)) this.#commands.receive(message);
             else if (!this.#outward.receive(message)) this.#requests.receive(message);
           } catch (error) {
             // Nothing that a stranger sends may take the service down.
@@ -186,6 +196,24 @@ class MqttBus implements Bus {
       requireOpen: (topic) => this.#publisher.requireOpen(topic),
       logger: this.#logger,
     });
+    this.#groups =
+      options.groups === undefined || options.groups.length === 0
+        ? undefined
+        : new Groups({
+            connection: options,
+            clientId: options.clientId ?? clientIdOf(this.topics),
+            root: this.topics.root,
+            device: options.device,
+            groups: options.groups,
+            stamper: this.#stamper,
+            take: (message, verb, group) => {
+              this.#tell(this.#receivedListeners, message);
+              return this.#requests.take(message, verb, group);
+            },
+            active: () => this.#requests.active,
+            isReady: () => this.#requests.isReady,
+            logger: this.#logger,
+          });
     if (!isPortableSegment(options.device)) {
       this.#logger.log('warn', 'Not every broker carries this device name: RabbitMQ and NATS change or refuse it', {
         device: options.device,
@@ -198,8 +226,9 @@ class MqttBus implements Bus {
     return this.#options.willDelaySeconds ?? DEFAULTS.willDelaySeconds;
   }
 
-  start(): Promise<void> {
-    return this.#connection.start();
+  async start(): Promise<void> {
+    await this.#connection.start();
+    await this.#groups?.start();
   }
 
   get failure(): SdkError | undefined {
@@ -210,6 +239,12 @@ class MqttBus implements Bus {
   }
   get protocolVersion(): ProtocolVersion | undefined {
     return this.#connection.link?.version;
+  }
+  get groups(): readonly GroupStanding[] {
+    return this.#groups?.standings ?? [];
+  }
+  standInGroups(reason: string | undefined): void {
+    this.#groups?.stand(reason);
   }
   get run(): string {
     return this.#stamper.run;
@@ -341,6 +376,10 @@ class MqttBus implements Bus {
 
   async #close(): Promise<void> {
     this.#commands.handler = undefined;
+    // First: whoever is asked now would be told that this device shuts down.
+    this.#rollCall.stop();
+    const groups = this.#groups?.close();
+    await Promise.race([groups, sleep(GROUPS_TIMEOUT_MS, { isBackground: true })]);
     this.#requests.stop(new SdkError('ERR_DISPOSED', 'The device is shutting down.'));
     await this.#connection.close(async (link) => {
       await Promise.race([this.#outbox.idle(), sleep(LAST_MESSAGES_TIMEOUT_MS, { isBackground: true })]);
@@ -355,6 +394,7 @@ class MqttBus implements Bus {
       // Before our birth, whose retained message would hide that of another device.
       { filter: this.topics.availability, purpose: 'noticing another device of its name', retainAsPublished: false },
       { filter: this.topics.watchRequests, purpose: 'requests about watches', retainAsPublished: true },
+      { filter: rollCallTopic(this.topics.root), purpose: 'the roll call of all devices', retainAsPublished: true },
       { filter: this.topics.settingCommands, purpose: 'camera settings over the bus', retainAsPublished: true },
       ...this.#outward.subscriptions,
     ]);
@@ -362,6 +402,14 @@ class MqttBus implements Bus {
     if (!isUp) return;
     await this.#publishAvailability(link, 'online');
     this.#outbox.attach((message) => sendMessage(link, message), Math.min(SEND_WINDOW, link.receiveMaximum));
+  }
+
+  /** What this device is, for whoever the broker does not give retained messages to. */
+  #sayAgain(): void {
+    const { link } = this.#connection;
+    if (link === undefined || this.state === 'closed') return;
+    this.#publishAvailability(link, 'online').catch(() => {});
+    this.#publisher.renew();
   }
 
   async #publishAvailability(link: Link, state: 'online' | 'stopped'): Promise<void> {

@@ -170,6 +170,15 @@ export class Publisher {
     });
   }
 
+  /** Publishes `info` and `health` again, as far as they were published before. */
+  renew(): void {
+    this.renewInfo();
+    if (this.#lastHealth === undefined || this.#options.isClosed()) return;
+    this.publishHealth(this.#lastHealth).catch((error: unknown) => {
+      this.#logger.log('warn', 'health was not published', { error: String(error) });
+    });
+  }
+
   /** What was published last. @throws SdkError ERR_BUSY before. */
   async healthNow(): Promise<HealthInput> {
     if (this.#lastHealth !== undefined) return this.#lastHealth;

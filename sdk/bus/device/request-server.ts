@@ -11,7 +11,7 @@ import type { IncomingMessage } from '../transport/link.js';
 import { type ClientLimitOptions, ClientLimits } from './client-limits.js';
 import { PartialSender } from './partial-sender.js';
 import { RecentRequests } from './recent-requests.js';
-import { peekTransaction, type Route, routeOf } from './routes.js';
+import { type GroupMark, peekTransaction, type Route, routeOf } from './routes.js';
 import { encodeResult, type VerbHandler } from './verb-results.js';
 
 /** The body of a response, and where it goes. */
@@ -24,7 +24,14 @@ export type Reply = {
   | { readonly fields: object }
   | { readonly error: SdkError }
   | { readonly partial: { readonly index: number; readonly text: string } }
+  | { readonly accepted: true }
 );
+
+/** A request that is being answered. */
+export interface TakenRequest {
+  /** Ends it without an answer: somebody else gives one. */
+  cancel(): void;
+}
 
 export interface RequestServerOptions {
   readonly topics: BusTopics;
@@ -35,6 +42,8 @@ export interface RequestServerOptions {
   readonly maxUnanswered: number;
   /** Sends an answer. For a result that does not fit the schema it throws, and an error goes out instead. */
   readonly reply: (reply: Reply) => Promise<unknown>;
+  /** Called when `active` or `isReady` may have changed. */
+  readonly onLoad?: (() => void) | undefined;
   readonly logger: Logger;
   /** Unix time, milliseconds. */
   readonly now: () => number;
@@ -84,6 +93,11 @@ export class RequestServer {
     return this.#limits.unanswered;
   }
 
+  /** Whether there is somebody to answer questions. */
+  get isReady(): boolean {
+    return PROMISED.every((verb) => this.#handlers[verb] !== undefined);
+  }
+
   /** Of one caller, in the long run. */
   get requestsPerSecond(): number {
     return this.#limits.requestsPerSecond;
@@ -105,8 +119,10 @@ export class RequestServer {
     const handlers: { [V in Verb]?: VerbHandler<V> | undefined } = this.#handlers;
     handlers[verb] = handler;
     this.#known.add(verb);
+    this.#options.onLoad?.();
     return () => {
       if (handlers[verb] === handler) handlers[verb] = undefined;
+      this.#options.onLoad?.();
     };
   }
 
@@ -116,15 +132,23 @@ export class RequestServer {
     for (const controller of this.#active) controller.abort(reason);
   }
 
+  /** A request to this device. */
   receive(message: IncomingMessage): void {
+    const parsed = parseTopic(this.#options.topics.root, message.topic);
+    if (parsed?.kind === 'request') this.take(message, parsed.verb, undefined);
+  }
+
+  /**
+   * A request to this device, or one to a group that this device takes.
+   * @returns undefined when it is refused or known already
+   */
+  take(message: IncomingMessage, verb: string, group: GroupMark | undefined): TakenRequest | undefined {
     const { topics, responseTopics } = this.#options;
-    const parsed = parseTopic(topics.root, message.topic);
-    if (parsed?.kind !== 'request') return;
     // Deleting a retained message is an empty payload with the retain flag: not a request.
     if (message.payload.length === 0 && message.retain) return;
     this.counters.received += 1;
-    const { verb } = parsed;
-    const { route, problem } = routeOf(message, verb, topics, responseTopics);
+    const { route: found, problem } = routeOf(message, verb, topics, responseTopics);
+    const route = { ...found, group };
     if (message.payload.length > LIMITS.busRequestBytes) {
       this.#refuse(verb, { ...route, transaction: peekTransaction(message.payload) }, 'ERR_REQUEST_TOO_LARGE', [
         `Expected a request of at most ${LIMITS.busRequestBytes} bytes, but received ${message.payload.length}`,
@@ -133,7 +157,8 @@ export class RequestServer {
       return;
     }
     const decoded = decodeRequest(message.payload);
-    const withBody = decoded.ok ? routeOf(message, verb, topics, responseTopics, decoded.value) : { route, problem };
+    const body = decoded.ok ? routeOf(message, verb, topics, responseTopics, decoded.value) : { route, problem };
+    const withBody = { route: { ...body.route, group }, problem: body.problem };
     if (withBody.problem !== undefined) {
       this.counters.responseTopicsRefused += 1;
       this.#refuse(verb, withBody.route, 'ERR_REQUEST_INVALID', [
@@ -160,10 +185,15 @@ export class RequestServer {
       ]);
       return;
     }
-    this.#dispatch(verb, withBody.route, decoded.value, message);
+    return this.#dispatch(verb, withBody.route, decoded.value, message);
   }
 
-  #dispatch<Verb extends VerbName>(verb: Verb, route: Route, body: unknown, message: IncomingMessage): void {
+  #dispatch<Verb extends VerbName>(
+    verb: Verb,
+    route: Route,
+    body: unknown,
+    message: IncomingMessage,
+  ): TakenRequest | undefined {
     if (!this.#known.has(verb)) {
       this.#refuse(verb, route, 'ERR_REQUEST_UNSUPPORTED', [
         `This device does not answer ${verb}, only ${this.verbs.join(', ')}`,
@@ -180,6 +210,14 @@ export class RequestServer {
       return;
     }
     const request = parsed.data as RequestOf<Verb>;
+    const wish = 'group' in request ? request.group : undefined;
+    if (wish !== undefined && route.group === undefined) {
+      this.#refuse(verb, route, 'ERR_REQUEST_INVALID', [
+        'Expected no field group in a request to one device',
+        'leave it out, or publish the request on the topic of the group',
+      ]);
+      return;
+    }
     const timeoutMs = this.#timeoutMs(request, message);
     if (timeoutMs <= 0) {
       this.counters.expired += 1;
@@ -207,11 +245,16 @@ export class RequestServer {
       this.#fail(verb, route, error as SdkError);
       return;
     }
-    void this.#run({ verb, route, request, handler, timeoutMs }).finally(() => {
+    if (wish?.attempt !== undefined) this.#send({ verb, route, accepted: true });
+    const cancelled = new AbortController();
+    void this.#run({ verb, route, request, handler, timeoutMs, cancelled: cancelled.signal }).finally(() => {
       // Only now: a handler that ignores its signal still uses the engine, so its place stays taken.
       release();
       markAnswered();
+      this.#options.onLoad?.();
     });
+    this.#options.onLoad?.();
+    return { cancel: () => cancelled.abort() };
   }
 
   async #run<Verb extends VerbName>(job: {
@@ -220,8 +263,10 @@ export class RequestServer {
     readonly request: RequestOf<Verb>;
     readonly handler: VerbHandler<Verb>;
     readonly timeoutMs: number;
+    /** Aborted: nobody is to hear anything of it any more. */
+    readonly cancelled: AbortSignal;
   }): Promise<void> {
-    const { verb, route, request, handler, timeoutMs } = job;
+    const { verb, route, request, handler, timeoutMs, cancelled } = job;
     const deadlineMs = this.#options.now() + timeoutMs;
     const controller = new AbortController();
     this.#active.add(controller);
@@ -230,6 +275,13 @@ export class RequestServer {
     const timer = setTimeout(() => controller.abort(new SdkError('ERR_REQUEST_EXPIRED', expired)), timeoutMs);
     const pieces = 'stream' in request && request.stream ? this.#pieces(verb, route) : undefined;
     let isAnswered = false;
+    const cancel = (): void => {
+      if (isAnswered) return;
+      isAnswered = true;
+      pieces?.end();
+      controller.abort(new SdkError('ERR_DISPOSED', 'Another device of the group answers.'));
+    };
+    cancelled.addEventListener('abort', cancel, { once: true });
     // At the deadline the caller hears at once, even from a handler that does not stop.
     signal.addEventListener('abort', () => {
       if (isAnswered) return;
@@ -258,6 +310,7 @@ export class RequestServer {
       this.#fail(verb, route, presentable, request);
     } finally {
       clearTimeout(timer);
+      cancelled.removeEventListener('abort', cancel);
       this.#active.delete(controller);
     }
   }

@@ -15,7 +15,11 @@ const RANK = 9;
 /** @throws SdkError ERR_INTERNAL when the handler's result breaks the contract: the asker gets that instead. */
 export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: Logger): OutboxMessage {
   const { route, verb } = reply;
-  const head = { verb, ...(route.transaction === undefined ? {} : { transaction: route.transaction }) };
+  const head = {
+    verb,
+    ...(route.transaction === undefined ? {} : { transaction: route.transaction }),
+    ...(route.group === undefined ? {} : { group: route.group }),
+  };
   let value: unknown;
   try {
     value = stamper.make('response', RESPONSE_SEQUENCE, { ...head, ...bodyOf(reply) });
@@ -42,6 +46,7 @@ export function responseMessage(stamper: PayloadStamper, reply: Reply, logger: L
 
 function bodyOf(reply: Reply): object {
   if ('fields' in reply) return { status: 'ok', ...reply.fields };
+  if ('accepted' in reply) return { status: 'accepted' };
   if ('partial' in reply) return { status: 'partial', data: reply.partial };
   const { code, message, retryable, details } = reply.error;
   const { retryAfterMs } = details;

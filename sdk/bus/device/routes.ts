@@ -10,6 +10,15 @@ export interface Route {
   readonly correlationData: Uint8Array | undefined;
   /** JSON: echoed for 3.1.1. */
   readonly transaction: string | undefined;
+  /** Of a request to a group. */
+  readonly group?: GroupMark | undefined;
+}
+
+/** Marks the answers to a request of a group. */
+export interface GroupMark {
+  readonly name: string;
+  /** 2: asked again, so another device may answer as well. */
+  readonly attempt: number;
 }
 
 const TRANSACTION_MAX_CHARACTERS = 128;

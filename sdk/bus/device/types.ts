@@ -6,6 +6,7 @@ import type { BusTopics } from '../contract/topics.js';
 import type { VerbName } from '../contract/verbs.js';
 import type { BusState, ConnectionOptions, ProtocolVersion, PublishResult } from '../transport/types.js';
 import type { ClientLimitOptions } from './client-limits.js';
+import type { GroupOptions, GroupStanding } from './group/groups.js';
 import type { EventInput, SceneInput, WatchStateInput } from './inputs.js';
 import type { AnswerKeeper, KeptAnswer } from './kept-answer.js';
 import type { SettingHandler, VerbContext, VerbHandler } from './verb-results.js';
@@ -66,6 +67,8 @@ export interface BusOptions extends ConnectionOptions, BusLimits {
   readonly keepAnswer?: AnswerKeeper | undefined;
   /** Answers kept while the broker is away. Default LIMITS.busOfflineQueueLength. */
   readonly offlineQueueLength?: number | undefined;
+  /** Groups of devices of which any may answer (`<root>/group/<name>/request/…`). Default: none. */
+  readonly groups?: readonly GroupOptions[] | undefined;
   /** Where else this device may publish and listen. Default: nowhere. */
   readonly outward?: OutwardOptions | undefined;
 }
@@ -126,6 +129,13 @@ export interface Bus extends AsyncDisposable {
   /** Why there is no connection, when an attempt has failed: ERR_BUS_UNREACHABLE, ERR_BUS_REJECTED. */
   readonly failure: SdkError | undefined;
   readonly topics: BusTopics;
+  /** How this device stands in its groups. */
+  readonly groups: readonly GroupStanding[];
+  /**
+   * Says why this device should be asked nothing by its groups, for example that no camera works; undefined: it works.
+   * Requests to the device itself are answered as ever.
+   */
+  standInGroups(reason: string | undefined): void;
   /** The `run` of every payload: new with each start of the device. */
   readonly run: string;
   /** The version in use; undefined while there is no connection. */

@@ -34,7 +34,9 @@ const TAKEN_OVER_PAUSE_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
 export class BusConnection {
-  readonly address: BrokerAddress;
+  readonly #addresses: readonly BrokerAddress[];
+  /** Which of them is used, or was last. */
+  #current = 0;
   readonly #options: ConnectionOptions;
   readonly #setup: ConnectionSetup;
   readonly #hooks: ConnectionHooks;
@@ -51,13 +53,17 @@ export class BusConnection {
 
   /** @throws SdkError ERR_ARGUMENT_INVALID for an address or option that cannot work. */
   constructor(options: ConnectionOptions, setup: ConnectionSetup, hooks: ConnectionHooks) {
-    this.address = parseBrokerUrl(options.url);
+    this.#addresses = [options.url, ...(options.alternatives ?? [])].map(parseBrokerUrl);
     this.#options = options;
     this.#setup = setup;
     this.#hooks = hooks;
     this.#logger = options.logger ?? silentLogger;
   }
 
+  /** The node that is used, or was tried last. */
+  get address(): BrokerAddress {
+    return this.#addresses[this.#current] as BrokerAddress;
+  }
   get state(): BusState {
     return this.#state;
   }
@@ -193,7 +199,23 @@ export class BusConnection {
     return link;
   }
 
+  /** The node that worked last, then the others in turn. */
   async #negotiate(signal: AbortSignal | undefined): Promise<Link> {
+    for (let tried = 1; ; tried += 1) {
+      try {
+        return await this.#negotiateVersion(signal);
+      } catch (error) {
+        if (tried === this.#addresses.length || signal?.aborted) throw error;
+        this.#logger.log('debug', 'Tries another node of the cluster', {
+          failed: this.address.shown,
+          error: text(error),
+        });
+        this.#current = (this.#current + 1) % this.#addresses.length;
+      }
+    }
+  }
+
+  async #negotiateVersion(signal: AbortSignal | undefined): Promise<Link> {
     const wanted = this.#options.protocolVersion;
     if (wanted !== undefined) return this.#open(wanted, signal);
     const order: readonly ProtocolVersion[] = this.#version === 4 ? [4, 5] : [5, 4];

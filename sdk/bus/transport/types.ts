@@ -26,6 +26,11 @@ export interface Backoff {
 export interface ConnectionOptions extends CallOptions {
   /** `mqtt://`, `mqtts://`, `ws://` or `wss://`. Credentials in it are used and never logged. */
   readonly url: string;
+  /**
+   * Other nodes of the same broker cluster, in the same form: whichever answers is used, and the next one in turn when
+   * it is lost. Default: none.
+   */
+  readonly alternatives?: readonly string[] | undefined;
   readonly username?: string | undefined;
   readonly password?: string | undefined;
   /** MQTT client id. Two connections with one id disconnect each other. */

@@ -36,7 +36,9 @@ const TOKEN_CHARACTERS = 128;
 /** An event for a token with twenty likeliest takes some 3 kB. */
 const TOKEN_BYTES = 8 * 1024;
 const LEAST_BYTES = 2 ** 20;
-/** What may come behind the end: nothing, but servers differ in line ends. */
+/** For what comes between the end of the text and that of the stream. */
+const BEHIND_END_MS = 2_000;
+/** What may come behind the end of the stream: nothing, but servers differ in line ends. */
 const DRAIN_MS = 1_000;
 
 /** @throws SdkError ERR_REMOTE_*; the signal's reason */
@@ -53,17 +55,22 @@ export async function readAnswer(response: IncomingMessage, options: ReadOptions
     response.destroy();
     throw invalidAnswer(server.where, `it answers with the type ${JSON.stringify(type.slice(0, 64))}`);
   }
+  let timer: NodeJS.Timeout | undefined;
   try {
     for await (const data of eventData(bounded(response, maxBytes, options))) {
       if (data.trim() === '[DONE]') break;
       reading.take(data);
+      // Usage and boxes still come; a server that leaves it at that is not waited for.
+      if (reading.hasEnded) timer ??= setTimeout(() => response.destroy(), BEHIND_END_MS);
     }
     return reading.end();
   } catch (error) {
     signal.throwIfAborted();
+    if (reading.hasEnded) return reading.end();
     if (isSdkError(error)) throw error;
     throw invalidAnswer(server.where, error instanceof RangeError ? error.message : String(error));
   } finally {
+    clearTimeout(timer);
     leave(response);
   }
 }
@@ -116,6 +123,11 @@ class Reading {
 
   constructor(options: ReadOptions) {
     this.#options = options;
+  }
+
+  /** The text is whole. */
+  get hasEnded(): boolean {
+    return this.#finish !== undefined;
   }
 
   take(data: string): void {

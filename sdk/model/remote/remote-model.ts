@@ -5,8 +5,6 @@ import { linkedAbort } from '../../core/linked-abort.js';
 import { type Logger, silentLogger } from '../../core/logger.js';
 import { refuseUnknownOptions } from '../../core/option-names.js';
 import { registerSecret } from '../../core/redaction.js';
-import type { GroundedObject } from '../../core/types.js';
-import { boxToPixels, clampBox } from '../../geometry/box.js';
 import { locateObjects, requireFitting } from '../../geometry/index.js';
 import type { SchemaInput } from '../../grammar/index.js';
 import { createTextGrounder } from '../../grounding/index.js';
@@ -29,13 +27,10 @@ import type {
   ModelInfo,
   ModelStats,
   StructuredAnswer,
-  Timings,
   TokenStream,
-  Usage,
   VisionLanguageModel,
 } from '../types.js';
 import { withRetries } from './attempts.js';
-import type { ChunkObject } from './chunks.js';
 import { Circuit } from './circuit.js';
 import { probabilitiesOf, tokensFor } from './decided.js';
 import { type RemoteModelOptions, type ResolvedRemote, resolveRemote } from './options.js';
@@ -44,6 +39,7 @@ import { type RemoteAnswer, readAnswer } from './reading.js';
 import { bodyOf, type CheckedRequest, checkedRequest, unsupported } from './request-body.js';
 import { RemoteServer } from './server.js';
 import { Turns } from './turns.js';
+import { objectOf, timingsOf, usageOf } from './whole-answer.js';
 
 /**
  * @throws SdkError ERR_ARGUMENT_INVALID, ERR_CONFIG_INVALID; unless it connects later ERR_MODEL_NOT_FOUND for a model that
@@ -315,49 +311,6 @@ class RemoteModel implements VisionLanguageModel {
       abort.abort(new SdkError('ERR_REMOTE_UNREACHABLE', message, { details: { how: 'timeout', timeoutMs } }));
     }, timeoutMs);
   }
-}
-
-/** In pixels of the picture as it was here: the server saw a smaller one. */
-function objectOf(object: ChunkObject, { width, height }: ModelImage): GroundedObject[] {
-  const box = clampBox(object.box);
-  if (box === undefined) return [];
-  const { label, score, source, verified, peak } = object;
-  const more = { ...(verified === undefined ? {} : { verified }), ...(peak === undefined ? {} : { peak }) };
-  return [{ label, box, boxPixels: boxToPixels(box, width, height), score, source, ...more }];
-}
-
-function usageOf({ usage }: RemoteAnswer, { images }: CheckedRequest): Usage {
-  return {
-    promptTokens: usage?.prompt_tokens ?? 0,
-    reusedTokens: usage?.prompt_tokens_details?.cached_tokens ?? 0,
-    generatedTokens: usage?.completion_tokens ?? 0,
-    draftedTokens: 0,
-    acceptedTokens: 0,
-    images: images.length,
-    reusedImages: 0,
-    preemptions: 0,
-  };
-}
-
-/** As they are seen from here: what the server does before the first token cannot be told apart. */
-function timingsOf(
-  { usage, firstTextMs }: RemoteAnswer,
-  { startedMs, sentMs, endedMs }: { startedMs: number; sentMs: number; endedMs: number },
-): Timings {
-  const exchangeMs = endedMs - sentMs;
-  const timeToFirstTokenMs = firstTextMs ?? exchangeMs;
-  const decodeMs = Math.max(0, exchangeMs - timeToFirstTokenMs);
-  const count = usage?.completion_tokens ?? 0;
-  return {
-    queueMs: sentMs - startedMs,
-    imageMs: 0,
-    prefillMs: timeToFirstTokenMs,
-    timeToFirstTokenMs,
-    decodeMs,
-    engineCalls: 0,
-    tokensPerSecond: count > 1 ? ((count - 1) * 1_000) / Math.max(decodeMs, 1e-3) : 0,
-    totalMs: endedMs - startedMs,
-  };
 }
 
 /** The promise, or the end of waiting for it; others may go on waiting. */

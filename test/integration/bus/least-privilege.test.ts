@@ -6,7 +6,15 @@ import { fileURLToPath } from 'node:url';
 import { Aedes } from 'aedes';
 import { connectClient, type WatchReport } from 'scenebus/client';
 import { describe, expect, test } from 'vitest';
-import { type AccessRules, type Bus, type BusOptions, clientAccess, connectBus, deviceAccess } from '#sdk/bus/index.js';
+import {
+  type AccessRules,
+  type Bus,
+  type BusOptions,
+  clientAccess,
+  connectBus,
+  deviceAccess,
+  groupAccess,
+} from '#sdk/bus/index.js';
 import type { Logger } from '#sdk/core/logger.js';
 import { startMosquitto, until } from '../../support/brokers.js';
 import { observation } from '../../support/observations.js';
@@ -154,7 +162,7 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
     bus.onAsk(async () => observation());
     await using client = await connectClient({ ...common, username: 'controller' });
     expect((await client.ask('dev', 'Who?', { timeoutMs: 10_000 })).frameId).toBe('cam0-000001');
-    expect(warnings).toHaveLength(3);
+    expect(warnings).toHaveLength(4);
     expect(warnings[0]).toMatch(/refused the subscription to scenebus\/dev\/availability.*without noticing another/);
     await broker.kill();
     await until(() => bus.state === 'offline');
@@ -162,6 +170,28 @@ describe.runIf(PLUGIN !== undefined)('an account with the rights of the README, 
     await broker.restart();
     await until(() => bus.state === 'online');
     expect(warnings.filter((line) => line.includes('refused'))).toEqual([]);
+  });
+
+  test('is enough with the rights of a group for a device in it and who asks it', async () => {
+    const plus = (a: AccessRules, b: AccessRules): AccessRules => ({
+      publish: [...a.publish, ...b.publish],
+      subscribe: [...a.subscribe, ...b.subscribe],
+      subscribeOptional: [...a.subscribeOptional, ...b.subscribeOptional],
+    });
+    const group = groupAccess('scenebus', 'lobby', 'dev');
+    await using broker = await startGuarded({
+      device: plus(deviceAccess('scenebus', 'dev'), group.device),
+      controller: plus(clientAccess('scenebus', 'dev'), group.controller),
+    });
+    const { logger, warnings } = recorder();
+    const common = { url: broker.url, password: PASSWORD, logger };
+    const groups = [{ name: 'lobby' }];
+    await using bus = await connectBus({ ...common, username: 'device', device: 'dev', groups });
+    bus.onAsk(async () => observation('Here.'));
+    await until(() => bus.groups[0]?.state === 'ready');
+    await using client = await connectClient({ ...common, username: 'controller' });
+    expect(await client.group('lobby').ask('Who?')).toMatchObject({ text: 'Here.', group: { attempt: 1 } });
+    expect(warnings).toEqual([]);
   });
 
   test('is refused what it does not name', async () => {

@@ -407,6 +407,16 @@ describe('an answer that is none', () => {
     }
   });
 
+  test('a stream that goes on, or stays open, behind the end of the text ends with it', async () => {
+    const model = await load();
+    const first = `data: ${JSON.stringify(piece('two cups', 'stop'))}\n\n`;
+    for (const event of [undefined, ': still here\n\n', first]) {
+      proxy.faults.push(event === undefined ? { type: 'endless', first } : { type: 'endless', first, event });
+      expect((await model.ask(image, question, { maxNewTokens: 16 })).text).toBe('two cups');
+    }
+    await until(() => proxy.open === 0);
+  });
+
   test('tokens behind the end are none of the answer', async () => {
     const model = await load();
     proxy.faults.push(answering(piece('two cups', 'stop'), piece(' and more'), '[DONE]', piece(' and even more')));

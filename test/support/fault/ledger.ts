@@ -2,9 +2,9 @@
  * The proof that nothing accepted is lost: what the device's journal holds beside what a durable subscriber was given.
  */
 import { existsSync } from 'node:fs';
-import mqtt, { type MqttClient } from 'mqtt';
+import type { IClientPublishOptions, MqttClient } from 'mqtt';
 import { JournalStore } from '#device/journal/store.js';
-import { until } from '../brokers.js';
+import { connectOnce, until } from '../brokers.js';
 
 interface Accepted {
   readonly kind: 'watch' | 'answer';
@@ -49,12 +49,11 @@ export class Ledger implements AsyncDisposable {
   /** With a session that outlives its connection, for as long as the broker lives. */
   async listen(): Promise<void> {
     await this.#client?.endAsync(true);
-    const client = await mqtt.connectAsync(this.#url, {
+    const client = await connectOnce(this.#url, {
       clientId: `ledger-${this.#device}`,
       clean: false,
       protocolVersion: 5,
       properties: { sessionExpiryInterval: 3_600 },
-      reconnectPeriod: 0,
     });
     client.on('message', (topic, payload, packet) => this.#take(topic, payload, packet.properties?.userProperties));
     await client.subscribeAsync(`scenebus/${this.#device}/#`, { qos: 1 });
@@ -62,7 +61,7 @@ export class Ledger implements AsyncDisposable {
   }
 
   /** @throws Error while there is no broker */
-  async publish(topic: string, payload: string | Buffer, options: mqtt.IClientPublishOptions = {}): Promise<void> {
+  async publish(topic: string, payload: string | Buffer, options: IClientPublishOptions = {}): Promise<void> {
     const client = this.#client;
     if (client?.connected !== true) throw new Error('the broker is away');
     let onClose = () => {};

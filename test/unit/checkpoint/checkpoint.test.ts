@@ -216,6 +216,19 @@ describe('openCheckpoint', () => {
     expect(await (await openCheckpoint(here)).contentHash()).toBe(await (await openCheckpoint(there)).contentHash());
   });
 
+  test('has one identity on every machine, whatever the times of its files, until a weight is another', async () => {
+    const [here, there] = [copyCheckpoint(), copyCheckpoint()];
+    utimesSync(join(there, WEIGHTS), new Date(1e12), new Date(1e12));
+    const identity = async (folder: string) => (await openCheckpoint(folder)).identity();
+    expect(await identity(here)).toBe(await identity(there));
+    const bytes = readFileSync(join(there, WEIGHTS));
+    const { entries } = await readSafetensorsHeader(join(there, WEIGHTS));
+    const middle = entries[0]!.offsetBytes + Math.floor(entries[0]!.sizeBytes / 2);
+    bytes[middle] = bytes[middle]! ^ 1;
+    writeFileSync(join(there, WEIGHTS), bytes);
+    expect(await identity(here)).not.toBe(await identity(there));
+  });
+
   test('stops before reading when it was aborted', async () => {
     const reason = new Error('enough');
     await expect(openCheckpoint(join(GOLDEN, 'tiny-a'), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);

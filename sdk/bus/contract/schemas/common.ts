@@ -24,6 +24,12 @@ export const SCHEMA_IDS = {
   watchChange: 'scenebus.watch-change/1',
   watchRemove: 'scenebus.watch-remove/1',
   watchList: 'scenebus.watch-list/1',
+  groupMember: 'scenebus.group-member/1',
+  groupCall: 'scenebus.group-call/1',
+  groupClaim: 'scenebus.group-claim/1',
+  groupProbe: 'scenebus.group-probe/1',
+  groupHeard: 'scenebus.group-heard/1',
+  rollCall: 'scenebus.roll-call/1',
   response: 'scenebus.response/1',
 } as const;
 export type SchemaName = keyof typeof SCHEMA_IDS;

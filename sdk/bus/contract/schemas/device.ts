@@ -49,6 +49,23 @@ export const infoSchema = z
 /** Payload of `info`. */
 export type Info = z.infer<typeof infoSchema>;
 
+/** Asks every device to publish its availability, info and health again. */
+export const rollCallSchema = z
+  .strictObject({
+    schema: z.literal(SCHEMA_IDS.rollCall),
+    spreadMs: z.int().min(0).max(600_000).optional().meta({
+      title: 'Spread, milliseconds',
+      description: 'Each device answers at a random time within it, so that many do not answer at once. Default 1000',
+    }),
+  })
+  .meta({
+    title: 'Roll call',
+    description:
+      'Publish on `<root>/call`, not retained: finds the devices on brokers that give no retained messages to wildcards. A device answers one every two seconds',
+  });
+/** Payload of `<root>/call`. */
+export type RollCall = z.infer<typeof rollCallSchema>;
+
 /** Fields of health, in the state topic and in the response to `health`. */
 export const healthFields = {
   state: z.enum(['starting', 'running', 'degraded', 'stopping']),

@@ -2,7 +2,8 @@
 import type { z } from 'zod';
 import { cameraSettingSchema, cameraStatusSchema, sceneSchema, settingCommandSchema } from './camera.js';
 import type { SchemaName } from './common.js';
-import { availabilitySchema, healthSchema, infoSchema } from './device.js';
+import { availabilitySchema, healthSchema, infoSchema, rollCallSchema } from './device.js';
+import { groupCallSchema, groupClaimSchema, groupHeardSchema, groupMemberSchema, groupProbeSchema } from './group.js';
 import {
   askRequestSchema,
   describeRequestSchema,
@@ -39,6 +40,12 @@ export const busSchemas = {
   watchChange: watchChangeRequestSchema,
   watchRemove: watchRemoveRequestSchema,
   watchList: watchListRequestSchema,
+  groupMember: groupMemberSchema,
+  groupCall: groupCallSchema,
+  groupClaim: groupClaimSchema,
+  groupProbe: groupProbeSchema,
+  groupHeard: groupHeardSchema,
+  rollCall: rollCallSchema,
   response: responseSchema,
 } as const satisfies Record<SchemaName, z.ZodType>;
 
@@ -52,6 +59,20 @@ export {
   type SchemaName,
 } from './common.js';
 export * from './device.js';
+export {
+  GROUP_DELIVERIES,
+  type GroupCall,
+  type GroupClaim,
+  type GroupDelivery,
+  type GroupHeard,
+  type GroupMember,
+  type GroupProbe,
+  groupCallSchema,
+  groupClaimSchema,
+  groupHeardSchema,
+  groupMemberSchema,
+  groupProbeSchema,
+} from './group.js';
 export * from './requests.js';
 export * from './responses.js';
 export * from './watch.js';

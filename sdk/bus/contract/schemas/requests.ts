@@ -12,6 +12,7 @@ import {
   topicSegmentSchema,
   transactionSchema,
 } from './common.js';
+import { groupField } from './group.js';
 import { watchChangesSchema, watchDefinitionSchema } from './watch.js';
 
 /** Deadlines that a caller may set. The longest leaves room for an 11B model on a small CPU. */
@@ -98,6 +99,7 @@ export const askRequestSchema = z
     ...modelFields,
     ...streamField,
     ...verifyField,
+    ...groupField,
     temperature: z.number().min(0).max(2).optional().meta({ title: 'Temperature', description: '0 is greedy' }),
     seed: z.int().min(0).max(0xffff_ffff).optional().meta({ title: 'Seed', description: 'For a temperature above 0' }),
   })
@@ -119,6 +121,7 @@ export const describeRequestSchema = z
     ...modelFields,
     ...streamField,
     ...verifyField,
+    ...groupField,
   })
   .meta({ title: 'Description wanted', description: 'Publish on request/describe, not retained' });
 /** Payload of `request/describe`. */
@@ -136,6 +139,7 @@ export const locateRequestSchema = z
     ...frameFields,
     priority: modelFields.priority,
     ...verifyField,
+    ...groupField,
   })
   .meta({ title: 'Boxes wanted', description: 'Publish on request/locate, not retained' });
 /** Payload of `request/locate`. */

@@ -18,11 +18,13 @@ import {
   unit,
 } from './common.js';
 import { healthFields } from './device.js';
+import { groupAnswerField } from './group.js';
 import { watchReportSchema } from './watch.js';
 
 const responseFields = {
   ...envelope(SCHEMA_IDS.response),
   transaction: transactionSchema.optional(),
+  ...groupAnswerField,
 };
 /** Of the verbs that this version knows; refusals may name others. */
 const anyVerb = z.string().meta({ title: 'Verb', description: 'What was asked for: the end of the request topic' });
@@ -162,6 +164,16 @@ export const partialResponseSchema = z
 /** Payload of a piece of an answer. */
 export type PartialResponse = z.infer<typeof partialResponseSchema>;
 
+/** A device of a group has taken a request that named `group`. */
+export const acceptedResponseSchema = z
+  .strictObject({ ...responseFields, verb: z.enum(['ask', 'describe', 'locate']), status: z.literal('accepted') })
+  .meta({
+    title: 'Request taken',
+    description: 'Only for requests to a group that have the field `group.attempt`: this device will answer',
+  });
+/** Payload of the notice that a device of a group has taken a request. */
+export type AcceptedResponse = z.infer<typeof acceptedResponseSchema>;
+
 /** The answer to a request, by its verb. */
 export const okResponseSchema = z.discriminatedUnion('verb', [
   okResponseSchemas.ask,
@@ -180,7 +192,7 @@ export type OkResponse = z.infer<typeof okResponseSchema>;
 
 /** Everything that goes to a response topic. */
 export const responseSchema = z
-  .discriminatedUnion('status', [okResponseSchema, errorResponseSchema, partialResponseSchema])
+  .discriminatedUnion('status', [okResponseSchema, errorResponseSchema, partialResponseSchema, acceptedResponseSchema])
   .meta({ title: 'Response', description: 'To the caller’s response topic, else to response/<verb>. Not retained' });
 /** Payload of any response. */
 export type Response = z.infer<typeof responseSchema>;

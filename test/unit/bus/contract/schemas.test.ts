@@ -138,6 +138,11 @@ describe('asyncApiDocument', () => {
         `receive site/bus/{device}/request/${verb} 1 false`,
         `send site/bus/{device}/response/${verb} 1 false`,
       ]),
+      'receive site/bus/call 1 false',
+      ...['ask', 'describe', 'locate'].map((verb) => `receive site/bus/group/{group}/request/${verb} 1 false`),
+      'send site/bus/group/{group}/member/{device} 1 true',
+      'receive site/bus/group/{group}/call 1 false',
+      ...['claim', 'probe', 'heard'].map((name) => `send site/bus/group/{group}/${name} 1 false`),
     ]);
     expect(document.servers.broker.bindings.mqtt.lastWill).toMatchObject({
       topic: 'site/bus/{device}/availability',

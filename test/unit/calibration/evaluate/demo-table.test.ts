@@ -15,7 +15,7 @@ const rows = table
 test('is of the demo model as it is now; else: npm run demo:compare -- --write README.md', async () => {
   const [, hash] = /Demo model `([0-9a-f]{12})`/.exec(table) ?? [];
   const checkpoint = await openCheckpoint('examples/demo-model/checkpoint');
-  expect((await checkpoint.contentHash()).slice(0, 12)).toBe(hash);
+  expect((await checkpoint.identity()).slice(0, 12)).toBe(hash);
 });
 
 test('has measures of tasks with the number of items, and differences with intervals', () => {
