@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readScenes, renderScenes, type Scene } from '#calibration/evaluate/scenes.js';
 import { quantizeCheckpoint } from '#calibration/quantize/index.js';
@@ -35,15 +35,23 @@ export interface RecallAt {
 export interface RetrievalBench {
   readonly scenes: number;
   readonly seed: string;
+  /** By what the generator says of the whole scene. */
+  readonly byCaption: Recalls;
+  /** By two of its things ("A red cup and a blue book."), of scenes that have several. Any scene with both is right. */
+  readonly byTwoThings: Recalls & { readonly texts: number };
+  /** A picture's caption among all; `withoutPrior`: by probability for each token alone. */
+  readonly captions: RecallAt;
+  readonly captionsWithoutPrior: RecallAt;
+  /** null: all of it was known from an earlier run. */
+  readonly msPerPair: number | null;
+}
+
+export interface Recalls {
   readonly words: RecallAt;
   /** Words, then the model among the first 32. */
   readonly wordsThenModel: RecallAt;
   /** The model among all. */
   readonly model: RecallAt;
-  /** A picture's sentence among all; `withoutPrior`: by probability for each token alone. */
-  readonly sentences: RecallAt;
-  readonly sentencesWithoutPrior: RecallAt;
-  readonly msPerPair: number;
 }
 
 export interface RetrievalOptions {
@@ -61,52 +69,104 @@ export async function benchRetrieval({ scenes: count, seed, directory, threads }
     await renderScenes(generator, { count, seed, variant: 'plain', folder });
     return await readScenes(folder);
   });
-  const texts = scenes.map(captionOf);
   const output = join(directory, 'retrieval-int4');
   if (!existsSync(join(output, 'config.json')))
     await quantizeCheckpoint({ source: examples('demo-model/checkpoint'), output, method: 'rtn' });
   const imageCache = { maxImages: 2 * CANDIDATES };
   await using model = await loadModel(output, { threads, cacheDirectory: join(directory, 'cache'), imageCache });
+  const captions = scenes.map(captionOf);
   const startedMs = performance.now();
-  const { rows, computed } = await rowsOf(model, scenes, texts, folder);
-  const msPerPair = (performance.now() - startedMs) / Math.max(1, computed * texts.length);
+  const caption = await scoresOf(model, scenes, captions, join(folder, 'likelihoods.jsonl'));
+  const msPerPair =
+    caption.computed === 0 ? null : (performance.now() - startedMs) / (caption.computed * captions.length);
+  using store = writeDescribedFrames(':memory:', await describedFrames(caption.rows, folder));
+  const pairs = scenes.flatMap(pairOf);
+  const two = await scoresOf(
+    model,
+    scenes,
+    pairs.map(({ text }) => text),
+    join(folder, 'two-things.jsonl'),
+  );
+  const all = scenes.map((_, scene) => scene);
+  const sameCaption = (text: number, scene: number) => captions[scene] === captions[text];
+  const hasBoth = (text: number, scene: number) =>
+    pairs[text]!.labels.every((label) => scenes[scene]!.objects.some((object) => object.label === label));
+  const order = (text: number) => caption.ordered(wordsOrder(store, captions[text]!, CANDIDATES), text);
+  await checkAgainst(model, store, captions, order);
+  const bestCaptions = (of: (scene: number, text: number) => number) =>
+    recallOf(captions.length, (scene) => [...all].sort((x, y) => of(scene, y) - of(scene, x)), sameCaption);
+  const result: RetrievalBench = {
+    ...{ scenes: scenes.length, seed },
+    byCaption: recallsOf(store, captions, caption, sameCaption),
+    byTwoThings: {
+      texts: pairs.length,
+      ...recallsOf(
+        store,
+        pairs.map(({ text }) => text),
+        two,
+        hasBoth,
+      ),
+    },
+    captions: bestCaptions(caption.score),
+    captionsWithoutPrior: bestCaptions(
+      (scene, text) => caption.rows[scene]!.logProbabilities[text]! / caption.tokens[text]!,
+    ),
+    msPerPair,
+  };
+  return result;
+}
+
+function recallsOf(
+  store: JournalStore,
+  texts: readonly string[],
+  { rows, ordered }: Awaited<ReturnType<typeof scoresOf>>,
+  isRight: (text: number, scene: number) => boolean,
+): Recalls {
+  const byWords = texts.map((text) => wordsOrder(store, text, rows.length));
+  const recall = (of: (text: number) => readonly number[]) => recallOf(texts.length, of, isRight);
+  return {
+    words: recall((text) => byWords[text]!),
+    wordsThenModel: recall((text) => ordered(byWords[text]!.slice(0, CANDIDATES), text)),
+    model: recall((text) => ordered([...rows.keys()], text)),
+  };
+}
+
+/** What each text scores with each picture, as `rankImages` has it. */
+async function scoresOf(model: VisionLanguageModel, scenes: readonly Scene[], texts: readonly string[], file: string) {
+  const { rows, computed } = await rowsOf(model, scenes, texts, file);
   const prior = await likelihoodsOf(model, undefined, texts);
   const tokens = prior.map(({ tokens: length }) => length);
   const score = (scene: number, text: number) =>
     (rows[scene]!.logProbabilities[text]! - prior[text]!.logProbability) / tokens[text]!;
-  using store = writeDescribedFrames(':memory:', await describedFrames(rows, folder));
-  const all = scenes.map((_, scene) => scene);
-  const byWords = texts.map((text) => wordsOrder(store, text, scenes.length));
   const ordered = (among: readonly number[], text: number) =>
     [...among].sort((a, b) => score(b, text) - score(a, text));
-  await checkAgainst(model, store, texts, (text) => ordered(byWords[text]!.slice(0, CANDIDATES), text));
-  const recall = (order: (index: number) => readonly number[]) => recallOf(texts, order);
-  const sentences = (of: (scene: number, text: number) => number) =>
-    recall((scene) => [...all].sort((a, b) => of(scene, b) - of(scene, a)));
-  const result: RetrievalBench = {
-    ...{ scenes: scenes.length, seed },
-    words: recall((text) => byWords[text]!),
-    wordsThenModel: recall((text) => ordered(byWords[text]!.slice(0, CANDIDATES), text)),
-    model: recall((text) => ordered(all, text)),
-    sentences: sentences(score),
-    sentencesWithoutPrior: sentences((scene, text) => rows[scene]!.logProbabilities[text]! / tokens[text]!),
-    msPerPair,
-  };
-  return result;
+  return { rows, computed, tokens, score, ordered };
+}
+
+/** The two largest things; none of a scene with fewer. */
+function pairOf({ objects }: Scene): { readonly text: string; readonly labels: readonly string[] }[] {
+  const area = ({ box: [x1, y1, x2, y2] }: Scene['objects'][number]) => (x2 - x1) * (y2 - y1);
+  const labels = [...objects]
+    .sort((a, b) => area(b) - area(a))
+    .slice(0, 2)
+    .map(({ label }) => label);
+  const an = (label: string) => (/^[aeiou]/.test(label) ? `an ${label}` : `a ${label}`);
+  if (labels.length < 2) return [];
+  const [first, second] = labels.map(an) as [string, string];
+  return [{ text: `${first.charAt(0).toUpperCase()}${first.slice(1)} and ${second}.`, labels }];
 }
 
 function captionOf({ questions }: Scene): string {
   return questions.find(({ task }) => task === 'caption')!.reference;
 }
 
-async function rowsOf(model: VisionLanguageModel, scenes: readonly Scene[], texts: readonly string[], folder: string) {
-  const file = join(folder, 'likelihoods.jsonl');
+async function rowsOf(model: VisionLanguageModel, scenes: readonly Scene[], texts: readonly string[], file: string) {
   const known = await readFile(file, 'utf8').catch(() => '');
   const lines = known.split('\n').slice(0, -1);
   const rows = lines.map((line) => JSON.parse(line) as SceneRow);
   const open = scenes.slice(rows.length);
   for (const { image } of open) {
-    const pixels = await decodeImage(join(folder, image));
+    const pixels = await decodeImage(join(dirname(file), image));
     const { text: description } = await model.describe(pixels);
     const found = await likelihoodsOf(model, pixels, texts);
     const row = { image, description, logProbabilities: found.map(({ logProbability }) => logProbability) };
@@ -147,10 +207,14 @@ function wordsOrder(store: JournalStore, text: string, limit: number): number[] 
   return found.filter(({ wordScore }) => wordScore !== null).map(({ event }) => Number(event.frame!.id));
 }
 
-/** A scene with the very same sentence is as good an answer. */
-function recallOf(texts: readonly string[], order: (index: number) => readonly number[]): RecallAt {
-  const ranks = texts.map((text, i) => order(i).findIndex((found) => texts[found] === text));
-  const share = (most: number) => ranks.filter((rank) => rank !== -1 && rank < most).length / texts.length;
+/** @param isRight whether a scene is what the text looks for (the other way round: a text what the scene looks for) */
+function recallOf(
+  count: number,
+  order: (index: number) => readonly number[],
+  isRight: (index: number, found: number) => boolean,
+): RecallAt {
+  const ranks = Array.from({ length: count }, (_, i) => order(i).findIndex((found) => isRight(i, found)));
+  const share = (most: number) => ranks.filter((rank) => rank !== -1 && rank < most).length / count;
   return { at1: share(1), at5: share(5) };
 }
 

@@ -16,7 +16,7 @@ let service: DeviceService;
 let client: BusClient;
 let listener: Listener;
 let gate: Gate;
-let journal: { enabled: true; directory: string };
+let journal: { enabled: true; frames: true; directory: string };
 
 /** Holds up questions at the model's door and lets all in at once, in the order they came in. */
 class Gate {
@@ -56,7 +56,7 @@ const config = async () =>
 
 beforeAll(async () => {
   broker = await startEmbedded();
-  journal = { enabled: true, directory: await makeTemporaryFolder('scenebus-verbs-state-') };
+  journal = { enabled: true, frames: true, directory: await makeTemporaryFolder('scenebus-verbs-state-') };
   model = await loadDemoModel(await makeTemporaryFolder('scenebus-verbs-'));
   listener = await Listener.open(broker, 4);
   gate = new Gate(model);
@@ -171,6 +171,21 @@ describe('a running service', () => {
       expect(said).toMatch(words);
     },
   );
+
+  test('finds a frame that it described, by looking at the pictures it kept', async () => {
+    const scene = await listener.next((message) => message.topic === topic('camera/table/scene'));
+    const find = () => client.find(deviceName, { text: scene.json.text, candidates: 4 });
+    // Pictures are written a moment behind what is said of them.
+    let found = await find();
+    while (found.rankedBy !== 'likelihood') found = await find();
+    expect(found.model?.id).toMatch(/\S/);
+    expect(found.frames[0]).toMatchObject({
+      camera: 'table',
+      thumbnail: expect.stringMatching(/^\/api\/frames\/.*thumbnail/),
+    });
+    expect(found.frames[0]!.score).toBeGreaterThan(0);
+    await expect(client.find(deviceName, '…')).rejects.toMatchObject({ code: 'ERR_REQUEST_INVALID' });
+  });
 
   test('gives the picture of a scene, and answers about it', async () => {
     const scene = await listener.next((message) => message.topic === topic('camera/table/scene'));
